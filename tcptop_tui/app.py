@@ -1,0 +1,150 @@
+"""The application: what the keys do."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import ClassVar
+
+from textual import events, on, work
+from textual.binding import Binding, BindingType
+from textual.widget import Widget
+
+from tcptop_tui.errors import TcptopError
+from tcptop_tui.export.files import resolve_path, write_export
+from tcptop_tui.export.snapshot import Origin, default_path, render
+from tcptop_tui.live import LiveApp
+from tcptop_tui.model.frame import Frame
+from tcptop_tui.model.sorting import DESCENDING
+from tcptop_tui.widgets.columns import COLUMNS
+from tcptop_tui.widgets.connections import ConnectionTable
+from tcptop_tui.widgets.detail import DetailScreen
+from tcptop_tui.widgets.export_dialog import ExportDialog
+from tcptop_tui.widgets.filter_bar import FilterBar
+from tcptop_tui.widgets.help import HelpScreen
+from tcptop_tui.widgets.histogram import RttPanel
+from tcptop_tui.widgets.sort_dialog import SortDialog
+from tcptop_tui.widgets.transitions import TransitionLog
+
+_SORTABLE = [column.key for column in COLUMNS]
+
+
+class TcptopApp(LiveApp):
+    """The dashboard with its keys."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("f1,question_mark,h", "help", "Help", key_display="F1"),
+        Binding("slash,f4,backslash", "filter", "Filter", key_display="/"),
+        Binding("f6", "pick_sort", "Sort", key_display="F6"),
+        Binding("less_than_sign", "sort_next(-1)", "Sort by the column before", show=False),
+        Binding("greater_than_sign", "sort_next(1)", "Sort by the next column", show=False),
+        Binding("I", "invert", "Invert the order", show=False),
+        Binding("p,Z", "pause", "Pause", key_display="p"),
+        Binding("e", "export", "Export", key_display="e"),
+        Binding("tab", "app.focus_next", "Next panel", show=False),
+        Binding("shift+tab", "app.focus_previous", "Panel before", show=False),
+        Binding("q,f10,ctrl+c", "quit", "Quit", key_display="q"),
+    ]
+
+    # -- filter -------------------------------------------------------------------------------
+
+    def action_filter(self) -> None:
+        """Open the filter."""
+        self.panel(FilterBar).open(self.look.filter)
+
+    @on(FilterBar.Changed)
+    def _filter_changed(self, event: FilterBar.Changed) -> None:
+        self.set_look(replace(self.look, filter=event.chosen))
+
+    @on(FilterBar.Closed)
+    def _filter_closed(self) -> None:
+        self.panel(ConnectionTable).focus()
+
+    # -- sort ---------------------------------------------------------------------------------
+
+    def sort_by(self, key: str | None) -> None:
+        """Sort by a column; by the one that is sorted by already, the other way round."""
+        if key is None:
+            return
+        same = key == self.look.sort
+        descending = not self.look.descending if same else key in DESCENDING
+        self.set_look(replace(self.look, sort=key, descending=descending))
+
+    def action_sort_next(self, step: int) -> None:
+        """Sort by the neighbouring column."""
+        place = (_SORTABLE.index(self.look.sort) + step) % len(_SORTABLE)
+        self.sort_by(_SORTABLE[place])
+
+    def action_invert(self) -> None:
+        """Turn the order round."""
+        self.sort_by(self.look.sort)
+
+    def action_pick_sort(self) -> None:
+        """Choose the column from a list."""
+        self.push_screen(SortDialog(self.look.sort), self._sort_picked)
+
+    def _sort_picked(self, key: str | None) -> None:
+        if key != self.look.sort:
+            self.sort_by(key)
+
+    @on(ConnectionTable.HeaderClicked)
+    def _header_clicked(self, event: ConnectionTable.HeaderClicked) -> None:
+        self.sort_by(event.key)
+
+    # -- look closer --------------------------------------------------------------------------
+
+    def action_pause(self) -> None:
+        """Stop the view, or let it go on."""
+        self.set_paused(paused=not self.paused)
+
+    @on(ConnectionTable.Opened)
+    def _opened(self, event: ConnectionTable.Opened) -> None:
+        self.push_screen(DetailScreen(self.frame, event.connection_id))
+
+    def action_help(self) -> None:
+        """Show every key, from the bindings that are in force."""
+        self.push_screen(HelpScreen(self._bindings_by_part()))
+
+    def _bindings_by_part(self) -> Iterator[tuple[str, list[Binding]]]:
+        parts: list[tuple[str, type[Widget] | type[LiveApp]]] = [
+            ("Everywhere", TcptopApp),
+            ("Connections", ConnectionTable),
+            ("Transitions", TransitionLog),
+            ("Filter line", FilterBar),
+        ]
+        for title, part in parts:
+            yield title, [binding for binding in Binding.make_bindings(part.BINDINGS) if binding.description]
+
+    def on_descendant_focus(self, event: events.DescendantFocus) -> None:
+        """On a narrow screen the histogram takes the log's place while it has the focus."""
+        if isinstance(event.widget, RttPanel | TransitionLog):
+            self.screen.set_class(isinstance(event.widget, RttPanel), "show-rtt")
+
+    # -- export -------------------------------------------------------------------------------
+
+    def action_export(self) -> None:
+        """Ask for format and path of a snapshot of what is shown now."""
+        frame, picture = self.frame, self.export_screenshot(title="tcptop-tui")
+        utc_ns = time.time_ns()
+
+        def chosen(answer: tuple[str, str] | None) -> None:
+            if answer is not None:
+                self._write(frame, picture, *answer)
+
+        self.push_screen(ExportDialog(lambda kind: str(default_path(self.host, utc_ns, kind))), chosen)
+
+    @work(thread=True, group="export", exit_on_error=False)
+    def _write(self, frame: Frame, picture: str, kind: str, path: str) -> None:
+        """Write the file away from the event loop; say what came of it."""
+        try:
+            origin = Origin(self.host, self.kernel)
+            written = write_export(resolve_path(path), render(frame, origin, kind, picture))
+        except TcptopError as error:
+            self._tell(str(error), "error")
+        else:
+            self._tell(f"wrote {written}", "information")
+
+    def _tell(self, message: str, severity: str) -> None:
+        say: Callable[[], None] = lambda: self.notify(message, severity=severity, markup=False, timeout=8)  # type: ignore[arg-type]  # noqa: E731
+        self.call_from_thread(say)

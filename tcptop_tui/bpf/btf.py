@@ -1,0 +1,132 @@
+"""Where the running kernel keeps its struct members, read from its own BTF through libbpf."""
+
+from __future__ import annotations
+
+import ctypes as ct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from tcptop_tui.errors import BackendUnavailable
+
+VMLINUX_BTF = Path("/sys/kernel/btf/vmlinux")
+
+# include/uapi/linux/btf.h
+_KIND_STRUCT, _KIND_UNION = 4, 5
+_KIND_FLAG_BIT = 31
+
+
+class _BtfType(ct.Structure):
+    """``struct btf_type`` (include/uapi/linux/btf.h); its members follow it in memory."""
+
+    _fields_ = (("name_off", ct.c_uint32), ("info", ct.c_uint32), ("size", ct.c_uint32))
+
+
+class _BtfMember(ct.Structure):
+    """``struct btf_member``: ``offset`` is in bits, with the bitfield size above bit 24."""
+
+    _fields_ = (("name_off", ct.c_uint32), ("type", ct.c_uint32), ("offset", ct.c_uint32))
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One member of a kernel struct."""
+
+    offset_bytes: int
+    size_bytes: int
+
+
+def _load_libbpf() -> ct.CDLL:
+    for name in ("libbpf.so.1", "libbpf.so.0", "libbpf.so"):
+        try:
+            return ct.CDLL(name, use_errno=True)
+        except OSError:
+            continue
+    raise BackendUnavailable(
+        "libbpf is not installed", mend="apt install libbpf1  (Fedora, Arch: libbpf)"
+    )
+
+
+class KernelTypes:
+    """The BTF of the running kernel.
+
+    Raises:
+        BackendUnavailable: no libbpf, or a kernel without BTF.
+    """
+
+    def __init__(self) -> None:
+        self._lib = _load_libbpf()
+        self._declare()
+        handle = self._lib.btf__load_vmlinux_btf()
+        # libbpf.so.0 gives ERR_PTR values: the last page of the address space
+        if not handle or handle > 2**64 - 4096:
+            raise BackendUnavailable(
+                f"the kernel has no type information ({VMLINUX_BTF})",
+                mend="use a kernel built with CONFIG_DEBUG_INFO_BTF=y",
+            )
+        self._btf = ct.c_void_p(handle)
+
+    def _declare(self) -> None:
+        lib = self._lib
+        lib.btf__load_vmlinux_btf.restype = ct.c_void_p
+        lib.btf__find_by_name_kind.argtypes = [ct.c_void_p, ct.c_char_p, ct.c_uint32]
+        lib.btf__type_by_id.argtypes = [ct.c_void_p, ct.c_uint32]
+        lib.btf__type_by_id.restype = ct.c_void_p
+        lib.btf__name_by_offset.argtypes = [ct.c_void_p, ct.c_uint32]
+        lib.btf__name_by_offset.restype = ct.c_char_p
+        lib.btf__resolve_size.argtypes = [ct.c_void_p, ct.c_uint32]
+        lib.btf__resolve_size.restype = ct.c_int64
+        lib.btf__resolve_type.argtypes = [ct.c_void_p, ct.c_uint32]
+        lib.btf__free.argtypes = [ct.c_void_p]
+
+    def close(self) -> None:
+        """Give libbpf's copy of the BTF (some 5 MB) back."""
+        self._lib.btf__free(self._btf)
+
+    def member(self, struct: str, path: str) -> Member:
+        """Offset and size of ``path`` in ``struct``; ``ns.inum`` goes into a nested struct.
+
+        Members of anonymous structs and unions count as the outer struct's own.
+
+        Raises:
+            BackendUnavailable: no such struct or member in this kernel.
+        """
+        type_id = self._lib.btf__find_by_name_kind(self._btf, struct.encode(), _KIND_STRUCT)
+        offset_bits = 0
+        for name in path.split("."):
+            found = self._find(type_id, name) if type_id > 0 else None
+            if found is None:
+                raise BackendUnavailable(
+                    f"this kernel's BTF has no struct {struct} with a member {path}",
+                    mend="report the kernel version; the sock_diag backend works meanwhile",
+                )
+            type_id, offset_bits = found[0], offset_bits + found[1]
+        size = int(self._lib.btf__resolve_size(self._btf, type_id))
+        return Member(offset_bits // 8, size)
+
+    def _find(self, type_id: int, wanted: str) -> tuple[int, int] | None:
+        """(type id, offset in bits) of member ``wanted``, anonymous members searched too."""
+        for name, member_type, offset in self._members(type_id):
+            if name == wanted:
+                return member_type, offset
+            if not name:
+                inner = self._find(member_type, wanted)
+                if inner is not None:
+                    return inner[0], offset + inner[1]
+        return None
+
+    def _members(self, type_id: int) -> Iterator[tuple[str, int, int]]:
+        """(name, type id, offset in bits) of each member of a struct or union."""
+        resolved = self._lib.btf__resolve_type(self._btf, type_id)
+        address = self._lib.btf__type_by_id(self._btf, resolved)
+        if not address:
+            return
+        info = _BtfType.from_address(address).info
+        if info >> 24 & 0x1F not in {_KIND_STRUCT, _KIND_UNION}:
+            return
+        members = (_BtfMember * (info & 0xFFFF)).from_address(address + ct.sizeof(_BtfType))
+        has_bitfields = info >> _KIND_FLAG_BIT
+        for member in members:
+            name = self._lib.btf__name_by_offset(self._btf, member.name_off) or b""
+            offset = member.offset & 0xFFFFFF if has_bitfields else member.offset
+            yield name.decode(), member.type, offset

@@ -1,0 +1,130 @@
+"""The header tree that bcc compiles against, made from BTF instead of kernel headers.
+
+bcc stops with "Unable to find kernel headers" where ``linux-headers-*`` is not installed. It
+wants very little from them when the program brings its own types: a few names that its built-in
+helpers use, and files that it includes by force. This module writes those into a directory, with
+``tcptop_kernel.h``: the members that ``tcptop.c`` reads, at this kernel's offsets.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+from pathlib import Path
+
+from tcptop_tui.bpf.btf import KernelTypes, Member
+
+# struct -> C name -> (path in BTF, C type). A struct of the kernel keeps its own name.
+_MEMBERS: dict[str, dict[str, tuple[str, str]]] = {
+    "sock": {
+        "skc_family": ("__sk_common.skc_family", "u16"),
+        "skc_dport": ("__sk_common.skc_dport", "u16"),
+        "skc_daddr": ("__sk_common.skc_daddr", "u32"),
+        "skc_rcv_saddr": ("__sk_common.skc_rcv_saddr", "u32"),
+        "skc_v6_daddr": ("__sk_common.skc_v6_daddr", "u8[16]"),
+        "skc_v6_rcv_saddr": ("__sk_common.skc_v6_rcv_saddr", "u8[16]"),
+        "skc_net": ("__sk_common.skc_net.net", "void *"),
+        "skc_cookie": ("__sk_common.skc_cookie", "u64"),
+        "skc_flags": ("__sk_common.skc_flags", "u64"),
+        "sk_protocol": ("sk_protocol", "u16"),
+        "sk_uid": ("sk_uid", "u32"),
+    },
+    "inet_sock": {"inet_sport": ("inet_sport", "u16")},
+    "tcp_sock": {
+        "srtt_us": ("srtt_us", "u32"),
+        "bytes_sent": ("bytes_sent", "u64"),
+        "bytes_retrans": ("bytes_retrans", "u64"),
+        "bytes_received": ("bytes_received", "u64"),
+        "total_retrans": ("total_retrans", "u32"),
+    },
+    "net": {"ns_inum": ("ns.inum", "u32")},
+}
+
+_KERNEL_TYPES = """
+typedef signed char __s8; typedef unsigned char __u8; typedef __s8 s8; typedef __u8 u8;
+typedef short __s16; typedef unsigned short __u16; typedef __s16 s16; typedef __u16 u16;
+typedef int __s32; typedef unsigned int __u32; typedef __s32 s32; typedef __u32 u32;
+typedef long long __s64; typedef unsigned long long __u64; typedef __s64 s64; typedef __u64 u64;
+typedef __u16 __le16; typedef __u16 __be16; typedef __u32 __le32; typedef __u32 __be32;
+typedef __u64 __le64; typedef __u64 __be64; typedef __u16 __sum16; typedef __u32 __wsum;
+typedef __u64 __attribute__((aligned(8))) __aligned_u64;
+typedef __s64 __attribute__((aligned(8))) __aligned_s64;
+typedef unsigned long size_t; typedef long ssize_t; typedef unsigned long uintptr_t;
+typedef _Bool bool;
+#define true 1
+#define false 0
+#define NULL ((void *)0)
+#define __user
+#ifndef __always_inline
+#define __always_inline inline __attribute__((always_inline))
+#endif
+"""
+
+_STATIC = {
+    "include/linux/kconfig.h": "#define CONFIG_BPF_SYSCALL 1\n",
+    "include/linux/types.h": f"#pragma once\n{_KERNEL_TYPES}",
+    "include/linux/version.h": "#define KERNEL_VERSION(a,b,c) (((a) << 16) + ((b) << 8) + (c))\n"
+    "#define LINUX_VERSION_CODE {version}\n",
+    "include/asm/page.h": "#pragma once\n#define PAGE_SIZE {page_size}\n",
+    "include/uapi/linux/ptrace.h": "#pragma once\nstruct pt_regs {{ unsigned long unused[32]; }};\n",
+    "include/uapi/asm/ptrace.h": "",
+    "include/asm/ptrace.h": "",
+    "include/linux/log2.h": "",
+    # bcc's own copy is there already, included by force
+    "include/uapi/linux/bpf.h": "",
+    "include/uapi/linux/types.h": "#include <linux/types.h>\n",
+    "include/asm/types.h": "#include <linux/types.h>\n",
+    "include/linux/bpf_common.h": "",
+    "include/uapi/linux/if_packet.h": "",
+    "include/uapi/linux/if_ether.h": "",
+}
+
+
+def _version_code() -> int:
+    """``LINUX_VERSION_CODE`` of the running kernel, from ``uname -r``."""
+    major, minor, *_ = platform.release().split(".")
+    return (int(major) << 16) + (int("".join(filter(str.isdigit, minor)) or 0) << 8)
+
+
+def _declaration(name: str, ctype: str) -> str:
+    base, bracket, rest = ctype.partition("[")
+    return f"{base} {name}{bracket}{rest};"
+
+
+def _struct(types: KernelTypes, struct: str) -> str:
+    """A union of padded structs: each member at its own offset, whatever overlaps it."""
+    lines = [f"struct {struct} {{ union {{"]
+    for name, (path, ctype) in _MEMBERS[struct].items():
+        member: Member = types.member(struct, path)
+        declared = _declaration(name, ctype)
+        padding = f"u8 pad_{name}[{member.offset_bytes}]; " if member.offset_bytes else ""
+        lines.append(f"\tstruct {{ {padding}{declared} }} __attribute__((packed));")
+    return "\n".join([*lines, "}; };", ""])
+
+
+def kernel_header(types: KernelTypes) -> str:
+    """The C text of ``tcptop_kernel.h``.
+
+    Raises:
+        BackendUnavailable: a member is missing; its name is in the message.
+    """
+    return "#pragma once\n" + "\n".join(_struct(types, struct) for struct in _MEMBERS)
+
+
+def write_tree(root: Path) -> None:
+    """Write the header tree below ``root`` (an empty directory of ours).
+
+    Raises:
+        BackendUnavailable: no BTF, or a member that ``tcptop.c`` reads is missing.
+        OSError: the directory cannot be written.
+    """
+    values = {"version": _version_code(), "page_size": os.sysconf("SC_PAGE_SIZE")}
+    for name, text in _STATIC.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text.format(**values) if "{" in text else text)
+    types = KernelTypes()
+    try:
+        (root / "include/tcptop_kernel.h").write_text(kernel_header(types))
+    finally:
+        types.close()

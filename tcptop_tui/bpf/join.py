@@ -1,0 +1,236 @@
+"""One table out of two truths: the kernel map that follows events, and sock_diag's dump.
+
+The map knows every connection that moved since the start, with times, owner and histogram.
+sock_diag knows every socket that exists, with none of these. Each reading of the map is joined
+with the latest dump by (netns, addresses, ports): sockets from before our time and TIME_WAIT come
+from the dump alone; gauges of a connection that is quiet come from whichever saw more. What the
+two still disagree on a whole dump later is mended and counted.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tcptop_tui.diag.netlink import Dump
+from tcptop_tui.records import CONN, ROW, Flag, Mask, Rows, State
+from tcptop_tui.source.identity import tuple_hash
+
+_CONN_FIELDS = list(CONN.names or ())
+_KEPT_IN_TIME_WAIT = ["pid", "uid", "comm", "born_ns", "tx_bytes", "rx_bytes", "srtt_us", "retrans", "rtt_hist"]
+
+
+@dataclass(frozen=True, slots=True)
+class _Index:
+    """Rows that can be found by a 64-bit key; of equal keys the first row counts."""
+
+    keys: NDArray[np.uint64]
+    order: NDArray[np.intp]
+
+    @classmethod
+    def of(cls, keys: NDArray[np.uint64]) -> _Index:
+        order = np.argsort(keys, kind="stable")
+        return cls(keys[order], order)
+
+    def find(self, wanted: NDArray[np.uint64]) -> tuple[NDArray[np.intp], Mask]:
+        """Row for each of ``wanted``, and which of them were found (row 0 stands in elsewhere)."""
+        if not len(self.keys):
+            return np.zeros(len(wanted), np.intp), np.zeros(len(wanted), np.bool_)
+        place = np.minimum(np.searchsorted(self.keys, wanted), len(self.keys) - 1)
+        return self.order[place], self.keys[place] == wanted
+
+
+def _is_full_socket(rows: Rows) -> Mask:
+    """Sockets that the tracer should know: not TIME_WAIT and not a half-open request."""
+    known: Mask = ((rows["flags"] & Flag.GAUGES) != 0) | (rows["state"] == State.LISTEN)
+    return known & (rows["state"] != State.SYN_RECV)
+
+
+class Joiner:
+    """Keeps identities and the latest dump between readings; used from the worker thread only.
+
+    Args:
+        netns: inode number of the network namespace that the dumps come from.
+    """
+
+    def __init__(self, netns: int) -> None:
+        self.missed = 0
+        self.mended = 0
+        self._netns = netns
+        self._next_id = 1
+        self._last = np.zeros(0, ROW)
+        self._dump = np.zeros(0, ROW)
+        self._dump_hash = np.zeros(0, "<u8")
+        self._dump_ns = 0
+        self._alone: Mask = np.zeros(0, np.bool_)
+        self._suspect: Mask = np.zeros(0, np.bool_)
+        self._doubted = np.zeros(0, "<u8")
+        self._closed: list[NDArray[np.uint64]] = []
+        self._ended: list[Rows] = []
+
+    @property
+    def rows(self) -> Rows:
+        """The latest table, dtype ROW, sorted by ``id``."""
+        return self._last
+
+    def note_transitions(self, rows: Rows) -> None:
+        """Remember which connections closed after the dump, so that it does not bring them back."""
+        closed = rows[(rows["newstate"] == State.CLOSE) & (rows["ts_ns"] > self._dump_ns)]
+        if len(closed):
+            self._closed.append(tuple_hash(closed))
+
+    def note_sessions(self, rows: Rows) -> None:
+        """Remember who owned what has just ended: TIME_WAIT sockets themselves do not know."""
+        ended = np.zeros(len(rows), ROW)
+        for name in _CONN_FIELDS:
+            ended[name] = rows[name]
+        self._ended.append(ended)
+
+    def table(self, keys: NDArray[np.uint64], conns: Rows) -> Rows:
+        """Join a reading of the map with the latest dump.
+
+        Args:
+            keys: socket addresses, shape (n,).
+            conns: their entries, dtype CONN, shape (n,).
+
+        Returns:
+            dtype ROW, sorted by ``id``.
+        """
+        mapped = np.zeros(len(keys), ROW)
+        for name in _CONN_FIELDS:
+            mapped[name] = conns[name]
+        mapped["skaddr"] = keys
+        mapped_hash = tuple_hash(mapped)
+        self._fill_from_dump(mapped, mapped_hash)
+        self._name_mapped(mapped, mapped_hash)
+        alone = self._dump[self._alone & self._still_there(mapped_hash)]
+        rows = np.concatenate([mapped, alone])
+        self._last = rows[np.argsort(rows["id"], kind="stable")]
+        return self._last
+
+    def _still_there(self, mapped_hash: NDArray[np.uint64]) -> Mask:
+        gone = np.concatenate([mapped_hash, *self._closed]) if self._closed else mapped_hash
+        there: Mask = ~np.isin(self._dump_hash, gone)
+        listens: Mask = self._dump["state"] == State.LISTEN  # several may share an address
+        return there | (listens & self._alone)
+
+    def _fill_from_dump(self, mapped: Rows, mapped_hash: NDArray[np.uint64]) -> None:
+        """Take owner and gauges from the dump where the map has not seen them or less of them."""
+        place, found = _Index.of(self._dump_hash).find(mapped_hash)
+        found &= mapped["born_ns"] < self._dump_ns  # a later connection may reuse the ports
+        if not found.any():
+            return
+        other = self._dump[place[found]]
+        mine = mapped[found]
+        unowned = mine["pid"] == 0
+        for name in ("pid", "comm"):
+            mine[name] = np.where(unowned, other[name], mine[name])
+        gauges = (other["flags"] & Flag.GAUGES) != 0
+        for name in ("tx_bytes", "rx_bytes", "retrans"):
+            mine[name] = np.where(gauges, np.maximum(mine[name], other[name]), mine[name])
+        mine["srtt_us"] = np.where(mine["srtt_us"] == 0, other["srtt_us"], mine["srtt_us"])
+        mine["flags"] |= other["flags"] & Flag.GAUGES
+        mapped[found] = mine
+
+    def _name_mapped(self, mapped: Rows, mapped_hash: NDArray[np.uint64]) -> None:
+        """Give each row the ``id`` that it had: by socket and birth, else by addresses and ports."""
+        place, same = _Index.of(_life(self._last)).find(_life(mapped))
+        mapped["id"][same] = self._last["id"][place[same]]
+        alone = np.flatnonzero(self._alone)
+        place, taken = _Index.of(self._dump_hash[alone]).find(mapped_hash)
+        taken &= ~same & (mapped["born_ns"] == 0)
+        mapped["id"][taken] = self._dump["id"][alone[place[taken]]]
+        self._number(mapped)
+
+    def _number(self, rows: Rows) -> None:
+        fresh = np.flatnonzero(rows["id"] == 0)
+        rows["id"][fresh] = np.arange(self._next_id, self._next_id + len(fresh), dtype=np.uint64)
+        self._next_id += len(fresh)
+
+    def take_dump(self, dump: Dump, keys: NDArray[np.uint64], conns: Rows) -> NDArray[np.uint64]:
+        """Make ``dump`` the latest one and compare it with a reading of the map made after it.
+
+        Returns:
+            Keys of map entries that are wrong for the second time: the caller deletes them.
+        """
+        rows = dump.rows
+        hashes = tuple_hash(rows)
+        map_hash = tuple_hash(conns)
+        before, before_alone, before_suspect = self._dump, self._alone, self._suspect
+        self._inherit(rows, hashes, before, before_alone)
+        self._number(rows)
+        unmapped = ~np.isin(hashes, map_hash)
+        # of several listeners on one address some may be in the map: cookies tell which are not
+        old_listener = (rows["state"] == State.LISTEN) & np.isin(rows["cookie"], before["cookie"][before_alone])
+        self._alone = unmapped | old_listener
+        self._judge(rows, before, before_alone, before_suspect)
+        self._dump, self._dump_hash, self._dump_ns = rows, hashes, dump.now_ns
+        self._closed.clear()
+        self._ended.clear()
+        return self._wrong_entries(keys, conns, map_hash)
+
+    def _inherit(self, rows: Rows, hashes: NDArray[np.uint64], before: Rows, before_alone: Mask) -> None:
+        """Carry ids over by cookie, and what TIME_WAIT forgot over by addresses and ports."""
+        old = before[before_alone]
+        place, same = _Index.of(old["cookie"]).find(rows["cookie"])
+        same &= rows["cookie"] != 0
+        rows["id"][same] = old["id"][place[same]]
+        unowned = same & (rows["pid"] == 0)
+        for name in ("pid", "comm"):
+            rows[name][unowned] = old[name][place[unowned]]
+        live = self._last[self._last["state"] != State.LISTEN]
+        known = np.concatenate([live, *self._ended])
+        place, found = _Index.of(tuple_hash(known)).find(hashes)
+        found &= (rows["flags"] & Flag.GAUGES) == 0
+        found &= (rows["state"] != State.LISTEN) & (rows["state"] != State.SYN_RECV)
+        for name in _KEPT_IN_TIME_WAIT:
+            rows[name][found] = known[name][place[found]]
+        rows["flags"][found] |= known["flags"][place[found]] & Flag.GAUGES
+        free = found & (rows["id"] == 0)
+        rows["id"][free] = known["id"][place[free]]
+        _drop_repeated_ids(rows)
+
+    def _judge(self, rows: Rows, before: Rows, before_alone: Mask, before_suspect: Mask) -> None:
+        """A full socket that the map does not know is doubtful once and missed the second time."""
+        expected = self._alone & _is_full_socket(rows)
+        if self._dump_ns == 0:  # the first dump: all of these are from before our time
+            self._suspect = np.zeros(len(rows), np.bool_)
+            return
+        seen_before = np.isin(rows["cookie"], before["cookie"][before_alone])
+        doubted = np.isin(rows["cookie"], before["cookie"][before_suspect])
+        confirmed = int((expected & doubted).sum())
+        self.missed += confirmed
+        self.mended += confirmed
+        self._suspect = expected & ~seen_before
+
+    def _wrong_entries(
+        self, keys: NDArray[np.uint64], conns: Rows, map_hash: NDArray[np.uint64]
+    ) -> NDArray[np.uint64]:
+        """Entries that sock_diag contradicts, now and a whole dump ago, unchanged in between."""
+        place, found = _Index.of(self._dump_hash).find(map_hash)
+        agrees = found & (self._dump["state"][place] == conns["state"]) if len(self._dump) else found
+        doubtful = ~agrees & (conns["netns"] == self._netns) & (conns["lport"] != 0)
+        doubtful &= (conns["state_ns"] < self._dump_ns) & (conns["state"] != State.CLOSE)
+        marks = keys ^ conns["state_ns"]
+        confirmed = doubtful & np.isin(marks, self._doubted)
+        self._doubted = marks[doubtful & ~confirmed]
+        self.mended += int(confirmed.sum())
+        wrong: NDArray[np.uint64] = keys[confirmed].copy()
+        return wrong
+
+
+def _drop_repeated_ids(rows: Rows) -> None:
+    """Of rows with one ``id`` only the first keeps it."""
+    used = np.flatnonzero(rows["id"] != 0)
+    _, first = np.unique(rows["id"][used], return_index=True)
+    repeated = np.ones(len(used), np.bool_)
+    repeated[first] = False
+    rows["id"][used[repeated]] = 0
+
+
+def _life(rows: Rows) -> NDArray[np.uint64]:
+    """One number for a socket address and its birth: addresses are reused, lives are not."""
+    life: NDArray[np.uint64] = rows["skaddr"] ^ (rows["born_ns"] * np.uint64(0x9E3779B97F4A7C15))
+    return life

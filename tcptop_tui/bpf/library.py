@@ -1,0 +1,103 @@
+"""The one place that imports bcc, wherever the system keeps it, and only when asked to.
+
+bcc comes with the system's packages and is plain Python over ctypes, so it loads into any
+interpreter; but a virtual environment does not see the system's dist-packages. ``bcc`` on PyPI is
+an unrelated crystal-lattice package: what was imported counts only when it has ``BPF``.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from tcptop_tui.errors import BackendUnavailable
+
+INSTALL = "apt install python3-bpfcc  (Fedora: python3-bcc, Arch: python-bcc)"
+_SYSTEM_PATHS = (
+    "/usr/lib/python3/dist-packages",
+    "/usr/local/lib/python3/dist-packages",
+    "/usr/lib/python3*/site-packages",
+    "/usr/lib64/python3*/site-packages",
+)
+
+
+def system_packages() -> Iterator[Path]:
+    """Directories of the system's Python packages that have a ``bcc``."""
+    for pattern in _SYSTEM_PATHS:
+        for directory in sorted(Path("/").glob(pattern.lstrip("/")), reverse=True):
+            if (directory / "bcc/__init__.py").is_file():
+                yield directory
+
+
+def _import_from(directory: Path) -> ModuleType:
+    """Import ``bcc`` from ``directory`` without putting its neighbours on ``sys.path``."""
+    init = directory / "bcc/__init__.py"
+    spec = importlib.util.spec_from_file_location(
+        "bcc", init, submodule_search_locations=[str(init.parent)]
+    )
+    if spec is None or spec.loader is None:
+        raise ImportError(str(init))
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["bcc"] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        _forget()
+        raise
+    return module
+
+
+def _forget() -> None:
+    for name in [name for name in sys.modules if name == "bcc" or name.startswith("bcc.")]:
+        del sys.modules[name]
+
+
+def load_bcc() -> Any:
+    """The ``bcc`` module.
+
+    Raises:
+        BackendUnavailable: not installed, or only PyPI's package of that name is.
+    """
+    impostor = ""
+    try:
+        module = importlib.import_module("bcc")
+        if hasattr(module, "BPF"):
+            return module
+        impostor = "the bcc that Python finds is PyPI's crystal-lattice package, not the BPF compiler"
+        _forget()
+    except (ImportError, OSError, AttributeError) as error:
+        impostor = "" if isinstance(error, ModuleNotFoundError) else f"bcc cannot be loaded ({error})"
+        _forget()
+    for directory in system_packages():
+        try:
+            return _import_from(directory)
+        except (ImportError, OSError, AttributeError) as error:
+            impostor = f"bcc in {directory} cannot be loaded ({error})"
+    raise BackendUnavailable(impostor or "bcc is not installed", mend=INSTALL)
+
+
+@contextmanager
+def stderr_captured() -> Iterator[list[str]]:
+    """Keep what C libraries print on file descriptor 2 off the screen.
+
+    bcc and LLVM write warnings and verifier logs there. The list is filled at the end.
+    """
+    lines: list[str] = []
+    saved = os.dup(2)
+    capture = os.memfd_create("tcptop-stderr")
+    os.dup2(capture, 2)
+    try:
+        yield lines
+    finally:
+        os.dup2(saved, 2)
+        os.close(saved)
+        size = os.fstat(capture).st_size
+        lines += os.pread(capture, min(size, 2**20), 0).decode(errors="replace").splitlines()
+        os.close(capture)

@@ -1,0 +1,211 @@
+"""Compile ``tcptop.c`` with bcc against a generated header tree, load it, and attach it."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tcptop_tui.bpf import headers, library
+from tcptop_tui.bpf.btf import VMLINUX_BTF
+from tcptop_tui.bpf.maps import CounterArray, HashMap, write_array, write_hash
+from tcptop_tui.bpf.ring import Ring
+from tcptop_tui.errors import BackendUnavailable
+from tcptop_tui.records import CONN, SESSION, TRANSITION, Rows
+from tcptop_tui.settings import Settings
+from tcptop_tui.source.batches import Capture
+
+# (program in tcptop.c, raw tracepoint). Attached in this order, run by the kernel in this order:
+# the guard must come after set_state.
+_ATTACHMENTS = (
+    ("set_state", "inet_sock_set_state"),
+    ("set_state_guard", "inet_sock_set_state"),
+    ("segment", "tcp_probe"),
+    ("reader", "tcp_rcv_space_adjust"),
+    ("retransmit", "tcp_retransmit_skb"),
+    ("destroy", "tcp_destroy_sock"),
+)
+
+# enum counter of tcptop.c
+TRANSITIONS, RING_FULL, SESSION_RING_FULL, MAP_FULL, CAUGHT, EXCLUDED = range(6)
+_COUNTERS = 6
+
+LISTENER_KEY = np.dtype([("netns", "<u4"), ("lport", "<u4")])
+OWNER = np.dtype([("pid", "<u4"), ("uid", "<u4"), ("comm", "S16")])
+
+_AF = {0: 0, 4: 2, 6: 10}
+
+
+def source_text() -> str:
+    """The C source."""
+    return resources.files("tcptop_tui.bpf").joinpath("tcptop.c").read_text()
+
+
+def _require_kernel() -> None:
+    if not VMLINUX_BTF.exists():
+        raise BackendUnavailable(
+            f"the kernel has no type information ({VMLINUX_BTF} is missing)",
+            mend="use a kernel built with CONFIG_DEBUG_INFO_BTF=y",
+        )
+    missing = missing_capabilities()
+    if missing:
+        raise BackendUnavailable(f"BPF needs more privileges ({' and '.join(missing)})", mend="run with sudo")
+
+
+def missing_capabilities() -> list[str]:
+    """What this process lacks of CAP_BPF and CAP_PERFMON; CAP_SYS_ADMIN stands for both.
+
+    The numbers are those of include/uapi/linux/capability.h.
+    """
+    status = Path("/proc/self/status").read_text()
+    effective = int(status.partition("CapEff:")[2].split(maxsplit=1)[0], 16)
+    if effective >> 21 & 1:
+        return []
+    return [name for name, number in (("CAP_BPF", 39), ("CAP_PERFMON", 38)) if not effective >> number & 1]
+
+
+def _why(lines: list[str], error: Exception) -> str:
+    """The one line of a compiler's or verifier's output that says the most."""
+    telling = [line.strip() for line in lines if "error:" in line or "Failed" in line]
+    return telling[0] if telling else str(error)
+
+
+class Program:
+    """The kernel programs of one tracer, loaded and attached while this object is open.
+
+    Raises:
+        BackendUnavailable: this host cannot run them; the message says why.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        _require_kernel()
+        self._links: list[int] = []
+        self._bcc = library.load_bcc()
+        with library.stderr_captured() as lines:
+            try:
+                self._bpf = self._compile(settings)
+                self._functions = {name: self._load(name) for name, _ in _ATTACHMENTS}
+            except BackendUnavailable:
+                raise
+            except Exception as error:  # bcc raises bare Exception
+                failed = error
+            else:
+                failed = None
+        if failed is not None:
+            raise BackendUnavailable(
+                f"the kernel program does not load: {_why(lines, failed)}",
+                mend="tcptop-tui doctor tells more",
+            ) from failed
+        self._bpf.free_bcc_memory()
+        self._open_maps(settings)
+
+    def _compile(self, settings: Settings) -> Any:
+        page_bytes = os.sysconf("SC_PAGE_SIZE")
+        with tempfile.TemporaryDirectory(prefix="tcptop-") as tree:
+            headers.write_tree(Path(tree))
+            before = os.environ.get("BCC_KERNEL_SOURCE")
+            os.environ["BCC_KERNEL_SOURCE"] = tree
+            try:
+                return self._bcc.BPF(
+                    text=source_text().encode(),  # bcc wants bytes
+                    cflags=[
+                        f"-I{tree}/include",
+                        f"-DMAX_CONNECTIONS={settings.max_connections}",
+                        f"-DRING_PAGES={settings.ring_bytes // page_bytes}",
+                        f"-DSESSION_RING_PAGES={settings.session_ring_bytes // page_bytes}",
+                    ],
+                )
+            finally:
+                if before is None:
+                    del os.environ["BCC_KERNEL_SOURCE"]
+                else:
+                    os.environ["BCC_KERNEL_SOURCE"] = before
+
+    def _load(self, name: str) -> int:
+        return int(self._bpf.load_func(name.encode(), self._bcc.BPF.RAW_TRACEPOINT).fd)
+
+    def _map_fd(self, name: str) -> int:
+        return int(self._bcc.lib.bpf_table_fd(self._bpf.module, name.encode()))
+
+    def _open_maps(self, settings: Settings) -> None:
+        lib = self._bcc.lib
+        self.conns = HashMap(lib, self._map_fd("conns"), CONN, settings.max_connections)
+        self.counters = CounterArray(lib, self._map_fd("counters"), _COUNTERS)
+        self.transitions = Ring(self._map_fd("transitions"), settings.ring_bytes, TRANSITION)
+        self.sessions = Ring(self._map_fd("sessions"), settings.session_ring_bytes, SESSION)
+
+    def attach(self, capture: Capture) -> None:
+        """Set the capture filter and start tracing.
+
+        Raises:
+            BackendUnavailable: a raw tracepoint is missing on this kernel.
+        """
+        self.set_capture(capture)
+        for name, tracepoint in _ATTACHMENTS:
+            # not bpf.attach_raw_tracepoint: that refuses a second program on one tracepoint
+            link = self._bcc.lib.bpf_attach_raw_tracepoint(self._functions[name], tracepoint.encode())
+            if link < 0:
+                raise BackendUnavailable(
+                    f"raw tracepoint {tracepoint} cannot be attached",
+                    mend="it needs Linux 5.8 or newer with CONFIG_BPF_EVENTS=y",
+                )
+            self._links.append(link)
+
+    def set_capture(self, capture: Capture) -> None:
+        """Change what the kernel side looks at; takes effect with the next event."""
+        lib = self._bcc.lib
+        write_array(lib, self._map_fd("lports"), _port_bits(capture.lports))
+        write_array(lib, self._map_fd("rports"), _port_bits(capture.rports))
+        pids = HashMap(lib, self._map_fd("pids"), np.dtype("<u4"), 1024, key="<u4")
+        chosen = np.array(sorted(capture.pids), "<u4")
+        old = pids.read()[0].copy()
+        pids.delete(old[~np.isin(old, chosen)])
+        write_hash(lib, self._map_fd("pids"), chosen, np.ones(len(chosen), "<u4"))
+        wanted = [bool(capture.lports), bool(capture.rports), bool(capture.pids), _AF[capture.ip]]
+        write_array(lib, self._map_fd("capture"), np.array([wanted], "<u4"))
+
+    def remember_listeners(self, rows: Rows) -> None:
+        """Tell the kernel side who listens; ``rows`` (dtype ROW) are LISTEN sockets.
+
+        Until somebody reads from it, an accepted socket counts as its listener's.
+        """
+        known = rows[rows["pid"] != 0]
+        keys = np.zeros(len(known), LISTENER_KEY)
+        owners = np.zeros(len(known), OWNER)
+        keys["netns"], keys["lport"] = known["netns"], known["lport"]
+        for name in ("pid", "uid", "comm"):
+            owners[name] = known[name]
+        write_hash(self._bcc.lib, self._map_fd("listeners"), keys, owners)
+
+    def recursion_misses(self) -> int:
+        """How often the kernel did not run ``set_state`` because it was running already."""
+        return prog_recursion_misses(self._functions["set_state"])
+
+    def close(self) -> None:
+        """Detach; the kernel frees programs and maps with their last descriptor."""
+        for link in self._links:
+            os.close(link)
+        self._links.clear()
+        self.transitions.close()
+        self.sessions.close()
+        self._bpf.cleanup()
+
+
+def _port_bits(ports: frozenset[int]) -> NDArray[np.uint64]:
+    """One bit a port, as 1,024 words."""
+    bits = np.zeros(65536, np.uint8)
+    bits[list(ports)] = 1
+    return np.packbits(bits, bitorder="little").view("<u8")
+
+
+def prog_recursion_misses(fd: int) -> int:
+    """``recursion_misses`` of a program, from its fdinfo (kernel/bpf/syscall.c, 5.12 on)."""
+    for line in Path(f"/proc/self/fdinfo/{fd}").read_text().splitlines():
+        if line.startswith("recursion_misses:"):
+            return int(line.split()[1])
+    return 0

@@ -1,0 +1,192 @@
+"""The source that everything else falls back from: kernel events, joined with sock_diag."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tcptop_tui.bpf import program
+from tcptop_tui.bpf.join import Joiner
+from tcptop_tui.bpf.program import Program
+from tcptop_tui.diag.netlink import Dump, SockDiag
+from tcptop_tui.diag.owners import Owners
+from tcptop_tui.records import Rows, State
+from tcptop_tui.settings import Settings
+from tcptop_tui.source.batches import Capture, Loss, Sessions, Sink, Status, Table, Transitions
+from tcptop_tui.source.identity import capture_mask
+
+# Comparing may take this share of one core; a dump of 100,000 sockets then comes every 5 s or so.
+_RECONCILE_SHARE = 0.05
+
+
+class BpfSource:
+    """Raw tracepoints for what happens, sock_diag for what was there before.
+
+    Args:
+        settings: periods and sizes.
+        capture: what the kernel side looks at.
+    """
+
+    backend = "bpf"
+
+    def __init__(self, settings: Settings, capture: Capture) -> None:
+        self._settings = settings
+        self._capture = capture
+        self._program: Program | None = None
+        self._diag: SockDiag | None = None
+        self._owners = Owners()
+        self._joiner = Joiner(Path("/proc/self/ns/net").stat().st_ino)
+        self._held: list[Transitions | Sessions] = []
+        self._loss = Loss()
+        self._next_dump_s = 0.0
+        self._dump: Dump | None = None
+
+    def open(self) -> None:
+        """Compile, load, attach; then look at what is there already.
+
+        Raises:
+            BackendUnavailable: this host cannot run the kernel programs.
+        """
+        try:
+            self._diag = SockDiag()
+            self._program = Program(self._settings)
+            self._program.attach(self._capture)
+        except BaseException:
+            self.close()
+            raise
+
+    def run(self, sink: Sink, stopped: Callable[[float], bool]) -> None:
+        """Feed ``sink`` until ``stopped``: the rings each poll, the table each refresh."""
+        sink.offer(Status(self.backend))
+        next_table_s = 0.0
+        while True:
+            self._drain(sink)
+            now_s = time.monotonic()
+            if now_s >= next_table_s:
+                self._offer_table(sink)
+                next_table_s = now_s + self._settings.refresh_s
+            if stopped(self._settings.poll_s):
+                return
+
+    def _opened(self) -> Program:
+        if self._program is None:
+            raise RuntimeError("run() before open()")
+        return self._program
+
+    def _drain(self, sink: Sink) -> None:
+        """Pass the rings on. What the reader has no room for stays here, then in the ring."""
+        while self._held:
+            if not sink.offer(self._held[0]):
+                return
+            self._held.pop(0)
+        rings = self._opened()
+        moved = rings.transitions.drain()
+        if len(moved):
+            moved = moved[np.argsort(moved["ts_ns"], kind="stable")]
+            self._joiner.note_transitions(moved)
+            self._held.append(Transitions(self._wanted(_complete(moved, self._joiner.rows))))
+        ended = rings.sessions.drain()
+        if len(ended):
+            self._joiner.note_sessions(ended)
+            self._held.append(Sessions(self._wanted(ended)))
+        self._held = [batch for batch in self._held if not sink.offer(batch)]
+
+    def _wanted(self, rows: Rows) -> Rows:
+        return rows if self._capture == Capture() else rows[capture_mask(rows, self._capture)]
+
+    def _offer_table(self, sink: Sink) -> None:
+        keys, conns = self._opened().conns.read()
+        if time.monotonic() >= self._next_dump_s:
+            self._reconcile()
+            keys, conns = self._opened().conns.read()
+        utc_ns, now_ns = time.time_ns(), time.monotonic_ns()
+        rows = self._wanted(self._joiner.table(keys, conns))
+        sink.offer(Table(rows, now_ns, utc_ns))
+        self._offer_loss(sink)
+
+    def _reconcile(self) -> None:
+        """Dump, find owners, compare; the longer it takes, the longer until the next time."""
+        if self._diag is None:
+            return
+        started_s = time.monotonic()
+        dump = self._diag.dump()
+        keep = capture_mask(dump.rows, self._capture)
+        dump = Dump(dump.rows[keep], dump.inode[keep], dump.now_ns)
+        self._find_owners(dump)
+        keys, conns = self._opened().conns.read()
+        wrong = self._joiner.take_dump(dump, keys, conns)
+        self._opened().conns.delete(wrong)
+        self._opened().remember_listeners(dump.rows[dump.rows["state"] == State.LISTEN])
+        took_s = time.monotonic() - started_s
+        self._next_dump_s = started_s + max(self._settings.reconcile_s, took_s / _RECONCILE_SHARE)
+
+    def _find_owners(self, dump: Dump) -> None:
+        pid, comm = self._owners.resolve(dump.inode)
+        dump.rows["pid"], dump.rows["comm"] = pid, comm
+
+    def _offer_loss(self, sink: Sink) -> None:
+        opened = self._opened()
+        counters: NDArray[np.uint64] = opened.counters.read()
+        caught = int(counters[program.CAUGHT])
+        loss = Loss(
+            ring_full=int(counters[program.RING_FULL]),
+            sessions_ring_full=int(counters[program.SESSION_RING_FULL]),
+            map_full=int(counters[program.MAP_FULL]),
+            skipped=max(0, opened.recursion_misses() - caught),
+            caught=caught,
+            missed=self._joiner.missed,
+            mended=self._joiner.mended,
+        )
+        if loss != self._loss and sink.offer(loss):
+            self._loss = loss
+
+    def close(self) -> None:
+        """Detach and let the kernel free everything."""
+        if self._program is not None:
+            self._program.close()
+            self._program = None
+        if self._diag is not None:
+            self._diag.close()
+            self._diag = None
+
+
+def _complete(moved: Rows, table: Rows) -> Rows:
+    """Fill in what the kernel could not know when it wrote the transition.
+
+    The owner of a socket from before our time comes from the table. The local port of SYN_SENT is
+    chosen after the event (``tcp_v4_connect``, net/ipv4/tcp_ipv4.c); the same connection's next
+    transition has it.
+    """
+    moved = _owners_from(moved, table)
+    portless = moved["lport"] == 0
+    if portless.any():
+        _port_from(moved, portless, moved[~portless])
+    return moved
+
+
+def _owners_from(moved: Rows, table: Rows) -> Rows:
+    unowned = np.flatnonzero(moved["pid"] == 0)
+    if not len(unowned) or not len(table):
+        return moved
+    order = np.argsort(table["skaddr"])
+    keys = table["skaddr"][order]
+    place = np.minimum(np.searchsorted(keys, moved["skaddr"][unowned]), len(keys) - 1)
+    found = (keys[place] == moved["skaddr"][unowned]) & (moved["born_ns"][unowned] == table["born_ns"][order[place]])
+    for name in ("pid", "comm"):
+        moved[name][unowned[found]] = table[name][order[place[found]]]
+    return moved
+
+
+def _port_from(moved: Rows, portless: NDArray[np.bool_], others: Rows) -> None:
+    if not len(others):
+        return
+    lives = others["skaddr"] ^ others["born_ns"]
+    order = np.argsort(lives, kind="stable")
+    wanted = (moved["skaddr"] ^ moved["born_ns"])[portless]
+    place = np.minimum(np.searchsorted(lives[order], wanted), len(order) - 1)
+    same = lives[order[place]] == wanted
+    moved["lport"][np.flatnonzero(portless)[same]] = others["lport"][order[place[same]]]

@@ -1,0 +1,173 @@
+"""The command line: ``tcptop-tui``, ``tcptop-tui snapshot``, ``tcptop-tui doctor``."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import click
+
+from tcptop_tui import __version__
+from tcptop_tui.errors import TcptopError, UsageError
+from tcptop_tui.filters import Filter, parse, parse_ports
+from tcptop_tui.settings import Settings
+from tcptop_tui.source.batches import Capture
+
+_PROGRAM = "tcptop-tui"
+_MAX_PIDS = 1024  # entries of the map `pids`, bpf/tcptop.c
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the options say, checked."""
+
+    backend: Any
+    settings: Settings
+    capture: Capture
+    chosen: Filter
+    debug: bool
+
+
+def _shared(command: F) -> F:
+    """The options that every way of looking has."""
+    for option in (
+        click.option("--backend", type=click.Choice(["auto", "bpf", "diag"]), default="auto", show_default=True,
+                     help="auto: BPF, or sock_diag where BPF is not possible."),
+        click.option("-f", "--filter", "filter_text", default="", metavar="EXPR",
+                     help="Show what matches, e.g. 'comm:nginx !port:22 rtt>10ms' (F1 has the language)."),
+        click.option("-L", "--lport", default="", metavar="PORTS", help="Capture only these local ports."),
+        click.option("-D", "--rport", default="", metavar="PORTS", help="Capture only these remote ports."),
+        click.option("-p", "--pid", multiple=True, type=click.IntRange(1, 2**22), help="Capture only this process."),
+        click.option("-4", "--ipv4", is_flag=True, help="Capture IPv4 only."),
+        click.option("-6", "--ipv6", is_flag=True, help="Capture IPv6 only."),
+        click.option("--refresh", type=click.FloatRange(0.1, 60), default=0.5, show_default=True, metavar="S",
+                     help="Seconds between two repaints."),
+        click.option("--log-size", type=click.IntRange(100, 1_000_000), default=10_000, show_default=True,
+                     help="Transitions that the log keeps."),
+        click.option("--max-connections", type=click.IntRange(16, 4_000_000), default=65_536, show_default=True,
+                     help="Connections that the kernel side can follow."),
+        click.option("--ring-mb", type=click.Choice(["1", "2", "4", "8", "16", "32", "64", "128"]), default="8",
+                     show_default=True, help="Room for transitions between kernel and program."),
+        click.option("--debug", is_flag=True, help="Show tracebacks."),
+    ):  # fmt: skip
+        command = option(command)
+    return command
+
+
+def _options(**given: Any) -> Options:
+    """Check what the types of the options cannot.
+
+    Raises:
+        UsageError: a filter or port list that does not parse, options that contradict each other.
+    """
+    if given["ipv4"] and given["ipv6"]:
+        raise UsageError("-4 and -6 exclude each other", mend="leave both out to see both")
+    if len(given["pid"]) > _MAX_PIDS:
+        raise UsageError(f"more than {_MAX_PIDS} processes", mend="use fewer -p, or --filter")
+    settings = Settings(
+        refresh_s=given["refresh"],
+        poll_s=min(0.1, given["refresh"]),
+        log_rows=given["log_size"],
+        max_connections=given["max_connections"],
+        ring_bytes=int(given["ring_mb"]) * 2**20,
+    )
+    capture = Capture(
+        lports=parse_ports(given["lport"]),
+        rports=parse_ports(given["rport"]),
+        pids=frozenset(given["pid"]),
+        ip=4 if given["ipv4"] else 6 if given["ipv6"] else 0,
+    )
+    return Options(given["backend"], settings, capture, parse(given["filter_text"]), given["debug"])
+
+
+@click.group(invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name=_PROGRAM, message="%(prog)s %(version)s")
+@_shared
+@click.pass_context
+def command_line(context: click.Context, **given: Any) -> None:
+    """A live dashboard of every TCP connection of this host: htop for TCP.
+
+    Without a command it opens the dashboard. Inside: F1 help, / filter, F6 sort, e export, q quit.
+    """
+    if context.invoked_subcommand is None:
+        _dashboard(_options(**given))
+
+
+@command_line.command()
+@_shared
+@click.option("--after", type=click.FloatRange(0.1, 86_400), default=1.0, show_default=True, metavar="S",
+              help="Look for this many seconds first.")  # fmt: skip
+@click.option("--format", "kind", type=click.Choice(["json", "csv", "txt", "svg"]), default=None,
+              help="Default: what the file's name ends with, else json.")  # fmt: skip
+@click.option("-o", "--output", default="-", show_default=True, metavar="FILE", help="- is standard output.")
+def snapshot(after: float, kind: str | None, output: str, **given: Any) -> None:
+    """Write what the dashboard would show, without a screen."""
+    from tcptop_tui.headless import take_snapshot  # noqa: PLC0415  numpy and Textual: not for --help
+
+    options = _options(**given)
+    take_snapshot(options.backend, options.settings, options.capture, options.chosen, after, kind, output)
+
+
+@command_line.command()
+def doctor() -> None:
+    """Say what this host has, what is missing, and the command that mends it."""
+    from tcptop_tui.doctor import examine, report  # noqa: PLC0415
+
+    findings = examine()
+    report(findings)
+    if not all(finding.good for finding in findings if finding.needed):
+        raise click.exceptions.Exit(1)
+
+
+def _dashboard(options: Options) -> None:
+    from tcptop_tui.terminal import own_stderr, require_screen  # noqa: PLC0415
+
+    require_screen()
+    if not os.environ.get("TEXTUAL_ANIMATIONS"):
+        os.environ["TEXTUAL_ANIMATIONS"] = "none"  # read at import: over SSH each frame costs bytes
+    with own_stderr():
+        from tcptop_tui.app import TcptopApp  # noqa: PLC0415
+        from tcptop_tui.feed import Feed  # noqa: PLC0415
+
+        uname = os.uname()
+        feed = Feed(options.backend, options.settings, options.capture)
+        app = TcptopApp(feed, options.settings, uname.nodename, uname.release, options.chosen)
+        app.run()
+    if app.return_code:
+        raise click.exceptions.Exit(app.return_code)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return the exit code: 0, 1 (failed), 2 (usage)."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        return int(command_line.main(given, prog_name=_PROGRAM, standalone_mode=False) or 0)
+    except click.ClickException as error:
+        return _complain(error.format_message(), error.exit_code)
+    except TcptopError as error:
+        return _complain(str(error), error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing left to flush into
+        return 0
+    except Exception as error:
+        if "--debug" in given:
+            raise
+        return _complain(f"unexpected {type(error).__name__}: {error}; --debug shows where", 1)
+
+
+def _complain(message: str, code: int) -> int:
+    """One line on stderr, with nothing in it that the terminal would obey."""
+    line = " ".join(message.split())
+    sys.stderr.write(f"{_PROGRAM}: {''.join(c if c.isprintable() else '?' for c in line)}\n")
+    return code
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

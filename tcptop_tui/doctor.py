@@ -1,0 +1,125 @@
+"""What this host has and lacks for the BPF backend, and what would mend it."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import platform
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from tcptop_tui.bpf import library
+from tcptop_tui.bpf.btf import VMLINUX_BTF, KernelTypes
+from tcptop_tui.bpf.headers import kernel_header
+from tcptop_tui.bpf.program import Program, missing_capabilities
+from tcptop_tui.diag.netlink import SockDiag
+from tcptop_tui.errors import TcptopError
+from tcptop_tui.settings import Settings
+from tcptop_tui.source.batches import Capture
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One requirement."""
+
+    name: str
+    good: bool
+    found: str
+    mend: str = ""
+    needed: bool = True
+    """Whether the BPF backend fails without it."""
+
+
+def _check(name: str, look: Callable[[], str], *, needed: bool = True) -> Finding:
+    """``look`` says what it found, or raises what is wrong."""
+    try:
+        return Finding(name, good=True, found=look(), needed=needed)
+    except TcptopError as error:
+        return Finding(name, good=False, found=error.message, mend=error.mend, needed=needed)
+    except OSError as error:
+        return Finding(name, good=False, found=str(error), needed=needed)
+
+
+def _kernel() -> str:
+    release = platform.release()
+    major, minor = (int("".join(filter(str.isdigit, part)) or 0) for part in release.split(".")[:2])
+    if (major, minor) < (5, 8):
+        raise TcptopError(f"Linux {release} has no BPF ring buffer", mend="use Linux 5.8 or newer")
+    return f"Linux {release} {platform.machine()}"
+
+
+def _privileges() -> str:
+    missing = missing_capabilities()
+    if missing:
+        raise TcptopError(f"{' and '.join(missing)} missing", mend="run with sudo")
+    return "root" if os.geteuid() == 0 else "capabilities"
+
+
+def _types() -> str:
+    types = KernelTypes()
+    try:
+        kernel_header(types)
+    finally:
+        types.close()
+    return f"{VMLINUX_BTF}, every member found"
+
+
+def _bcc() -> str:
+    module = library.load_bcc()
+    return f"bcc {getattr(module, '__version__', '')} in {os.path.dirname(module.__file__)}"
+
+
+def _libbcc() -> str:
+    library.load_bcc()
+    ctypes.CDLL("libbcc.so.0")
+    return "libbcc.so.0"
+
+
+def _program() -> str:
+    """The proof of everything above: compile, load, attach, detach."""
+    program = Program(Settings(max_connections=16))
+    try:
+        program.attach(Capture(pids=frozenset({os.getpid()})))
+    finally:
+        program.close()
+    return "compiles, loads and attaches"
+
+
+def _sock_diag() -> str:
+    diag = SockDiag()
+    try:
+        return f"{len(diag.dump().rows)} sockets"
+    finally:
+        diag.close()
+
+
+def examine() -> list[Finding]:
+    """Look at each requirement on its own; the last one needs all of them."""
+    return [
+        _check("kernel", _kernel),
+        _check("type information (BTF)", _types),
+        _check("bcc for Python", _bcc),
+        _check("bcc library", _libbcc),
+        _check("privileges", _privileges),
+        _check("kernel program", _program),
+        _check("sock_diag (fallback)", _sock_diag, needed=False),
+    ]
+
+
+def report(findings: list[Finding]) -> None:
+    """Print the table, and what it comes to."""
+    table = Table(box=box.SIMPLE_HEAD)
+    for title in ("requirement", "", "found", "mend it with"):
+        table.add_column(title, overflow="fold")
+    for finding in findings:
+        mark = Text("ok", "green") if finding.good else Text("missing", "bold red")
+        table.add_row(finding.name, mark, Text(finding.found), Text(finding.mend))
+    console = Console()
+    console.print(table)
+    works = all(finding.good for finding in findings if finding.needed)
+    console.print("The BPF backend works here." if works else "Without these the sock_diag backend is used.")

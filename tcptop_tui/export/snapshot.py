@@ -1,0 +1,67 @@
+"""A frame as the bytes of a file, in any of the formats."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from tcptop_tui.errors import UsageError
+from tcptop_tui.export.document import SnapshotInput, build
+from tcptop_tui.export.writers import default_name, to_csv, to_json, to_text
+from tcptop_tui.model.frame import Frame
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """The machine that a snapshot comes from."""
+
+    host: str
+    kernel: str
+
+
+def default_path(host: str, utc_ns: int, kind: str) -> Path:
+    """Where a snapshot goes unless told otherwise: the folder that the program was started in."""
+    return Path.cwd() / default_name(host, utc_ns, kind)
+
+
+def _input(frame: Frame, origin: Origin) -> SnapshotInput:
+    facts = frame.facts
+    return SnapshotInput(
+        rows=frame.rows,
+        tx_rate=facts.tx_rate[frame.order],
+        rx_rate=facts.rx_rate[frame.order],
+        transitions=facts.log[frame.log],
+        hist=frame.rtt.hist,
+        hist_sum_us=frame.rtt.sum_us,
+        loss=facts.loss,
+        now_ns=facts.now_ns,
+        utc_ns=facts.utc_ns,
+        host=origin.host,
+        kernel=origin.kernel,
+        backend=facts.status.backend,
+        backend_note=facts.status.note,
+        filter_text=frame.look.filter.text,
+        connections_total=len(facts.rows),
+    )
+
+
+def render(frame: Frame, origin: Origin, kind: str, picture: str) -> bytes:
+    """The file's content.
+
+    Args:
+        kind: ``json``, ``csv``, ``txt`` or ``svg``.
+        picture: the screen as SVG, for ``svg``.
+
+    Raises:
+        UsageError: no such format.
+    """
+    if kind == "svg":
+        return picture.encode()
+    document = build(_input(frame, origin))
+    if kind == "json":
+        return to_json(document)
+    if kind == "csv":
+        return to_csv(document)
+    if kind == "txt":
+        return to_text(document).encode()
+    raise UsageError(f"no format {kind!r}", mend="use json, csv, txt or svg")

@@ -1,0 +1,110 @@
+"""``tcptop-tui snapshot``: look for some seconds, write what was seen, no screen."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import threading
+import time
+
+from tcptop_tui.app import TcptopApp
+from tcptop_tui.errors import TcptopError
+from tcptop_tui.export.files import resolve_path, write_export
+from tcptop_tui.export.snapshot import Origin, render
+from tcptop_tui.export.writers import format_of
+from tcptop_tui.feed import Backend, Feed
+from tcptop_tui.filters import Filter
+from tcptop_tui.model.frame import Look, make_frame
+from tcptop_tui.model.store import Store
+from tcptop_tui.settings import Settings
+from tcptop_tui.source.batches import Batch, Capture, Status
+
+_SCREEN = (160, 50)
+"""Cells of the picture."""
+
+_STARTUP_S = 30.0
+"""A compiler on a busy machine may take long, but not this long."""
+
+
+class Collector:
+    """A sink that folds batches into a store at once, in the feed's own thread."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.store = Store(settings)
+        self.failed = ""
+        self.started_s: float | None = None
+
+    def offer(self, batch: Batch) -> bool:
+        """Take every batch."""
+        self.store.apply(batch)
+        if isinstance(batch, Status) and batch.ended:
+            self.failed = batch.note
+        if self.started_s is None and self.store.facts().now_ns:
+            self.started_s = time.monotonic()
+        return True
+
+
+def _collect(feed: Feed, settings: Settings, seconds: float) -> Store:
+    """Run ``feed`` here until ``seconds`` after its first table.
+
+    Raises:
+        TcptopError: the feed ended with a reason.
+    """
+    collector = Collector(settings)
+    pause = threading.Event()
+    begun_s = time.monotonic()
+
+    def stopped(wait_s: float) -> bool:
+        now_s = time.monotonic()
+        if collector.started_s is None:
+            return now_s - begun_s > _STARTUP_S or pause.wait(wait_s)
+        left_s = collector.started_s + seconds - now_s
+        return left_s <= 0 or pause.wait(min(wait_s, left_s))
+
+    feed.run(collector, stopped)
+    if collector.failed:
+        raise TcptopError(collector.failed)
+    return collector.store
+
+
+async def _picture(feed: Feed, settings: Settings, chosen: Filter, seconds: float) -> str:
+    """SVG of the dashboard after ``seconds``, drawn without a terminal."""
+    uname = os.uname()
+    app = TcptopApp(feed, settings, uname.nodename, uname.release, chosen)
+    async with app.run_test(size=_SCREEN) as pilot:
+        await app.live.wait()
+        await pilot.pause(seconds)
+        await app.tick()
+        await pilot.pause()
+        return app.export_screenshot(title="tcptop-tui")
+
+
+def take_snapshot(
+    backend: Backend,
+    settings: Settings,
+    capture: Capture,
+    chosen: Filter,
+    seconds: float,
+    kind: str | None,
+    output: str,
+) -> None:
+    """Write a snapshot to ``output``, a path or ``-``.
+
+    Raises:
+        TcptopError: the backend that was asked for does not work, or the file cannot be written.
+    """
+    kind = kind or format_of(output) or "json"
+    feed = Feed(backend, settings, capture)
+    uname = os.uname()
+    if kind == "svg":
+        data = asyncio.run(_picture(feed, settings, chosen, seconds)).encode()
+    else:
+        store = _collect(feed, settings, seconds)
+        frame = make_frame(store.facts(), Look(filter=chosen))
+        data = render(frame, Origin(uname.nodename, uname.release), kind, "")
+    if output == "-":
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+    else:
+        sys.stderr.write(f"wrote {write_export(resolve_path(output), data)}\n")

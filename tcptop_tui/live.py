@@ -1,0 +1,156 @@
+"""The dashboard without its keys: one worker thread in, frames out to the panels."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from typing import ClassVar, TypeVar
+
+from textual import work
+from textual.app import App, ComposeResult
+from textual.containers import Horizontal, Vertical
+from textual.widget import Widget
+from textual.widgets import Footer
+from textual.worker import get_current_worker
+
+from tcptop_tui import theme
+from tcptop_tui.feed import Feed
+from tcptop_tui.filters import Filter, parse
+from tcptop_tui.model.frame import Frame, Look, make_frame
+from tcptop_tui.model.store import Store
+from tcptop_tui.settings import Settings
+from tcptop_tui.source.batches import Table
+from tcptop_tui.source.queue import BatchQueue
+from tcptop_tui.widgets.connections import ConnectionTable
+from tcptop_tui.widgets.detail import DetailScreen
+from tcptop_tui.widgets.filter_bar import FilterBar
+from tcptop_tui.widgets.header import HeaderLines
+from tcptop_tui.widgets.histogram import RttPanel
+from tcptop_tui.widgets.transitions import TransitionLog
+
+_THREAD_ROWS = 5_000
+"""From this many connections on a frame is made in a thread: the loop must not stop for it."""
+
+PanelT = TypeVar("PanelT", bound=Widget)
+
+
+class LiveApp(App[None]):
+    """Runs the feed, keeps the facts, paints the frames.
+
+    Args:
+        feed: what runs in the worker thread.
+        settings: bounds and periods.
+        host: name of this host.
+        kernel: its kernel's release.
+        chosen: the filter to start with.
+    """
+
+    TITLE = "tcptop-tui"
+    CSS_PATH = "app.tcss"
+    HORIZONTAL_BREAKPOINTS: ClassVar[list[tuple[int, str]] | None] = [(0, "-narrow"), (120, "-wide")]
+
+    def __init__(
+        self, feed: Feed, settings: Settings, host: str, kernel: str, chosen: Filter | None = None
+    ) -> None:
+        super().__init__()
+        self._feed = feed
+        self._settings = settings
+        self.host, self.kernel = host, kernel
+        self.look = Look(filter=chosen or parse(""))
+        self.frame = Frame(look=self.look)
+        self._store = Store(settings)
+        self._shown_generation = 0
+        self._paused_total: int | None = None
+        self._painting = asyncio.Lock()
+        self.live = asyncio.Event()
+        """Set when the first table is on the screen."""
+
+    def compose(self) -> ComposeResult:
+        """Header, three panels, filter, footer."""
+        yield HeaderLines(self.host, self.kernel, id="header")
+        with Vertical(id="panels"):
+            yield ConnectionTable(id="connections")
+            with Horizontal(id="below"):
+                yield TransitionLog(id="transitions")
+                yield RttPanel(id="rtt")
+        yield FilterBar(id="filter")
+        yield Footer(compact=True, show_command_palette=False)
+
+    def get_theme_variable_defaults(self) -> dict[str, str]:
+        """The state colours, for every theme."""
+        return dict(theme.STATE_COLORS)
+
+    def on_mount(self) -> None:
+        """Start the thread, the pump and the clock."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+            loop.add_signal_handler(number, self.exit, None, 128 + number)
+        self.query_one(ConnectionTable).focus()
+        queue = BatchQueue(loop, self._settings.queue_batches)
+        self._trace(queue)
+        self._pump(queue)
+        self.set_interval(self._settings.refresh_s, self.tick)
+
+    @work(thread=True, group="source", exit_on_error=False)
+    def _trace(self, queue: BatchQueue) -> None:
+        """Everything that touches the kernel; hands batches over and nothing else."""
+        self._feed.run(queue, get_current_worker().cancelled_event.wait)
+
+    @work(group="pump")
+    async def _pump(self, queue: BatchQueue) -> None:
+        """Fold what comes into the store; painting waits for the clock, but for the first time."""
+        while True:
+            batch = await queue.get()
+            first = isinstance(batch, Table) and not self._store.facts().now_ns
+            self._store.apply(batch)
+            if first:
+                await self.tick()
+                self.live.set()
+
+    @property
+    def paused(self) -> bool:
+        """Whether the view stands still; capture goes on."""
+        return self._paused_total is not None
+
+    def set_paused(self, *, paused: bool) -> None:
+        """Stop the view at the present frame, or let it catch up."""
+        self._paused_total = self.frame.facts.log_total if paused else None
+        self._show_header()
+
+    def set_look(self, look: Look) -> None:
+        """Filter or sort differently, at once."""
+        self.look = look
+        self.call_next(self._repaint)
+
+    async def tick(self) -> None:
+        """Show what is new, if anything is."""
+        generation = self._store.generation
+        if self.paused:
+            self._show_header()
+        elif generation != self._shown_generation:
+            self._shown_generation = generation
+            await self._repaint()
+
+    async def _repaint(self) -> None:
+        """Make a frame of the present facts, or while paused of those of that moment; paint it."""
+        async with self._painting:
+            facts = self.frame.facts if self.paused else self._store.facts()
+            if len(facts.rows) < _THREAD_ROWS:
+                self.frame = make_frame(facts, self.look)
+            else:
+                self.frame = await asyncio.to_thread(make_frame, facts, self.look)
+            self._show_header()
+            with self.batch_update():
+                self.panel(ConnectionTable).show(self.frame)
+                self.panel(TransitionLog).show(self.frame)
+                self.panel(RttPanel).show(self.frame)
+            if isinstance(self.screen, DetailScreen):
+                self.screen.show(self.frame)
+
+    def _show_header(self) -> None:
+        newer = None if self._paused_total is None else self._store.facts().log_total - self._paused_total
+        self.panel(HeaderLines).show(self.frame, newer)
+
+    def panel(self, kind: type[PanelT]) -> PanelT:
+        """A panel of the main screen, whatever dialog is above it."""
+        return self.screen_stack[0].query_one(kind)

@@ -1,0 +1,41 @@
+"""What is known at one moment, whoever looks at it and however it is filtered."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tcptop_tui.records import ROW, RTT_SLOTS, SESSION, TRANSITION, Rows
+from tcptop_tui.source.batches import Loss, Status
+
+
+def _no_rates() -> NDArray[np.float64]:
+    return np.zeros(0)
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """Immutable; the arrays are never written to again."""
+
+    now_ns: int = 0
+    utc_ns: int = 0
+    rows: Rows = field(default_factory=lambda: np.zeros(0, ROW))
+    """The connections, dtype ROW, sorted by ``id``."""
+    tx_rate: NDArray[np.float64] = field(default_factory=_no_rates)
+    """bytes/s beside ``rows``; NaN: unknown."""
+    rx_rate: NDArray[np.float64] = field(default_factory=_no_rates)
+    log: Rows = field(default_factory=lambda: np.zeros(0, TRANSITION))
+    """The transitions that are kept, oldest first, dtype TRANSITION."""
+    log_total: int = 0
+    """Transitions ever seen; the last one of ``log`` has number ``log_total - 1``."""
+    sessions: Rows = field(default_factory=lambda: np.zeros(0, SESSION))
+    """Ended connections that are kept, oldest first, dtype SESSION."""
+    forgotten_hist: NDArray[np.uint64] = field(default_factory=lambda: np.zeros(RTT_SLOTS, "<u8"))
+    """Round-trip times of ended connections that are not kept any more."""
+    forgotten_sum_us: int = 0
+    forgotten_sessions: int = 0
+    transitions_per_s: float = 0.0
+    loss: Loss = field(default_factory=Loss)
+    status: Status = field(default_factory=lambda: Status(""))

@@ -1,0 +1,92 @@
+"""Facts as one filter and one sort order show them: what the panels paint."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tcptop_tui.filters import MATCH_ALL, Filter, Subject
+from tcptop_tui.model.facts import Facts
+from tcptop_tui.model.sorting import DEFAULT_SORT, ordered
+from tcptop_tui.records import RTT_SLOTS, Mask, Rows
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """How the user wants to see it."""
+
+    filter: Filter = MATCH_ALL
+    sort: str = DEFAULT_SORT
+    descending: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Rtt:
+    """The round-trip times of the connections that match, live and ended."""
+
+    hist: NDArray[np.uint64] = field(default_factory=lambda: np.zeros(RTT_SLOTS, "<u8"))
+    sum_us: int = 0
+    live: int = 0
+    """Connections that still exist."""
+    ended: int = 0
+    """Ended ones that are still kept, or with no filter all."""
+    unfilterable: int = 0
+    """Ended ones that are kept only as a sum, so that a filter cannot choose from them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """Immutable; everything that one repaint needs."""
+
+    facts: Facts = field(default_factory=Facts)
+    look: Look = field(default_factory=Look)
+    order: NDArray[np.intp] = field(default_factory=lambda: np.zeros(0, np.intp))
+    """Rows of ``facts.rows`` that match, in display order."""
+    log: NDArray[np.intp] = field(default_factory=lambda: np.zeros(0, np.intp))
+    """Rows of ``facts.log`` that match, oldest first."""
+    rtt: Rtt = field(default_factory=Rtt)
+
+    @property
+    def rows(self) -> Rows:
+        """The connections that match, in display order (a copy), dtype ROW."""
+        return self.facts.rows[self.order]
+
+    def position_of(self, connection_id: int) -> int | None:
+        """Where the connection stands in ``order``; None when it is not shown."""
+        ids = self.facts.rows["id"]
+        row = int(np.searchsorted(ids, connection_id))
+        if row == len(ids) or ids[row] != connection_id:
+            return None
+        place = np.flatnonzero(self.order == row)
+        return int(place[0]) if len(place) else None
+
+
+def make_frame(facts: Facts, look: Look) -> Frame:
+    """Filter, sort and sum. Pure, so that it can run in any thread."""
+    matches = look.filter.matches(Subject(facts.rows, facts.now_ns, facts.tx_rate, facts.rx_rate))
+    chosen = np.flatnonzero(matches)
+    return Frame(
+        facts,
+        look,
+        ordered(facts, chosen, look.sort, descending=look.descending),
+        np.flatnonzero(look.filter.matches(Subject(facts.log, facts.now_ns, None, None))),
+        _round_trips(facts, look.filter, matches),
+    )
+
+
+def _round_trips(facts: Facts, wanted: Filter, matches: Mask) -> Rtt:
+    ended = wanted.matches(Subject(facts.sessions, facts.now_ns, None, None))
+    live_rows, ended_rows = facts.rows[matches], facts.sessions[ended]
+    hist = live_rows["rtt_hist"].sum(axis=0, dtype=np.uint64)
+    hist += ended_rows["rtt_hist"].sum(axis=0, dtype=np.uint64)
+    sum_us = int(live_rows["rtt_sum_us"].sum()) + int(ended_rows["rtt_sum_us"].sum())
+    if wanted.text:
+        return Rtt(hist, sum_us, len(live_rows), len(ended_rows), facts.forgotten_sessions)
+    return Rtt(
+        hist + facts.forgotten_hist,
+        sum_us + facts.forgotten_sum_us,
+        len(live_rows),
+        len(ended_rows) + facts.forgotten_sessions,
+    )

@@ -1,0 +1,82 @@
+"""The order of the table: one number (or two words) a row for each sortable column."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tcptop_tui.model.facts import Facts
+from tcptop_tui.records import UNKNOWN_UID, Flag
+
+Key = NDArray[Any]
+
+DEFAULT_SORT = "rx_rate"
+DESCENDING = frozenset({"rx_rate", "tx_rate", "rx_bytes", "tx_bytes", "srtt", "retrans", "age", "in_state"})
+"""Columns that are looked at from the largest value down, unless asked otherwise."""
+
+
+def _known(values: Key, known: Key) -> Key:
+    """``values`` as floats with NaN where not ``known``."""
+    return np.where(known, values.astype(np.float64), np.nan)
+
+
+def _gauge(name: str) -> Callable[[Facts], Key]:
+    return lambda facts: _known(facts.rows[name], (facts.rows["flags"] & Flag.GAUGES) != 0)
+
+
+def _nonzero(name: str) -> Callable[[Facts], Key]:
+    return lambda facts: _known(facts.rows[name], facts.rows[name] != 0)
+
+
+def _since(name: str) -> Callable[[Facts], Key]:
+    def age(facts: Facts) -> Key:
+        began = facts.rows[name]
+        return _known(facts.now_ns - began.astype(np.int64), began != 0)
+
+    return age
+
+
+def _words(name: str) -> Callable[[Facts], Key]:
+    """Addresses and names as pairs of big-endian words, shape (2, n): they sort as text does."""
+    return lambda facts: np.ascontiguousarray(facts.rows[name]).view(">u8").reshape(-1, 2).T.astype("<u8")
+
+
+_KEYS: dict[str, Callable[[Facts], Key]] = {
+    "pid": _nonzero("pid"),
+    "comm": _words("comm"),
+    "user": lambda facts: _known(facts.rows["uid"], facts.rows["uid"] != UNKNOWN_UID),
+    "laddr": _words("laddr"),
+    "lport": _nonzero("lport"),
+    "raddr": _words("raddr"),
+    "rport": _nonzero("rport"),
+    "state": lambda facts: facts.rows["state"],
+    "in_state": _since("state_ns"),
+    "age": _since("born_ns"),
+    "tx_bytes": _gauge("tx_bytes"),
+    "rx_bytes": _gauge("rx_bytes"),
+    "tx_rate": lambda facts: facts.tx_rate,
+    "rx_rate": lambda facts: facts.rx_rate,
+    "srtt": _nonzero("srtt_us"),
+    "retrans": _gauge("retrans"),
+}
+
+SORT_KEYS = tuple(_KEYS)
+
+
+def ordered(facts: Facts, chosen: NDArray[np.intp], key: str, *, descending: bool) -> NDArray[np.intp]:
+    """``chosen`` row numbers, sorted by ``key``.
+
+    Equal rows keep the order of their ids, so that nothing moves without a reason; what is
+    unknown comes last either way.
+    """
+    values = _KEYS[key](facts)[..., chosen]
+    if values.ndim == 2:
+        if descending:
+            values = ~values
+        return chosen[np.lexsort((values[1], values[0]))]
+    if descending:
+        values = -values.astype(np.float64)
+    return chosen[np.argsort(values, kind="stable")]

@@ -1,0 +1,86 @@
+"""Folds batches into facts. Knows no screen and no kernel."""
+
+from __future__ import annotations
+
+from collections import deque
+
+import numpy as np
+
+from tcptop_tui.model.facts import Facts
+from tcptop_tui.model.history import History
+from tcptop_tui.model.rates import Rates
+from tcptop_tui.records import ROW, RTT_SLOTS, SESSION, TRANSITION, Rows
+from tcptop_tui.settings import Settings
+from tcptop_tui.source.batches import Batch, Loss, Sessions, Status, Table, Transitions
+
+_PACE_S = 3.0
+"""Transitions per second are an average over this long."""
+
+
+class Store:
+    """The state behind every panel; ``generation`` rises with each change."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.generation = 0
+        self._table = Table(np.zeros(0, ROW), 0, 0)
+        self._rates = Rates()
+        self._log = History(TRANSITION, settings.log_rows)
+        self._sessions = History(SESSION, settings.session_rows)
+        self._forgotten_hist = np.zeros(RTT_SLOTS, "<u8")
+        self._forgotten_sum_us = 0
+        self._forgotten_sessions = 0
+        self._pace: deque[tuple[int, int]] = deque()
+        self._loss = Loss()
+        self._status = Status("")
+
+    def apply(self, batch: Batch) -> None:
+        """Fold one batch in."""
+        self.generation += 1
+        if isinstance(batch, Transitions):
+            self._log.append(batch.rows)
+        elif isinstance(batch, Sessions):
+            self._forget(self._sessions.append(batch.rows))
+        elif isinstance(batch, Table):
+            self._take_table(batch)
+        elif isinstance(batch, Loss):
+            self._loss = batch
+        else:
+            self._status = batch
+
+    def _take_table(self, table: Table) -> None:
+        self._table = table
+        self._rates.update(table.rows, table.now_ns)
+        self._pace.append((table.now_ns, self._log.total))
+        while len(self._pace) > 2 and table.now_ns - self._pace[1][0] >= _PACE_S * 1e9:
+            self._pace.popleft()
+
+    def _forget(self, sessions: Rows) -> None:
+        """Sum up what falls out of the kept sessions, so that the grand total stays whole."""
+        self._forgotten_hist = self._forgotten_hist + sessions["rtt_hist"].sum(axis=0, dtype=np.uint64)
+        self._forgotten_sum_us += int(sessions["rtt_sum_us"].sum())
+        self._forgotten_sessions += len(sessions)
+
+    def _transitions_per_s(self) -> float:
+        if len(self._pace) < 2:
+            return 0.0
+        (start_ns, before), (end_ns, after) = self._pace[0], self._pace[-1]
+        return (after - before) * 1e9 / max(1, end_ns - start_ns)
+
+    def facts(self) -> Facts:
+        """The present state; cheap, the arrays are shared and never written to again."""
+        return Facts(
+            now_ns=self._table.now_ns,
+            utc_ns=self._table.utc_ns,
+            rows=self._table.rows,
+            tx_rate=self._rates.tx,
+            rx_rate=self._rates.rx,
+            log=self._log.rows,
+            log_total=self._log.total,
+            sessions=self._sessions.rows,
+            forgotten_hist=self._forgotten_hist,
+            forgotten_sum_us=self._forgotten_sum_us,
+            forgotten_sessions=self._forgotten_sessions,
+            transitions_per_s=self._transitions_per_s(),
+            loss=self._loss,
+            status=self._status,
+        )

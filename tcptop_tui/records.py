@@ -1,0 +1,131 @@
+"""The fixed-size records that flow from the kernel to the panels, as numpy dtypes.
+
+They mirror ``struct transition``, ``struct session`` and ``struct conn`` of ``bpf/tcptop.c``; the
+other sources fill the same ones. All ``*_ns`` are CLOCK_MONOTONIC. What is not known has one
+spelling per field, written beside it.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum, IntFlag
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+RTT_SLOTS = 27
+"""Slot ``i`` counts smoothed round-trip times of [2^i, 2^(i+1)) µs; slot 0 is [0, 1], the last is open."""
+
+UNKNOWN_NS = 2**64 - 1
+UNKNOWN_UID = 2**32 - 1
+
+Rows: TypeAlias = NDArray[np.void]
+"""A one-dimensional structured array of one of the dtypes below."""
+
+Mask: TypeAlias = NDArray[np.bool_]
+
+
+class State(IntEnum):
+    """TCP states by the kernel's numbers (include/net/tcp_states.h)."""
+
+    ESTABLISHED = 1
+    SYN_SENT = 2
+    SYN_RECV = 3
+    FIN_WAIT1 = 4
+    FIN_WAIT2 = 5
+    TIME_WAIT = 6
+    CLOSE = 7
+    CLOSE_WAIT = 8
+    LAST_ACK = 9
+    LISTEN = 10
+    CLOSING = 11
+    NEW_SYN_RECV = 12
+    BOUND_INACTIVE = 13
+
+
+class Flag(IntFlag):
+    """Flags of a connection or a transition; the ``F_*`` of ``bpf/tcptop.c``."""
+
+    OWNER_SURE = 1
+    """``pid`` was seen in its own process context, not inherited from a listener."""
+    GAUGES = 2
+    """``tx_bytes``, ``rx_bytes`` and ``retrans`` were read; without it they are unknown."""
+    PENDING = 4
+    DELAYED = 8
+    """Recorded by the guard program, because the kernel had skipped the first one."""
+    POLLED = 16
+    """Found by comparing two polls: the time is the poll's, states between are not seen."""
+
+
+_Field: TypeAlias = tuple[str, Any] | tuple[str, Any, Any]
+
+_CONN: list[_Field] = [
+    ("born_ns", "<u8"),  # 0: before our time
+    ("state_ns", "<u8"),  # start of the present state; 0: unknown
+    ("cookie", "<u8"),  # 0: none given yet
+    ("tx_bytes", "<u8"),
+    ("rx_bytes", "<u8"),
+    ("rtt_sum_us", "<u8"),
+    ("laddr", ">u8", (2,)),  # IPv6 form; IPv4 as ::ffff:a.b.c.d
+    ("raddr", ">u8", (2,)),
+    ("netns", "<u4"),
+    ("pid", "<u4"),  # 0: unknown
+    ("uid", "<u4"),  # UNKNOWN_UID
+    ("srtt_us", "<u4"),  # 0: no sample yet
+    ("retrans", "<u4"),
+    ("lport", "<u2"),  # 0: not chosen yet
+    ("rport", "<u2"),
+    ("state", "u1"),
+    ("flags", "u1"),
+    ("seen", "<u2"),
+    ("guarded", "<u2"),
+    ("pending_old", "u1"),
+    ("pending_new", "u1"),
+    ("rtt_hist", "<u4", (RTT_SLOTS,)),
+    ("pad", "<u4"),
+    ("comm", "S16"),  # b"": unknown
+]
+
+CONN = np.dtype(_CONN)
+"""``struct conn``: the value of the kernel's per-socket map, 240 bytes."""
+
+ROW = np.dtype([("id", "<u8"), ("skaddr", "<u8"), *_CONN])
+"""A row of the connection table; ``id`` stays the same for a connection's whole life."""
+
+SESSION = np.dtype([("end_ns", "<u8"), ("skaddr", "<u8"), *_CONN])
+"""``struct session``: an ended connection with its last gauges and its histogram."""
+
+TRANSITION = np.dtype(
+    [
+        ("ts_ns", "<u8"),
+        ("skaddr", "<u8"),
+        ("born_ns", "<u8"),
+        ("spent_ns", "<u8"),  # in the old state; UNKNOWN_NS
+        ("tx_bytes", "<u8"),
+        ("rx_bytes", "<u8"),
+        ("laddr", ">u8", (2,)),
+        ("raddr", ">u8", (2,)),
+        ("netns", "<u4"),
+        ("pid", "<u4"),
+        ("uid", "<u4"),
+        ("srtt_us", "<u4"),
+        ("retrans", "<u4"),
+        ("lport", "<u2"),
+        ("rport", "<u2"),
+        ("oldstate", "u1"),
+        ("newstate", "u1"),
+        ("flags", "u1"),
+        ("pad", "u1"),
+        ("comm", "S16"),
+        ("bystander", "<u4"),  # tgid that the CPU was running
+    ]
+)
+"""``struct transition``: one change of state, 128 bytes."""
+
+_MAPPED_PREFIX = 0x0000_FFFF
+
+
+def is_ipv4(addr: NDArray[np.uint64]) -> Mask:
+    """Which of ``addr`` (shape (n, 2), big-endian words) are IPv4 in ``::ffff:0:0/96``."""
+    mapped: Mask = (addr[:, 0] == 0) & (addr[:, 1] >> np.uint64(32) == _MAPPED_PREFIX)
+    return mapped

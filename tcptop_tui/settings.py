@@ -1,0 +1,28 @@
+"""Every number that a user may want to change, with its limits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Bounds and periods; nothing in the program grows past these."""
+
+    refresh_s: float = 0.5
+    """Between two readings of the connection table, and two repaints."""
+    poll_s: float = 0.1
+    """Between two readings of the rings; Textual waits this long for the thread at the end."""
+    reconcile_s: float = 2.0
+    """Between two comparisons with sock_diag; longer where one takes long."""
+    log_rows: int = 10_000
+    """Transitions that the log keeps."""
+    session_rows: int = 20_000
+    """Ended connections whose histograms can still be filtered."""
+    max_connections: int = 65_536
+    """Entries of the kernel's per-socket map, some 300 bytes each, allocated at start."""
+    ring_bytes: int = 8 * 2**20
+    """The transitions ring; a power of two."""
+    session_ring_bytes: int = 4 * 2**20
+    queue_batches: int = 64
+    """Batches between the worker thread and the event loop."""

@@ -1,0 +1,69 @@
+"""Batches from the worker thread to the event loop, bounded on the producer's side.
+
+asyncio's own ``maxsize`` bounds nothing here: with the loop blocked for a second, 50,000
+``call_soon_threadsafe`` callbacks piled up while the queue was empty. So the producer counts what
+is in flight, and what does not fit stays where losing it is counted: in the kernel's ring.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+
+from tcptop_tui.source.batches import Batch, Sessions, Table, Transitions
+
+
+class BatchQueue:
+    """One producer thread, one consumer on the event loop.
+
+    Args:
+        max_batches: in flight at most; a further ``offer`` is refused.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, max_batches: int) -> None:
+        self._loop = loop
+        self._max_batches = max_batches
+        self._in_flight = 0
+        self._tables = 0
+        self._lock = threading.Lock()
+        self._queue: asyncio.Queue[Batch] = asyncio.Queue()
+
+    def offer(self, batch: Batch) -> bool:
+        """From the thread: hand ``batch`` over, or return False at once when there is no room.
+
+        Of tables only one is ever in flight: the next reading makes an older one worthless.
+        Status and loss are small and always taken.
+        """
+        with self._lock:
+            if isinstance(batch, Table):
+                if self._tables:
+                    return False
+                self._tables += 1
+            elif isinstance(batch, Transitions | Sessions) and self._in_flight >= self._max_batches:
+                return False
+            self._in_flight += 1
+        try:
+            self._loop.call_soon_threadsafe(self._queue.put_nowait, batch)
+        except RuntimeError:  # the loop is closed: the program is ending
+            return False
+        return True
+
+    async def get(self) -> Batch:
+        """On the loop: the next batch."""
+        batch = await self._queue.get()
+        self._forget(batch)
+        return batch
+
+    def drain(self) -> list[Batch]:
+        """On the loop: everything that is there, without waiting."""
+        batches: list[Batch] = []
+        while not self._queue.empty():
+            batch = self._queue.get_nowait()
+            self._forget(batch)
+            batches.append(batch)
+        return batches
+
+    def _forget(self, batch: Batch) -> None:
+        with self._lock:
+            self._in_flight -= 1
+            self._tables -= isinstance(batch, Table)

@@ -1,0 +1,57 @@
+"""The terminal as a resource: is it one, and what must not be printed over it."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from tcptop_tui.errors import UsageError
+
+_TOO_SIMPLE = frozenset({"", "dumb", "unknown", "vt52"})
+
+
+def require_screen() -> None:
+    """Check that a full-screen program can work here.
+
+    Raises:
+        UsageError: no terminal, or one that cannot position its cursor.
+    """
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        raise UsageError("the dashboard needs a terminal", mend="without one use: tcptop-tui snapshot")
+    term = os.environ.get("TERM", "")
+    if term in _TOO_SIMPLE:
+        raise UsageError(
+            f"the dashboard cannot draw on TERM={term or '(not set)'}",
+            mend="set TERM to what your terminal is, e.g. xterm-256color, or use: tcptop-tui snapshot",
+        )
+
+
+@contextmanager
+def own_stderr() -> Iterator[None]:
+    """Keep the screen for Textual alone while it runs.
+
+    Textual draws on ``sys.__stderr__``; C libraries (bcc's "Possibly lost ...", LLVM's warnings)
+    print on file descriptor 2, which is the same terminal. So Textual gets a descriptor of its own
+    and number 2 leads into memory; the last of that is printed when the screen is given back.
+    """
+    if sys.__stderr__ is None or not os.isatty(2):
+        yield
+        return
+    screen = os.dup(2)
+    aside = os.memfd_create("tcptop-aside")
+    before = sys.__stderr__
+    before.flush()
+    os.dup2(aside, 2)
+    sys.__stderr__ = os.fdopen(screen, "w", encoding=before.encoding)  # type: ignore[misc]
+    try:
+        yield
+    finally:
+        sys.__stderr__.flush()
+        os.dup2(screen, 2)
+        sys.__stderr__.close()
+        sys.__stderr__ = before  # type: ignore[misc]
+        said = os.pread(aside, 4096, max(0, os.fstat(aside).st_size - 4096))
+        os.close(aside)
+        os.write(2, said)

@@ -1,0 +1,157 @@
+"""The columns of the connection table, as data: what they show and which go first when it is narrow."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from tcptop_tui import formats, text
+from tcptop_tui.records import Flag, State
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One connection at one moment: what a column's text is made from."""
+
+    row: np.void
+    """A row of dtype ROW."""
+    now_ns: int
+    tx_rate: float
+    rx_rate: float
+
+    def gauge(self, name: str) -> int | None:
+        """A counter, or None when it is unknown."""
+        return int(self.row[name]) if self.row["flags"] & Flag.GAUGES else None
+
+    def since(self, name: str) -> str:
+        """Time since the moment in field ``name``."""
+        began = int(self.row[name])
+        return formats.duration_ns(self.now_ns - began) if began else formats.UNKNOWN
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column; ``key`` is also its sort key."""
+
+    key: str
+    title: str
+    width: int
+    text: Callable[[Cell], str]
+    rank: int
+    """Columns of a low rank stay when the screen is narrow."""
+    right: bool = True
+    stretch: int = 0
+    """Cells that it may take more than ``width`` when there is room."""
+
+
+def _number(name: str) -> Callable[[Cell], str]:
+    return lambda cell: str(cell.row[name]) if cell.row[name] else formats.UNKNOWN
+
+
+def _gauge(name: str) -> Callable[[Cell], str]:
+    def size(cell: Cell) -> str:
+        value = cell.gauge(name)
+        return formats.UNKNOWN if value is None else formats.size_bytes(value)
+
+    return size
+
+
+def _retrans(cell: Cell) -> str:
+    value = cell.gauge("retrans")
+    return formats.UNKNOWN if value is None else str(value)
+
+
+def _address(name: str) -> Callable[[Cell], str]:
+    return lambda cell: formats.address((int(cell.row[name][0]), int(cell.row[name][1])))
+
+
+def _comm(cell: Cell) -> str:
+    return text.clean(bytes(cell.row["comm"])) or formats.UNKNOWN
+
+
+def _srtt(cell: Cell) -> str:
+    srtt_us = int(cell.row["srtt_us"])
+    return formats.rtt_us(srtt_us) if srtt_us else formats.UNKNOWN
+
+
+def _remote_port(cell: Cell) -> str:
+    return "*" if cell.row["state"] == State.LISTEN else _number("rport")(cell)
+
+
+def _remote_address(cell: Cell) -> str:
+    return "*" if cell.row["state"] == State.LISTEN else _address("raddr")(cell)
+
+
+COLUMNS = (
+    Column("pid", "PID", 7, _number("pid"), rank=8),
+    Column("comm", "PROCESS", 12, _comm, rank=0, right=False, stretch=3),
+    Column("laddr", "LADDR", 15, _address("laddr"), rank=11, right=False, stretch=24),
+    Column("lport", "LPORT", 5, _number("lport"), rank=3),
+    Column("raddr", "RADDR", 15, _remote_address, rank=2, right=False, stretch=24),
+    Column("rport", "RPORT", 5, _remote_port, rank=4),
+    Column("state", "STATE", 11, lambda cell: formats.state_name(int(cell.row["state"])), rank=1, right=False),
+    Column("in_state", "IN STATE", 8, lambda cell: cell.since("state_ns"), rank=6),
+    Column("age", "AGE", 7, lambda cell: cell.since("born_ns"), rank=12),
+    Column("tx_bytes", "TX", 6, _gauge("tx_bytes"), rank=13),
+    Column("rx_bytes", "RX", 6, _gauge("rx_bytes"), rank=14),
+    Column("tx_rate", "TX/s", 6, lambda cell: formats.rate(cell.tx_rate), rank=9),
+    Column("rx_rate", "RX/s", 6, lambda cell: formats.rate(cell.rx_rate), rank=7),
+    Column("srtt", "RTT", 6, _srtt, rank=5),
+    Column("retrans", "RETR", 4, _retrans, rank=10),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """A column where it stands on the screen."""
+
+    column: Column
+    left: int
+    width: int
+
+
+@lru_cache(maxsize=64)
+def place(width: int, skip: int = 0) -> tuple[Placed, ...]:
+    """The columns for a screen of ``width`` cells, a blank between two.
+
+    With ``skip`` of 0 those of the lowest rank that fit; else, as after → was pressed, all in
+    their order without the first ``skip`` of them, PROCESS always among them.
+    """
+    if skip:
+        pinned = COLUMNS[1]
+        candidates = [pinned, *(column for column in COLUMNS[skip:] if column is not pinned)]
+    else:
+        candidates = sorted(COLUMNS, key=lambda column: column.rank)
+    chosen: list[Column] = []
+    used = 0
+    for column in candidates:
+        if used + column.width > width:
+            break
+        chosen.append(column)
+        used += column.width + 1
+    if not skip:
+        chosen.sort(key=COLUMNS.index)
+    return _stretched(chosen, width - used + 1)
+
+
+def _stretched(chosen: list[Column], spare: int) -> tuple[Placed, ...]:
+    """Give ``spare`` cells to the columns that can use them, a cell at a time in turn."""
+    extra = dict.fromkeys(chosen, 0)
+    hungry = [column for column in chosen if column.stretch]
+    while spare > 0 and hungry:
+        for column in list(hungry):
+            if spare > 0:
+                extra[column] += 1
+                spare -= 1
+            if extra[column] == column.stretch:
+                hungry.remove(column)
+    placed: list[Placed] = []
+    left = 0
+    for column in chosen:
+        width = column.width + extra[column]
+        placed.append(Placed(column, left, width))
+        left += width + 1
+    return tuple(placed)

@@ -1,0 +1,124 @@
+"""Enter: one connection's facts, its own history, and its own histogram."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+from rich.console import RenderableType
+from rich.table import Table
+from rich.text import Text
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import VerticalScroll
+from textual.screen import ModalScreen
+from textual.widgets import Static
+
+from tcptop_tui import formats, text
+from tcptop_tui.model.frame import Frame, Rtt
+from tcptop_tui.records import UNKNOWN_NS, Rows
+from tcptop_tui.source.identity import tuple_hash
+from tcptop_tui.widgets.columns import COLUMNS, Cell
+from tcptop_tui.widgets.histogram import histogram_lines, summary_lines
+
+_HISTORY_ROWS = 200
+
+
+class DetailScreen(ModalScreen[None]):
+    """Follows one connection, to its end and after.
+
+    Args:
+        frame: the frame in which it was chosen.
+        connection_id: of a row of that frame.
+    """
+
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,enter,q,f10", "dismiss(None)", "Back")]
+
+    def __init__(self, frame: Frame, connection_id: int) -> None:
+        super().__init__()
+        self._id = connection_id
+        rows = frame.facts.rows
+        self._row = rows[rows["id"] == connection_id].copy()
+        self._frame = frame
+
+    def compose(self) -> ComposeResult:
+        """One page that scrolls."""
+        with VerticalScroll(id="dialog") as page:
+            page.border_title = title(self._row)
+            page.border_subtitle = "Esc goes back"
+            yield Static(id="facts")
+            yield Static(id="history")
+            yield Static(id="histogram")
+
+    def on_mount(self) -> None:
+        """Fill the page."""
+        self.show(self._frame)
+
+    def show(self, frame: Frame) -> None:
+        """Take the connection's state from ``frame``; when it is gone the last one stays."""
+        facts = frame.facts
+        place = np.flatnonzero(facts.rows["id"] == self._id)
+        if len(place):
+            self._row = facts.rows[place].copy()
+        cell = Cell(
+            self._row[0],
+            facts.now_ns,
+            float(facts.tx_rate[place[0]]) if len(place) else np.nan,
+            float(facts.rx_rate[place[0]]) if len(place) else np.nan,
+        )
+        self.query_one("#facts", Static).update(facts_table(cell, alive=bool(len(place))))
+        self.query_one("#history", Static).update(history_table(own_history(self._row, facts.log), frame))
+        width = max(40, self.query_one("#histogram").size.width)
+        hist = self._row["rtt_hist"][0].astype(np.uint64)
+        rtt = Rtt(hist, int(self._row["rtt_sum_us"][0]), live=len(place), ended=1 - len(place))
+        lines = ["", "Round-trip times", *summary_lines(rtt)[:2], *histogram_lines(hist, width, 28)]
+        self.query_one("#histogram", Static).update(Text("\n".join(lines)))
+
+
+def title(row: Rows) -> str:
+    """``nginx 10.0.0.1:443 ↔ 10.0.0.2:5555`` of a row, shape (1,)."""
+    laddr, raddr = (formats.address((int(row[name][0][0]), int(row[name][0][1]))) for name in ("laddr", "raddr"))
+    return f"{text.clean(bytes(row['comm'][0]))} {laddr}:{row['lport'][0]} ↔ {raddr}:{row['rport'][0]}"
+
+
+def own_history(row: Rows, log: Rows) -> Rows:
+    """The transitions of this connection: by its socket, or by addresses and ports before that."""
+    same = log["skaddr"] == row["skaddr"][0] if row["skaddr"][0] else np.zeros(len(log), np.bool_)
+    same &= log["born_ns"] == row["born_ns"][0]
+    same |= tuple_hash(log) == tuple_hash(row)[0]
+    return log[same][-_HISTORY_ROWS:]
+
+
+def facts_table(cell: Cell, *, alive: bool) -> RenderableType:
+    """Every column of the table, and what has no column, two pairs a line."""
+    uid = int(cell.row["uid"])
+    pairs = [(column.title, column.text(cell)) for column in COLUMNS]
+    pairs += [
+        ("USER", formats.user_name(uid)),
+        ("NETNS", str(cell.row["netns"])),
+        ("SKADDR", f"{int(cell.row['skaddr']):x}" if cell.row["skaddr"] else formats.UNKNOWN),
+        ("", "" if alive else "this connection has ended"),
+    ]
+    table = Table(box=None, show_header=False, pad_edge=False)
+    half = (len(pairs) + 1) // 2
+    for left, right in zip(pairs[:half], [*pairs[half:], ("", "")], strict=False):
+        table.add_row(Text(left[0], "bold"), Text(left[1]), Text(right[0], "bold"), Text(right[1]))
+    return table
+
+
+def history_table(rows: Rows, frame: Frame) -> RenderableType:
+    """A line for each transition that is still kept."""
+    table = Table(title=Text("History"), title_justify="left", box=None, pad_edge=False)
+    for name in ("TIME", "OLD", "NEW", "IN OLD"):
+        table.add_column(name)
+    for row in rows:
+        spent_ns = int(row["spent_ns"])
+        table.add_row(
+            formats.clock(frame.facts.utc_ns + int(row["ts_ns"]) - frame.facts.now_ns),
+            formats.state_name(int(row["oldstate"])),
+            formats.state_name(int(row["newstate"])),
+            formats.UNKNOWN if spent_ns == UNKNOWN_NS else formats.duration_ns(spent_ns),
+        )
+    if not len(rows):
+        table.add_row("nothing since we started", "", "", "")
+    return table

@@ -1,0 +1,104 @@
+"""The round-trip times of the connections that match, as a log2 histogram."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import RenderableType
+from rich.text import Text
+from textual.widget import Widget
+
+from tcptop_tui import formats
+from tcptop_tui.model.frame import Frame, Rtt
+from tcptop_tui.model.histogram import slot_bounds, summarise
+
+_LABEL_CELLS = 19
+_COUNT_CELLS = 9
+_EIGHTHS = " ▏▎▍▌▋▊▉█"
+
+
+def bar(share: float, cells: int) -> str:
+    """A bar of ``share`` (0 to 1) of ``cells``, to an eighth of a cell."""
+    eighths = round(share * cells * 8)
+    if share > 0:
+        eighths = max(1, eighths)  # one sample among a million is still there
+    return "█" * (eighths // 8) + _EIGHTHS[eighths % 8].strip()
+
+
+def used_slots(hist: NDArray[np.uint64], lines: int) -> range:
+    """From the first to the last slot that counted anything; the fullest part when cut."""
+    filled = np.flatnonzero(hist)
+    if not len(filled):
+        return range(0)
+    first, last = int(filled[0]), int(filled[-1])
+    if last - first >= lines:
+        peak = int(hist.argmax())
+        first = max(first, min(peak - lines // 2, last - lines + 1))
+        last = first + lines - 1
+    return range(first, last + 1)
+
+
+def label(slot: int) -> str:
+    """``128 -> 255``, as bcc prints the bounds, µs."""
+    low, high = slot_bounds(slot)
+    return f"{low:>8} -> {'…' if high is None else high:<7}"
+
+
+class RttPanel(Widget, can_focus=True):
+    """Shows ``Frame.rtt``."""
+
+    HELP = (
+        "Smoothed round-trip times, one sample a received segment (from poll to poll without BPF). "
+        "Percentiles are interpolated inside their bucket."
+    )
+
+    def __init__(self, *, id: str) -> None:  # noqa: A002  Textual's own name
+        super().__init__(id=id)
+        self._rtt = Rtt()
+        self._shown = ""
+
+    def show(self, frame: Frame) -> None:
+        """Paint ``frame``, if anything in it moved."""
+        self._rtt = frame.rtt
+        shown = f"{frame.rtt.hist.tobytes()!r}{frame.rtt.live}/{frame.rtt.ended}"
+        if shown != self._shown:
+            self._shown = shown
+            self.refresh()
+
+    def render(self) -> RenderableType:
+        """Summary, then a line for each bucket in use."""
+        width, height = self.size
+        summary = summary_lines(self._rtt)
+        lines = [*summary, *histogram_lines(self._rtt.hist, width, height - len(summary))]
+        return Text("\n".join(line[:width] for line in lines), no_wrap=True, end="")
+
+
+def summary_lines(rtt: Rtt) -> list[str]:
+    """Count, average and percentiles, and what they are taken from."""
+    summary = summarise(rtt.hist, rtt.sum_us)
+
+    def shown(value: float | None) -> str:
+        return formats.UNKNOWN if value is None else formats.rtt_us(value)
+
+    told = f"{formats.count(rtt.live)} live, {formats.count(rtt.ended)} ended"
+    if rtt.unfilterable:
+        told += f"; {formats.count(rtt.unfilterable)} older not filterable"
+    return [
+        f"{formats.count(summary.count)} samples  avg {shown(summary.avg_us)}",
+        f"p50 {shown(summary.p50_us)}  p90 {shown(summary.p90_us)}  p99 {shown(summary.p99_us)} (interpolated)",
+        told,
+    ]
+
+
+def histogram_lines(hist: NDArray[np.uint64], width: int, lines: int) -> list[str]:
+    """The header and a line for each bucket, for a panel of ``width`` by ``lines`` cells."""
+    slots = used_slots(hist, lines - 1)
+    if not slots:
+        return ["no round-trip time yet: nothing was received"]
+    cells = max(4, width - _LABEL_CELLS - _COUNT_CELLS - 5)
+    most = int(hist.max())
+    header = f"{'usecs':>{_LABEL_CELLS}} : {'count':<{_COUNT_CELLS}} distribution"
+    return [
+        header,
+        *(f"{label(slot)} : {int(hist[slot]):<{_COUNT_CELLS}} {bar(int(hist[slot]) / most, cells)}" for slot in slots),
+    ]

@@ -1,0 +1,157 @@
+"""The scrolling log of state transitions."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+from rich.segment import Segment
+from textual.binding import Binding, BindingType
+from textual.geometry import Size
+from textual.scroll_view import ScrollView
+from textual.strip import Strip
+
+from tcptop_tui import formats, text
+from tcptop_tui.model.frame import Frame
+from tcptop_tui.records import UNKNOWN_NS, Flag
+from tcptop_tui.text import fit
+from tcptop_tui.widgets.states import STATE_CLASSES, state_style
+
+_STATES_CELLS = 23
+"""``ESTABLISHED→FIN_WAIT1`` and the like."""
+
+
+class TransitionLog(ScrollView, can_focus=True):
+    """Shows ``Frame.log``, oldest first; follows the end until the user scrolls up."""
+
+    HELP = "Every change of state, as it happens."
+    COMPONENT_CLASSES: ClassVar[set[str]] = {"log--time", "log--mark", *STATE_CLASSES}
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("up,k", "scroll_lines(-1)", "Line up", show=False),
+        Binding("down,j", "scroll_lines(1)", "Line down", show=False),
+        Binding("pageup", "scroll_pages(-1)", "Page up", show=False),
+        Binding("pagedown", "scroll_pages(1)", "Page down", show=False),
+        Binding("home,g", "oldest", "Oldest", show=False),
+        Binding("end,G", "follow", "Newest, and follow", show=False),
+    ]
+
+    def __init__(self, *, id: str) -> None:  # noqa: A002  Textual's own name
+        super().__init__(id=id)
+        self._frame = Frame()
+        self._following = True
+        self._last_seen = 0
+
+    # -- data ---------------------------------------------------------------------------------
+
+    def _numbers(self, frame: Frame) -> np.ndarray[tuple[int], np.dtype[np.intp]]:
+        """Running numbers of the shown transitions: they stay when older ones fall out."""
+        return frame.log + (frame.facts.log_total - len(frame.facts.log))
+
+    def show(self, frame: Frame) -> None:
+        """Paint ``frame``, at its end or where the user has scrolled to."""
+        old, self._frame = self._frame, frame
+        self.virtual_size = Size(self.size.width, len(frame.log))
+        same = (old.facts.log_total, old.look.filter) == (frame.facts.log_total, frame.look.filter)
+        if same and len(old.log) == len(frame.log):
+            return
+        if self._following:
+            self._last_seen = frame.facts.log_total
+            self.scroll_end(animate=False, force=True, immediate=True)
+        else:
+            self._hold(old)
+        self._retitle()
+        self.refresh()
+
+    def _hold(self, old: Frame) -> None:
+        """Keep the line at the top of the screen there."""
+        before = self._numbers(old)
+        top = min(self.scroll_offset.y, len(before) - 1)
+        if top >= 0:
+            line = int(np.searchsorted(self._numbers(self._frame), before[top]))
+            self.scroll_to(y=line, animate=False, force=True, immediate=True)
+
+    def _retitle(self) -> None:
+        newer = int((self._numbers(self._frame) >= self._last_seen).sum())
+        self.border_title = f"Transitions {len(self._frame.log):,}"
+        self.border_subtitle = "" if self._following or not newer else f"{newer:,} newer ▼ End"
+
+    # -- painting -----------------------------------------------------------------------------
+
+    def render_line(self, y: int) -> Strip:
+        """One line of the screen."""
+        width = self.size.width
+        line = self.scroll_offset.y + y
+        if line >= len(self._frame.log):
+            return Strip.blank(width, self.visual_style.rich_style)
+        row = self._frame.facts.log[self._frame.log[line]]
+        return Strip(self._segments(row, width)).adjust_cell_length(width, self.visual_style.rich_style)
+
+    def _segments(self, row: np.void, width: int) -> list[Segment]:
+        base = self.visual_style.rich_style
+        facts = self._frame.facts
+        clock = formats.clock(facts.utc_ns + int(row["ts_ns"]) - facts.now_ns)
+        spent_ns = int(row["spent_ns"])
+        spent = formats.UNKNOWN if spent_ns == UNKNOWN_NS else formats.duration_ns(spent_ns)
+        old, new = (formats.state_name(int(row[name])) for name in ("oldstate", "newstate"))
+        mark = "~" if row["flags"] & Flag.POLLED else " "
+        pad = " " * max(0, _STATES_CELLS - len(old) - len(new) - 1)
+        return [
+            Segment(clock, base + self.get_component_rich_style("log--time", partial=True)),
+            Segment(mark, base + self.get_component_rich_style("log--mark", partial=True)),
+            Segment(endpoints(row, width), base),
+            Segment(" ", base),
+            Segment(old, base + state_style(self, int(row["oldstate"]))),
+            Segment("→", base),
+            Segment(new + pad, base + state_style(self, int(row["newstate"]))),
+            Segment(fit(spent, 8, right=True), base),
+        ]
+
+    # -- keys ---------------------------------------------------------------------------------
+
+    def watch_scroll_y(self, old_value: float, new_value: float) -> None:
+        """Scrolling up stops following, reaching the end starts it again."""
+        super().watch_scroll_y(old_value, new_value)
+        if self.is_vertical_scroll_end:
+            self._following = True
+            self._last_seen = self._frame.facts.log_total
+        elif new_value < old_value:
+            if self._following:
+                self._last_seen = self._frame.facts.log_total
+            self._following = False
+        self._retitle()
+
+    def action_scroll_lines(self, lines: int) -> None:
+        """Scroll by lines."""
+        self.scroll_to(y=self.scroll_offset.y + lines, animate=False)
+
+    def action_scroll_pages(self, pages: int) -> None:
+        """Scroll by a screenful."""
+        self.scroll_to(y=self.scroll_offset.y + pages * max(1, self.size.height - 1), animate=False)
+
+    def action_oldest(self) -> None:
+        """Go to the oldest line that is kept."""
+        self.scroll_to(y=0, animate=False)
+
+    def action_follow(self) -> None:
+        """Go to the newest line and stay with it."""
+        self._following = True
+        self.scroll_end(animate=False, force=True)
+
+
+def endpoints(row: np.void, width: int) -> str:
+    """Process and both ends of a transition, in what a line of ``width`` leaves for them."""
+    room = width - 12 - 1 - 1 - _STATES_CELLS - 8
+    comm = text.clean(bytes(row["comm"])) or formats.UNKNOWN
+    lport = str(row["lport"]) if row["lport"] else formats.UNKNOWN
+    rport = str(row["rport"]) if row["rport"] else "*"
+    laddr, raddr = (formats.address((int(row[n][0]), int(row[n][1]))) for n in ("laddr", "raddr"))
+    if room >= 58:
+        name = 15
+        ends = f"{laddr}:{lport} ↔ {raddr}:{rport}"
+    elif room >= 34:
+        name = room - 27
+        ends = f"{lport:>5}↔{raddr}:{rport}"
+    else:
+        name = max(4, room - 13)
+        ends = f"{lport:>5}↔{rport}"
+    return fit(f"{fit(comm, name)} {ends}", room)

@@ -1,0 +1,40 @@
+"""Shared by all tests: real sockets, the real kernel, and what to do where BPF is not possible."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from tcptop_tui.bpf.program import Program
+from tcptop_tui.errors import BackendUnavailable
+from tcptop_tui.settings import Settings
+from tcptop_tui.source.batches import Capture
+
+SMALL = Settings(max_connections=4096, ring_bytes=2**20, session_ring_bytes=2**20)
+
+
+def require_bpf(settings: Settings) -> Program:
+    """A loaded program; skips the test where that is not possible, or fails it when told to."""
+    try:
+        return Program(settings)
+    except BackendUnavailable as error:
+        if os.environ.get("TCPTOP_REQUIRE_BPF") == "1":
+            pytest.fail(f"BPF is required here: {error}")
+        pytest.skip(f"no BPF: {error}")
+
+
+@pytest.fixture(scope="session")
+def bpf_possible() -> None:
+    """Skip, or fail, once for all tests that need the kernel."""
+    require_bpf(SMALL).close()
+
+
+@pytest.fixture
+def tracer(bpf_possible: None) -> Iterator[Program]:
+    """Attached, for this process's own connections and those that nobody owns yet."""
+    program = require_bpf(SMALL)
+    program.attach(Capture())
+    yield program
+    program.close()
