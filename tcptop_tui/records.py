@@ -7,8 +7,8 @@ spelling per field, written beside it.
 
 from __future__ import annotations
 
-from enum import IntEnum, IntFlag
-from typing import Any, TypeAlias
+from enum import IntEnum
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,17 +43,17 @@ class State(IntEnum):
     BOUND_INACTIVE = 13
 
 
-class Flag(IntFlag):
-    """Flags of a connection or a transition; the ``F_*`` of ``bpf/tcptop.c``."""
+class Flag:
+    """Bits of ``flags``, the ``F_*`` of ``bpf/tcptop.c``. Plain ints: numpy would widen an IntFlag to int64."""
 
-    OWNER_SURE = 1
+    OWNER_SURE: Final = 1
     """``pid`` was seen in its own process context, not inherited from a listener."""
-    GAUGES = 2
+    GAUGES: Final = 2
     """``tx_bytes``, ``rx_bytes`` and ``retrans`` were read; without it they are unknown."""
-    PENDING = 4
-    DELAYED = 8
+    PENDING: Final = 4
+    DELAYED: Final = 8
     """Recorded by the guard program, because the kernel had skipped the first one."""
-    POLLED = 16
+    POLLED: Final = 16
     """Found by comparing two polls: the time is the poll's, states between are not seen."""
 
 

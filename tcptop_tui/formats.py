@@ -1,0 +1,101 @@
+"""Numbers as people read them, in few cells; ``UNKNOWN`` is what is not known, and never 0."""
+
+from __future__ import annotations
+
+import ipaddress
+import math
+import pwd
+import time
+from functools import lru_cache
+
+from tcptop_tui.records import UNKNOWN_UID, State
+
+UNKNOWN = "–"
+
+_UNITS = ("", "K", "M", "G", "T", "P", "E")
+
+
+@lru_cache(maxsize=16384)
+def address(words: tuple[int, int]) -> str:
+    """``(high, low)`` 64-bit words of an IPv6 address as text; IPv4-mapped ones as IPv4."""
+    six = ipaddress.IPv6Address(words[0] << 64 | words[1])
+    return str(six.ipv4_mapped or six)
+
+
+def size_bytes(count: float) -> str:
+    """``999``, ``1.2K``, ``34M``: units of 1,024, as htop and ls have them; at most 5 cells."""
+    value = float(count)
+    for unit in _UNITS:
+        if value < 999.5 or unit == _UNITS[-1]:
+            break
+        value /= 1024
+    if not unit or value >= 9.95:
+        return f"{value:.0f}{unit}"
+    return f"{value:.1f}{unit}"
+
+
+def rate(bytes_per_s: float) -> str:
+    """Bytes per second, without the ``/s`` that the column's title has."""
+    return UNKNOWN if math.isnan(bytes_per_s) else size_bytes(bytes_per_s)
+
+
+def duration_ns(span_ns: int) -> str:
+    """``0.4ms``, ``123ms``, ``4.2s``, ``3m05s``, ``2h14m``, ``5d03h``; at most 7 cells."""
+    span_ms = max(0, span_ns) / 1e6
+    if span_ms < 9.95:
+        return f"{span_ms:.1f}ms"
+    if span_ms < 999.5:
+        return f"{span_ms:.0f}ms"
+    span_s = span_ms / 1000
+    if span_s < 59.95:
+        return f"{span_s:.1f}s"
+    minutes, seconds = divmod(round(span_s), 60)
+    if minutes < 60:
+        return f"{minutes}m{seconds:02}s"
+    hours, minutes = divmod(minutes, 60)
+    if hours < 24:
+        return f"{hours}h{minutes:02}m"
+    days, hours = divmod(hours, 24)
+    return f"{days}d{hours:02}h"
+
+
+def rtt_us(span_us: float) -> str:
+    """``87µs``, ``1.24ms``, ``31.0ms``, ``310ms``, ``1.20s``; at most 6 cells."""
+    if span_us < 999.5:
+        return f"{span_us:.0f}µs"
+    for limit, divisor, unit in ((999_500, 1000, "ms"), (math.inf, 1_000_000, "s")):
+        value = span_us / divisor
+        if span_us < limit:
+            break
+    digits = 2 if value < 9.995 else 1 if value < 99.95 else 0
+    return f"{value:.{digits}f}{unit}"
+
+
+def clock(utc_ns: int) -> str:
+    """``HH:MM:SS.mmm`` in the local time zone."""
+    seconds, rest_ns = divmod(utc_ns, 10**9)
+    return time.strftime("%H:%M:%S", time.localtime(seconds)) + f".{rest_ns // 10**6:03}"
+
+
+def state_name(number: int) -> str:
+    """The kernel's name of a state; ``?14`` for one that only a newer kernel has."""
+    try:
+        return State(number).name
+    except ValueError:
+        return f"?{number}"
+
+
+def count(number: int) -> str:
+    """With thousands separated."""
+    return f"{number:,}"
+
+
+@lru_cache(maxsize=1024)
+def user_name(uid: int) -> str:
+    """Login name of ``uid``, the number where nobody has it."""
+    if uid == UNKNOWN_UID:
+        return UNKNOWN
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)

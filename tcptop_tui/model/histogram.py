@@ -1,0 +1,59 @@
+"""Count, average and percentiles of a log2 histogram."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tcptop_tui.records import RTT_SLOTS
+
+Histogram = NDArray[np.uint64]
+"""Samples per slot, shape (RTT_SLOTS,)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """None: no sample. Percentiles are interpolated inside their bucket."""
+
+    count: int
+    avg_us: float | None
+    p50_us: float | None
+    p90_us: float | None
+    p99_us: float | None
+
+
+def slot_bounds(slot: int) -> tuple[int, int | None]:
+    """Lowest and highest whole value of a slot, µs, as bcc prints them; the last one is open."""
+    low = 0 if slot == 0 else 1 << slot
+    return low, None if slot == RTT_SLOTS - 1 else (1 << (slot + 1)) - 1
+
+
+def percentile(hist: Histogram, share: float) -> float | None:
+    """The value below which ``share`` (0 to 1) of the samples lie, µs; None without samples.
+
+    Samples count as spread evenly over their bucket. In the open last bucket its lower bound is
+    all that is known.
+    """
+    total = int(hist.sum())
+    if not total:
+        return None
+    wanted = share * total
+    before = np.concatenate([[0], np.cumsum(hist)])
+    slot = min(int(np.searchsorted(before[1:], wanted, side="left")), RTT_SLOTS - 1)
+    low, high = slot_bounds(slot)
+    if high is None:
+        return float(low)
+    inside = (wanted - float(before[slot])) / float(hist[slot]) if hist[slot] else 0.0
+    return low + inside * (high + 1 - low)
+
+
+def summarise(hist: Histogram, sum_us: int) -> Summary:
+    """Everything that is said about a histogram in words."""
+    count = int(hist.sum())
+    return Summary(
+        count,
+        sum_us / count if count else None,
+        *(percentile(hist, share) for share in (0.5, 0.9, 0.99)),
+    )
