@@ -6,13 +6,17 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
 from tcptop_tui import __version__
 from tcptop_tui.errors import TcptopError, UsageError
+from tcptop_tui.export.files import resolve_path
+from tcptop_tui.feed import Feed
 from tcptop_tui.filters import Filter, parse, parse_ports
+from tcptop_tui.replay.recording import read_batches
 from tcptop_tui.settings import Settings
 from tcptop_tui.source.batches import Capture
 
@@ -26,11 +30,9 @@ F = TypeVar("F", bound=Callable[..., Any])
 class Options:
     """What the options say, checked."""
 
-    backend: Any
     settings: Settings
-    capture: Capture
+    feed: Feed
     chosen: Filter
-    debug: bool
 
 
 def _shared(command: F) -> F:
@@ -53,6 +55,8 @@ def _shared(command: F) -> F:
                      help="Connections that the kernel side can follow."),
         click.option("--ring-mb", type=click.Choice(["1", "2", "4", "8", "16", "32", "64", "128"]), default="8",
                      show_default=True, help="Room for transitions between kernel and program."),
+        click.option("--record", default=None, metavar="FILE", help="Write down everything, for --replay."),
+        click.option("--replay", default=None, metavar="FILE", help="Play a recording instead of looking at this host."),
         click.option("--debug", is_flag=True, help="Show tracebacks."),
     ):  # fmt: skip
         command = option(command)
@@ -82,7 +86,23 @@ def _options(**given: Any) -> Options:
         pids=frozenset(given["pid"]),
         ip=4 if given["ipv4"] else 6 if given["ipv6"] else 0,
     )
-    return Options(given["backend"], settings, capture, parse(given["filter_text"]), given["debug"])
+    feed = Feed(given["backend"], settings, capture, _recording(given["replay"]), _target(given["record"]))
+    return Options(settings, feed, parse(given["filter_text"]))
+
+
+def _recording(path: str | None) -> Path | None:
+    """A recording that can be opened, or the reason why not before the screen changes."""
+    if path is None:
+        return None
+    try:
+        next(iter(read_batches(Path(path))), None)
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror}", mend="name a file made with --record") from None
+    return Path(path)
+
+
+def _target(path: str | None) -> Path | None:
+    return None if path is None else resolve_path(path)
 
 
 @click.group(invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
@@ -110,7 +130,7 @@ def snapshot(after: float, kind: str | None, output: str, **given: Any) -> None:
     from tcptop_tui.headless import take_snapshot  # noqa: PLC0415  numpy and Textual: not for --help
 
     options = _options(**given)
-    take_snapshot(options.backend, options.settings, options.capture, options.chosen, after, kind, output)
+    take_snapshot(options.feed, options.settings, options.chosen, after, kind, output)
 
 
 @command_line.command()
@@ -132,11 +152,9 @@ def _dashboard(options: Options) -> None:
         os.environ["TEXTUAL_ANIMATIONS"] = "none"  # read at import: over SSH each frame costs bytes
     with own_stderr():
         from tcptop_tui.app import TcptopApp  # noqa: PLC0415
-        from tcptop_tui.feed import Feed  # noqa: PLC0415
 
         uname = os.uname()
-        feed = Feed(options.backend, options.settings, options.capture)
-        app = TcptopApp(feed, options.settings, uname.nodename, uname.release, options.chosen)
+        app = TcptopApp(options.feed, options.settings, uname.nodename, uname.release, options.chosen)
         app.run()
     if app.return_code:
         raise click.exceptions.Exit(app.return_code)

@@ -40,8 +40,10 @@ def rate(bytes_per_s: float) -> str:
 
 
 def duration_ns(span_ns: int) -> str:
-    """``0.4ms``, ``123ms``, ``4.2s``, ``3m05s``, ``2h14m``, ``5d03h``; at most 7 cells."""
+    """``87µs``, ``4.2ms``, ``123ms``, ``4.2s``, ``3m05s``, ``2h14m``, ``5d03h``; at most 7 cells."""
     span_ms = max(0, span_ns) / 1e6
+    if span_ms < 0.9995:
+        return f"{span_ms * 1000:.0f}µs"
     if span_ms < 9.95:
         return f"{span_ms:.1f}ms"
     if span_ms < 999.5:

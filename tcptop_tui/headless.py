@@ -13,12 +13,12 @@ from tcptop_tui.errors import TcptopError
 from tcptop_tui.export.files import resolve_path, write_export
 from tcptop_tui.export.snapshot import Origin, render
 from tcptop_tui.export.writers import format_of
-from tcptop_tui.feed import Backend, Feed
+from tcptop_tui.feed import Feed
 from tcptop_tui.filters import Filter
 from tcptop_tui.model.frame import Look, make_frame
 from tcptop_tui.model.store import Store
 from tcptop_tui.settings import Settings
-from tcptop_tui.source.batches import Batch, Capture, Status
+from tcptop_tui.source.batches import Batch, Status
 
 _SCREEN = (160, 50)
 """Cells of the picture."""
@@ -38,7 +38,7 @@ class Collector:
     def offer(self, batch: Batch) -> bool:
         """Take every batch."""
         self.store.apply(batch)
-        if isinstance(batch, Status) and batch.ended:
+        if isinstance(batch, Status) and batch.ended and batch.backend != "replay":
             self.failed = batch.note
         if self.started_s is None and self.store.facts().now_ns:
             self.started_s = time.monotonic()
@@ -81,13 +81,7 @@ async def _picture(feed: Feed, settings: Settings, chosen: Filter, seconds: floa
 
 
 def take_snapshot(
-    backend: Backend,
-    settings: Settings,
-    capture: Capture,
-    chosen: Filter,
-    seconds: float,
-    kind: str | None,
-    output: str,
+    feed: Feed, settings: Settings, chosen: Filter, seconds: float, kind: str | None, output: str
 ) -> None:
     """Write a snapshot to ``output``, a path or ``-``.
 
@@ -95,7 +89,6 @@ def take_snapshot(
         TcptopError: the backend that was asked for does not work, or the file cannot be written.
     """
     kind = kind or format_of(output) or "json"
-    feed = Feed(backend, settings, capture)
     uname = os.uname()
     if kind == "svg":
         data = asyncio.run(_picture(feed, settings, chosen, seconds)).encode()

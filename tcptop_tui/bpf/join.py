@@ -19,7 +19,7 @@ from tcptop_tui.records import CONN, ROW, Flag, Mask, Rows, State
 from tcptop_tui.source.identity import tuple_hash
 
 _CONN_FIELDS = list(CONN.names or ())
-_KEPT_IN_TIME_WAIT = ["pid", "uid", "comm", "born_ns", "tx_bytes", "rx_bytes", "srtt_us", "retrans", "rtt_hist"]
+_KEPT_IN_TIME_WAIT = ["pid", "uid", "comm", "born_ns", "tx_bytes", "rx_bytes", "srtt_us", "retrans"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,13 +159,14 @@ class Joiner:
         hashes = tuple_hash(rows)
         map_hash = tuple_hash(conns)
         before, before_alone, before_suspect = self._dump, self._alone, self._suspect
+        full = _is_full_socket(rows)
         self._inherit(rows, hashes, before, before_alone)
         self._number(rows)
         unmapped = ~np.isin(hashes, map_hash)
         # of several listeners on one address some may be in the map: cookies tell which are not
         old_listener = (rows["state"] == State.LISTEN) & np.isin(rows["cookie"], before["cookie"][before_alone])
         self._alone = unmapped | old_listener
-        self._judge(rows, before, before_alone, before_suspect)
+        self._judge(rows, full, before, before_alone, before_suspect)
         self._dump, self._dump_hash, self._dump_ns = rows, hashes, dump.now_ns
         self._closed.clear()
         self._ended.clear()
@@ -192,9 +193,9 @@ class Joiner:
         rows["id"][free] = known["id"][place[free]]
         _drop_repeated_ids(rows)
 
-    def _judge(self, rows: Rows, before: Rows, before_alone: Mask, before_suspect: Mask) -> None:
+    def _judge(self, rows: Rows, full: Mask, before: Rows, before_alone: Mask, before_suspect: Mask) -> None:
         """A full socket that the map does not know is doubtful once and missed the second time."""
-        expected = self._alone & _is_full_socket(rows)
+        expected = self._alone & full
         if self._dump_ns == 0:  # the first dump: all of these are from before our time
             self._suspect = np.zeros(len(rows), np.bool_)
             return

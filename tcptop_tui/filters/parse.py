@@ -100,7 +100,7 @@ def _positive(word: str, column: int) -> Test:
     field = BY_NAME.get(name)
     if field is None:
         close = difflib.get_close_matches(name, BY_NAME, 1)
-        hint = f", did you mean {close[0]}?" if close else f": use {', '.join(sorted(BY_NAME))}"
+        hint = f", did you mean {close[0]}?" if close else "; F1 lists them"
         raise FilterError(f"no field {name!r}{hint}", column)
     at = column + match.start(3)
     return either([_test(field.make, operator, value, name, at) for value in _split(rest, at)])

@@ -15,7 +15,7 @@ def _no_rates() -> NDArray[np.float64]:
     return np.zeros(0)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Facts:
     """Immutable; the arrays are never written to again."""
 

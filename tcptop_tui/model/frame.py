@@ -22,21 +22,21 @@ class Look:
     descending: bool = True
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Rtt:
     """The round-trip times of the connections that match, live and ended."""
 
     hist: NDArray[np.uint64] = field(default_factory=lambda: np.zeros(RTT_SLOTS, "<u8"))
     sum_us: int = 0
     live: int = 0
-    """Connections that still exist."""
+    """Connections with samples that still exist."""
     ended: int = 0
-    """Ended ones that are still kept, or with no filter all."""
+    """Ended ones with samples that are still kept; with no filter the forgotten ones too."""
     unfilterable: int = 0
     """Ended ones that are kept only as a sum, so that a filter cannot choose from them."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Frame:
     """Immutable; everything that one repaint needs."""
 
@@ -78,15 +78,15 @@ def make_frame(facts: Facts, look: Look) -> Frame:
 
 def _round_trips(facts: Facts, wanted: Filter, matches: Mask) -> Rtt:
     ended = wanted.matches(Subject(facts.sessions, facts.now_ns, None, None))
-    live_rows, ended_rows = facts.rows[matches], facts.sessions[ended]
-    hist = live_rows["rtt_hist"].sum(axis=0, dtype=np.uint64)
-    hist += ended_rows["rtt_hist"].sum(axis=0, dtype=np.uint64)
-    sum_us = int(live_rows["rtt_sum_us"].sum()) + int(ended_rows["rtt_sum_us"].sum())
+    live, ended_hists = facts.rows["rtt_hist"][matches], facts.sessions["rtt_hist"][ended]
+    hist = live.sum(axis=0, dtype=np.uint64) + ended_hists.sum(axis=0, dtype=np.uint64)
+    sum_us = int(facts.rows["rtt_sum_us"][matches].sum()) + int(facts.sessions["rtt_sum_us"][ended].sum())
+    counts = int(live.any(axis=1).sum()), int(ended_hists.any(axis=1).sum())
     if wanted.text:
-        return Rtt(hist, sum_us, len(live_rows), len(ended_rows), facts.forgotten_sessions)
+        return Rtt(hist, sum_us, *counts, unfilterable=facts.forgotten_sessions)
     return Rtt(
         hist + facts.forgotten_hist,
         sum_us + facts.forgotten_sum_us,
-        len(live_rows),
-        len(ended_rows) + facts.forgotten_sessions,
+        counts[0],
+        counts[1] + facts.forgotten_sessions,
     )

@@ -58,7 +58,7 @@ class Store:
         """Sum up what falls out of the kept sessions, so that the grand total stays whole."""
         self._forgotten_hist = self._forgotten_hist + sessions["rtt_hist"].sum(axis=0, dtype=np.uint64)
         self._forgotten_sum_us += int(sessions["rtt_sum_us"].sum())
-        self._forgotten_sessions += len(sessions)
+        self._forgotten_sessions += int(sessions["rtt_hist"].any(axis=1).sum())
 
     def _transitions_per_s(self) -> float:
         if len(self._pace) < 2:

@@ -89,18 +89,18 @@ COLUMNS = (
     Column("pid", "PID", 7, _number("pid"), rank=8),
     Column("comm", "PROCESS", 12, _comm, rank=0, right=False, stretch=3),
     Column("laddr", "LADDR", 15, _address("laddr"), rank=11, right=False, stretch=24),
-    Column("lport", "LPORT", 5, _number("lport"), rank=3),
+    Column("lport", "LPORT", 6, _number("lport"), rank=3),
     Column("raddr", "RADDR", 15, _remote_address, rank=2, right=False, stretch=24),
-    Column("rport", "RPORT", 5, _remote_port, rank=4),
+    Column("rport", "RPORT", 6, _remote_port, rank=4),
     Column("state", "STATE", 11, lambda cell: formats.state_name(int(cell.row["state"])), rank=1, right=False),
-    Column("in_state", "IN STATE", 8, lambda cell: cell.since("state_ns"), rank=6),
+    Column("in_state", "IN STATE", 9, lambda cell: cell.since("state_ns"), rank=6),
     Column("age", "AGE", 7, lambda cell: cell.since("born_ns"), rank=12),
     Column("tx_bytes", "TX", 6, _gauge("tx_bytes"), rank=13),
     Column("rx_bytes", "RX", 6, _gauge("rx_bytes"), rank=14),
     Column("tx_rate", "TX/s", 6, lambda cell: formats.rate(cell.tx_rate), rank=9),
     Column("rx_rate", "RX/s", 6, lambda cell: formats.rate(cell.rx_rate), rank=7),
     Column("srtt", "RTT", 6, _srtt, rank=5),
-    Column("retrans", "RETR", 4, _retrans, rank=10),
+    Column("retrans", "RETR", 5, _retrans, rank=10),
 )
 
 

@@ -69,9 +69,8 @@ class DetailScreen(ModalScreen[None]):
         self.query_one("#facts", Static).update(facts_table(cell, alive=bool(len(place))))
         self.query_one("#history", Static).update(history_table(own_history(self._row, facts.log), frame))
         width = max(40, self.query_one("#histogram").size.width)
-        hist = self._row["rtt_hist"][0].astype(np.uint64)
-        rtt = Rtt(hist, int(self._row["rtt_sum_us"][0]), live=len(place), ended=1 - len(place))
-        lines = ["", "Round-trip times", *summary_lines(rtt)[:2], *histogram_lines(hist, width, 28)]
+        rtt = own_round_trips(self._row, facts.sessions)
+        lines = ["", "Round-trip times", *summary_lines(rtt)[:2], *histogram_lines(rtt.hist, width, 28)]
         self.query_one("#histogram", Static).update(Text("\n".join(lines)))
 
 
@@ -87,6 +86,13 @@ def own_history(row: Rows, log: Rows) -> Rows:
     same &= log["born_ns"] == row["born_ns"][0]
     same |= tuple_hash(log) == tuple_hash(row)[0]
     return log[same][-_HISTORY_ROWS:]
+
+
+def own_round_trips(row: Rows, sessions: Rows) -> Rtt:
+    """The histogram of this connection, whether it still has one or left it when it ended."""
+    ended = sessions[(sessions["born_ns"] == row["born_ns"][0]) & (tuple_hash(sessions) == tuple_hash(row)[0])]
+    source = row if row["rtt_hist"].any() or not len(ended) else ended[-1:]
+    return Rtt(source["rtt_hist"][0].astype(np.uint64), int(source["rtt_sum_us"][0]))
 
 
 def facts_table(cell: Cell, *, alive: bool) -> RenderableType:

@@ -9,8 +9,9 @@ from rich.console import RenderableType
 from rich.text import Text
 from textual.widget import Widget
 
-from tcptop_tui import text
+from tcptop_tui import formats, text
 from tcptop_tui.model.frame import Frame
+from tcptop_tui.model.histogram import summarise
 from tcptop_tui.records import State
 from tcptop_tui.widgets.states import STATE_CLASSES, state_style
 
@@ -88,6 +89,9 @@ class HeaderLines(Widget):
         ):  # fmt: skip
             if number or name != "map full":
                 line.append(f"  {name} {number:,}", style=alarm if number else "")
+        summary = summarise(self._frame.rtt.hist, self._frame.rtt.sum_us)
+        if summary.p50_us is not None and summary.p99_us is not None:
+            line.append(f"  RTT p50 {formats.rtt_us(summary.p50_us)} p99 {formats.rtt_us(summary.p99_us)}")
         shown = self._frame.look.filter.text
         if shown:
             line.append(f"  filter {text.clean(shown)} ", style="bold")

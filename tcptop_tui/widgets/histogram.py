@@ -56,6 +56,7 @@ class RttPanel(Widget, can_focus=True):
         super().__init__(id=id)
         self._rtt = Rtt()
         self._shown = ""
+        self.border_title = "RTT of what the filter shows"
 
     def show(self, frame: Frame) -> None:
         """Paint ``frame``, if anything in it moved."""
@@ -80,7 +81,7 @@ def summary_lines(rtt: Rtt) -> list[str]:
     def shown(value: float | None) -> str:
         return formats.UNKNOWN if value is None else formats.rtt_us(value)
 
-    told = f"{formats.count(rtt.live)} live, {formats.count(rtt.ended)} ended"
+    told = f"from {formats.count(rtt.live)} live and {formats.count(rtt.ended)} ended connections"
     if rtt.unfilterable:
         told += f"; {formats.count(rtt.unfilterable)} older not filterable"
     return [

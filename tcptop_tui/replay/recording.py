@@ -1,0 +1,93 @@
+"""A recording: every batch that a source emitted, one after the other in a file.
+
+The file begins with a magic line. A batch is a head of fixed size and its payload: the bytes of
+its rows, or JSON for what has none. The dtypes stand in the file once, so that a recording of
+another version is refused instead of misread. Nothing in a file is ever run: a recording may come
+from a stranger.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any
+
+import msgspec
+import numpy as np
+
+from tcptop_tui.errors import UsageError
+from tcptop_tui.records import ROW, SESSION, TRANSITION
+from tcptop_tui.source.batches import Batch, Loss, Sessions, Sink, Status, Table, Transitions
+
+_MAGIC = b"tcptop-tui recording 1\n"
+_HEAD = struct.Struct("<BxxxIQQ")  # kind, bytes, now_ns, utc_ns
+_MAX_BATCH_BYTES = 1 << 30
+
+_ROWS: dict[int, tuple[type[Any], np.dtype[Any]]] = {1: (Transitions, TRANSITION), 2: (Sessions, SESSION), 3: (Table, ROW)}
+_NOTES: dict[int, type[Any]] = {4: Loss, 5: Status}
+_KIND_OF = {kind: number for number, (kind, _) in _ROWS.items()} | {kind: number for number, kind in _NOTES.items()}
+
+
+def _layout() -> bytes:
+    """The dtypes in words; 16-bit length first."""
+    text = repr([dtype.descr for _, dtype in _ROWS.values()]).encode()
+    return struct.pack("<H", len(text)) + text
+
+
+class Recorder:
+    """A sink that writes every batch that another sink takes.
+
+    Args:
+        sink: where the batches go on to.
+        file: open for writing bytes; stays the caller's.
+    """
+
+    def __init__(self, sink: Sink, file: IO[bytes]) -> None:
+        self._sink, self._file = sink, file
+        file.write(_MAGIC + _layout())
+
+    def offer(self, batch: Batch) -> bool:
+        """Pass ``batch`` on, and write it down when it was taken."""
+        taken = self._sink.offer(batch)
+        if taken:
+            payload = msgspec.json.encode(batch) if isinstance(batch, Loss | Status) else batch.rows.tobytes()
+            times = (batch.now_ns, batch.utc_ns) if isinstance(batch, Table) else (0, 0)
+            self._file.write(_HEAD.pack(_KIND_OF[type(batch)], len(payload), *times) + payload)
+        return taken
+
+
+def read_batches(path: Path) -> Iterator[Batch]:
+    """The batches of a recording, in their order. One that was cut off ends before its last batch.
+
+    Raises:
+        UsageError: not a recording, or one of another version, or damaged.
+        OSError: it cannot be read.
+    """
+    with path.open("rb") as file:
+        layout = _layout()
+        if file.read(len(_MAGIC)) != _MAGIC:
+            raise UsageError(f"{path} is not a recording", mend="make one with --record")
+        if file.read(len(layout)) != layout:
+            raise UsageError(f"{path} was recorded by another version", mend="replay it with that one")
+        while len(head := file.read(_HEAD.size)) == _HEAD.size:
+            kind, size, now_ns, utc_ns = _HEAD.unpack(head)
+            if size > _MAX_BATCH_BYTES:
+                raise UsageError(f"{path} is damaged: a batch of {size} bytes")
+            payload = file.read(size)
+            if len(payload) < size:
+                return
+            yield _batch(path, kind, payload, now_ns, utc_ns)
+
+
+def _batch(path: Path, kind: int, payload: bytes, now_ns: int, utc_ns: int) -> Batch:
+    try:
+        if kind in _NOTES:
+            note: Batch = msgspec.json.decode(payload, type=_NOTES[kind])
+            return note
+        make, dtype = _ROWS[kind]
+        rows = np.frombuffer(payload, dtype)
+    except (KeyError, ValueError, msgspec.MsgspecError) as error:
+        raise UsageError(f"{path} is damaged: {error}") from error
+    made: Batch = Table(rows, now_ns, utc_ns) if make is Table else make(rows)
+    return made

@@ -1,0 +1,54 @@
+"""The source that plays a recording."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from tcptop_tui.replay.recording import read_batches
+from tcptop_tui.source.batches import Batch, Sink, Status, Table
+
+
+class ReplaySource:
+    """Plays a recording at the pace at which it was made.
+
+    Args:
+        path: of the recording.
+    """
+
+    backend = "replay"
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._batches: Iterator[Batch] = iter(())
+
+    def open(self) -> None:
+        """Look at the file's beginning.
+
+        Raises:
+            UsageError: not a recording.
+            OSError: it cannot be read.
+        """
+        self._batches = read_batches(self._path)
+
+    def run(self, sink: Sink, stopped: Callable[[float], bool]) -> None:
+        """Play to the end, then say that it is the end and wait for ``stopped``."""
+        sink.offer(Status(self.backend, f"recording {self._path.name}"))
+        last_ns = 0
+        for batch in self._batches:
+            if isinstance(batch, Table):
+                if last_ns and stopped(max(0, batch.now_ns - last_ns) / 1e9):
+                    return
+                last_ns = batch.now_ns
+            elif isinstance(batch, Status):
+                batch = Status(self.backend, f"recording {self._path.name} of backend {batch.backend} {batch.note}")
+            while not sink.offer(batch):
+                if stopped(0.01):
+                    return
+        sink.offer(Status(self.backend, f"recording {self._path.name}: the end", ended=True))
+        while not stopped(1.0):
+            pass
+
+    def close(self) -> None:
+        """Close the file."""
+        self._batches = iter(())
