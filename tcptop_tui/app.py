@@ -107,7 +107,7 @@ class TcptopApp(LiveApp):
         self.push_screen(HelpScreen(self._bindings_by_part()))
 
     def _bindings_by_part(self) -> Iterator[tuple[str, list[Binding]]]:
-        parts: list[tuple[str, type[Widget] | type[LiveApp]]] = [
+        parts: list[tuple[str, type[Widget | LiveApp]]] = [
             ("Everywhere", TcptopApp),
             ("Connections", ConnectionTable),
             ("Transitions", TransitionLog),

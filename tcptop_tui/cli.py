@@ -56,7 +56,7 @@ def _shared(command: F) -> F:
         click.option("--ring-mb", type=click.Choice(["1", "2", "4", "8", "16", "32", "64", "128"]), default="8",
                      show_default=True, help="Room for transitions between kernel and program."),
         click.option("--record", default=None, metavar="FILE", help="Write down everything, for --replay."),
-        click.option("--replay", default=None, metavar="FILE", help="Play a recording instead of looking at this host."),
+        click.option("--replay", default=None, metavar="FILE", help="Play a recording; this host is not looked at."),
         click.option("--debug", is_flag=True, help="Show tracebacks."),
     ):  # fmt: skip
         command = option(command)
@@ -109,7 +109,7 @@ def _target(path: str | None) -> Path | None:
 @click.version_option(__version__, prog_name=_PROGRAM, message="%(prog)s %(version)s")
 @_shared
 @click.pass_context
-def command_line(context: click.Context, **given: Any) -> None:
+def command_line(context: click.Context, /, **given: Any) -> None:
     """A live dashboard of every TCP connection of this host: htop for TCP.
 
     Without a command it opens the dashboard. Inside: F1 help, / filter, F6 sort, e export, q quit.

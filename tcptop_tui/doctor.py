@@ -7,6 +7,7 @@ import os
 import platform
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from rich import box
 from rich.console import Console
@@ -71,7 +72,7 @@ def _types() -> str:
 
 def _bcc() -> str:
     module = library.load_bcc()
-    return f"bcc {getattr(module, '__version__', '')} in {os.path.dirname(module.__file__)}"
+    return f"bcc {getattr(module, '__version__', '')} in {Path(module.__file__).parent}"
 
 
 def _libbcc() -> str:

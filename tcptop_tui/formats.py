@@ -41,34 +41,31 @@ def rate(bytes_per_s: float) -> str:
 
 def duration_ns(span_ns: int) -> str:
     """``87µs``, ``4.2ms``, ``123ms``, ``4.2s``, ``3m05s``, ``2h14m``, ``5d03h``; at most 7 cells."""
-    span_ms = max(0, span_ns) / 1e6
-    if span_ms < 0.9995:
-        return f"{span_ms * 1000:.0f}µs"
-    if span_ms < 9.95:
-        return f"{span_ms:.1f}ms"
-    if span_ms < 999.5:
-        return f"{span_ms:.0f}ms"
-    span_s = span_ms / 1000
-    if span_s < 59.95:
-        return f"{span_s:.1f}s"
-    minutes, seconds = divmod(round(span_s), 60)
-    if minutes < 60:
-        return f"{minutes}m{seconds:02}s"
+    span_us = max(0, span_ns) / 1000
+    for limit_us, unit_us, form in _SHORT:
+        if span_us < limit_us:
+            return form.format(span_us / unit_us)
+    minutes, seconds = divmod(round(span_us / 1e6), 60)
     hours, minutes = divmod(minutes, 60)
-    if hours < 24:
-        return f"{hours}h{minutes:02}m"
     days, hours = divmod(hours, 24)
-    return f"{days}d{hours:02}h"
+    if days:
+        return f"{days}d{hours:02}h"
+    return f"{hours}h{minutes:02}m" if hours else f"{minutes}m{seconds:02}s"
+
+
+_SHORT = (
+    (999.5, 1, "{:.0f}µs"),
+    (9_950, 1e3, "{:.1f}ms"),
+    (999_500, 1e3, "{:.0f}ms"),
+    (59_950_000, 1e6, "{:.1f}s"),
+)
 
 
 def rtt_us(span_us: float) -> str:
     """``87µs``, ``1.24ms``, ``31.0ms``, ``310ms``, ``1.20s``; at most 6 cells."""
     if span_us < 999.5:
         return f"{span_us:.0f}µs"
-    for limit, divisor, unit in ((999_500, 1000, "ms"), (math.inf, 1_000_000, "s")):
-        value = span_us / divisor
-        if span_us < limit:
-            break
+    value, unit = (span_us / 1e3, "ms") if span_us < 999_500 else (span_us / 1e6, "s")
     digits = 2 if value < 9.995 else 1 if value < 99.95 else 0
     return f"{value:.{digits}f}{unit}"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from typing import ClassVar, TypeVar
+from typing import TypeVar
 
 from textual import work
 from textual.app import App, ComposeResult
@@ -47,11 +47,9 @@ class LiveApp(App[None]):
 
     TITLE = "tcptop-tui"
     CSS_PATH = "app.tcss"
-    HORIZONTAL_BREAKPOINTS: ClassVar[list[tuple[int, str]] | None] = [(0, "-narrow"), (120, "-wide")]
+    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (120, "-wide")]  # noqa: RUF012  as Textual declares it
 
-    def __init__(
-        self, feed: Feed, settings: Settings, host: str, kernel: str, chosen: Filter | None = None
-    ) -> None:
+    def __init__(self, feed: Feed, settings: Settings, host: str, kernel: str, chosen: Filter | None = None) -> None:
         super().__init__()
         self._feed = feed
         self._settings = settings

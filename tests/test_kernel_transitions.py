@@ -4,11 +4,31 @@ from __future__ import annotations
 
 import os
 import socket
+from pathlib import Path
 
 import numpy as np
 import pytest
+from sockets import (
+    CG,
+    CW,
+    F1,
+    F2,
+    LA,
+    LI,
+    LOOPBACK,
+    SR,
+    SS,
+    C,
+    E,
+    listening,
+    pair,
+    path,
+    port,
+    reset,
+    until_closed,
+    until_state,
+)
 
-from sockets import CG, CW, E, F1, F2, LA, LI, SR, SS, C, LOOPBACK, listening, pair, path, port, reset, until_closed, until_state
 from tcptop_tui.bpf import program as counters
 from tcptop_tui.bpf.program import Program
 from tcptop_tui.records import UNKNOWN_NS, Flag, Rows, State, is_ipv4
@@ -139,7 +159,7 @@ def test_owner_bytes_and_times(tracer: Program) -> None:
         row = last[sock_port]
         assert (row["tx_bytes"], row["rx_bytes"]) == (sent, got)
         assert row["pid"] == os.getpid()
-        assert row["comm"] == open("/proc/self/comm", "rb").read().strip()[:15]
+        assert row["comm"] == Path("/proc/self/comm").read_bytes().strip()[:15]
         assert row["flags"] & Flag.OWNER_SURE
         assert row["born_ns"] > 0
         assert row["spent_ns"] < row["ts_ns"] - row["born_ns"]

@@ -42,9 +42,7 @@ def _load_libbpf() -> ct.CDLL:
             return ct.CDLL(name, use_errno=True)
         except OSError:
             continue
-    raise BackendUnavailable(
-        "libbpf is not installed", mend="apt install libbpf1  (Fedora, Arch: libbpf)"
-    )
+    raise BackendUnavailable("libbpf is not installed", mend="apt install libbpf1  (Fedora, Arch: libbpf)")
 
 
 class KernelTypes:

@@ -45,7 +45,8 @@ class _Index:
 def _is_full_socket(rows: Rows) -> Mask:
     """Sockets that the tracer should know: not TIME_WAIT and not a half-open request."""
     known: Mask = ((rows["flags"] & Flag.GAUGES) != 0) | (rows["state"] == State.LISTEN)
-    return known & (rows["state"] != State.SYN_RECV)
+    known &= rows["state"] != State.SYN_RECV
+    return known
 
 
 class Joiner:
@@ -206,9 +207,7 @@ class Joiner:
         self.mended += confirmed
         self._suspect = expected & ~seen_before
 
-    def _wrong_entries(
-        self, keys: NDArray[np.uint64], conns: Rows, map_hash: NDArray[np.uint64]
-    ) -> NDArray[np.uint64]:
+    def _wrong_entries(self, keys: NDArray[np.uint64], conns: Rows, map_hash: NDArray[np.uint64]) -> NDArray[np.uint64]:
         """Entries that sock_diag contradicts, now and a whole dump ago, unchanged in between."""
         place, found = _Index.of(self._dump_hash).find(map_hash)
         agrees = found & (self._dump["state"][place] == conns["state"]) if len(self._dump) else found

@@ -39,9 +39,7 @@ def system_packages() -> Iterator[Path]:
 def _import_from(directory: Path) -> ModuleType:
     """Import ``bcc`` from ``directory`` without putting its neighbours on ``sys.path``."""
     init = directory / "bcc/__init__.py"
-    spec = importlib.util.spec_from_file_location(
-        "bcc", init, submodule_search_locations=[str(init.parent)]
-    )
+    spec = importlib.util.spec_from_file_location("bcc", init, submodule_search_locations=[str(init.parent)])
     if spec is None or spec.loader is None:
         raise ImportError(str(init))
     module = importlib.util.module_from_spec(spec)

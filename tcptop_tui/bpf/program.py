@@ -86,16 +86,15 @@ class Program:
         _require_kernel()
         self._links: list[int] = []
         self._bcc = library.load_bcc()
+        failed: Exception | None = None
         with library.stderr_captured() as lines:
             try:
                 self._bpf = self._compile(settings)
                 self._functions = {name: self._load(name) for name, _ in _ATTACHMENTS}
             except BackendUnavailable:
                 raise
-            except Exception as error:  # bcc raises bare Exception
+            except Exception as error:  # noqa: BLE001  bcc raises bare Exception
                 failed = error
-            else:
-                failed = None
         if failed is not None:
             raise BackendUnavailable(
                 f"the kernel program does not load: {_why(lines, failed)}",

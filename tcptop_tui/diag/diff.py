@@ -91,9 +91,7 @@ def _remember_time_wait(rows: Rows, before: Rows, place: NDArray[np.intp], known
     rows["flags"][forgetful] |= before["flags"][place[forgetful]] & Flag.GAUGES
 
 
-def _changes(
-    rows: Rows, before: Rows, place: NDArray[np.intp], known: Mask, gone: Mask, now_ns: int
-) -> Changes:
+def _changes(rows: Rows, before: Rows, place: NDArray[np.intp], known: Mask, gone: Mask, now_ns: int) -> Changes:
     old = before["state"][place] if len(before) else np.zeros(len(rows), "u1")
     opened = ~known & (rows["state"] != State.TIME_WAIT)
     rows["born_ns"][opened] = now_ns
@@ -112,7 +110,9 @@ def _changes(
     return Changes(rows, np.concatenate([changed, closed]), sessions)
 
 
-def _transitions(rows: Rows, old: NDArray[np.uint8], new: NDArray[np.uint8], since_ns: NDArray[np.uint64], now_ns: int) -> Rows:
+def _transitions(
+    rows: Rows, old: NDArray[np.uint8], new: NDArray[np.uint8], since_ns: NDArray[np.uint64], now_ns: int
+) -> Rows:
     made = np.zeros(len(rows), TRANSITION)
     for name in _SHARED_FIELDS:
         made[name] = rows[name]

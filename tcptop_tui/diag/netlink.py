@@ -83,7 +83,8 @@ class SockDiag:
             self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_SOCK_DIAG)
         except OSError as error:
             raise BackendUnavailable(
-                f"sock_diag cannot be used ({error.strerror})", mend="it needs CONFIG_INET_DIAG, and a sandbox to let it"
+                f"sock_diag cannot be used ({error.strerror})",
+                mend="it needs CONFIG_INET_DIAG, and a sandbox to let it",
             ) from error
         self._netns = Path("/proc/self/ns/net").stat().st_ino
         self._buffer = bytearray(_RECV_BYTES)

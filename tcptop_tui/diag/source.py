@@ -10,7 +10,7 @@ import numpy as np
 from tcptop_tui.diag.diff import Differ
 from tcptop_tui.diag.netlink import SockDiag
 from tcptop_tui.diag.owners import Owners
-from tcptop_tui.records import TRANSITION
+from tcptop_tui.records import TRANSITION, Rows
 from tcptop_tui.settings import Settings
 from tcptop_tui.source.batches import Capture, Loss, Sessions, Sink, Status, Table, Transitions
 from tcptop_tui.source.identity import capture_mask
@@ -71,7 +71,7 @@ class DiagSource:
         self._offer_transitions(sink, np.concatenate([self._waiting, changes.transitions]))
         sink.offer(Table(changes.rows, dump.now_ns, time.time_ns() - (time.monotonic_ns() - dump.now_ns)))
 
-    def _offer_transitions(self, sink: Sink, rows: np.ndarray) -> None:  # type: ignore[type-arg]
+    def _offer_transitions(self, sink: Sink, rows: Rows) -> None:
         """Hand them over; what the reader has no room for waits, in bounded number."""
         if not len(rows) or sink.offer(Transitions(rows)):
             self._waiting = np.zeros(0, TRANSITION)

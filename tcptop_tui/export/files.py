@@ -19,7 +19,7 @@ class ExportError(TcptopError):
 
 
 def caller() -> tuple[int, int]:
-    """uid and gid of the user who started us, also through sudo."""
+    """Uid and gid of the user who started us, also through sudo."""
     if os.geteuid() == 0:
         uid, gid = os.environ.get("SUDO_UID", ""), os.environ.get("SUDO_GID", "")
         if uid.isdecimal() and gid.isdecimal():
@@ -77,7 +77,9 @@ def _refuse_foreign_links(folder: Path) -> None:
     for part in (*reversed(folder.parents), folder):
         found = part.lstat()
         if stat.S_ISLNK(found.st_mode) and found.st_uid not in trusted:
-            raise ExportError(f"cannot write below {part}: it is a symbolic link of another user", mend="choose another folder")
+            raise ExportError(
+                f"cannot write below {part}: it is a symbolic link of another user", mend="choose another folder"
+            )
 
 
 def _refuse_unless_replaceable(folder: int, path: Path) -> None:

@@ -19,6 +19,9 @@ from tcptop_tui.records import UNKNOWN_UID, Mask, is_ipv4
 Test: TypeAlias = Callable[[Subject], Mask]
 """Shape (n,) for a subject of n rows."""
 
+Make: TypeAlias = Callable[[str, str], Test]
+"""(operator, value) to a test; ValueError with what is wrong about the value."""
+
 _OPERATORS: dict[str, Callable[[Numbers, float], Any]] = {
     ">": np.greater, ">=": np.greater_equal, "<": np.less, "<=": np.less_equal, "=": np.equal,
 }  # fmt: skip
@@ -35,7 +38,7 @@ class Field:
     aliases: tuple[str, ...]
     example: str
     meaning: str
-    make: Callable[[str, str], Test]
+    make: Make
 
 
 def either(tests: list[Test]) -> Test:
@@ -43,7 +46,7 @@ def either(tests: list[Test]) -> Test:
     return lambda subject: reduce(np.logical_or, (test(subject) for test in tests))
 
 
-def _numbers(read: Callable[[str], float], *columns: Callable[[Subject], Numbers]) -> Callable[[str, str], Test]:
+def _numbers(read: Callable[[str], float], *columns: Callable[[Subject], Numbers]) -> Make:
     """A field of numbers: ranges with ``:``, comparisons otherwise, in any of ``columns``."""
 
     def make(operator: str, text: str) -> Test:
@@ -56,7 +59,15 @@ def _numbers(read: Callable[[str], float], *columns: Callable[[Subject], Numbers
     return make
 
 
-def _equal_only(make: Callable[[str], Test]) -> Callable[[str, str], Test]:
+def _nonzero(name: str) -> Callable[[Subject], Numbers]:
+    return lambda subject: subject.nonzero(name)
+
+
+def _gauge(name: str) -> Callable[[Subject], Numbers]:
+    return lambda subject: subject.gauge(name)
+
+
+def _equal_only(make: Callable[[str], Test]) -> Make:
     def checked(operator: str, text: str) -> Test:
         if operator not in {":", "="}:
             raise ValueError("it has no order: use ':'")
@@ -91,7 +102,8 @@ def _within(addresses: NDArray[np.uint64], network: values.Network) -> Mask:
     mask = ((1 << 128) - 1) >> (128 - prefix) << (128 - prefix)
     words = [(addresses[:, at].astype("<u8"), 64 * (1 - at)) for at in (0, 1)]
     parts = [
-        (word & np.uint64(mask >> shift & (2**64 - 1))) == np.uint64(low >> shift & (2**64 - 1)) for word, shift in words
+        (word & np.uint64(mask >> shift & (2**64 - 1))) == np.uint64(low >> shift & (2**64 - 1))
+        for word, shift in words
     ]
     inside: Mask = parts[0] & parts[1]
     return inside
@@ -117,7 +129,7 @@ def _named(subject: Subject, matches: Callable[[str], bool]) -> Mask:
     return mask
 
 
-def _traffic(name: str) -> Callable[[str, str], Test]:
+def _traffic(name: str) -> Make:
     """Bytes so far, or with ``/s`` bytes per second."""
     total = _numbers(values.size_bytes, lambda s: s.gauge(f"{name}_bytes"))
     pace = _numbers(values.size_bytes, lambda s: s.rate(s.tx_rate if name == "tx" else s.rx_rate))
@@ -130,23 +142,55 @@ def _traffic(name: str) -> Callable[[str, str], Test]:
 
 
 FIELDS = (
-    Field("port", (), "443  port:80,443  8000-8010", "port at either end", _numbers(values.port, lambda s: s.nonzero("lport"), lambda s: s.nonzero("rport"))),
-    Field("lport", ("sport",), "lport:22", "local port", _numbers(values.port, lambda s: s.nonzero("lport"))),
-    Field("rport", ("dport",), "rport:1000-2000", "remote port", _numbers(values.port, lambda s: s.nonzero("rport"))),
-    Field("comm", ("process", "proc"), "nginx  comm:nginx  /^ng/", "part of the process name, or /regular expression/", _equal_only(_comm)),
-    Field("pid", (), "pid:812", "process", _numbers(values.integer, lambda s: s.nonzero("pid"))),
-    Field("user", ("uid",), "user:www-data", "owner of the socket, name or number", _numbers(values.user, lambda s: s.known(s.rows["uid"], s.rows["uid"] != UNKNOWN_UID))),
+    Field(
+        "port",
+        (),
+        "443  port:80,443  8000-8010",
+        "port at either end",
+        _numbers(values.port, _nonzero("lport"), _nonzero("rport")),
+    ),
+    Field("lport", ("sport",), "lport:22", "local port", _numbers(values.port, _nonzero("lport"))),
+    Field("rport", ("dport",), "rport:1000-2000", "remote port", _numbers(values.port, _nonzero("rport"))),
+    Field(
+        "comm",
+        ("process", "proc"),
+        "nginx  comm:nginx  /^ng/",
+        "part of the process name, or /regular expression/",
+        _equal_only(_comm),
+    ),
+    Field("pid", (), "pid:812", "process", _numbers(values.integer, _nonzero("pid"))),
+    Field(
+        "user",
+        ("uid",),
+        "user:www-data",
+        "owner of the socket, name or number",
+        _numbers(values.user, lambda s: s.known(s.rows["uid"], s.rows["uid"] != UNKNOWN_UID)),
+    ),
     Field("state", (), "state:estab,close-wait", "TCP state, in any usual spelling", _equal_only(_state)),
-    Field("ip", ("addr",), "10.0.0.0/8  ip:::1  ip:6", "address at either end, or version", _equal_only(_address("laddr", "raddr"))),
+    Field(
+        "ip",
+        ("addr",),
+        "10.0.0.0/8  ip:::1  ip:6",
+        "address at either end, or version",
+        _equal_only(_address("laddr", "raddr")),
+    ),
     Field("laddr", ("src",), "laddr:127.0.0.1", "local address", _equal_only(_address("laddr"))),
     Field("raddr", ("dst",), "raddr:::1", "remote address", _equal_only(_address("raddr"))),
-    Field("rtt", ("srtt",), "rtt>10ms", "smoothed round-trip time", _numbers(values.time_ns, lambda s: s.nonzero("srtt_us") * 1000)),
+    Field(
+        "rtt",
+        ("srtt",),
+        "rtt>10ms",
+        "smoothed round-trip time",
+        _numbers(values.time_ns, lambda s: s.nonzero("srtt_us") * 1000),
+    ),
     Field("age", (), "age>1m", "time since it was opened", _numbers(values.time_ns, Subject.age_ns)),
-    Field("instate", ("since",), "instate>3h", "time in the present state", _numbers(values.time_ns, Subject.in_state_ns)),
-    Field("retrans", ("retr",), "retrans>0", "retransmitted segments", _numbers(values.integer, lambda s: s.gauge("retrans"))),
+    Field(
+        "instate", ("since",), "instate>3h", "time in the present state", _numbers(values.time_ns, Subject.in_state_ns)
+    ),
+    Field("retrans", ("retr",), "retrans>0", "retransmitted segments", _numbers(values.integer, _gauge("retrans"))),
     Field("tx", (), "tx>10k  tx>1MB/s", "bytes sent, or per second", _traffic("tx")),
     Field("rx", (), "rx>10k  rx>1MB/s", "bytes received, or per second", _traffic("rx")),
-    Field("netns", (), "netns:4026531840", "network namespace", _numbers(values.integer, lambda s: s.nonzero("netns"))),
-)  # fmt: skip
+    Field("netns", (), "netns:4026531840", "network namespace", _numbers(values.integer, _nonzero("netns"))),
+)
 
 BY_NAME = {name: field for field in FIELDS for name in (field.name, *field.aliases)}

@@ -12,7 +12,7 @@ import numpy as np
 
 from tcptop_tui.errors import UsageError
 from tcptop_tui.filters import values
-from tcptop_tui.filters.fields import BY_NAME, Test, either
+from tcptop_tui.filters.fields import BY_NAME, Make, Test, either
 from tcptop_tui.filters.subject import Subject
 from tcptop_tui.records import Mask
 
@@ -76,7 +76,7 @@ def _words(text: str) -> Iterator[tuple[str, int]]:
             continue
         match = _WORD.match(text, place)
         if match is None:
-            raise FilterError('a quotation mark without its partner', place)
+            raise FilterError("a quotation mark without its partner", place)
         yield match[0], place
         place = match.end()
 
@@ -106,12 +106,11 @@ def _positive(word: str, column: int) -> Test:
     return either([_test(field.make, operator, value, name, at) for value in _split(rest, at)])
 
 
-def _test(make, operator: str, value: str, name: str, column: int) -> Test:  # type: ignore[no-untyped-def]
+def _test(make: Make, operator: str, value: str, name: str, column: int) -> Test:
     try:
-        made: Test = make(operator, value)
+        return make(operator, value)
     except ValueError as error:
         raise FilterError(f"{name}: {error}", column) from None
-    return made
 
 
 def _split(text: str, column: int) -> list[str]:
@@ -127,7 +126,7 @@ def _split(text: str, column: int) -> list[str]:
 
 def _is_address(word: str) -> bool:
     try:
-        values.network(word.split(",")[0])
+        values.network(word.split(",", maxsplit=1)[0])
     except ValueError:
         return False
     return True

@@ -14,7 +14,18 @@ Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 Range: TypeAlias = tuple[float, float]
 
 _NUMBER = re.compile(r"(\d+(?:\.\d+)?)\s*([a-zµμ/]*)", re.IGNORECASE)
-_TIME_NS = {"us": 1e3, "µs": 1e3, "μs": 1e3, "ms": 1e6, "": 1e6, "s": 1e9, "m": 60e9, "min": 60e9, "h": 3600e9, "d": 86400e9}
+_TIME_NS = {
+    "us": 1e3,
+    "µs": 1e3,
+    "μs": 1e3,
+    "ms": 1e6,
+    "": 1e6,
+    "s": 1e9,
+    "m": 60e9,
+    "min": 60e9,
+    "h": 3600e9,
+    "d": 86400e9,
+}
 _BYTES = {"": 1.0, "b": 1.0} | {
     f"{letter}{suffix}": base**power
     for power, letter in enumerate("kmgt", 1)

@@ -29,12 +29,14 @@ class Rates:
     @property
     def tx(self) -> Rate:
         """Payload bytes sent per second."""
-        return self._rate[0]
+        rate: Rate = self._rate[0]
+        return rate
 
     @property
     def rx(self) -> Rate:
         """Payload bytes received per second."""
-        return self._rate[1]
+        rate: Rate = self._rate[1]
+        return rate
 
     def update(self, rows: Rows, now_ns: int) -> None:
         """Take the table ``rows`` (dtype ROW, sorted by ``id``), read at ``now_ns``."""

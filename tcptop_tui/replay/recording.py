@@ -24,7 +24,11 @@ _MAGIC = b"tcptop-tui recording 1\n"
 _HEAD = struct.Struct("<BxxxIQQ")  # kind, bytes, now_ns, utc_ns
 _MAX_BATCH_BYTES = 1 << 30
 
-_ROWS: dict[int, tuple[type[Any], np.dtype[Any]]] = {1: (Transitions, TRANSITION), 2: (Sessions, SESSION), 3: (Table, ROW)}
+_ROWS: dict[int, tuple[type[Any], np.dtype[Any]]] = {
+    1: (Transitions, TRANSITION),
+    2: (Sessions, SESSION),
+    3: (Table, ROW),
+}
 _NOTES: dict[int, type[Any]] = {4: Loss, 5: Status}
 _KIND_OF = {kind: number for number, (kind, _) in _ROWS.items()} | {kind: number for number, kind in _NOTES.items()}
 

@@ -40,14 +40,18 @@ class ReplaySource:
                 if last_ns and stopped(max(0, batch.now_ns - last_ns) / 1e9):
                     return
                 last_ns = batch.now_ns
-            elif isinstance(batch, Status):
-                batch = Status(self.backend, f"recording {self._path.name} of backend {batch.backend} {batch.note}")
-            while not sink.offer(batch):
+            while not sink.offer(self._as_ours(batch)):
                 if stopped(0.01):
                     return
         sink.offer(Status(self.backend, f"recording {self._path.name}: the end", ended=True))
         while not stopped(1.0):
             pass
+
+    def _as_ours(self, batch: Batch) -> Batch:
+        """What the recorded source said of itself is not true of this one."""
+        if not isinstance(batch, Status):
+            return batch
+        return Status(self.backend, f"recording {self._path.name} of backend {batch.backend} {batch.note}")
 
     def close(self) -> None:
         """Close the file."""

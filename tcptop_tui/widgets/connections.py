@@ -52,7 +52,7 @@ class ConnectionTable(ScrollView, can_focus=True):
             self.key = key
             super().__init__()
 
-    def __init__(self, *, id: str) -> None:  # noqa: A002  Textual's own name
+    def __init__(self, *, id: str) -> None:
         super().__init__(id=id)
         self._frame = Frame()
         self._selected_id: int | None = None

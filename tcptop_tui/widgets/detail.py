@@ -36,7 +36,7 @@ class DetailScreen(ModalScreen[None]):
 
     def __init__(self, frame: Frame, connection_id: int) -> None:
         super().__init__()
-        self._id = connection_id
+        self._connection_id = connection_id
         rows = frame.facts.rows
         self._row = rows[rows["id"] == connection_id].copy()
         self._frame = frame
@@ -57,7 +57,7 @@ class DetailScreen(ModalScreen[None]):
     def show(self, frame: Frame) -> None:
         """Take the connection's state from ``frame``; when it is gone the last one stays."""
         facts = frame.facts
-        place = np.flatnonzero(facts.rows["id"] == self._id)
+        place = np.flatnonzero(facts.rows["id"] == self._connection_id)
         if len(place):
             self._row = facts.rows[place].copy()
         cell = Cell(
@@ -85,7 +85,8 @@ def own_history(row: Rows, log: Rows) -> Rows:
     same = log["skaddr"] == row["skaddr"][0] if row["skaddr"][0] else np.zeros(len(log), np.bool_)
     same &= log["born_ns"] == row["born_ns"][0]
     same |= tuple_hash(log) == tuple_hash(row)[0]
-    return log[same][-_HISTORY_ROWS:]
+    own: Rows = log[same][-_HISTORY_ROWS:]
+    return own
 
 
 def own_round_trips(row: Rows, sessions: Rows) -> Rtt:

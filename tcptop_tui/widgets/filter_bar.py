@@ -31,7 +31,7 @@ class FilterBar(Horizontal):
     class Closed(Message):
         """The bar is not shown any more."""
 
-    def __init__(self, *, id: str) -> None:  # noqa: A002  Textual's own name
+    def __init__(self, *, id: str) -> None:
         super().__init__(id=id)
         self._before = parse("")
         self.display = False

@@ -27,7 +27,7 @@ class HeaderLines(Widget):
 
     COMPONENT_CLASSES: ClassVar[set[str]] = {"header--name", "header--loss", "header--note", *STATE_CLASSES}
 
-    def __init__(self, host: str, kernel: str, *, id: str) -> None:  # noqa: A002  Textual's own name
+    def __init__(self, host: str, kernel: str, *, id: str) -> None:
         super().__init__(id=id)
         self._host, self._kernel = text.clean(host), text.clean(kernel)
         self._frame = Frame()
@@ -97,5 +97,3 @@ class HeaderLines(Widget):
             line.append(f"  filter {text.clean(shown)} ", style="bold")
             line.append(f"({len(self._frame.order):,} of {len(facts.rows):,})")
         return line
-
-

@@ -29,14 +29,14 @@ class HelpScreen(ModalScreen[None]):
 
     def __init__(self, bindings: Iterable[tuple[str, list[Binding]]]) -> None:
         super().__init__()
-        self._bindings = list(bindings)
+        self._parts = list(bindings)
 
     def compose(self) -> ComposeResult:
         """One page that scrolls."""
         with VerticalScroll(id="dialog") as page:
             page.border_title = "Help"
             page.border_subtitle = "Esc closes"
-            for title, bindings in self._bindings:
+            for title, bindings in self._parts:
                 yield Static(keys_table(title, bindings))
             yield Static(filter_table())
 

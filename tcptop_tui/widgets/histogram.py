@@ -52,7 +52,7 @@ class RttPanel(Widget, can_focus=True):
         "Percentiles are interpolated inside their bucket."
     )
 
-    def __init__(self, *, id: str) -> None:  # noqa: A002  Textual's own name
+    def __init__(self, *, id: str) -> None:
         super().__init__(id=id)
         self._rtt = Rtt()
         self._shown = ""

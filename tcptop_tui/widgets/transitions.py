@@ -35,7 +35,7 @@ class TransitionLog(ScrollView, can_focus=True):
         Binding("end,G", "follow", "Newest, and follow", show=False),
     ]
 
-    def __init__(self, *, id: str) -> None:  # noqa: A002  Textual's own name
+    def __init__(self, *, id: str) -> None:
         super().__init__(id=id)
         self._frame = Frame()
         self._following = True

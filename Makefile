@@ -1,0 +1,54 @@
+# make run     install what is missing, make .venv, start the dashboard   (ARGS="--filter 443")
+# make test    the same set-up, then every test                           (TESTARGS="-k filter")
+
+# The system's Python, whatever pyenv or conda put first on PATH: its packages are where bcc is.
+PYTHON ?= /usr/bin/python3
+SHELL := /bin/bash
+BIN := .venv/bin
+STAMP := .venv/.stamp
+# env variables that make colours and characters right; sudo would drop them
+KEEP := COLORTERM,LANG,LC_ALL,LC_CTYPE,NO_COLOR,TERM
+
+.PHONY: run test lint types check screenshots lock clean help
+.DEFAULT_GOAL := help
+
+run: $(STAMP)
+	@if [ "$$(id -u)" = 0 ]; then exec $(BIN)/tcptop-tui $(ARGS); \
+	elif command -v sudo >/dev/null; then exec sudo --preserve-env=$(KEEP) "$(CURDIR)/$(BIN)/tcptop-tui" $(ARGS); \
+	else echo "no sudo: starting without BPF" >&2; exec $(BIN)/tcptop-tui $(ARGS); fi
+
+test: $(STAMP)
+	@.ci/setup tests
+	$(BIN)/python -m pytest $(TESTARGS)
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+
+types: $(STAMP)
+	$(BIN)/mypy tcptop_tui screenshots
+
+check: test lint types
+
+screenshots: $(STAMP)
+	$(BIN)/python screenshots/make.py
+
+# pip checks every hash; the build back end is in the lock too, so that nothing else is fetched
+$(STAMP): pyproject.toml .ci/requirements.lock .ci/setup
+	@PYTHON="$(PYTHON)" .ci/setup system
+	"$(PYTHON)" -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r .ci/requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $(STAMP)
+
+# after a change of the dependencies; needs uv
+lock:
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
+		--extra dev pyproject.toml --output-file .ci/requirements.lock
+
+clean:
+	rm -rf .venv .mypy_cache .ruff_cache .hypothesis *.egg-info
+
+help:
+	@sed -n 's/^# make/make/p' Makefile
