@@ -52,11 +52,8 @@ class DiagSource:
         while True:
             started_s = time.monotonic()
             self._poll(sink)
-            next_s = started_s + max(self._settings.refresh_s, (time.monotonic() - started_s) / _DUMP_SHARE)
-            while (left_s := next_s - time.monotonic()) > 0:
-                if stopped(min(left_s, self._settings.poll_s)):
-                    return
-            if stopped(0):
+            took_s = time.monotonic() - started_s
+            if stopped(max(self._settings.refresh_s - took_s, took_s / _DUMP_SHARE - took_s)):
                 return
 
     def _poll(self, sink: Sink) -> None:

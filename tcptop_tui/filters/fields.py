@@ -19,6 +19,8 @@ from tcptop_tui.records import UNKNOWN_UID, Mask, is_ipv4
 Test: TypeAlias = Callable[[Subject], Mask]
 """Shape (n,) for a subject of n rows."""
 
+Column: TypeAlias = Callable[[Subject], Numbers]
+
 Make: TypeAlias = Callable[[str, str], Test]
 """(operator, value) to a test; ValueError with what is wrong about the value."""
 
@@ -46,24 +48,36 @@ def either(tests: list[Test]) -> Test:
     return lambda subject: reduce(np.logical_or, (test(subject) for test in tests))
 
 
-def _numbers(read: Callable[[str], float], *columns: Callable[[Subject], Numbers]) -> Make:
+def _numbers(read: Callable[[str], float], *columns: Column) -> Make:
     """A field of numbers: ranges with ``:``, comparisons otherwise, in any of ``columns``."""
 
     def make(operator: str, text: str) -> Test:
         if operator == ":":
-            low, high = values.span(text, read)
-            return either([lambda s, c=column: (c(s) >= low) & (c(s) <= high) for column in columns])  # type: ignore[misc]
-        bound, compare = read(text), _OPERATORS[operator]
-        return either([lambda s, c=column: compare(c(s), bound) for column in columns])  # type: ignore[misc]
+            return either([_inside(column, *values.span(text, read)) for column in columns])
+        return either([_compared(column, _OPERATORS[operator], read(text)) for column in columns])
 
     return make
 
 
-def _nonzero(name: str) -> Callable[[Subject], Numbers]:
+def _inside(column: Column, low: float, high: float) -> Test:
+    return lambda subject: (column(subject) >= low) & (column(subject) <= high)
+
+
+def _compared(column: Column, compare: Callable[[Numbers, float], Mask], bound: float) -> Test:
+    return lambda subject: compare(column(subject), bound)
+
+
+def _user(text: str) -> Test:
+    """One user: a login name may have a dash, so there are no ranges."""
+    uid = int(values.user(text))
+    return lambda subject: (subject.rows["uid"] == uid) & (uid != UNKNOWN_UID)
+
+
+def _nonzero(name: str) -> Column:
     return lambda subject: subject.nonzero(name)
 
 
-def _gauge(name: str) -> Callable[[Subject], Numbers]:
+def _gauge(name: str) -> Column:
     return lambda subject: subject.gauge(name)
 
 
@@ -164,7 +178,7 @@ FIELDS = (
         ("uid",),
         "user:www-data",
         "owner of the socket, name or number",
-        _numbers(values.user, lambda s: s.known(s.rows["uid"], s.rows["uid"] != UNKNOWN_UID)),
+        _equal_only(_user),
     ),
     Field("state", (), "state:estab,close-wait", "TCP state, in any usual spelling", _equal_only(_state)),
     Field(

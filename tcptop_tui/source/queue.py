@@ -54,15 +54,6 @@ class BatchQueue:
         self._forget(batch)
         return batch
 
-    def drain(self) -> list[Batch]:
-        """On the loop: everything that is there, without waiting."""
-        batches: list[Batch] = []
-        while not self._queue.empty():
-            batch = self._queue.get_nowait()
-            self._forget(batch)
-            batches.append(batch)
-        return batches
-
     def _forget(self, batch: Batch) -> None:
         with self._lock:
             self._in_flight -= 1

@@ -1,0 +1,84 @@
+"""Made-up rows with known content, and a feed that plays them: for what needs no kernel."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from tcptop_tui.records import ROW, SESSION, TRANSITION, UNKNOWN_NS, UNKNOWN_UID, Flag, Rows, State
+from tcptop_tui.source.batches import Batch, Sink
+
+SECOND = 10**9
+NOW = 1_000 * SECOND
+UTC = 1_795_000_000 * SECOND
+
+
+def words(address: str) -> tuple[int, int]:
+    """An address as records have it."""
+    parsed = ipaddress.ip_address(address)
+    number = int(parsed) if parsed.version == 6 else 0xFFFF << 32 | int(parsed)
+    return number >> 64, number & (2**64 - 1)
+
+
+def rows_of(dtype: np.dtype[Any], *given: dict[str, Any]) -> Rows:
+    """Rows of ``dtype``; fields that are not given have a harmless known value."""
+    made = np.zeros(len(given), dtype)
+    for index, fields in enumerate(given):
+        known = {
+            "laddr": "10.0.0.1", "raddr": "10.0.0.2", "lport": 443, "rport": 50_000 + index, "netns": 1, "pid": 100,
+            "uid": 0, "comm": b"nginx", "flags": Flag.GAUGES, "born_ns": NOW - 60 * SECOND, "id": index + 1,
+            "skaddr": 0xFFFF_0000 + index, "state": State.ESTABLISHED, "state_ns": NOW - 5 * SECOND,
+            "ts_ns": NOW - SECOND, "end_ns": NOW, "spent_ns": 2 * SECOND,
+            "oldstate": State.SYN_SENT, "newstate": State.ESTABLISHED,
+        } | fields  # fmt: skip
+        for name, value in known.items():
+            if name in (dtype.names or ()):
+                made[name][index] = words(value) if name in {"laddr", "raddr"} else value
+    return made
+
+
+def connections(*given: dict[str, Any]) -> Rows:
+    """dtype ROW."""
+    return rows_of(ROW, *given)
+
+
+def transitions(*given: dict[str, Any]) -> Rows:
+    """dtype TRANSITION."""
+    return rows_of(TRANSITION, *given)
+
+
+def sessions(*given: dict[str, Any]) -> Rows:
+    """dtype SESSION."""
+    return rows_of(SESSION, *given)
+
+
+UNKNOWN = {
+    "pid": 0, "uid": UNKNOWN_UID, "comm": b"", "flags": 0, "born_ns": 0, "state_ns": 0, "srtt_us": 0,
+    "spent_ns": UNKNOWN_NS, "lport": 0, "rport": 0,
+}  # fmt: skip
+"""Everything that can be unknown, unknown."""
+
+
+class Script:
+    """A feed that offers given batches at once, and then more when it is told to."""
+
+    def __init__(self, *batches: Batch) -> None:
+        self._batches = list(batches)
+        self._sink: Sink | None = None
+
+    def run(self, sink: Sink, stopped: Callable[[float], bool]) -> None:
+        """Play, then wait for the end."""
+        self._sink = sink
+        for batch in self._batches:
+            sink.offer(batch)
+        while not stopped(0.05):
+            pass
+
+    def more(self, *batches: Batch) -> None:
+        """Offer some more, from any thread."""
+        assert self._sink is not None
+        for batch in batches:
+            assert self._sink.offer(batch)

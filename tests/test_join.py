@@ -1,0 +1,135 @@
+"""The kernel map and sock_diag, joined: identities last, what is missing is mended, ghosts go."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from made import NOW, SECOND, connections, transitions
+from tcptop_tui.bpf.join import Joiner
+from tcptop_tui.diag.netlink import Dump
+from tcptop_tui.records import CONN, Flag, Rows, State
+
+NETNS = 1
+
+
+def entries(*given: dict[str, object]) -> tuple[np.ndarray, Rows]:
+    """Keys and values of the map."""
+    rows = connections(*given)
+    conns = np.zeros(len(rows), CONN)
+    for name in CONN.names or ():
+        conns[name] = rows[name]
+    return rows["skaddr"].copy(), conns
+
+
+def dumped(now_ns: int, *given: dict[str, object]) -> Dump:
+    rows = connections(*({"cookie": 900 + index, "born_ns": 0, "state_ns": 0} | row for index, row in enumerate(given)))
+    rows["id"] = rows["skaddr"] = 0
+    return Dump(rows, np.zeros(len(rows), "u4"), now_ns)
+
+
+def test_sockets_from_before_come_from_the_dump_and_keep_their_id() -> None:
+    joiner = Joiner(NETNS)
+    keys, conns = entries()
+    assert not len(joiner.take_dump(dumped(NOW, {"lport": 22, "pid": 7}, {"lport": 80}), keys, conns))
+    rows = joiner.table(keys, conns)
+    assert rows["lport"].tolist() == [22, 80]
+    first = int(rows["id"][0])
+    # its first segment puts it into the map, with nobody as its owner
+    keys, conns = entries({"lport": 22, "rport": 50_000, "pid": 0, "comm": b"", "born_ns": 0, "tx_bytes": 5})
+    rows = joiner.table(keys, conns)
+    assert sorted(rows["lport"].tolist()) == [22, 80]
+    row = rows[rows["lport"] == 22][0]
+    assert (row["id"], row["pid"], row["tx_bytes"]) == (first, 7, 5)
+    assert (joiner.missed, joiner.mended) == (0, 0)
+
+
+def test_of_two_counts_the_larger_is_newer() -> None:
+    joiner = Joiner(NETNS)
+    keys, conns = entries({"tx_bytes": 10, "rx_bytes": 900, "rport": 50_000})
+    joiner.take_dump(dumped(NOW, {"tx_bytes": 70, "rx_bytes": 100, "rport": 50_000}), keys, conns)
+    row = joiner.table(keys, conns)[0]
+    assert (row["tx_bytes"], row["rx_bytes"]) == (70, 900)
+
+
+def test_a_later_connection_on_the_same_ports_takes_nothing_from_the_dump() -> None:
+    joiner = Joiner(NETNS)
+    keys, conns = entries()
+    joiner.take_dump(dumped(NOW, {"tx_bytes": 70, "pid": 5}), keys, conns)
+    keys, conns = entries({"born_ns": NOW + SECOND, "tx_bytes": 1, "pid": 0})
+    rows = joiner.table(keys, conns)
+    assert rows["tx_bytes"].tolist() == [1]
+    assert rows["pid"].tolist() == [0]
+
+
+def test_what_closed_after_the_dump_does_not_come_back() -> None:
+    joiner = Joiner(NETNS)
+    keys, conns = entries()
+    joiner.take_dump(dumped(NOW, {"lport": 22}, {"lport": 80}), keys, conns)
+    joiner.note_transitions(transitions({"lport": 22, "rport": 50_000, "newstate": State.CLOSE, "ts_ns": NOW + 1}))
+    assert joiner.table(keys, conns)["lport"].tolist() == [80]
+
+
+def test_a_missed_connection_is_shown_at_once_and_counted_when_it_is_sure() -> None:
+    joiner = Joiner(NETNS)
+    keys, conns = entries()
+    joiner.take_dump(dumped(NOW), keys, conns)
+    for number, missed in ((1, 0), (2, 1), (3, 1)):
+        joiner.take_dump(dumped(NOW + number * SECOND, {"lport": 99}), keys, conns)
+        assert joiner.table(keys, conns)["lport"].tolist() == [99]
+        assert (joiner.missed, joiner.mended) == (missed, missed)
+
+
+def test_a_ghost_goes_after_two_dumps_without_it() -> None:
+    joiner = Joiner(NETNS)
+    keys, conns = entries({"netns": NETNS}, {"netns": 2, "rport": 1})
+    alive = {"rport": 50_000}
+    assert not len(joiner.take_dump(dumped(NOW, alive), keys, conns))
+    assert not len(joiner.take_dump(dumped(NOW + SECOND), keys, conns))
+    # the other one lives in a namespace that the dump does not see
+    assert joiner.take_dump(dumped(NOW + 2 * SECOND), keys, conns).tolist() == [keys[0]]
+    assert joiner.mended == 1
+
+
+def test_an_entry_that_moved_in_between_is_no_ghost() -> None:
+    joiner = Joiner(NETNS)
+    keys, conns = entries({"state_ns": NOW - 9 * SECOND})
+    joiner.take_dump(dumped(NOW), keys, conns)
+    joiner.take_dump(dumped(NOW + SECOND), keys, conns)
+    keys, conns = entries({"state_ns": NOW + SECOND})
+    assert not len(joiner.take_dump(dumped(NOW + 2 * SECOND), keys, conns))
+
+
+def test_a_wrong_state_is_mended() -> None:
+    joiner = Joiner(NETNS)
+    keys, conns = entries({"state": State.ESTABLISHED})
+    assert not len(joiner.take_dump(dumped(NOW, {"state": State.CLOSE_WAIT}), keys, conns))
+    assert (
+        joiner.take_dump(dumped(NOW + 3 * SECOND, {"state": State.CLOSE_WAIT}), keys, conns).tolist() == keys.tolist()
+    )
+
+
+def test_time_wait_remembers_its_process() -> None:
+    joiner = Joiner(NETNS)
+    keys, conns = entries({"pid": 42, "comm": b"curl", "tx_bytes": 77})
+    joiner.take_dump(dumped(NOW, {}), keys, conns)
+    was = int(joiner.table(keys, conns)["id"][0])
+    keys, conns = entries()
+    waiting = {"state": State.TIME_WAIT, "pid": 0, "comm": b"", "flags": 0, "cookie": 5000}
+    joiner.take_dump(dumped(NOW + SECOND, waiting), keys, conns)
+    row = joiner.table(keys, conns)[0]
+    assert (row["id"], row["pid"], row["comm"], row["tx_bytes"]) == (was, 42, b"curl", 77)
+    assert row["flags"] & Flag.GAUGES
+    assert (joiner.missed, joiner.mended) == (0, 0)
+
+
+def test_listeners_on_one_address_are_all_there() -> None:
+    joiner = Joiner(NETNS)
+    keys, conns = entries()
+    listener = {"state": State.LISTEN, "rport": 0, "raddr": "0.0.0.0"}
+    joiner.take_dump(dumped(NOW, listener, listener), keys, conns)
+    assert len(joiner.table(keys, conns)) == 2
+    # a third one, opened after our start, is in the map; the first two still come from the dump
+    keys, conns = entries(listener)
+    joiner.take_dump(dumped(NOW + SECOND, listener, listener, listener), keys, conns)
+    assert len(joiner.table(keys, conns)) == 3
+    assert len(np.unique(joiner.rows["id"])) == 3

@@ -1,0 +1,121 @@
+"""What the kernel side cannot deliver is counted, to the unit."""
+
+from __future__ import annotations
+
+import ctypes
+import dataclasses
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+import numpy as np
+import pytest
+
+from conftest import SMALL, require_bpf
+from sockets import listening, pair, port
+from tcptop_tui.bpf import program as counters
+from tcptop_tui.bpf.program import Program
+from tcptop_tui.bpf.ring import framed
+from tcptop_tui.records import CONN, SESSION, TRANSITION
+from tcptop_tui.settings import Settings
+from tcptop_tui.source.batches import Capture
+
+
+def attached(settings: Settings, capture: Capture) -> Program:
+    program = require_bpf(settings)
+    program.attach(capture)
+    return program
+
+
+@pytest.fixture
+def server(bpf_possible: None) -> Iterator[socket.socket]:
+    with listening() as made:
+        yield made
+
+
+def test_ring_overflow_is_counted_to_the_unit(server: socket.socket) -> None:
+    page = 4096
+    settings = dataclasses.replace(SMALL, ring_bytes=2 * page, session_ring_bytes=page)
+    tracer = attached(settings, Capture(lports=frozenset({port(server)})))
+    try:
+        per_connection = 5  # LISTEN to SYN_RECV, ESTABLISHED, CLOSE_WAIT, LAST_ACK, CLOSE
+        for _ in range(40):
+            client, accepted = pair(server)
+            client.close()
+            accepted.recv(1)
+            accepted.close()
+        delivered = len(tracer.transitions.drain())
+        counts = tracer.counters.read()
+        assert delivered == 2 * page // framed(TRANSITION).itemsize
+        assert counts[counters.TRANSITIONS] == delivered
+        assert counts[counters.RING_FULL] == 40 * per_connection - delivered
+        ended = len(tracer.sessions.drain())
+        assert ended == page // framed(SESSION).itemsize
+        assert tracer.counters.read()[counters.SESSION_RING_FULL] == 40 - ended
+        # and after the overflow it goes on
+        client, accepted = pair(server)
+        assert len(tracer.transitions.drain()) == 2
+        client.close()
+        accepted.close()
+    finally:
+        tracer.close()
+
+
+def test_map_overflow_is_counted_to_the_unit(server: socket.socket) -> None:
+    settings = dataclasses.replace(SMALL, max_connections=16)
+    tracer = attached(settings, Capture(rports=frozenset({port(server)})))
+    try:
+        with ExitStack() as stack:
+            for _ in range(50):
+                for sock in pair(server):
+                    stack.enter_context(sock)
+            keys, conns = tracer.conns.read()
+            assert len(keys) == 16
+            assert (conns["rport"] == port(server)).all()
+            assert tracer.counters.read()[counters.MAP_FULL] == 50 - 16
+            # no entry, but no transition is lost
+            assert len(tracer.transitions.drain()) == 2 * 50
+        tracer.transitions.drain()
+    finally:
+        tracer.close()
+
+
+def test_reading_a_map_of_any_size(server: socket.socket) -> None:
+    """More entries than the buffers hold at first: they grow, and each entry comes once."""
+    tracer = attached(SMALL, Capture(lports=frozenset({port(server)})))
+    try:
+        with ExitStack() as stack:
+            ports = set()
+            for _ in range(1500):
+                client, accepted = pair(server)
+                stack.enter_context(client)
+                stack.enter_context(accepted)
+                ports.add(port(client))
+            keys, conns = tracer.conns.read()
+            assert len(np.unique(keys)) == len(keys) == 1500
+            assert set(conns["rport"].tolist()) == ports
+            assert tracer.conns.delete(keys[:10].copy()) == 10
+            assert len(tracer.conns.read()[0]) == 1490
+    finally:
+        tracer.close()
+
+
+def test_layouts_are_those_of_the_c_source(tracer: Program) -> None:
+    """bcc describes the map's value from the C source itself."""
+    leaf = tracer._bpf["conns"].Leaf
+    assert CONN.itemsize == ctypes.sizeof(leaf)
+    names = [name for name, *_ in leaf._fields_ if not name.startswith("__pad")]
+    assert [name for name in CONN.names or () if name != "pad"] == [name for name in names if name != "pad"]
+    for name in names:
+        if name != "pad":
+            assert CONN.fields is not None
+            assert CONN.fields[name][1] == getattr(leaf, name).offset, name
+
+
+def test_nothing_remains_after_close(bpf_possible: None) -> None:
+    """Ten starts and stops, and the kernel has no more programs of ours than before."""
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(5):
+        attached(SMALL, Capture()).close()
+    assert len(os.listdir("/proc/self/fd")) <= before + 1
