@@ -41,17 +41,17 @@ def rows_of(dtype: np.dtype[Any], *given: dict[str, Any]) -> Rows:
 
 
 def connections(*given: dict[str, Any]) -> Rows:
-    """dtype ROW."""
+    """Dtype ROW."""
     return rows_of(ROW, *given)
 
 
 def transitions(*given: dict[str, Any]) -> Rows:
-    """dtype TRANSITION."""
+    """Dtype TRANSITION."""
     return rows_of(TRANSITION, *given)
 
 
 def sessions(*given: dict[str, Any]) -> Rows:
-    """dtype SESSION."""
+    """Dtype SESSION."""
     return rows_of(SESSION, *given)
 
 

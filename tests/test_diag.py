@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
 from made import NOW, SECOND, connections
 from sockets import listening, pair, port, reset, until_closed, until_state
+
 from tcptop_tui.diag.diff import Differ
 from tcptop_tui.diag.netlink import SockDiag, runs
 from tcptop_tui.diag.owners import Owners
@@ -156,7 +156,7 @@ class Steps:
             action()
         return False
 
-    def every(self, kind: type[Transitions] | type[Sessions]) -> Rows:
+    def every(self, kind: type[Transitions | Sessions]) -> Rows:
         return np.concatenate([batch.rows for batch in self.batches if isinstance(batch, kind)])  # type: ignore[attr-defined]
 
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
 from made import NOW, SECOND, UNKNOWN, connections, sessions, transitions, words
+
 from tcptop_tui.errors import UsageError
 from tcptop_tui.filters import FIELDS, FilterError, Subject, parse, parse_ports
 from tcptop_tui.records import Flag, State

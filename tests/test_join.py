@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-
 from made import NOW, SECOND, connections, transitions
+
 from tcptop_tui.bpf.join import Joiner
 from tcptop_tui.diag.netlink import Dump
 from tcptop_tui.records import CONN, Flag, Rows, State
@@ -125,7 +125,7 @@ def test_time_wait_remembers_its_process() -> None:
 def test_listeners_on_one_address_are_all_there() -> None:
     joiner = Joiner(NETNS)
     keys, conns = entries()
-    listener = {"state": State.LISTEN, "rport": 0, "raddr": "0.0.0.0"}
+    listener = {"state": State.LISTEN, "rport": 0, "raddr": "::"}
     joiner.take_dump(dumped(NOW, listener, listener), keys, conns)
     assert len(joiner.table(keys, conns)) == 2
     # a third one, opened after our start, is in the map; the first two still come from the dump

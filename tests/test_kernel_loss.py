@@ -11,9 +11,9 @@ from contextlib import ExitStack
 
 import numpy as np
 import pytest
-
 from conftest import SMALL, require_bpf
 from sockets import listening, pair, port
+
 from tcptop_tui.bpf import program as counters
 from tcptop_tui.bpf.program import Program
 from tcptop_tui.bpf.ring import framed
@@ -102,7 +102,7 @@ def test_reading_a_map_of_any_size(server: socket.socket) -> None:
 
 
 def test_layouts_are_those_of_the_c_source(tracer: Program) -> None:
-    """bcc describes the map's value from the C source itself."""
+    """Bcc describes the map's value from the C source itself."""
     leaf = tracer._bpf["conns"].Leaf
     assert CONN.itemsize == ctypes.sizeof(leaf)
     names = [name for name, *_ in leaf._fields_ if not name.startswith("__pad")]

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
 from sockets import listening, pair, port
+
 from tcptop_tui.bpf.program import Program
 from tcptop_tui.records import RTT_SLOTS
 

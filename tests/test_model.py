@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
 from made import NOW, SECOND, UNKNOWN, UTC, connections, sessions, transitions
+
 from tcptop_tui.filters import parse
 from tcptop_tui.model.frame import Frame, Look, make_frame
-from tcptop_tui.model.history import History
 from tcptop_tui.model.histogram import percentile, slot_bounds, summarise
+from tcptop_tui.model.history import History
 from tcptop_tui.model.rates import Rates
 from tcptop_tui.model.sorting import SORT_KEYS
 from tcptop_tui.model.store import Store

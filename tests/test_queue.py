@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from made import NOW, UTC, connections, transitions
+
 from tcptop_tui.source.batches import Loss, Status, Table, Transitions
 from tcptop_tui.source.queue import BatchQueue
 

@@ -67,8 +67,9 @@ class Joiner:
         self._dump_ns = 0
         self._alone: Mask = np.zeros(0, np.bool_)
         self._suspect: Mask = np.zeros(0, np.bool_)
+        self._full: Mask = np.zeros(0, np.bool_)
         self._doubted = np.zeros(0, "<u8")
-        self._closed: list[NDArray[np.uint64]] = []
+        self._closed: list[tuple[NDArray[np.uint64], NDArray[np.uint64]]] = []
         self._ended: list[Rows] = []
 
     @property
@@ -80,7 +81,7 @@ class Joiner:
         """Remember which connections closed after the dump, so that it does not bring them back."""
         closed = rows[(rows["newstate"] == State.CLOSE) & (rows["ts_ns"] > self._dump_ns)]
         if len(closed):
-            self._closed.append(tuple_hash(closed))
+            self._closed.append((closed["ts_ns"].copy(), tuple_hash(closed)))
 
     def note_sessions(self, rows: Rows) -> None:
         """Remember who owned what has just ended: TIME_WAIT sockets themselves do not know."""
@@ -112,8 +113,10 @@ class Joiner:
         return self._last
 
     def _still_there(self, mapped_hash: NDArray[np.uint64]) -> Mask:
-        gone = np.concatenate([mapped_hash, *self._closed]) if self._closed else mapped_hash
-        there: Mask = ~np.isin(self._dump_hash, gone)
+        there: Mask = ~np.isin(self._dump_hash, mapped_hash)
+        if self._closed:
+            # a TIME_WAIT socket is what is left after the CLOSE
+            there &= ~(self._full & np.isin(self._dump_hash, np.concatenate([hashes for _, hashes in self._closed])))
         listens: Mask = self._dump["state"] == State.LISTEN  # several may share an address
         return there | (listens & self._alone)
 
@@ -161,19 +164,20 @@ class Joiner:
         map_hash = tuple_hash(conns)
         before, before_alone, before_suspect = self._dump, self._alone, self._suspect
         full = _is_full_socket(rows)
-        self._inherit(rows, hashes, before, before_alone)
+        self._inherit(rows, full, hashes, before, before_alone)
         self._number(rows)
         unmapped = ~np.isin(hashes, map_hash)
         # of several listeners on one address some may be in the map: cookies tell which are not
         old_listener = (rows["state"] == State.LISTEN) & np.isin(rows["cookie"], before["cookie"][before_alone])
         self._alone = unmapped | old_listener
         self._judge(rows, full, before, before_alone, before_suspect)
-        self._dump, self._dump_hash, self._dump_ns = rows, hashes, dump.now_ns
-        self._closed.clear()
-        self._ended.clear()
+        self._dump, self._dump_hash, self._dump_ns, self._full = rows, hashes, dump.now_ns, full
+        self._closed = [(ts_ns, closed) for ts_ns, closed in self._closed if ts_ns[-1] > dump.now_ns]
+        # what ended while the dump was read turns TIME_WAIT only in the next one
+        self._ended = [ended for ended in self._ended if ended["state_ns"].max() > dump.now_ns]
         return self._wrong_entries(keys, conns, map_hash)
 
-    def _inherit(self, rows: Rows, hashes: NDArray[np.uint64], before: Rows, before_alone: Mask) -> None:
+    def _inherit(self, rows: Rows, full: Mask, hashes: NDArray[np.uint64], before: Rows, before_alone: Mask) -> None:
         """Carry ids over by cookie, and what TIME_WAIT forgot over by addresses and ports."""
         old = before[before_alone]
         place, same = _Index.of(old["cookie"]).find(rows["cookie"])
@@ -182,14 +186,12 @@ class Joiner:
         unowned = same & (rows["pid"] == 0)
         for name in ("pid", "comm"):
             rows[name][unowned] = old[name][place[unowned]]
+        _keep(rows, same & ~full, old, place)
         live = self._last[self._last["state"] != State.LISTEN]
-        known = np.concatenate([live, *self._ended])
+        known = np.concatenate([*reversed(self._ended), live])  # the latest end counts
         place, found = _Index.of(tuple_hash(known)).find(hashes)
-        found &= (rows["flags"] & Flag.GAUGES) == 0
-        found &= (rows["state"] != State.LISTEN) & (rows["state"] != State.SYN_RECV)
-        for name in _KEPT_IN_TIME_WAIT:
-            rows[name][found] = known[name][place[found]]
-        rows["flags"][found] |= known["flags"][place[found]] & Flag.GAUGES
+        found &= ~same & ~full & (rows["state"] != State.SYN_RECV)
+        _keep(rows, found, known, place)
         free = found & (rows["id"] == 0)
         rows["id"][free] = known["id"][place[free]]
         _drop_repeated_ids(rows)
@@ -219,6 +221,13 @@ class Joiner:
         self.mended += int(confirmed.sum())
         wrong: NDArray[np.uint64] = keys[confirmed].copy()
         return wrong
+
+
+def _keep(rows: Rows, which: Mask, source: Rows, place: NDArray[np.intp]) -> None:
+    """Give ``which`` of ``rows`` what row ``place`` of ``source`` still knew of the connection."""
+    for name in _KEPT_IN_TIME_WAIT:
+        rows[name][which] = source[name][place[which]]
+    rows["flags"][which] |= source["flags"][place[which]] & Flag.GAUGES
 
 
 def _drop_repeated_ids(rows: Rows) -> None:

@@ -101,14 +101,14 @@ class BpfSource:
     def _offer_table(self, sink: Sink) -> None:
         keys, conns = self._opened().conns.read()
         if time.monotonic() >= self._next_dump_s:
-            self._reconcile()
+            self._reconcile(sink)
             keys, conns = self._opened().conns.read()
         utc_ns, now_ns = time.time_ns(), time.monotonic_ns()
         rows = self._wanted(self._joiner.table(keys, conns))
         sink.offer(Table(rows, now_ns, utc_ns))
         self._offer_loss(sink)
 
-    def _reconcile(self) -> None:
+    def _reconcile(self, sink: Sink) -> None:
         """Dump, find owners, compare; the longer it takes, the longer until the next time."""
         if self._diag is None:
             return
@@ -117,6 +117,7 @@ class BpfSource:
         keep = capture_mask(dump.rows, self._capture)
         dump = Dump(dump.rows[keep], dump.inode[keep], dump.now_ns)
         self._find_owners(dump)
+        self._drain(sink)  # whatever ended before the dump must be known when it is compared
         keys, conns = self._opened().conns.read()
         wrong = self._joiner.take_dump(dump, keys, conns)
         self._opened().conns.delete(wrong)

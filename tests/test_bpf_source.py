@@ -1,0 +1,224 @@
+"""The whole way on the real kernel: sockets in, batches out."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import SMALL
+from sockets import CW, C, E, listening, pair, path, port, reset, until_closed
+
+from tcptop_tui.bpf.source import BpfSource
+from tcptop_tui.model.store import Store
+from tcptop_tui.records import Rows, State
+from tcptop_tui.source.batches import Batch, Capture, Status
+
+ROOMY = dataclasses.replace(SMALL, ring_bytes=8 * 2**20)
+"""The test's own thread keeps the worker from running for long: the ring holds what comes meanwhile."""
+
+
+class Running:
+    """A source in its thread, and the store that its batches go to."""
+
+    def __init__(self, capture: Capture) -> None:
+        self.store = Store(ROOMY)
+        self.batches: list[Batch] = []
+        self._changed = threading.Condition()
+        self._stop = threading.Event()
+        self._source = BpfSource(ROOMY, capture)
+        self._source.open()
+        self._thread = threading.Thread(target=self._source.run, args=(self, self._stop.wait))
+        self._thread.start()
+
+    def offer(self, batch: Batch) -> bool:
+        with self._changed:
+            self.batches.append(batch)
+            self.store.apply(batch)
+            self._changed.notify_all()
+        return True
+
+    def until(self, happened: Callable[[], bool]) -> None:
+        """Wait for batch after batch until it has happened."""
+        with self._changed:
+            assert self._changed.wait_for(happened, timeout=20)
+
+    def rows(self, lport: int) -> Rows:
+        """The table's rows with this local port."""
+        rows = self.store.facts().rows
+        return rows[rows["lport"] == lport]
+
+    def close(self) -> None:
+        self._stop.set()
+        self._thread.join()
+        self._source.close()
+
+
+@pytest.fixture
+def start(bpf_possible: None) -> Iterator[Callable[[Capture], Running]]:
+    running: list[Running] = []
+
+    def begin(capture: Capture) -> Running:
+        running.append(Running(capture))
+        return running[-1]
+
+    yield begin
+    for one in running:
+        one.close()
+
+
+def test_what_was_there_before_is_in_the_first_table(start: Callable[[Capture], Running]) -> None:
+    with listening() as server:
+        client, accepted = pair(server)
+        client.sendall(b"before")
+        accepted.recv(6)
+        source = start(Capture())
+        source.until(lambda: bool(source.store.facts().now_ns))
+        here, there = source.rows(port(client))[0], source.rows(port(server))
+        assert (here["pid"], here["uid"], here["tx_bytes"]) == (os.getpid(), os.getuid(), 6)
+        assert here["state"] == State.ESTABLISHED
+        assert here["born_ns"] == 0  # nobody saw it begin
+        assert sorted(there["state"].tolist()) == [State.ESTABLISHED, State.LISTEN]
+        identity = int(here["id"])
+        # it moves: the same row, now from the map, still ours
+        client.sendall(b" and after")
+        accepted.recv(100)
+        source.until(lambda: bool(source.rows(port(client))["tx_bytes"][0] == 16))
+        assert int(source.rows(port(client))["id"][0]) == identity
+        assert int(source.rows(port(client))["pid"][0]) == os.getpid()
+        accepted.close()
+        until_closed(client)
+        client_port = port(client)
+        client.close()
+        source.until(lambda: not len(source.rows(client_port)))
+        log = source.store.facts().log
+        assert path(log, client_port) == [(E, CW), (CW, State.LAST_ACK), (State.LAST_ACK, C)]
+        assert (log[log["lport"] == client_port]["pid"] == os.getpid()).all()
+        loss = source.store.facts().loss
+        assert (loss.lost, loss.missed, loss.mended) == (0, 0, 0)
+
+
+def test_the_port_of_syn_sent_is_filled_in(start: Callable[[Capture], Running]) -> None:
+    with listening() as server:
+        source = start(Capture(rports=frozenset({port(server)})))
+        client, accepted = pair(server)
+        here = port(client)
+        source.until(lambda: len(path(source.store.facts().log, here)) == 2)
+        assert path(source.store.facts().log, here) == [(C, State.SYN_SENT), (State.SYN_SENT, E)]
+        client.close()
+        accepted.close()
+
+
+def test_thousands_of_connections_none_lost_none_left(start: Callable[[Capture], Running]) -> None:
+    with listening() as server:
+        source = start(Capture(lports=frozenset({port(server)})))
+        connections = 3000
+        ended: list[int] = []
+        for _ in range(connections):
+            client, accepted = pair(server)
+            ended.append(port(client))
+            reset(client)
+            until_closed(accepted)
+            accepted.close()
+        source.until(lambda: source.store.facts().log_total >= 3 * connections)
+        facts = source.store.facts()
+        assert facts.log_total == 3 * connections
+        assert facts.loss.lost == 0
+        assert sorted(facts.sessions["rport"].tolist()) == sorted(ended)
+        source.until(lambda: len(source.rows(port(server))) == 1)
+
+
+def test_time_wait_keeps_its_process(start: Callable[[Capture], Running]) -> None:
+    with listening() as server:
+        source = start(Capture())
+        client, accepted = pair(server)
+        client.sendall(b"12345")
+        here = port(client)
+        client.close()
+        until_closed(accepted)
+        accepted.close()
+        source.until(lambda: bool((source.rows(here)["state"] == State.TIME_WAIT).any()))
+        row = source.rows(here)[0]
+        assert (row["pid"], row["tx_bytes"]) == (os.getpid(), 5)
+        assert 0 < source.store.facts().now_ns - int(row["state_ns"]) < 30e9
+
+
+def test_a_slow_reader_loses_nothing_that_fits_the_ring(bpf_possible: None) -> None:
+    class Refusing:
+        """Takes nothing at first, then everything."""
+
+        def __init__(self) -> None:
+            self.open = False
+            self.taken: list[Batch] = []
+
+        def offer(self, batch: Batch) -> bool:
+            if self.open:
+                self.taken.append(batch)
+            return self.open
+
+    with listening() as server:
+        source = BpfSource(SMALL, Capture(lports=frozenset({port(server)})))
+        source.open()
+        sink = Refusing()
+        turns = 0
+
+        def stopped(_seconds: float) -> bool:
+            nonlocal turns
+            turns += 1
+            if turns < 20:
+                client, accepted = pair(server)
+                reset(client)
+                until_closed(accepted)
+                accepted.close()
+            sink.open = turns >= 20
+            return turns == 24
+
+        source.run(sink, stopped)
+        source.close()
+        moved = np.concatenate([b.rows for b in sink.taken if hasattr(b, "rows") and "ts_ns" in b.rows.dtype.names])
+        assert len(moved) == 19 * 3
+        assert not any(isinstance(batch, Status) and batch.ended for batch in sink.taken)
+
+
+def test_sockets_of_another_namespace_are_seen(start: Callable[[Capture], Running]) -> None:
+    """The tracepoints see every network namespace; nothing there is taken for a ghost."""
+    name = f"tcptop-{os.getpid()}"
+    if subprocess.run(["ip", "netns", "add", name], check=False, capture_output=True).returncode:
+        pytest.skip("network namespaces cannot be made here")
+    try:
+        subprocess.run(["ip", "-n", name, "link", "set", "lo", "up"], check=True)
+        source = start(Capture())
+        script = (
+            "import socket\ns=socket.socket(); s.bind(('127.0.0.1',4321)); s.listen()\n"
+            "c=socket.create_connection(('127.0.0.1',4321)); print('up',flush=True); input()"
+        )
+        inside = subprocess.Popen(
+            ["ip", "netns", "exec", name, sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
+        assert inside.stdout is not None
+        assert inside.stdout.readline() == b"up\n"
+        source.until(lambda: len(source.rows(4321)) == 2)
+        seen = source.store.facts().now_ns
+        # two comparisons with sock_diag later it is still there
+        source.until(lambda: source.store.facts().now_ns > seen + 5 * 10**9)
+        rows = source.rows(4321)
+        assert len(rows) == 2
+        assert (rows["netns"] != Path("/proc/self/ns/net").stat().st_ino).all()
+        assert source.store.facts().loss.mended == 0
+        inside.communicate(b"\n", timeout=10)
+    finally:
+        subprocess.run(["ip", "netns", "del", name], check=False)
+
+
+def test_a_wall_clock_goes_with_every_table(start: Callable[[Capture], Running]) -> None:
+    source = start(Capture())
+    source.until(lambda: bool(source.store.facts().now_ns))
+    facts = source.store.facts()
+    assert abs(facts.utc_ns - time.time_ns()) < 60e9
