@@ -1,11 +1,24 @@
 """The filter language: one text that chooses connections, ended ones, and transitions.
 
-``443 comm:nginx !state:time_wait rtt>10ms`` reads: terms joined by spaces (and), values by commas
-(or), ``!`` negates. ``FIELDS`` has the whole of it.
+``443 comm:nginx !state:time_wait rtt>10ms`` reads: terms joined by spaces (and), the parts of a
+term by commas (or), ``!`` before a term negates it. ``FIELDS`` has all fields. What is not known
+matches no comparison; ``!`` turns a term's answer round as it is, so ``!rtt>10ms`` includes the
+connections without a sample.
 """
 
+from tcptop_tui.filters.errors import FilterError
 from tcptop_tui.filters.fields import FIELDS, Field
-from tcptop_tui.filters.parse import MATCH_ALL, Filter, FilterError, parse, parse_ports
+from tcptop_tui.filters.parse import MATCH_ALL, MAX_CHARS, Filter, parse, parse_ports
 from tcptop_tui.filters.subject import Subject
 
-__all__ = ["FIELDS", "MATCH_ALL", "Field", "Filter", "FilterError", "Subject", "parse", "parse_ports"]
+__all__ = [
+    "FIELDS",
+    "MATCH_ALL",
+    "MAX_CHARS",
+    "Field",
+    "Filter",
+    "FilterError",
+    "Subject",
+    "parse",
+    "parse_ports",
+]

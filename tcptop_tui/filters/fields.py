@@ -1,210 +1,179 @@
-"""The fields of the language, as data: names, meaning, and how each is compared."""
+"""The fields of the language, as data: names, meaning, and the condition a value makes."""
 
 from __future__ import annotations
 
-import ipaddress
+import pwd
 import re
+import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import reduce
-from typing import Any, TypeAlias
+from dataclasses import dataclass, field, replace
+from typing import TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
-from tcptop_tui.filters import values
-from tcptop_tui.filters.subject import Numbers, Subject
-from tcptop_tui.records import UNKNOWN_UID, Mask, is_ipv4
+from tcptop_tui.filters import subject as columns
+from tcptop_tui.filters import units
+from tcptop_tui.filters.addresses import read_network
+from tcptop_tui.filters.conditions import Between, Condition, InNetwork, InStates, InTable, Named, OfVersion
+from tcptop_tui.filters.errors import shown
+from tcptop_tui.filters.lexer import Form, Value
+from tcptop_tui.filters.states import read_states
 
-Test: TypeAlias = Callable[[Subject], Mask]
-"""Shape (n,) for a subject of n rows."""
+Make: TypeAlias = Callable[[str, Value], Condition]
+"""From operator (``: = < <= > >=``) and value; raises FilterError for what it cannot use."""
 
-Column: TypeAlias = Callable[[Subject], Numbers]
-
-Make: TypeAlias = Callable[[str, str], Test]
-"""(operator, value) to a test; ValueError with what is wrong about the value."""
-
-_OPERATORS: dict[str, Callable[[Numbers, float], Any]] = {
-    ">": np.greater, ">=": np.greater_equal, "<": np.less, "<=": np.less_equal, "=": np.equal,
-}  # fmt: skip
+_MAX_NAME_BYTES = 15
+"""TASK_COMM_LEN of include/linux/sched.h, without its NUL."""
 
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """One field; ``make(operator, value)`` reads a value and gives a test for it.
-
-    ``make`` raises ValueError with what is wrong about the value.
-    """
+    """A field; ``example`` is a filter that parses."""
 
     name: str
     aliases: tuple[str, ...]
     example: str
     meaning: str
-    make: Make
+    make: Make = field(repr=False, compare=False)
 
 
-def either(tests: list[Test]) -> Test:
-    """True where any of ``tests`` is."""
-    return lambda subject: reduce(np.logical_or, (test(subject) for test in tests))
+def _plain(make: Make) -> Make:
+    """For values that are not names: without a regular expression."""
 
-
-def _numbers(read: Callable[[str], float], *columns: Column) -> Make:
-    """A field of numbers: ranges with ``:``, comparisons otherwise, in any of ``columns``."""
-
-    def make(operator: str, text: str) -> Test:
-        if operator == ":":
-            return either([_inside(column, *values.span(text, read)) for column in columns])
-        return either([_compared(column, _OPERATORS[operator], read(text)) for column in columns])
-
-    return make
-
-
-def _inside(column: Column, low: float, high: float) -> Test:
-    return lambda subject: (column(subject) >= low) & (column(subject) <= high)
-
-
-def _compared(column: Column, compare: Callable[[Numbers, float], Mask], bound: float) -> Test:
-    return lambda subject: compare(column(subject), bound)
-
-
-def _user(text: str) -> Test:
-    """One user: a login name may have a dash, so there are no ranges."""
-    uid = int(values.user(text))
-    return lambda subject: (subject.rows["uid"] == uid) & (uid != UNKNOWN_UID)
-
-
-def _nonzero(name: str) -> Column:
-    return lambda subject: subject.nonzero(name)
-
-
-def _gauge(name: str) -> Column:
-    return lambda subject: subject.gauge(name)
-
-
-def _equal_only(make: Callable[[str], Test]) -> Make:
-    def checked(operator: str, text: str) -> Test:
-        if operator not in {":", "="}:
-            raise ValueError("it has no order: use ':'")
-        return make(text)
+    def checked(operator: str, value: Value) -> Condition:
+        if value.form is Form.REGEX:
+            raise value.error("only comm takes a regular expression")
+        return make(operator, value)
 
     return checked
 
 
-def _state(text: str) -> Test:
-    wanted = values.state(text)
-    return lambda subject: reduce(np.logical_or, (column == wanted for column in subject.states()))
+def _unordered(make: Callable[[Value], Condition]) -> Make:
+    """For values that are the same or not, but not larger or smaller."""
+
+    def checked(operator: str, value: Value) -> Condition:
+        if operator not in {":", "="}:
+            raise value.error(f"this field has no order for {operator!r}", "use ':'")
+        return make(value)
+
+    return _plain(checked)
 
 
-def _address(*names: str) -> Callable[[str], Test]:
-    """Addresses, networks, or ``4`` and ``6`` for a version."""
-
-    def make(text: str) -> Test:
-        if text in {"4", "6"}:
-            return lambda subject: is_ipv4(subject.rows[names[0]]) == (text == "4")
-        wanted = values.network(text)
-        return lambda subject: reduce(np.logical_or, (_within(subject.rows[name], wanted) for name in names))
-
-    return make
+def _whole(read: columns.Reader, number: units.Read) -> Make:
+    return _plain(lambda operator, value: Between(read, *units.whole_interval(operator, value, number)))
 
 
-def _within(addresses: NDArray[np.uint64], network: values.Network) -> Mask:
-    """Which of ``addresses`` (shape (n, 2), IPv6 form) lie in ``network``."""
-    if isinstance(network, ipaddress.IPv4Network):
-        low, prefix = 0xFFFF << 32 | int(network.network_address), network.prefixlen + 96
-    else:
-        low, prefix = int(network.network_address), network.prefixlen
-    mask = ((1 << 128) - 1) >> (128 - prefix) << (128 - prefix)
-    words = [(addresses[:, at].astype("<u8"), 64 * (1 - at)) for at in (0, 1)]
-    parts = [
-        (word & np.uint64(mask >> shift & (2**64 - 1))) == np.uint64(low >> shift & (2**64 - 1))
-        for word, shift in words
-    ]
-    inside: Mask = parts[0] & parts[1]
-    return inside
+def _ports(*names: str) -> Make:
+    def make(operator: str, value: Value) -> Condition:
+        if operator in {":", "="}:
+            low, high = units.port_range(value)
+        else:
+            low, high = units.whole_interval(operator, value, units.read_port)
+        table = np.zeros(units.MAX_PORT + 1, np.bool_)
+        table[max(1, low) : high + 1] = True  # 0 is unknown
+        return InTable(names, table)
+
+    return _plain(make)
 
 
-def _comm(text: str) -> Test:
-    """Part of a process name in any case, or ``/regular expression/``."""
-    if len(text) > 1 and text[0] == text[-1] == "/":
-        try:
-            search = re.compile(text[1:-1], re.IGNORECASE).search
-        except re.error as error:
-            raise ValueError(f"the regular expression does not compile: {error}") from None
-        return lambda subject: _named(subject, lambda name: search(name) is not None)
-    part = text.casefold()
-    return lambda subject: _named(subject, lambda name: part in name.casefold())
-
-
-def _named(subject: Subject, matches: Callable[[str], bool]) -> Mask:
-    """Ask once for each different name, not once a row."""
-    names, rows = np.unique(subject.rows["comm"], return_inverse=True)
-    wanted = np.array([bool(name) and matches(name.decode("utf-8", "replace")) for name in names.tolist()], np.bool_)
-    mask: Mask = wanted[rows] if len(names) else np.zeros(0, np.bool_)
-    return mask
-
-
-def _traffic(name: str) -> Make:
+def _traffic(total: columns.Reader, rate: columns.Reader) -> Make:
     """Bytes so far, or with ``/s`` bytes per second."""
-    total = _numbers(values.size_bytes, lambda s: s.gauge(f"{name}_bytes"))
-    pace = _numbers(values.size_bytes, lambda s: s.rate(s.tx_rate if name == "tx" else s.rx_rate))
 
-    def make(operator: str, text: str) -> Test:
-        amount = text.removesuffix("/s")
-        return total(operator, text) if amount == text else pace(operator, amount)
+    def make(operator: str, value: Value) -> Condition:
+        amount = replace(value, text=value.text.replace("/s", ""))
+        if amount.text == value.text:
+            return Between(total, *units.whole_interval(operator, value, units.read_size_bytes))
+        if not value.text.endswith("/s"):
+            raise value.error(f"{shown(value.text)} is not a rate", "as in 1MB/s")
+        return Between(rate, *units.real_interval(operator, amount, units.read_size_bytes))
 
-    return make
+    return _plain(make)
+
+
+def _address(*names: str) -> Make:
+    return _unordered(lambda value: InNetwork(names, read_network(value)))
+
+
+def _either_address(value: Value) -> Condition:
+    if value.text in {"4", "6"}:
+        return OfVersion(ipv4=value.text == "4")
+    return InNetwork(("laddr", "raddr"), read_network(value))
+
+
+def _state(value: Value) -> Condition:
+    return InStates(frozenset(read_states(value)))
+
+
+def _user(value: Value) -> Condition:
+    """Look a name up once, when the filter is read."""
+    number = value.text
+    if not re.fullmatch("[0-9]+", number):
+        try:
+            number = str(pwd.getpwnam(value.text).pw_uid)
+        except (KeyError, ValueError):
+            raise value.error(f"no user {shown(value.text)} on this host", "use a name or a number") from None
+    uid = int(units.read_count(replace(value, text=number)))
+    return Between(columns.uid, uid, uid)
+
+
+def _comm(operator: str, value: Value) -> Condition:
+    """``:`` finds a part of the name, ``=`` the whole of it; case does not matter."""
+    if operator not in {":", "="}:
+        raise value.error(f"a name has no order for {operator!r}", "use ':' for a part of it, '=' for all")
+    if value.form is Form.REGEX:
+        pattern = _compiled(value)
+        match = pattern.search if operator == ":" else pattern.fullmatch
+        return Named(lambda name: match(name) is not None)
+    if len(value.text.encode()) > _MAX_NAME_BYTES:
+        raise value.error(
+            f"{shown(value.text)} cannot be a process name: the kernel keeps {_MAX_NAME_BYTES} bytes",
+            "shorten it",
+        )
+    wanted = value.text.casefold()
+    return Named(lambda name: wanted in name.casefold() if operator == ":" else wanted == name.casefold())
+
+
+def _compiled(value: Value) -> re.Pattern[str]:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about what other versions of Python may make of it
+            return re.compile(value.text, re.IGNORECASE)
+    except (re.error, OverflowError, RecursionError) as error:
+        message = " ".join(str(error).split())
+        raise value.error(f"the regular expression is wrong: {message}") from None
 
 
 FIELDS = (
-    Field(
-        "port",
-        (),
-        "443  port:80,443  8000-8010",
-        "port at either end",
-        _numbers(values.port, _nonzero("lport"), _nonzero("rport")),
-    ),
-    Field("lport", ("sport",), "lport:22", "local port", _numbers(values.port, _nonzero("lport"))),
-    Field("rport", ("dport",), "rport:1000-2000", "remote port", _numbers(values.port, _nonzero("rport"))),
-    Field(
-        "comm",
-        ("process", "proc"),
-        "nginx  comm:nginx  /^ng/",
-        "part of the process name, or /regular expression/",
-        _equal_only(_comm),
-    ),
-    Field("pid", (), "pid:812", "process", _numbers(values.integer, _nonzero("pid"))),
-    Field(
-        "user",
-        ("uid",),
-        "user:www-data",
-        "owner of the socket, name or number",
-        _equal_only(_user),
-    ),
-    Field("state", (), "state:estab,close-wait", "TCP state, in any usual spelling", _equal_only(_state)),
-    Field(
-        "ip",
-        ("addr",),
-        "10.0.0.0/8  ip:::1  ip:6",
-        "address at either end, or version",
-        _equal_only(_address("laddr", "raddr")),
-    ),
-    Field("laddr", ("src",), "laddr:127.0.0.1", "local address", _equal_only(_address("laddr"))),
-    Field("raddr", ("dst",), "raddr:::1", "remote address", _equal_only(_address("raddr"))),
-    Field(
-        "rtt",
-        ("srtt",),
-        "rtt>10ms",
-        "smoothed round-trip time",
-        _numbers(values.time_ns, lambda s: s.nonzero("srtt_us") * 1000),
-    ),
-    Field("age", (), "age>1m", "time since it was opened", _numbers(values.time_ns, Subject.age_ns)),
-    Field(
-        "instate", ("since",), "instate>3h", "time in the present state", _numbers(values.time_ns, Subject.in_state_ns)
-    ),
-    Field("retrans", ("retr",), "retrans>0", "retransmitted segments", _numbers(values.integer, _gauge("retrans"))),
-    Field("tx", (), "tx>10k  tx>1MB/s", "bytes sent, or per second", _traffic("tx")),
-    Field("rx", (), "rx>10k  rx>1MB/s", "bytes received, or per second", _traffic("rx")),
-    Field("netns", (), "netns:4026531840", "network namespace", _numbers(values.integer, _nonzero("netns"))),
-)
+    Field("port", (), "443  port:80,8000-8010", "port at either end; a number alone is one",
+          _ports("lport", "rport")),
+    Field("lport", ("sport",), "lport:22  lport<1024", "local port", _ports("lport")),
+    Field("rport", ("dport",), "rport:1000-2000", "remote port", _ports("rport")),
+    Field("ip", ("addr",), "10.0.0.0/8  ip:::1  ip:6", "address or network at either end, or version 4 or 6; "
+          "an address alone is one", _unordered(_either_address)),
+    Field("laddr", ("src",), "laddr:127.0.0.1", "local address or network", _address("laddr")),
+    Field("raddr", ("dst",), "raddr:fe80::/10", "remote address or network", _address("raddr")),
+    Field("comm", ("process", "proc"), "nginx  comm=ssh  /^ng/", "part of the process name, in any case (= all of it, "
+          '/regular expression/, "quoted"); a word alone is one', _comm),
+    Field("pid", (), "pid:812", "process number", _whole(columns.nonzero("pid"), units.read_count)),
+    Field("user", (), "user:root", "owner of the socket, by name or number", _unordered(_user)),
+    Field("uid", (), "uid>=1000", "owner of the socket, by number", _whole(columns.uid, units.read_count)),
+    Field("netns", (), "netns:4026531840", "network namespace, by inode number",
+          _whole(columns.nonzero("netns"), units.read_count)),
+    Field("state", (), "state:estab,close_wait", "TCP state (of a transition the old or new one), or ss's "
+          "connected, synchronized, bucket, big", _unordered(_state)),
+    Field("rtt", ("srtt",), "rtt>10ms", "smoothed round-trip time; us, ms (when no unit is given), s",
+          _whole(columns.rtt_ns, units.read_duration_ns("ms"))),
+    Field("age", (), "age>1m", "time since it was opened; s (when no unit is given), m, h, d",
+          _whole(columns.age_ns, units.read_duration_ns("s"))),
+    Field("instate", ("since",), "instate>2h30m", "time in the state, of a transition in the old one; as age",
+          _whole(columns.in_state_ns, units.read_duration_ns("s"))),
+    Field("retrans", ("retr",), "retrans>0", "segments sent again",
+          _whole(columns.gauge("retrans"), units.read_count)),
+    Field("tx", (), "tx>10K  tx>1MB/s", "bytes sent, or per second; K KiB MiB: 1024s, kB MB: 1000s, Mbit: bits",
+          _traffic(columns.gauge("tx_bytes"), columns.tx_rate)),
+    Field("rx", (), "rx:0  rx>1MB/s", "bytes received, or per second; units as tx",
+          _traffic(columns.gauge("rx_bytes"), columns.rx_rate)),
+)  # fmt: skip
 
-BY_NAME = {name: field for field in FIELDS for name in (field.name, *field.aliases)}
+BY_NAME = {name: found for found in FIELDS for name in (found.name, *found.aliases)}
+"""Every name and alias."""

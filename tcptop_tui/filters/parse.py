@@ -4,30 +4,30 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
-from functools import reduce
+from dataclasses import dataclass, field
 
 import numpy as np
 
-from tcptop_tui.errors import UsageError
-from tcptop_tui.filters import values
-from tcptop_tui.filters.fields import BY_NAME, Make, Test, either
+from tcptop_tui.filters import units
+from tcptop_tui.filters.addresses import looks_like_address, split_port
+from tcptop_tui.filters.conditions import AnyOf, Condition, Not
+from tcptop_tui.filters.errors import FilterError, shown
+from tcptop_tui.filters.fields import BY_NAME, FIELDS
+from tcptop_tui.filters.lexer import Form, Part, Term, Value, terms
 from tcptop_tui.filters.subject import Subject
 from tcptop_tui.records import Mask
 
-_MAX_CHARS = 1000
+MAX_CHARS = 1000
+"""A filter is not longer than this."""
 
-_WORD = re.compile(r'(?:"[^"]*"|/(?:[^/\s]|\\/)*/(?=[\s,]|$)|[^\s"])+')
-_TERM = re.compile(r"([A-Za-z]+)(:|>=|<=|>|<|=)(.*)", re.DOTALL)
-
-
-class FilterError(UsageError):
-    """What is wrong with a filter, and where: ``column`` counts characters from 0."""
-
-    def __init__(self, message: str, column: int) -> None:
-        super().__init__(f"filter: {message} (at {column + 1})")
-        self.column = column
+_OTHER_OPERATORS = {
+    "and": "terms beside each other must all hold",
+    "&&": "terms beside each other must all hold",
+    "or": "use a comma, as in port:80,443",
+    "||": "use a comma, as in port:80,443",
+    "not": "use '!', as in !port:22",
+}
+_PORT_LIKE = re.compile(r"[0-9][0-9-]*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,127 +35,95 @@ class Filter:
     """A filter that parsed. Two are equal when their texts are."""
 
     text: str
-    terms: tuple[Test, ...] = ()
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Filter) and other.text == self.text
-
-    def __hash__(self) -> int:
-        return hash(self.text)
+    """As typed, without the blanks that may be left out."""
+    _conditions: tuple[Condition, ...] = field(repr=False, compare=False)
 
     def matches(self, subject: Subject) -> Mask:
         """Which rows match, shape (n,).
 
-        What is not known matches no term; negated terms are the exact complement, so that they
-        match what is not known.
+        What is not known matches no term; a negated term is the exact complement, so that it
+        matches what is not known.
         """
-        every = np.ones(len(subject.rows), np.bool_)
-        return reduce(np.logical_and, (term(subject) for term in self.terms), every)
-
-
-MATCH_ALL = Filter("")
+        mask = np.ones(len(subject.rows), np.bool_)
+        for condition in self._conditions:
+            mask &= condition.mask(subject)
+        return mask
 
 
 def parse(text: str) -> Filter:
-    """Read a filter; the empty one matches all.
+    """Read a filter; an empty one, or blanks only, matches all.
 
     Raises:
         FilterError: the first thing in it that cannot be understood.
     """
-    if len(text) > _MAX_CHARS:
-        raise FilterError(f"longer than {_MAX_CHARS} characters", _MAX_CHARS)
-    words = list(_words(text))
-    return Filter(" ".join(word for word, _ in words), tuple(_term(word, column) for word, column in words))
+    if len(text) > MAX_CHARS:
+        raise FilterError(f"longer than {MAX_CHARS} characters", MAX_CHARS, mend="shorten it")
+    found = list(terms(text))
+    return Filter(" ".join(term.source for term in found), tuple(_condition(term) for term in found))
 
 
-def _words(text: str) -> Iterator[tuple[str, int]]:
-    place = 0
-    while place < len(text):
-        if text[place].isspace():
-            place += 1
-            continue
-        match = _WORD.match(text, place)
-        if match is None:
-            raise FilterError("a quotation mark without its partner", place)
-        yield match[0], place
-        place = match.end()
+def _condition(term: Term) -> Condition:
+    parts: list[Condition] = []
+    name = operator = ""
+    for part in term.parts:
+        if not part.field and operator[:1] in {"<", ">"}:
+            raise part.value.error("a comparison has one value", f"repeat the field, as in {name}{operator}1")
+        if part.field:
+            name, operator = part.field.casefold(), part.operator
+            _check_field(part)
+        parts.append(BY_NAME[name].make(operator, part.value) if name else _guessed(part.value))
+    either = parts[0] if len(parts) == 1 else AnyOf(tuple(parts))
+    return Not(either) if term.negated else either
 
 
-def _term(word: str, column: int) -> Test:
-    bare = word.lstrip("!")
-    negations = len(word) - len(bare)
-    if not bare:
-        raise FilterError("nothing after '!'", column)
-    test = _positive(bare, column + negations)
-    if negations % 2:
-        return lambda subject: ~test(subject)
-    return test
-
-
-def _positive(word: str, column: int) -> Test:
-    match = _TERM.fullmatch(word)
-    if match is None or _is_address(word):
-        return either([_guess(value, column) for value in _split(word, column)])
-    name, operator, rest = match[1].casefold(), match[2], match[3]
-    field = BY_NAME.get(name)
-    if field is None:
-        close = difflib.get_close_matches(name, BY_NAME, 1)
-        hint = f", did you mean {close[0]}?" if close else "; F1 lists them"
-        raise FilterError(f"no field {name!r}{hint}", column)
-    at = column + match.start(3)
-    return either([_test(field.make, operator, value, name, at) for value in _split(rest, at)])
-
-
-def _test(make: Make, operator: str, value: str, name: str, column: int) -> Test:
-    try:
-        return make(operator, value)
-    except ValueError as error:
-        raise FilterError(f"{name}: {error}", column) from None
-
-
-def _split(text: str, column: int) -> list[str]:
-    """The values of a list, without their quotation marks."""
-    parts = re.findall(r'(?:"[^"]*"|[^,"])+', text)
-    if text.startswith("/"):  # a comma in a regular expression is its own
-        parts = [text]
-    found = [part.replace('"', "") for part in parts]
-    if not found or text.endswith(",") or ",," in text or text.startswith(",") or not all(found):
-        raise FilterError("a value is missing", column + len(text))
-    return found
-
-
-def _is_address(word: str) -> bool:
-    try:
-        values.network(word.split(",", maxsplit=1)[0])
-    except ValueError:
-        return False
-    return True
-
-
-def _guess(value: str, column: int) -> Test:
-    """A value without a field: a number is a port, an address an address, else a process name."""
-    if re.fullmatch(r"\d+(-\d+)?", value):
-        name = "port"
-    elif _is_address(value):
-        name = "ip"
+def _check_field(part: Part) -> None:
+    name = part.field.casefold()
+    if name in BY_NAME:
+        return
+    parted = split_port(part.source)
+    close = difflib.get_close_matches(name, [known.name for known in FIELDS], 1)
+    close = close or difflib.get_close_matches(name, BY_NAME, 1)
+    if parted:
+        mend = f"for an address and a port write ip:{parted[0]} port:{parted[1]}"
+    elif close:
+        mend = f"did you mean {close[0]}?"
     else:
-        name = "comm"
-    return _test(BY_NAME[name].make, ":", value, name, column)
+        mend = f"use {', '.join(known.name for known in FIELDS)}"
+    raise FilterError(f"no field {shown(part.field)}", part.column, mend=mend)
+
+
+def _guessed(value: Value) -> Condition:
+    """A value without a field: a number is a port, an address an address, a word a process name."""
+    name = "comm"
+    if value.form is Form.PLAIN:
+        meaning = _OTHER_OPERATORS.get(value.text.casefold())
+        if meaning:
+            mend = f'{meaning}; for a process name quote it: "{value.text}"'
+            raise value.error(f"{shown(value.text)} is not an operator here", mend)
+        if _PORT_LIKE.fullmatch(value.text):
+            name = "port"
+        elif looks_like_address(value.text):
+            name = "ip"
+    return BY_NAME[name].make(":", value)
 
 
 def parse_ports(text: str) -> frozenset[int]:
-    """``22,80,8000-8010`` as a set; the empty text as the empty one.
+    """``22,80,8000-8010`` as a set; an empty text, or blanks only, as the empty set.
 
     Raises:
-        UsageError: not ports.
+        FilterError: something in it is no port from 1 to 65535 and no range of them.
     """
     ports: set[int] = set()
-    for part in filter(None, (part.strip() for part in text.split(","))):
+    column = 0
+    for piece in text.split(",") if text.strip() else ():
+        value = Value(piece.strip(), column + len(piece) - len(piece.lstrip()))
         try:
-            low, high = values.span(part, values.port)
-        except ValueError as error:
-            raise UsageError(f"ports: {error}", mend="as in 22,80,8000-8010") from None
-        if not low:
-            raise UsageError("ports: 0 is not a port", mend="as in 22,80,8000-8010")
-        ports.update(range(int(low), int(high) + 1))
+            low, high = units.port_range(value)
+        except FilterError as error:
+            raise FilterError(error.problem, error.column, mend=error.mend, what="ports") from None
+        ports.update(range(low, high + 1))
+        column += len(piece) + 1
     return frozenset(ports)
+
+
+MATCH_ALL = parse("")

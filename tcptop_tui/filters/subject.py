@@ -1,17 +1,15 @@
-"""What a filter is applied to."""
+"""What a filter is applied to, and its columns with what is known of them."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tcptop_tui.records import SESSION, TRANSITION, UNKNOWN_NS, Flag, Mask, Rows
-
-Numbers = NDArray[np.float64]
-"""Shape (n,), NaN where unknown: no comparison with NaN holds."""
+from tcptop_tui.records import SESSION, TRANSITION, UNKNOWN_NS, UNKNOWN_UID, Flag, Mask, Rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,45 +18,77 @@ class Subject:
 
     rows: Rows
     now_ns: int
-    tx_rate: Numbers | None
-    """bytes/s; None where this kind of row has no rates."""
-    rx_rate: Numbers | None
+    """CLOCK_MONOTONIC."""
+    tx_rate: NDArray[np.float64] | None
+    """bytes/s, shape (n,), NaN unknown; None where this kind of row has no rates."""
+    rx_rate: NDArray[np.float64] | None
 
-    def known(self, values: NDArray[Any], known: Mask) -> Numbers:
-        """``values`` with NaN where not ``known``."""
-        return np.where(known, values.astype(np.float64), np.nan)
 
-    def nonzero(self, name: str) -> Numbers:
-        """A field whose 0 means unknown."""
-        return self.known(self.rows[name], self.rows[name] != 0)
+Column: TypeAlias = tuple[NDArray[Any], Mask]
+"""Numbers and which of them are known, both of shape (n,)."""
 
-    def gauge(self, name: str) -> Numbers:
-        """A counter."""
-        return self.known(self.rows[name], (self.rows["flags"] & Flag.GAUGES) != 0)
+Reader: TypeAlias = Callable[[Subject], Column]
 
-    def rate(self, rates: Numbers | None) -> Numbers:
-        """Bytes per second."""
-        return np.full(len(self.rows), np.nan) if rates is None else rates
 
-    def age_ns(self) -> Numbers:
-        """From birth to now, to the end of a session, or to the transition."""
-        names = self.rows.dtype
-        until = self.rows["end_ns"] if names == SESSION else self.rows["ts_ns"] if names == TRANSITION else self.now_ns
-        born = self.rows["born_ns"]
-        return self.known(np.asarray(until, np.float64) - born.astype(np.float64), born != 0)
+def nonzero(name: str) -> Reader:
+    """A field whose 0 means unknown."""
+    return lambda subject: (subject.rows[name], subject.rows[name] != 0)
 
-    def in_state_ns(self) -> Numbers:
-        """Time in the present state, or of a transition in the old one; sessions have none."""
-        if self.rows.dtype == TRANSITION:
-            spent = self.rows["spent_ns"]
-            return self.known(spent, spent != UNKNOWN_NS)
-        if self.rows.dtype == SESSION:
-            return np.full(len(self.rows), np.nan)
-        began = self.rows["state_ns"]
-        return self.known(self.now_ns - began.astype(np.float64), began != 0)
 
-    def states(self) -> tuple[NDArray[np.uint8], ...]:
-        """The state, or both of a transition: either of them may be meant."""
-        if self.rows.dtype == TRANSITION:
-            return self.rows["oldstate"], self.rows["newstate"]
-        return (self.rows["state"],)
+def gauge(name: str) -> Reader:
+    """A counter, known where the gauges were read."""
+    return lambda subject: (subject.rows[name], (subject.rows["flags"] & Flag.GAUGES) != 0)
+
+
+def uid(subject: Subject) -> Column:
+    """The owner's number."""
+    return subject.rows["uid"], subject.rows["uid"] != UNKNOWN_UID
+
+
+def rtt_ns(subject: Subject) -> Column:
+    """Smoothed round-trip time."""
+    srtt_us = subject.rows["srtt_us"]
+    return srtt_us.astype(np.uint64) * np.uint64(1000), srtt_us != 0
+
+
+def age_ns(subject: Subject) -> Column:
+    """From birth until now, until the end of a session, or until the transition."""
+    rows = subject.rows
+    if rows.dtype == SESSION:
+        return _elapsed(rows["born_ns"], rows["end_ns"])
+    if rows.dtype == TRANSITION:
+        return _elapsed(rows["born_ns"], rows["ts_ns"])
+    return _elapsed(rows["born_ns"], np.uint64(subject.now_ns))
+
+
+def in_state_ns(subject: Subject) -> Column:
+    """Time in the present state, or of a transition in the state it left; sessions have none."""
+    rows = subject.rows
+    if rows.dtype == TRANSITION:
+        return rows["spent_ns"], rows["spent_ns"] != UNKNOWN_NS
+    if rows.dtype == SESSION:
+        return _nothing(rows)
+    return _elapsed(rows["state_ns"], np.uint64(subject.now_ns))
+
+
+def tx_rate(subject: Subject) -> Column:
+    """Payload bytes sent per second."""
+    return _rate(subject.tx_rate, subject.rows)
+
+
+def rx_rate(subject: Subject) -> Column:
+    """Payload bytes received per second."""
+    return _rate(subject.rx_rate, subject.rows)
+
+
+def _elapsed(since: NDArray[np.uint64], until: NDArray[np.uint64] | np.uint64) -> Column:
+    """A row may be stamped after ``now_ns`` was read: its time is 0, not 2^64 - 1."""
+    return np.maximum(since, until) - since, since != 0
+
+
+def _rate(rates: NDArray[np.float64] | None, rows: Rows) -> Column:
+    return _nothing(rows) if rates is None else (rates, ~np.isnan(rates))
+
+
+def _nothing(rows: Rows) -> Column:
+    return np.zeros(len(rows)), np.zeros(len(rows), np.bool_)

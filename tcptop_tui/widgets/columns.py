@@ -118,11 +118,11 @@ def place(width: int, skip: int = 0) -> tuple[Placed, ...]:
     """The columns for a screen of ``width`` cells, a blank between two.
 
     With ``skip`` of 0 those of the lowest rank that fit; else, as after → was pressed, all in
-    their order without the first ``skip`` of them, PROCESS always among them.
+    their order from number ``skip`` on (counted from 1), PROCESS always among them.
     """
     if skip:
         pinned = COLUMNS[1]
-        candidates = [pinned, *(column for column in COLUMNS[skip:] if column is not pinned)]
+        candidates = [pinned, *(column for column in COLUMNS[skip - 1 :] if column is not pinned)]
     else:
         candidates = sorted(COLUMNS, key=lambda column: column.rank)
     chosen: list[Column] = []

@@ -203,7 +203,7 @@ class ConnectionTable(ScrollView, can_focus=True):
 
     def action_columns(self, step: int) -> None:
         """Bring the columns that did not fit onto the screen."""
-        self._skip = max(0, min(self._skip + step, len(COLUMNS) - 4))
+        self._skip = max(0, min(self._skip + step, len(COLUMNS) - 3))
         self.refresh()
 
     def action_open(self) -> None:

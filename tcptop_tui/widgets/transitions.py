@@ -120,6 +120,11 @@ class TransitionLog(ScrollView, can_focus=True):
             self._following = False
         self._retitle()
 
+    def on_resize(self) -> None:
+        """Stay at the end, wherever that is now."""
+        if self._following:
+            self.scroll_end(animate=False, force=True, immediate=True)
+
     def action_scroll_lines(self, lines: int) -> None:
         """Scroll by lines."""
         self.scroll_to(y=self.scroll_offset.y + lines, animate=False)

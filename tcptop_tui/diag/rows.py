@@ -1,0 +1,86 @@
+"""What sock_diag's numbers mean, in the terms of the connection table."""
+
+from __future__ import annotations
+
+import socket
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tcptop_tui.diag.messages import TCP_INFO, Sockets
+from tcptop_tui.records import ROW, UNKNOWN_UID, Flag, Mask, Rows, State
+
+_TIMEWAIT_NS = 60 * 10**9  # TCP_TIMEWAIT_LEN, include/net/tcp.h
+_MAPPED = np.uint64(0xFFFF_0000_0000)
+_HALF = np.uint64(32)
+_RTT_END_BYTES = 72
+_REQUESTS = (State.SYN_RECV, State.NEW_SYN_RECV)
+_NOT_CONNECTED = (State.LISTEN, State.CLOSE, State.BOUND_INACTIVE)
+_AFTER_FIN = (State.CLOSE_WAIT, State.LAST_ACK, State.CLOSING)
+
+
+def as_rows(sockets: Sockets, now_ns: int, netns: int) -> Rows:
+    """As records.ROW, shape (n,); ``id``, ``skaddr`` and owner are left empty."""
+    messages = sockets.messages
+    rows = np.zeros(len(messages), ROW)
+    rows["netns"] = netns
+    rows["cookie"] = messages["cookie"].view("<u8")
+    rows["lport"], rows["rport"] = messages["sport"], messages["dport"]
+    rows["state"] = messages["state"]
+    four = messages["family"] == socket.AF_INET
+    rows["laddr"], rows["raddr"] = _address(messages["src"], four), _address(messages["dst"], four)
+    rows["uid"] = np.where(_nobodys(sockets), UNKNOWN_UID, messages["uid"])
+    waiting = messages["state"] == State.TIME_WAIT
+    rows["state_ns"][waiting] = _time_wait_since(messages["expires_ms"][waiting], now_ns)
+    _fill_gauges(rows, sockets)
+    return rows
+
+
+def _address(words: NDArray[np.uint64], four: Mask) -> NDArray[np.uint64]:
+    """Addresses in their IPv6 form, shape (n, 2); IPv4 ones stand in the first 4 of the 16 bytes."""
+    address = words.astype("<u8")
+    address[four, 1] = _MAPPED | (address[four, 0] >> _HALF)
+    address[four, 0] = 0
+    return address
+
+
+def _nobodys(sockets: Sockets) -> Mask:
+    """Sockets for which the kernel says uid 0 because it has none.
+
+    Those are TIME_WAIT and requests (``inet_twsk_diag_fill``, ``inet_req_diag_fill``), FIN_WAIT2
+    that waits in a TIME_WAIT socket, and, in older kernels, what its process has closed.
+    """
+    messages = sockets.messages
+    passing = np.isin(messages["state"], [State.TIME_WAIT, *_REQUESTS])
+    nobodys: Mask = passing | ((messages["inode"] == 0) & (messages["uid"] == 0))
+    return nobodys
+
+
+def _time_wait_since(expires_ms: NDArray[np.uint32], now_ns: int) -> NDArray[np.uint64]:
+    """Start of TIME_WAIT by what is left of its 60 s; 0 when that was before the clock's start.
+
+    Too late by as long as it lasted until the peer's last FIN: each one starts the 60 s anew
+    (``tcp_timewait_state_process``, net/ipv4/tcp_minisocks.c).
+    """
+    waited_ns = np.maximum(_TIMEWAIT_NS - expires_ms.astype(np.int64) * 10**6, 0)
+    return np.maximum(now_ns - waited_ns, 0).astype(np.uint64)
+
+
+def _fill_gauges(rows: Rows, sockets: Sockets) -> None:
+    """Counters as records.ROW has them; what does not connect two ends has none.
+
+    ``bytes_received`` counts the peer's FIN (``tcp_rcv_nxt_update``, net/ipv4/tcp_input.c), and a
+    FIN cannot be retransmitted into it. A tcp_info from before Linux 4.19 has no ``bytes_sent``:
+    then the round-trip time is all that is taken.
+    """
+    infos = sockets.infos
+    connected = ~np.isin(rows["state"], _NOT_CONNECTED)
+    timed = connected & (sockets.info_bytes >= _RTT_END_BYTES)
+    rows["srtt_us"][timed] = infos["rtt_us"][timed]
+    known = connected & (sockets.info_bytes >= TCP_INFO.itemsize)
+    rows["flags"][known] = Flag.GAUGES
+    fin = np.isin(rows["state"], _AFTER_FIN) & (infos["bytes_received"] > 0)
+    repeated = np.minimum(infos["bytes_sent"], infos["bytes_retrans"])
+    rows["tx_bytes"][known] = (infos["bytes_sent"] - repeated)[known]
+    rows["rx_bytes"][known] = (infos["bytes_received"] - fin)[known]
+    rows["retrans"][known] = infos["total_retrans"][known]

@@ -1,0 +1,66 @@
+"""Addresses and networks, in the records' form: IPv6, with IPv4 as ``::ffff:a.b.c.d``."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from dataclasses import dataclass
+
+from tcptop_tui.filters.errors import FilterError, shown
+from tcptop_tui.filters.lexer import Value, is_ipv6_like
+
+_MAPPED = 0xFFFF << 32
+_MAPPED_BITS = 96
+_WORD = 2**64 - 1
+_IPV4_LIKE = re.compile(r"[0-9]+(?:\.[0-9.]*(?:/.*)?|/.*)")
+_WITH_PORT = re.compile(r"(\[[^]]+\]|[0-9.]+):([0-9]+)")
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """All addresses that have the bits ``words`` under ``mask_words`` (high, low)."""
+
+    words: tuple[int, int]
+    mask_words: tuple[int, int]
+    without_ipv4: bool
+    """An IPv6 network so large that the IPv4-mapped addresses lie inside: they do not belong to it."""
+
+
+def looks_like_address(text: str) -> bool:
+    """Whether it can only be meant as an address or network, right or wrong."""
+    return _IPV4_LIKE.fullmatch(text) is not None or is_ipv6_like(text)
+
+
+def split_port(text: str) -> tuple[str, str] | None:
+    """Address and port of ``10.0.0.1:443`` or ``[::1]:443``, as ss prints them; None when it is not so."""
+    found = _WITH_PORT.fullmatch(text)
+    return (found[1].strip("[]"), found[2]) if found else None
+
+
+def read_network(value: Value) -> Network:
+    """``10.0.0.1``, ``10.0.0.0/8``, ``::1``, ``[::1]``, ``fe80::/10``; host bits are dropped.
+
+    Raises:
+        FilterError: neither an address nor a network.
+    """
+    text = value.text
+    if text.startswith("[") and text.endswith("]"):
+        text = text[1:-1]
+    if "%" in text:
+        raise value.error("an address here has no interface", f"write {text.partition('%')[0]}")
+    try:
+        found = ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        raise _no_address(value) from None
+    bits, prefix = int(found.network_address), found.prefixlen
+    if found.version == 4:
+        bits, prefix = bits | _MAPPED, prefix + _MAPPED_BITS
+    mask = (1 << 128) - (1 << (128 - prefix))
+    without_ipv4 = prefix < _MAPPED_BITS and _MAPPED & mask == bits
+    return Network((bits >> 64, bits & _WORD), (mask >> 64, mask & _WORD), without_ipv4)
+
+
+def _no_address(value: Value) -> FilterError:
+    parted = split_port(value.text)
+    mend = f"write ip:{parted[0]} port:{parted[1]}" if parted else "as in 10.0.0.1, 10.0.0.0/8, ::1"
+    return value.error(f"{shown(value.text)} is not an address or network", mend)

@@ -1,0 +1,135 @@
+"""The conditions that terms are made of; each gives a mask for all rows at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import reduce
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tcptop_tui.filters.addresses import Network
+from tcptop_tui.filters.names import distinct
+from tcptop_tui.filters.subject import Reader, Subject
+from tcptop_tui.records import TRANSITION, Mask, is_ipv4
+
+
+class Condition(Protocol):
+    """Something that holds for a row or does not."""
+
+    def mask(self, subject: Subject) -> Mask:
+        """For which rows it holds, shape (n,)."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class AnyOf:
+    """At least one of ``parts``, which are not empty."""
+
+    parts: tuple[Condition, ...]
+
+    def mask(self, subject: Subject) -> Mask:
+        """See ``Condition``."""
+        return reduce(np.logical_or, (part.mask(subject) for part in self.parts))
+
+
+@dataclass(frozen=True, slots=True)
+class Not:
+    """The exact complement, so that it holds for what is unknown."""
+
+    part: Condition
+
+    def mask(self, subject: Subject) -> Mask:
+        """See ``Condition``."""
+        return ~self.part.mask(subject)
+
+
+@dataclass(frozen=True, slots=True)
+class Between:
+    """A known number from ``low`` to ``high``, both included; none when they are the wrong way round."""
+
+    read: Reader
+    low: float
+    high: float
+
+    def mask(self, subject: Subject) -> Mask:
+        """See ``Condition``."""
+        numbers, known = self.read(subject)
+        inside: Mask = (numbers >= self.low) & (numbers <= self.high) & known
+        return inside
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class InTable:
+    """A port or another small number for which ``table`` has True, in any of the ``columns``."""
+
+    columns: tuple[str, ...]
+    table: NDArray[np.bool_]
+
+    def mask(self, subject: Subject) -> Mask:
+        """See ``Condition``."""
+        return reduce(np.logical_or, (self.table[subject.rows[name]] for name in self.columns))
+
+
+@dataclass(frozen=True, slots=True)
+class InStates:
+    """One of the ``states``; of a transition the state it left or the one it entered."""
+
+    states: frozenset[int]
+
+    def mask(self, subject: Subject) -> Mask:
+        """See ``Condition``."""
+        table = np.zeros(256, np.bool_)
+        table[list(self.states)] = True
+        columns = ("oldstate", "newstate") if subject.rows.dtype == TRANSITION else ("state",)
+        return InTable(columns, table).mask(subject)
+
+
+@dataclass(frozen=True, slots=True)
+class InNetwork:
+    """An address in ``network``, in any of the ``columns``."""
+
+    columns: tuple[str, ...]
+    network: Network
+
+    def mask(self, subject: Subject) -> Mask:
+        """See ``Condition``."""
+        return reduce(np.logical_or, (self._inside(subject.rows[name]) for name in self.columns))
+
+    def _inside(self, addresses: NDArray[np.uint64]) -> Mask:
+        masks, wanted = self.network.mask_words, self.network.words
+        inside: Mask = (addresses[:, 1] & np.uint64(masks[1])) == np.uint64(wanted[1])
+        inside &= (addresses[:, 0] & np.uint64(masks[0])) == np.uint64(wanted[0])
+        if self.network.without_ipv4:
+            inside &= ~is_ipv4(addresses)
+        return inside
+
+
+@dataclass(frozen=True, slots=True)
+class OfVersion:
+    """IPv4 (both addresses are) or IPv6 (the rest), as the capture options have it."""
+
+    ipv4: bool
+
+    def mask(self, subject: Subject) -> Mask:
+        """See ``Condition``."""
+        four: Mask = is_ipv4(subject.rows["laddr"]) & is_ipv4(subject.rows["raddr"])
+        return four if self.ipv4 else ~four
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """A known process name that ``wanted`` says yes to; asked once for each different name."""
+
+    wanted: Callable[[str], bool]
+
+    def mask(self, subject: Subject) -> Mask:
+        """See ``Condition``."""
+        leaders, leader_of = distinct(subject.rows["comm"])
+        answers = np.zeros(len(subject.rows), np.bool_)
+        names = (raw.split(b"\0", 1)[0] for raw in subject.rows["comm"][leaders].tolist())
+        answers[leaders] = [bool(name) and self.wanted(name.decode("utf-8", "replace")) for name in names]
+        mask: Mask = answers[leader_of]
+        return mask

@@ -1,0 +1,188 @@
+"""From text to terms, with the place of everything; knows no fields.
+
+::
+
+    filter = [term {blanks term}]
+    term   = {"!"} part {"," part}
+    part   = [field operator] value         a part without a field has that of the part before
+    value  = plain | '"' quoted '"' | "/" regular expression "/"
+
+Blanks may stand after a comma and around ``<``, ``>`` and ``=``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from enum import Enum
+
+from tcptop_tui.filters.errors import FilterError, shown
+
+_HEAD = re.compile(r'([^\s,:<>=!"/]+)(?: *(>=|<=|==|[<>=])|(:))')
+_PLAIN = re.compile(r"[^\s,]*")
+_IPV6 = re.compile(r"\[?(?=[^:]*:[^:]*:)[0-9A-Fa-f:.]+\]?(?:[%/].*)?")
+_UNEQUAL = re.compile(r"([^\s,:<>=!\"/]+)!=(.*)")
+_CLOSED = {
+    '"': re.compile(r'"((?:[^"\\]|\\.)*)"'),
+    "/": re.compile(r"/((?:[^/\\]|\\.)*)/"),
+}
+_MARK_NAMES = {'"': "a quotation mark", "/": "a slash"}
+
+
+class Form(Enum):
+    """How a value was written."""
+
+    PLAIN = "plain"
+    QUOTED = "quoted"
+    REGEX = "regular expression"
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """A value without its quotation marks or slashes."""
+
+    text: str
+    column: int
+    form: Form = Form.PLAIN
+
+    def error(self, message: str, mend: str = "") -> FilterError:
+        """``message`` at this place."""
+        return FilterError(message, self.column, mend=mend)
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """``field operator value``; ``field`` and ``operator`` are empty when they are not written."""
+
+    field: str
+    operator: str
+    value: Value
+    column: int
+    source: str
+    """As typed, without the blanks that may be left out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Term:
+    """Parts of which any may hold, or with ``negated`` none."""
+
+    negated: bool
+    parts: tuple[Part, ...]
+
+    @property
+    def source(self) -> str:
+        """The term as typed, without the blanks that may be left out."""
+        return "!" * self.negated + ",".join(part.source for part in self.parts)
+
+
+def is_ipv6_like(text: str) -> bool:
+    """Whether it can only be meant as an IPv6 address or network."""
+    return _IPV6.fullmatch(text) is not None
+
+
+def terms(text: str) -> Iterator[Term]:
+    """The terms of ``text``, in their order.
+
+    Raises:
+        FilterError: a control character, a quotation mark or slash without its partner, a value
+            or a term that is missing.
+    """
+    text = "".join(" " if character.isspace() else character for character in text)
+    for column, character in enumerate(text):
+        if not character.isprintable():
+            raise FilterError("a control character", column, mend="leave it out")
+    place = _skip(text, 0)
+    while place < len(text):
+        term, place = _term(text, place)
+        yield term
+        place = _skip(text, place)
+
+
+def _skip(text: str, place: int) -> int:
+    while place < len(text) and text[place] == " ":
+        place += 1
+    return place
+
+
+def _term(text: str, place: int) -> tuple[Term, int]:
+    start, negated = place, False
+    while text.startswith("!", place):
+        negated = not negated
+        place = _skip(text, place + 1)
+    if place == len(text):
+        raise FilterError("nothing after '!'", start, mend="as in !port:22")
+    part, place = _part(text, place)
+    parts = [part]
+    while text.startswith(",", place):
+        part, place = _part(text, _skip(text, place + 1))
+        parts.append(part)
+    return Term(negated, tuple(parts)), place
+
+
+def _part(text: str, place: int) -> tuple[Part, int]:
+    plain = _PLAIN.match(text, place)
+    word = plain[0] if plain else ""
+    head = None if is_ipv6_like(word) else _HEAD.match(text, place)
+    if head is None:
+        _check_start(word, place)
+        value, end = _value(text, place)
+        return Part("", "", value, place, text[place:end]), end
+    operator = (head[2] or head[3]).replace("==", "=")
+    start = head.end() if operator == ":" else _skip(text, head.end())
+    value, end = _value(text, start)
+    return Part(head[1], operator, value, place, head[1] + operator + text[start:end]), end
+
+
+def _check_start(word: str, column: int) -> None:
+    """Refuse what looks like an operator of other languages.
+
+    Raises:
+        FilterError: it does.
+    """
+    unequal = _UNEQUAL.fullmatch(word)
+    if unequal:
+        mend = f"write !{unequal[1]}:{unequal[2]}"
+        raise FilterError("'!=' is not an operator", column + len(unequal[1]), mend=mend)
+    if word[:1] in {"<", ">", "=", ":"} and not is_ipv6_like(word):
+        raise FilterError(f"there is no field before {word[0]!r}", column, mend="as in rtt>10ms or port:443")
+
+
+def _value(text: str, place: int) -> tuple[Value, int]:
+    """The value that starts at ``place``, and where it ends."""
+    if text[place : place + 1] in _CLOSED:
+        value, end = _closed(text, place)
+    else:
+        plain = _PLAIN.match(text, place)
+        value = Value(plain[0] if plain else "", place)
+        end = place + len(value.text)
+        _check_plain(value)
+    if not value.text:
+        raise FilterError("a value is missing", place, mend="blanks separate terms, commas separate values")
+    return value, end
+
+
+def _closed(text: str, place: int) -> tuple[Value, int]:
+    mark = text[place]
+    found = _CLOSED[mark].match(text, place)
+    if found is None:
+        mend = 'for a name with a slash write "/name"' if mark == "/" else ""
+        raise FilterError(f"{_MARK_NAMES[mark]} without its partner", place, mend=mend)
+    if text[found.end() : found.end() + 1] not in {"", " ", ","}:
+        problem = f"something follows the closing {_MARK_NAMES[mark].removeprefix('a ')}"
+        raise FilterError(problem, found.end(), mend="put a blank or a comma there")
+    value = Value(found[1], place, Form.REGEX)
+    if mark == '"':
+        value = replace(value, text=re.sub(r'\\(["\\])', r"\1", found[1]), form=Form.QUOTED)
+    return value, found.end()
+
+
+def _check_plain(value: Value) -> None:
+    if value.text.startswith("!"):
+        raise value.error("'!' stands before a whole term", "as in !state:estab,listen")
+    if '"' in value.text:
+        raise FilterError(
+            f"a quotation mark inside {shown(value.text)}",
+            value.column + value.text.index('"'),
+            mend='quote the whole value, as in comm:"my prog"',
+        )

@@ -1,0 +1,194 @@
+"""The command line as users meet it: one line, the right exit code, no traceback."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from sockets import listening, pair, port
+
+from tcptop_tui import __version__
+from tcptop_tui.bpf import library
+from tcptop_tui.errors import BackendUnavailable
+
+
+def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "tcptop_tui", *arguments],
+        capture_output=True, text=True, check=False, timeout=60, stdin=subprocess.DEVNULL,
+        env={**os.environ, **environment},
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--no-such-option"],
+        ["nonsense"],
+        ["--backend", "magic"],
+        ["--filter", "foo:1"],
+        ["--filter", "rtt>"],
+        ["--lport", "70000"],
+        ["--rport", "x"],
+        ["--pid", "zero"],
+        ["-4", "-6"],
+        ["--refresh", "0"],
+        ["--replay", "/no/such/file"],
+        ["--replay", "/etc/passwd"],
+        ["snapshot", "--format", "doc"],
+        ["snapshot", "--after", "soon"],
+        ["snapshot", "--filter", "state:\x1b[31m"],
+        [],
+    ],
+)
+def test_one_line_and_exit_code_2(arguments: list[str]) -> None:
+    told = run(*arguments)
+    assert told.returncode == 2
+    assert told.stdout == ""
+    assert told.stderr.startswith("tcptop-tui: ")
+    assert told.stderr.count("\n") == 1
+    assert "\x1b" not in told.stderr
+
+
+@pytest.mark.parametrize("term", ["dumb", ""])
+def test_a_terminal_that_cannot(term: str) -> None:
+    script = f"script -qec '{sys.executable} -m tcptop_tui' /dev/null"
+    told = subprocess.run(
+        script,
+        shell=True,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+        env={**os.environ, "TERM": term},
+    )
+    assert told.returncode == 2
+    assert "TERM=" in told.stdout
+    assert told.stdout.count("\n") == 1
+
+
+def test_version_and_help() -> None:
+    assert run("--version").stdout == f"tcptop-tui {__version__}\n"
+    for arguments in (["--help"], ["snapshot", "-h"], ["doctor", "-h"]):
+        told = run(*arguments)
+        assert told.returncode == 0
+        assert "Usage: tcptop-tui" in told.stdout
+
+
+def test_help_and_errors_load_neither_bcc_nor_textual() -> None:
+    script = (
+        "import sys; from tcptop_tui.cli import main; main(['--help']); main(['--filter','foo:1']); "
+        "sys.exit(any(name.split('.')[0] in ('bcc', 'textual') for name in sys.modules))"
+    )
+    assert subprocess.run([sys.executable, "-c", script], check=False, capture_output=True).returncode == 0
+
+
+@pytest.mark.parametrize("backend", ["bpf", "diag"])
+def test_snapshot_shows_our_own_connection(backend: str, tmp_path: Path, bpf_possible: None) -> None:
+    with listening() as server:
+        client, accepted = pair(server)
+        client.sendall(b"x" * 321)
+        accepted.recv(321)
+        told = run("snapshot", "--backend", backend, "--after", "0.3", "--filter", f"rport:{port(server)}")
+        assert told.returncode == 0, told.stderr
+        document = json.loads(told.stdout)
+        (row,) = document["connections"]
+        assert (row["pid"], row["tx_bytes"], row["state"]) == (os.getpid(), 321, "ESTABLISHED")
+        assert (row["lport"], row["rport"]) == (port(client), port(server))
+        assert document["meta"]["backend"] == backend
+        target = tmp_path / "out.csv"
+        told = run("snapshot", "--backend", backend, "--after", "0.2", "-o", str(target))
+        assert told.returncode == 0
+        assert str(target) in told.stderr
+        assert f",{port(server)}," in target.read_text()
+        client.close()
+        accepted.close()
+
+
+def test_a_picture_without_a_terminal(bpf_possible: None) -> None:
+    told = run("snapshot", "--format", "svg", "--after", "0.5")
+    assert told.returncode == 0, told.stderr
+    assert told.stdout.lstrip().startswith("<svg")
+    assert "Connections" in told.stdout
+
+
+def test_a_snapshot_that_cannot_be_written() -> None:
+    told = run("snapshot", "--backend", "diag", "--after", "0.1", "-o", "/no/such/folder/x.json")
+    assert told.returncode == 1
+    assert told.stderr.count("\n") == 1
+    assert "no such file or directory" in told.stderr
+
+
+def test_a_closed_pipe_ends_it_quietly() -> None:
+    script = f"{sys.executable} -m tcptop_tui snapshot --backend diag --after 0.1 --format txt | head -c 1"
+    told = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=False, timeout=60)
+    assert told.stderr == ""
+
+
+def test_recording_and_replay(tmp_path: Path, bpf_possible: None) -> None:
+    recording = tmp_path / "r.tcptop"
+    with listening() as server:
+        client, accepted = pair(server)
+        text = f"rport:{port(server)}"
+        first = run("snapshot", "--after", "1", "--filter", text, "--record", str(recording))
+        client.close()
+        accepted.close()
+    assert first.returncode == 0, first.stderr
+    again = run("snapshot", "--after", "1", "--filter", text, "--replay", str(recording))
+    assert again.returncode == 0, again.stderr
+    live, played = json.loads(first.stdout), json.loads(again.stdout)
+    assert [row["lport"] for row in played["connections"]] == [row["lport"] for row in live["connections"]]
+    assert played["meta"]["backend"] == "replay"
+    data = recording.read_bytes()
+    recording.write_bytes(data[: len(data) // 2])  # cut off: what is whole is played
+    assert run("snapshot", "--after", "0.3", "--replay", str(recording)).returncode == 0
+    recording.write_bytes(data[:400] + b"\xff" * 64 + data[464:])
+    told = run("snapshot", "--after", "0.3", "--replay", str(recording))
+    assert told.stderr.count("\n") <= 1
+
+
+def test_doctor(bpf_possible: None) -> None:
+    told = run("doctor")
+    assert told.returncode == 0, told.stdout
+    assert "The BPF backend works here." in told.stdout
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="drops root")
+def test_without_privileges_it_still_works() -> None:
+    """As nobody: doctor says what is missing, and the dashboard's data comes from sock_diag."""
+
+    def as_nobody(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            ["/usr/bin/setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", sys.executable, "-m", "tcptop_tui", *arguments],
+            capture_output=True, text=True, check=False, timeout=60, cwd="/",
+        )  # fmt: skip
+
+    if as_nobody("--version").returncode:
+        pytest.skip("nobody may not read this working copy")
+    told = as_nobody("doctor")
+    assert told.returncode == 1
+    assert "CAP_BPF" in told.stdout
+    assert "run with sudo" in told.stdout
+    told = as_nobody("snapshot", "--after", "0.2")
+    assert told.returncode == 0, told.stderr
+    meta = json.loads(told.stdout)["meta"]
+    assert meta["backend"] == "diag"
+    assert "run with sudo" in meta["backend_note"]
+    told = as_nobody("snapshot", "--after", "0.2", "--backend", "bpf")
+    assert told.returncode == 1
+    assert told.stderr.count("\n") == 1
+
+
+def test_pypis_bcc_is_recognised(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The package of that name on PyPI is about crystal lattices."""
+    (tmp_path / "bcc.py").write_text("lattice = 'body-centred cubic'\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(library, "_SYSTEM_PATHS", (str(tmp_path / "nowhere"),))
+    library._forget()
+    with pytest.raises(BackendUnavailable, match="crystal-lattice"):
+        library.load_bcc()
+    library._forget()
