@@ -10,6 +10,7 @@ from typing import ClassVar
 from textual import events, on, work
 from textual.binding import Binding, BindingType
 from textual.widget import Widget
+from textual.widgets import Input
 
 from tcptop_tui.errors import TcptopError
 from tcptop_tui.export.files import resolve_path, write_export
@@ -35,17 +36,27 @@ class TcptopApp(LiveApp):
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("f1,question_mark,h", "help", "Help", key_display="F1"),
-        Binding("slash,f4,backslash", "filter", "Filter", key_display="/"),
+        Binding("slash,f4,backslash", "filter", "Filter", key_display="/", priority=True),
         Binding("f6", "pick_sort", "Sort", key_display="F6"),
         Binding("less_than_sign", "sort_next(-1)", "Sort by the column before", show=False),
         Binding("greater_than_sign", "sort_next(1)", "Sort by the next column", show=False),
         Binding("I", "invert", "Invert the order", show=False),
         Binding("p,Z", "pause", "Pause", key_display="p"),
-        Binding("e", "export", "Export", key_display="e"),
+        Binding("e", "export", "Export", key_display="e", priority=True),
         Binding("tab", "app.focus_next", "Next panel", show=False),
         Binding("shift+tab", "app.focus_previous", "Panel before", show=False),
         Binding("q,f10,ctrl+c", "quit", "Quit", key_display="q"),
     ]
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """While something is typed, letters are letters.
+
+        The keys that open a line to type in have priority: only so is the line there before the
+        next key of a fast hand is looked at.
+        """
+        if action in {"filter", "export"} and isinstance(self.focused, Input):
+            return False
+        return super().check_action(action, parameters)
 
     # -- filter -------------------------------------------------------------------------------
 
@@ -59,7 +70,7 @@ class TcptopApp(LiveApp):
 
     @on(FilterBar.Closed)
     def _filter_closed(self) -> None:
-        self.panel(ConnectionTable).focus()
+        self.screen.set_focus(self.panel(ConnectionTable))
 
     # -- sort ---------------------------------------------------------------------------------
 
@@ -80,9 +91,9 @@ class TcptopApp(LiveApp):
         """Turn the order round."""
         self.sort_by(self.look.sort)
 
-    def action_pick_sort(self) -> None:
+    async def action_pick_sort(self) -> None:
         """Choose the column from a list."""
-        self.push_screen(SortDialog(self.look.sort), self._sort_picked)
+        await self.push_screen(SortDialog(self.look.sort), self._sort_picked)
 
     def _sort_picked(self, key: str | None) -> None:
         if key != self.look.sort:
@@ -99,12 +110,12 @@ class TcptopApp(LiveApp):
         self.set_paused(paused=not self.paused)
 
     @on(ConnectionTable.Opened)
-    def _opened(self, event: ConnectionTable.Opened) -> None:
-        self.push_screen(DetailScreen(self.frame, event.connection_id))
+    async def _opened(self, event: ConnectionTable.Opened) -> None:
+        await self.push_screen(DetailScreen(self.frame, event.connection_id))
 
-    def action_help(self) -> None:
+    async def action_help(self) -> None:
         """Show every key, from the bindings that are in force."""
-        self.push_screen(HelpScreen(self._bindings_by_part()))
+        await self.push_screen(HelpScreen(self._bindings_by_part()))
 
     def _bindings_by_part(self) -> Iterator[tuple[str, list[Binding]]]:
         parts: list[tuple[str, type[Widget | LiveApp]]] = [
@@ -123,7 +134,7 @@ class TcptopApp(LiveApp):
 
     # -- export -------------------------------------------------------------------------------
 
-    def action_export(self) -> None:
+    async def action_export(self) -> None:
         """Ask for format and path of a snapshot of what is shown now."""
         frame, picture = self.frame, self.export_screenshot(title="tcptop-tui")
         utc_ns = time.time_ns()
@@ -132,7 +143,7 @@ class TcptopApp(LiveApp):
             if answer is not None:
                 self._write(frame, picture, *answer)
 
-        self.push_screen(ExportDialog(lambda kind: str(default_path(self.host, utc_ns, kind))), chosen)
+        await self.push_screen(ExportDialog(lambda kind: str(default_path(self.host, utc_ns, kind))), chosen)
 
     @work(thread=True, group="export", exit_on_error=False)
     def _write(self, frame: Frame, picture: str, kind: str, path: str) -> None:

@@ -24,7 +24,27 @@ from tcptop_tui.export.writers import default_name, format_of, json_schema, to_c
 from tcptop_tui.records import RTT_SLOTS, Flag
 from tcptop_tui.source.batches import Loss
 
-NAMES = ["pid", "comm", "uid", "user", "netns", "ip", "laddr", "lport", "raddr", "rport", "state", "state_age_s", "age_s", "tx_bytes", "rx_bytes", "tx_bytes_per_s", "rx_bytes_per_s", "srtt_us", "retrans"]
+NAMES = [
+    "pid",
+    "comm",
+    "uid",
+    "user",
+    "netns",
+    "ip",
+    "laddr",
+    "lport",
+    "raddr",
+    "rport",
+    "state",
+    "state_age_s",
+    "age_s",
+    "tx_bytes",
+    "rx_bytes",
+    "tx_bytes_per_s",
+    "rx_bytes_per_s",
+    "srtt_us",
+    "retrans",
+]
 
 
 def given(**changes: object) -> SnapshotInput:

@@ -117,9 +117,24 @@ async def test_first_frame_has_everything() -> None:
         assert "ESTABLISHED 99" in board.header
         assert "CLOSE_WAIT 1" in board.header
         top = board.lines(ConnectionTable)
-        assert (
-            top[0].split() == ["PID", "PROCESS", "LADDR", "LPORT", "RADDR", "RPORT", "STATE", "IN", "STATE", "AGE", "TX", "RX", "TX/s", "RX/s▼", "RTT", "RETR"]
-        )
+        assert top[0].split() == [
+            "PID",
+            "PROCESS",
+            "LADDR",
+            "LPORT",
+            "RADDR",
+            "RPORT",
+            "STATE",
+            "IN",
+            "STATE",
+            "AGE",
+            "TX",
+            "RX",
+            "TX/s",
+            "RX/s▼",
+            "RTT",
+            "RETR",
+        ]
         assert "nginx" in top[3]
         assert board.lines(TransitionLog)[-1].endswith("2.0s")
         assert "SYN_SENT→ESTABLISHED" in board.lines(TransitionLog)[-1]

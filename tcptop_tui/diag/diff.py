@@ -7,11 +7,24 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tcptop_tui.records import ROW, RTT_SLOTS, SESSION, TRANSITION, UNKNOWN_NS, Flag, Mask, Rows, State
+from tcptop_tui.records import (
+    CONN,
+    ROW,
+    RTT_SLOTS,
+    SESSION,
+    TRANSITION,
+    UNKNOWN_NS,
+    UNKNOWN_UID,
+    Flag,
+    Mask,
+    Rows,
+    State,
+)
 from tcptop_tui.source.identity import tuple_hash
 
-_CARRIED = ("id", "born_ns", "state_ns", "rtt_hist", "rtt_sum_us")
-_FORGOTTEN_IN_TIME_WAIT = ("pid", "comm", "uid", "tx_bytes", "rx_bytes", "srtt_us", "retrans")
+_CARRIED = ("id", "born_ns", "rtt_hist", "rtt_sum_us")
+_GAUGES = ("tx_bytes", "rx_bytes", "srtt_us", "retrans")
+_CONN_FIELDS = list(CONN.names or ())
 _SHARED_FIELDS = ("skaddr", "born_ns", "tx_bytes", "rx_bytes", "laddr", "raddr", "netns", "pid", "uid",
                   "srtt_us", "retrans", "lport", "rport", "comm")  # fmt: skip
 
@@ -26,6 +39,18 @@ class Changes:
     sessions: Rows
 
 
+@dataclass(frozen=True, slots=True)
+class _Pairs:
+    """A dump's rows beside the same connections' rows of the dump before."""
+
+    rows: Rows
+    old: Rows
+    """Shape of ``rows``; zeros where there was none."""
+    known: Mask
+    gone: Rows
+    """Rows of the dump before that are in no pair."""
+
+
 class Differ:
     """Compares each dump with the one before."""
 
@@ -34,48 +59,57 @@ class Differ:
         self._next_id = 1
 
     def compare(self, rows: Rows, now_ns: int) -> Changes:
-        """Give ``rows`` (dtype ROW, without ids) their identity and say what changed.
+        """Give ``rows`` (dtype ROW, without ids; changed in place) their identity and say what changed.
 
         At the first dump nothing has changed: when those connections began is unknown.
         """
-        before = np.zeros(0, ROW) if self._before is None else self._before
-        place, known = _match(rows, before)
-        for name in _CARRIED:
-            rows[name][known] = before[name][place[known]]
-        _remember_time_wait(rows, before, place, known)
-        fresh = np.flatnonzero(~known)
+        first = self._before is None
+        pairs = _pair(rows, np.zeros(0, ROW) if self._before is None else self._before)
+        _carry_over(pairs)
+        fresh = np.flatnonzero(~pairs.known)
         rows["id"][fresh] = np.arange(self._next_id, self._next_id + len(fresh))
         self._next_id += len(fresh)
-        gone = np.ones(len(before), np.bool_)
-        gone[place[known]] = False
-        if self._before is None:
-            changes = Changes(rows, np.zeros(0, TRANSITION), np.zeros(0, SESSION))
-        else:
-            changes = _changes(rows, before, place, known, gone, now_ns)
-        _sample_rtt(rows, before, place, known)
-        self._before = changes.rows[np.argsort(changes.rows["id"], kind="stable")]
-        return Changes(self._before, changes.transitions, changes.sessions)
+        transitions, sessions = np.zeros(0, TRANSITION), np.zeros(0, SESSION)
+        if not first:
+            transitions = np.concatenate([_moved(pairs, now_ns), _closed(pairs.gone, now_ns)])
+            sessions = _ended(pairs.gone, now_ns)
+        _sample_rtt(pairs)
+        self._before = rows[np.argsort(rows["id"], kind="stable")]
+        return Changes(self._before, transitions, sessions)
 
 
-def _match(rows: Rows, before: Rows) -> tuple[NDArray[np.intp], Mask]:
-    """Row of ``before`` for each of ``rows``: by cookie, else by addresses for what turned TIME_WAIT."""
-    place, known = _find(before["cookie"], rows["cookie"])
-    known &= rows["cookie"] != 0
+def _pair(rows: Rows, before: Rows) -> _Pairs:
+    """Find the same connection by cookie, else by addresses for what turned TIME_WAIT.
+
+    A TIME_WAIT socket has another cookie than the socket that it replaces; FIN_WAIT2 may be waited
+    for in one too. A request and the connection that it becomes share theirs.
+    """
+    place, known = _find(_key(before), _key(rows))
+    _once_each(place, known)
     left = np.ones(len(before), np.bool_)
     left[place[known]] = False
     candidates = np.flatnonzero(left & (before["state"] != State.LISTEN))
-    again, found = _find(tuple_hash(before[candidates]), tuple_hash(rows))
-    # a full socket and its TIME_WAIT have different cookies; so have a request and its child
-    found &= ~known & ((rows["state"] == State.TIME_WAIT) | (rows["state"] == State.FIN_WAIT2))
-    place[found] = candidates[again[found]]
-    _, first = np.unique(place[found], return_index=True)
-    unique = np.zeros(int(found.sum()), np.bool_)
-    unique[first] = True
-    found[np.flatnonzero(found)[~unique]] = False
-    return place, known | found
+    waiting = np.flatnonzero(~known & np.isin(rows["state"], [State.TIME_WAIT, State.FIN_WAIT2]))
+    again, found = _find(tuple_hash(before[candidates]), tuple_hash(rows[waiting]))
+    _once_each(again, found)
+    place[waiting[found]] = candidates[again[found]]
+    known[waiting[found]] = True
+    old = np.zeros(len(rows), ROW)
+    old[known] = before[place[known]]
+    gone = np.ones(len(before), np.bool_)
+    gone[place[known]] = False
+    return _Pairs(rows, old, known, before[gone])
+
+
+def _key(rows: Rows) -> NDArray[np.uint64]:
+    """The kernel's own number of a socket, or one of its addresses where it gave none."""
+    key = rows["cookie"].copy()
+    key[key == 0] = tuple_hash(rows[key == 0])
+    return key
 
 
 def _find(keys: NDArray[np.uint64], wanted: NDArray[np.uint64]) -> tuple[NDArray[np.intp], Mask]:
+    """Index into ``keys`` for each of ``wanted``, and which were found."""
     if not len(keys):
         return np.zeros(len(wanted), np.intp), np.zeros(len(wanted), np.bool_)
     order = np.argsort(keys, kind="stable")
@@ -83,53 +117,85 @@ def _find(keys: NDArray[np.uint64], wanted: NDArray[np.uint64]) -> tuple[NDArray
     return order[place], keys[order][place] == wanted
 
 
-def _remember_time_wait(rows: Rows, before: Rows, place: NDArray[np.intp], known: Mask) -> None:
-    """A TIME_WAIT socket has no process and no counters: the last ones stay with it."""
-    forgetful = known & ((rows["flags"] & Flag.GAUGES) == 0) & (rows["state"] != State.LISTEN)
-    for name in _FORGOTTEN_IN_TIME_WAIT:
-        rows[name][forgetful] = before[name][place[forgetful]]
-    rows["flags"][forgetful] |= before["flags"][place[forgetful]] & Flag.GAUGES
+def _once_each(place: NDArray[np.intp], found: Mask) -> None:
+    """Of several rows with one place only the first keeps it: an ``id`` is nobody else's."""
+    chosen = np.flatnonzero(found)
+    _, first = np.unique(place[chosen], return_index=True)
+    found[:] = False
+    found[chosen[first]] = True
 
 
-def _changes(rows: Rows, before: Rows, place: NDArray[np.intp], known: Mask, gone: Mask, now_ns: int) -> Changes:
-    old = before["state"][place] if len(before) else np.zeros(len(rows), "u1")
-    opened = ~known & (rows["state"] != State.TIME_WAIT)
-    rows["born_ns"][opened] = now_ns
-    moved = (known & (rows["state"] != old)) | opened
-    oldstate = np.where(opened, State.CLOSE, old)[moved]
-    spent = np.where(known, rows["state_ns"], 0)[moved]
-    rows["state_ns"][moved & (rows["state"] != State.TIME_WAIT)] = now_ns
-    changed = _transitions(rows[moved], oldstate, rows["state"][moved], spent, now_ns)
-    left = before[gone]
-    closed = _transitions(left, left["state"], np.full(len(left), State.CLOSE), left["state_ns"], now_ns)
-    sessions = np.zeros(len(left), SESSION)
-    for name in ROW.names or ():
-        if name != "id":
-            sessions[name] = left[name]
+def _carry_over(pairs: _Pairs) -> None:
+    """Keep what the kernel never knew, or does not know any more.
+
+    Once its process has closed it a socket has no owner, and TIME_WAIT has no counters either.
+    """
+    rows, old, known = pairs.rows, pairs.old, pairs.known
+    _copy(rows, old, known, _CARRIED)
+    _copy(rows, old, known & (rows["state"] == old["state"]), ("state_ns",))
+    _copy(rows, old, known & (rows["pid"] == 0), ("pid", "comm"))
+    _copy(rows, old, known & (rows["uid"] == UNKNOWN_UID), ("uid",))
+    uncounted = known & ((rows["flags"] & Flag.GAUGES) == 0)
+    _copy(rows, old, uncounted, _GAUGES)
+    rows["flags"][uncounted] |= old["flags"][uncounted] & Flag.GAUGES
+
+
+def _copy(rows: Rows, old: Rows, which: Mask, names: tuple[str, ...]) -> None:
+    for name in names:
+        rows[name][which] = old[name][which]
+
+
+def _moved(pairs: _Pairs, now_ns: int) -> Rows:
+    """Transitions of the rows that are new or in another state, which begins now.
+
+    TIME_WAIT alone knows its own start. What is met in it first lived between two polls.
+    """
+    rows, old = pairs.rows, pairs.old
+    opened = ~pairs.known
+    moved = opened | (rows["state"] != old["state"])
+    rows["state_ns"][moved & (rows["state_ns"] == 0)] = now_ns
+    rows["born_ns"][opened] = rows["state_ns"][opened]
+    oldstate = np.where(opened, State.CLOSE, old["state"])
+    return _transitions(rows[moved], oldstate[moved], rows["state"][moved], old["state_ns"][moved], now_ns)
+
+
+def _closed(gone: Rows, now_ns: int) -> Rows:
+    return _transitions(gone, gone["state"], np.full(len(gone), State.CLOSE, "u1"), gone["state_ns"], now_ns)
+
+
+def _ended(gone: Rows, now_ns: int) -> Rows:
+    sessions = np.zeros(len(gone), SESSION)
+    for name in _CONN_FIELDS:
+        sessions[name] = gone[name]
     sessions["end_ns"] = now_ns
-    return Changes(rows, np.concatenate([changed, closed]), sessions)
+    return sessions
 
 
 def _transitions(
     rows: Rows, old: NDArray[np.uint8], new: NDArray[np.uint8], since_ns: NDArray[np.uint64], now_ns: int
 ) -> Rows:
+    """Of dtype TRANSITION; ``since_ns``: start of the old state, 0 where it was not seen."""
     made = np.zeros(len(rows), TRANSITION)
     for name in _SHARED_FIELDS:
         made[name] = rows[name]
     made["ts_ns"] = now_ns
-    made["spent_ns"] = np.where(since_ns != 0, now_ns - since_ns, UNKNOWN_NS)
+    made["spent_ns"] = np.where(since_ns != 0, now_ns - np.minimum(since_ns, now_ns), UNKNOWN_NS)
     made["oldstate"], made["newstate"] = old, new
     made["flags"] = (rows["flags"] & Flag.GAUGES) | Flag.POLLED
     return made
 
 
-def _sample_rtt(rows: Rows, before: Rows, place: NDArray[np.intp], known: Mask) -> None:
-    """One sample a poll for each connection that moved: the nearest to one a segment that there is."""
-    busy = known & (rows["state"] == State.ESTABLISHED) & (rows["srtt_us"] != 0)
-    if len(before):
-        old = before[place]
-        busy &= (rows["rx_bytes"] != old["rx_bytes"]) | (rows["tx_bytes"] != old["tx_bytes"])
-    chosen = np.flatnonzero(busy)
+def _sample_rtt(pairs: _Pairs) -> None:
+    """One sample a poll for each connection that moved: the nearest to one a segment that there is.
+
+    An acknowledgement moves no bytes, but it is what the smoothed time is made of.
+    """
+    rows, old = pairs.rows, pairs.old
+    busy = pairs.known & (rows["state"] == State.ESTABLISHED) & (rows["srtt_us"] != 0)
+    moved = np.zeros(len(rows), np.bool_)
+    for name in _GAUGES:
+        moved |= rows[name] != old[name]
+    chosen = np.flatnonzero(busy & moved)
     srtt_us = rows["srtt_us"][chosen]
     slot = np.minimum(np.log2(np.maximum(srtt_us, 1)).astype(np.intp), RTT_SLOTS - 1)
     rows["rtt_hist"][chosen, slot] += 1

@@ -70,7 +70,7 @@ def runs(data: NDArray[np.uint8]) -> Iterator[tuple[int, int, int, int]]:
     message begins is known only from the one before: 80 ns each. Comparing runs in numpy takes
     longer than that as soon as lengths alternate, as TIME_WAIT among ESTABLISHED makes them.
     """
-    view = memoryview(data)
+    view = data.data
     size = len(view)
     offset = first = length = count = kind = 0
     while offset + HEADER.itemsize <= size:

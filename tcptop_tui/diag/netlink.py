@@ -124,7 +124,7 @@ class SockDiag:
         parts: list[Sockets] = []
         used_bytes, places, more, interrupted = 0, [np.zeros(0, np.intp)], True, False
         while more:
-            read = self._socket.recv_into(memoryview(self._buffer)[used_bytes:])
+            read = self._socket.recv_into(self._buffer.data[used_bytes:])
             found, end_flags = _places(self._buffer[used_bytes : used_bytes + read])
             places += [place + used_bytes for place in found]
             used_bytes += read
@@ -152,7 +152,7 @@ def _places(data: NDArray[np.uint8]) -> tuple[list[NDArray[np.intp]], int | None
         OSError: the kernel ended the dump with it. That may stand in NLMSG_DONE too: so it does
             where tcp_diag is missing (``netlink_dump_done``, net/netlink/af_netlink.c).
     """
-    places = []
+    places: list[NDArray[np.intp]] = []
     for offset, length, count, kind in runs(data):
         if kind in {_NLMSG_DONE, _NLMSG_ERROR}:
             header = data[offset : offset + HEADER.itemsize].view(HEADER)[0]
@@ -171,6 +171,6 @@ def _latest(cookie: NDArray[np.uint64]) -> Mask:
     A bound socket that connects while the kernel walks its tables is met in two of them.
     """
     _, from_end = np.unique(cookie[::-1], return_index=True)
-    latest = cookie == 0
+    latest: Mask = cookie == 0
     latest[len(cookie) - 1 - from_end] = True
     return latest

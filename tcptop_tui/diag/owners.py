@@ -11,8 +11,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tcptop_tui.records import Rows
-
 _MIN_PERIOD_S = 2.0
 _SCAN_SHARE = 0.1
 """Of one core that scanning may take: it holds the interpreter's lock."""
@@ -39,7 +37,7 @@ class Owners:
     def __init__(self, min_period_s: float = _MIN_PERIOD_S, clock: Callable[[], float] = time.monotonic) -> None:
         self._min_period_s = min_period_s
         self._clock = clock
-        self._known = np.zeros(0, _OWNER)
+        self._known = _Known()
         self._not_before_s = -np.inf
 
     def resolve(self, inodes: NDArray[Any]) -> tuple[NDArray[np.uint32], NDArray[np.bytes_]]:
@@ -48,54 +46,64 @@ class Owners:
         Forgets the inodes that are not asked for any more.
         """
         asked, place = np.unique(inodes.astype("<u8"), return_inverse=True)
-        self._known = _kept(self._known, asked)
+        self._known.keep(asked)
         if self._clock() >= self._not_before_s:
             self._look()
-        found = self._known[place]
+        found = self._known.entries[place]
         return found["pid"], found["comm"]
-
-    def __len__(self) -> int:
-        """Inodes that are remembered."""
-        return int((self._known["inode"] != 0).sum())
 
     def _look(self) -> None:
         """Scan, if there is anybody to look for."""
-        known, started_s = self._known, self._clock()
-        _forget_ended(known)
-        due = np.flatnonzero((known["due_s"] <= started_s) & (known["inode"] != 0))
-        if not len(due):
-            return
-        found = _scan(set(known["inode"][due].tolist()))
-        owners = [found.get(inode, (0, b"")) for inode in known["inode"][due].tolist()]
-        known["pid"][due] = [pid for pid, _ in owners]
-        known["comm"][due] = [comm for _, comm in owners]
-        ended_s = self._clock()
-        wait_s = np.clip(2 * known["wait_s"][due], self._min_period_s, _LONGEST_WAIT_S)
-        known["wait_s"][due] = wait_s
-        known["due_s"][due] = np.where(known["pid"][due] > 1, np.inf, ended_s + wait_s)
-        self._not_before_s = ended_s + max(self._min_period_s, (ended_s - started_s) / _SCAN_SHARE)
+        started_s = self._clock()
+        self._known.forget_ended()
+        due = self._known.due(started_s)
+        if len(due):
+            found = _scan(set(self._known.entries["inode"][due].tolist()))
+            ended_s = self._clock()
+            self._known.note(due, found, ended_s, self._min_period_s)
+            self._not_before_s = ended_s + max(self._min_period_s, (ended_s - started_s) / _SCAN_SHARE)
 
 
-def _kept(known: Rows, asked: NDArray[np.uint64]) -> Rows:
-    """The entries of ``asked`` (ascending), new ones due at once."""
-    kept = np.zeros(len(asked), _OWNER)
-    kept["inode"] = asked
-    kept["due_s"] = -np.inf
-    old = np.searchsorted(known["inode"], asked)
-    same = np.flatnonzero(old < len(known))
-    same = same[known["inode"][old[same]] == asked[same]]
-    kept[same] = known[old[same]]
-    return kept
+class _Known:
+    """What the scans have found, and when to look again for the rest; ``entries`` is sorted by inode."""
 
+    def __init__(self) -> None:
+        self.entries = np.zeros(0, _OWNER)
 
-def _forget_ended(known: Rows) -> None:
-    """Make those due again whose owner has ended."""
-    pids = np.unique(known["pid"])
-    ended = [pid for pid in pids.tolist() if pid and not os.path.exists(f"/proc/{pid}")]  # noqa: PTH110  1 µs, not 6
-    orphaned = np.isin(known["pid"], ended)
-    known["pid"][orphaned], known["comm"][orphaned] = 0, b""
-    known["due_s"][orphaned] = -np.inf
-    known["wait_s"][orphaned] = 0
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    def keep(self, asked: NDArray[np.uint64]) -> None:
+        """Have entries for ``asked`` (ascending) and no others; new ones are due at once."""
+        kept = np.zeros(len(asked), _OWNER)
+        kept["inode"] = asked
+        kept["due_s"] = np.where(asked == 0, np.inf, -np.inf)  # 0: no process has the socket
+        old = np.searchsorted(self.entries["inode"], asked)
+        same = np.flatnonzero(old < len(self.entries))
+        same = same[self.entries["inode"][old[same]] == asked[same]]
+        kept[same] = self.entries[old[same]]
+        self.entries = kept
+
+    def forget_ended(self) -> None:
+        """Make those due again whose owner has ended."""
+        pids = np.unique(self.entries["pid"]).tolist()
+        ended = [pid for pid in pids if pid and not os.path.exists(f"/proc/{pid}")]  # noqa: PTH110  1 µs, not 6
+        orphaned = np.isin(self.entries["pid"], ended)
+        for name, value in (("pid", 0), ("comm", b""), ("due_s", -np.inf), ("wait_s", 0.0)):
+            self.entries[name][orphaned] = value
+
+    def due(self, now_s: float) -> NDArray[np.intp]:
+        """Indices of those to look for."""
+        return np.flatnonzero(self.entries["due_s"] <= now_s)
+
+    def note(self, due: NDArray[np.intp], found: dict[int, tuple[int, bytes]], now_s: float, least_s: float) -> None:
+        """Enter what a scan for ``due`` has ``found``."""
+        owners = [found.get(inode, (0, b"")) for inode in self.entries["inode"][due].tolist()]
+        self.entries["pid"][due] = [pid for pid, _ in owners]
+        self.entries["comm"][due] = [comm for _, comm in owners]
+        wait_s = np.clip(2 * self.entries["wait_s"][due], least_s, _LONGEST_WAIT_S)
+        self.entries["wait_s"][due] = wait_s
+        self.entries["due_s"][due] = np.where(self.entries["pid"][due] > 1, np.inf, now_s + wait_s)
 
 
 def _scan(wanted: set[int]) -> dict[int, tuple[int, bytes]]:

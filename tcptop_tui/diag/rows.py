@@ -63,7 +63,8 @@ def _time_wait_since(expires_ms: NDArray[np.uint32], now_ns: int) -> NDArray[np.
     (``tcp_timewait_state_process``, net/ipv4/tcp_minisocks.c).
     """
     waited_ns = np.maximum(_TIMEWAIT_NS - expires_ms.astype(np.int64) * 10**6, 0)
-    return np.maximum(now_ns - waited_ns, 0).astype(np.uint64)
+    since_ns: NDArray[np.uint64] = np.maximum(now_ns - waited_ns, 0).astype(np.uint64)
+    return since_ns
 
 
 def _fill_gauges(rows: Rows, sockets: Sockets) -> None:

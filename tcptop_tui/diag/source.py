@@ -4,25 +4,31 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 
 from tcptop_tui.diag.diff import Differ
 from tcptop_tui.diag.netlink import SockDiag
 from tcptop_tui.diag.owners import Owners
-from tcptop_tui.records import TRANSITION, Rows
+from tcptop_tui.records import SESSION, TRANSITION, Rows
 from tcptop_tui.settings import Settings
 from tcptop_tui.source.batches import Capture, Loss, Sessions, Sink, Status, Table, Transitions
 from tcptop_tui.source.identity import capture_mask
 
 _DUMP_SHARE = 0.1
-"""Of one core that polling may take: a dump of 100,000 sockets then comes every 2 s or so."""
+"""Of one core that polling may take: a dump of 100,000 sockets then comes every 3 s or so."""
 
 
 class DiagSource:
     """Everything that sock_diag tells; states that lasted less than a poll are not seen.
 
+    There is no histogram in sock_diag: ``rtt_hist`` counts one smoothed time a poll for each
+    connection that moved.
+
     Args:
+        settings: periods and bounds.
+        capture: what to pass on. Where a connection's process is still unknown it passes.
         note: why this source is used, for the header.
     """
 
@@ -35,8 +41,9 @@ class DiagSource:
         self._diag: SockDiag | None = None
         self._owners = Owners()
         self._differ = Differ()
-        self._waiting = np.zeros(0, TRANSITION)
-        self._dropped = 0
+        self._moved = np.zeros(0, TRANSITION)
+        self._ended = np.zeros(0, SESSION)
+        self._loss = Loss()
 
     def open(self) -> None:
         """Open the netlink socket.
@@ -47,7 +54,11 @@ class DiagSource:
         self._diag = SockDiag()
 
     def run(self, sink: Sink, stopped: Callable[[float], bool]) -> None:
-        """Poll until ``stopped``."""
+        """Poll until ``stopped``.
+
+        Raises:
+            BackendUnavailable: the kernel refuses a dump.
+        """
         sink.offer(Status(self.backend, self._note))
         while True:
             started_s = time.monotonic()
@@ -57,27 +68,41 @@ class DiagSource:
                 return
 
     def _poll(self, sink: Sink) -> None:
+        """One dump, what it changed, and the table.
+
+        Which process has a socket may come out later, and then it must not look as if the
+        connection had ended: so polls are compared whatever the process, and rows chosen after.
+        """
         if self._diag is None:
             raise RuntimeError("run() before open()")
         dump = self._diag.dump()
         dump.rows["pid"], dump.rows["comm"] = self._owners.resolve(dump.inode)
-        rows = dump.rows[capture_mask(dump.rows, self._capture)]
+        rows = dump.rows[capture_mask(dump.rows, replace(self._capture, pids=frozenset()))]
         changes = self._differ.compare(rows, dump.now_ns)
-        if len(changes.sessions):
-            sink.offer(Sessions(changes.sessions))
-        self._offer_transitions(sink, np.concatenate([self._waiting, changes.transitions]))
-        sink.offer(Table(changes.rows, dump.now_ns, time.time_ns() - (time.monotonic_ns() - dump.now_ns)))
+        self._ended = np.concatenate([self._ended, self._wanted(changes.sessions)])
+        self._moved = np.concatenate([self._moved, self._wanted(changes.transitions)])
+        self._offer(sink)
+        utc_ns = time.time_ns() - (time.monotonic_ns() - dump.now_ns)
+        sink.offer(Table(self._wanted(changes.rows), dump.now_ns, utc_ns))
 
-    def _offer_transitions(self, sink: Sink, rows: Rows) -> None:
-        """Hand them over; what the reader has no room for waits, in bounded number."""
-        if not len(rows) or sink.offer(Transitions(rows)):
-            self._waiting = np.zeros(0, TRANSITION)
-            return
-        excess = max(0, len(rows) - self._settings.log_rows)
-        self._waiting = rows[excess:]
-        if excess:
-            self._dropped += excess
-            sink.offer(Loss(ring_full=self._dropped))
+    def _wanted(self, rows: Rows) -> Rows:
+        return rows[capture_mask(rows, self._capture)] if self._capture.pids else rows
+
+    def _offer(self, sink: Sink) -> None:
+        """Hand over what happened; what the reader has no room for waits, in bounded number."""
+        if len(self._ended) and sink.offer(Sessions(self._ended)):
+            self._ended = np.zeros(0, SESSION)
+        if len(self._moved) and sink.offer(Transitions(self._moved)):
+            self._moved = np.zeros(0, TRANSITION)
+        excess_moved = max(0, len(self._moved) - self._settings.log_rows)
+        excess_ended = max(0, len(self._ended) - self._settings.session_rows)
+        if excess_moved or excess_ended:
+            self._moved, self._ended = self._moved[excess_moved:].copy(), self._ended[excess_ended:].copy()
+            self._loss = Loss(
+                ring_full=self._loss.ring_full + excess_moved,
+                sessions_ring_full=self._loss.sessions_ring_full + excess_ended,
+            )
+            sink.offer(self._loss)
 
     def close(self) -> None:
         """Close the netlink socket."""

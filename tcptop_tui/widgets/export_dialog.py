@@ -40,7 +40,7 @@ class ExportDialog(ModalScreen[tuple[str, str] | None]):
 
     def on_mount(self) -> None:
         """Start in the path: the default is right more often than not."""
-        self.query_one("#path", Input).focus()
+        self.set_focus(self.query_one("#path", Input))
 
     def on_select_changed(self, event: Select.Changed) -> None:
         """Follow with the suffix; a name of the user's own stays."""

@@ -49,7 +49,8 @@ class FilterBar(Horizontal):
         entry = self.query_one(Input)
         entry.value = current.text
         entry.cursor_position = len(entry.value)
-        entry.focus()
+        # at once, not when the loop comes round to it: the next key may be here already
+        self.screen.set_focus(entry)
 
     def on_input_changed(self, event: Input.Changed) -> None:
         """Apply what parses, complain about what does not."""
@@ -68,9 +69,11 @@ class FilterBar(Horizontal):
         """Keep the filter; an invalid one is not kept and the bar stays open."""
         event.stop()
         try:
-            parse(event.value)
+            chosen = parse(event.value)
         except UsageError:
             return
+        # a fast hand's Enter may overtake the changes that it ends
+        self.post_message(self.Changed(chosen))
         self._close()
 
     def action_cancel(self) -> None:

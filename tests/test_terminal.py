@@ -1,0 +1,239 @@
+"""The program in a real terminal, on real traffic, as users start and end it."""
+
+from __future__ import annotations
+
+import os
+import pty
+import shutil
+import signal
+import struct
+import subprocess
+import sys
+import termios
+import time
+from collections.abc import Callable, Iterator
+from fcntl import ioctl
+from pathlib import Path
+from typing import Any
+
+import pyte
+import pytest
+
+from sockets import listening, pair, port
+
+ENTER_SCREEN, LEAVE_SCREEN = b"\x1b[?1049h", b"\x1b[?1049l"
+
+
+class Terminal:
+    """A pty with the dashboard in it, and a screen that shows what it draws."""
+
+    def __init__(self, *arguments: str, columns: int = 160, lines: int = 50, cwd: Path | None = None) -> None:
+        self.screen = pyte.Screen(columns, lines)
+        self._stream = pyte.ByteStream(self.screen)
+        self.output = b""
+        main, self._other = pty.openpty()
+        self._main = main
+        ioctl(main, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
+        os.set_blocking(main, False)
+        self.settings = termios.tcgetattr(self._other)
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "tcptop_tui", *arguments],
+            stdin=self._other, stdout=self._other, stderr=self._other, start_new_session=True,
+            cwd=cwd,
+            env={**os.environ, "TERM": "xterm-256color"},
+            preexec_fn=lambda: ioctl(0, termios.TIOCSCTTY, 0),  # noqa: PLW1509  a real controlling terminal
+        )  # fmt: skip
+
+    def _read(self) -> None:
+        try:
+            data = os.read(self._main, 1 << 16)
+        except BlockingIOError:
+            time.sleep(0.02)
+        except OSError:
+            time.sleep(0.02)  # nobody has the other end open any more
+        else:
+            self.output += data
+            # pyte does not know the answers that kitty's protocol wants
+            self._stream.feed(data.replace(b"\x1b[>1u", b"").replace(b"\x1b[<u", b""))
+
+    @property
+    def text(self) -> str:
+        return "\n".join(self.screen.display)
+
+    def until(self, happened: Callable[[], bool], seconds: float = 30) -> None:
+        """Read until it has happened."""
+        deadline_s = time.monotonic() + seconds
+        while not happened():
+            assert time.monotonic() < deadline_s, self.text
+            self._read()
+
+    def shows(self, text: str) -> None:
+        self.until(lambda: text in self.text)
+
+    def type(self, keys: str) -> None:
+        os.write(self._main, keys.encode())
+
+    def ended(self) -> int:
+        self.until(lambda: self.process.poll() is not None)
+        for _ in range(5):
+            self._read()
+        return int(self.process.returncode)
+
+    def hang_up(self) -> None:
+        os.close(self._main)
+
+    def close(self) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+        for end in (self._main, self._other):
+            try:
+                os.close(end)
+            except OSError:
+                pass
+
+
+@pytest.fixture
+def start(bpf_possible: None) -> Iterator[Callable[..., Terminal]]:
+    begun: list[Terminal] = []
+
+    def begin(*arguments: str, **how: Any) -> Terminal:
+        begun.append(Terminal(*arguments, **how))
+        return begun[-1]
+
+    yield begin
+    for terminal in begun:
+        terminal.close()
+
+
+def programs_of(pid: int) -> int:
+    """BPF programs that a process holds."""
+    held = 0
+    for link in Path(f"/proc/{pid}/fdinfo").iterdir():
+        try:
+            held += "prog_id" in link.read_text()
+        except OSError:
+            continue
+    return held
+
+
+def test_a_whole_visit(start: Callable[..., Terminal], tmp_path: Path) -> None:
+    """Look, filter to one port, sort by RTT, open one connection, export, quit."""
+    with listening() as server:
+        client, accepted = pair(server)
+        terminal = start(cwd=tmp_path)
+        terminal.shows("backend bpf")
+        for _ in range(20):
+            client.sendall(b"x" * 1000)
+            accepted.recv(1000)
+        terminal.type(f"/port:{port(server)}\r")
+        terminal.shows("(3 of ")
+        terminal.shows("ESTABLISHED")
+        terminal.shows("avg")
+        for _ in range(4):
+            terminal.type(">")
+        terminal.type("\x1b[B\r")
+        terminal.shows("History")
+        terminal.type("\x1b")
+        terminal.until(lambda: "History" not in terminal.text)
+        terminal.type("e")
+        terminal.shows("Export what the filter shows")
+        terminal.type("\r")
+        terminal.shows("wrote")
+        (written,) = tmp_path.glob("tcptop-*.json")
+        assert str(port(client)).encode() in written.read_bytes()
+        client.close()
+        accepted.close()
+        terminal.shows("FIN_WAIT1")
+        assert programs_of(terminal.process.pid) >= 6
+        terminal.type("q")
+        assert terminal.ended() == 0
+        assert LEAVE_SCREEN in terminal.output
+        assert termios.tcgetattr(terminal._other)[3] == terminal.settings[3]
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129)])
+def test_signals_give_the_terminal_back(start: Callable[..., Terminal], number: int, code: int) -> None:
+    terminal = start()
+    terminal.shows("backend bpf")
+    terminal.process.send_signal(number)
+    assert terminal.ended() == code
+    assert LEAVE_SCREEN in terminal.output
+    assert termios.tcgetattr(terminal._other)[3] == terminal.settings[3]
+
+
+def test_a_dropped_link_leaves_nothing_behind(start: Callable[..., Terminal]) -> None:
+    terminal = start()
+    terminal.shows("backend bpf")
+    terminal.hang_up()
+    os.close(terminal._other)
+    terminal.process.wait(timeout=20)
+
+
+def test_80_by_24_and_a_resize(start: Callable[..., Terminal]) -> None:
+    terminal = start(columns=80, lines=24)
+    terminal.shows("PROCESS")
+    terminal.shows("F1 Help")
+    assert "LADDR" not in terminal.text
+    ioctl(terminal._main, termios.TIOCSWINSZ, struct.pack("HHHH", 50, 160, 0, 0))
+    terminal.screen.resize(50, 160)
+    terminal.process.send_signal(signal.SIGWINCH)
+    terminal.shows("LADDR")
+    terminal.type("q")
+    assert terminal.ended() == 0
+
+
+def test_a_hostile_process_name_does_not_reach_the_terminal(start: Callable[..., Terminal]) -> None:
+    script = (
+        "import ctypes, socket; ctypes.CDLL(None).prctl(15, b'\\x1b]0;own\\x07ed', 0, 0, 0); "
+        "s = socket.socket(); s.bind(('127.0.0.1', 0)); s.listen(); print(s.getsockname()[1], flush=True); input()"
+    )
+    stranger = subprocess.Popen([sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert stranger.stdout is not None
+    listener = stranger.stdout.readline().decode().strip()
+    try:
+        terminal = start("--filter", f"lport:{listener}")
+        terminal.shows("·]0;own·ed")
+        assert b"\x1b]0;own" not in terminal.output
+        terminal.type("q")
+        terminal.ended()
+    finally:
+        stranger.communicate(b"\n", timeout=10)
+
+
+def test_without_bpf_the_reason_stands_on_the_screen(start: Callable[..., Terminal]) -> None:
+    terminal = start("--backend", "diag")
+    terminal.shows("backend diag")
+    terminal.shows("found from poll to poll")
+    terminal.type("q")
+    assert terminal.ended() == 0
+
+
+def test_in_tmux(bpf_possible: None, tmp_path: Path) -> None:
+    if shutil.which("tmux") is None:
+        pytest.skip("no tmux")
+    socket_path = str(tmp_path / "tmux")
+
+    def tmux(*arguments: str) -> str:
+        told = subprocess.run(
+            ["tmux", "-S", socket_path, *arguments], capture_output=True, text=True, check=False, timeout=20
+        )
+        return told.stdout
+
+    tmux("new-session", "-d", "-x", "100", "-y", "30", f"'{sys.executable}' -m tcptop_tui; echo over $?; cat")
+
+    def until(happened: Callable[[str], bool], keys: str = "") -> None:
+        deadline_s = time.monotonic() + 30
+        while not happened(tmux("capture-pane", "-p")):
+            assert time.monotonic() < deadline_s, tmux("capture-pane", "-p")
+            time.sleep(0.05)
+        if keys:
+            tmux("send-keys", keys)
+
+    try:
+        until(lambda text: "backend bpf" in text, "?")
+        until(lambda text: "Everywhere" in text, "Escape")
+        until(lambda text: "Everywhere" not in text, "q")
+        until(lambda text: "over 0" in text)
+    finally:
+        tmux("kill-server")
