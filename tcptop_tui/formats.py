@@ -49,7 +49,7 @@ def duration_ns(span_ns: int) -> str:
     hours, minutes = divmod(minutes, 60)
     days, hours = divmod(hours, 24)
     if days:
-        return f"{days}d{hours:02}h"
+        return f"{days}d{hours:02}h" if days < 1000 else f"{days}d"
     return f"{hours}h{minutes:02}m" if hours else f"{minutes}m{seconds:02}s"
 
 
@@ -90,11 +90,18 @@ def count(number: int) -> str:
 
 
 @lru_cache(maxsize=1024)
+def login_name(uid: int) -> str | None:
+    """Login name of ``uid``; None where nobody has it."""
+    if uid == UNKNOWN_UID:
+        return None
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return None
+
+
 def user_name(uid: int) -> str:
     """Login name of ``uid``, the number where nobody has it."""
     if uid == UNKNOWN_UID:
         return UNKNOWN
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return str(uid)
+    return login_name(uid) or str(uid)

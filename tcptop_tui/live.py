@@ -100,7 +100,10 @@ class LiveApp(App[None]):
         while True:
             batch = await queue.get()
             first = isinstance(batch, Table) and not self._store.facts().now_ns
-            self._store.apply(batch)
+            if isinstance(batch, Table) and len(batch.rows) >= _THREAD_ROWS:
+                await asyncio.to_thread(self._store.apply, batch)
+            else:
+                self._store.apply(batch)
             if first:
                 await self.tick()
                 self.live.set()

@@ -58,8 +58,7 @@ def test_one_line_and_exit_code_2(arguments: list[str]) -> None:
 def test_a_terminal_that_cannot(term: str) -> None:
     script = f"script -qec '{sys.executable} -m tcptop_tui' /dev/null"
     told = subprocess.run(
-        script,
-        shell=True,
+        ["bash", "-c", script],
         capture_output=True,
         text=True,
         check=False,
@@ -160,10 +159,11 @@ def test_doctor(bpf_possible: None) -> None:
 @pytest.mark.skipif(os.geteuid() != 0, reason="drops root")
 def test_without_privileges_it_still_works() -> None:
     """As nobody: doctor says what is missing, and the dashboard's data comes from sock_diag."""
+    nobody = ["/usr/bin/setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
 
     def as_nobody(*arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            ["/usr/bin/setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", sys.executable, "-m", "tcptop_tui", *arguments],
+            [*nobody, sys.executable, "-m", "tcptop_tui", *arguments],
             capture_output=True, text=True, check=False, timeout=60, cwd="/",
         )  # fmt: skip
 

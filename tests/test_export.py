@@ -221,3 +221,7 @@ def test_paths_as_typed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None
     for bad in ("", "  ", "a\0b"):
         with pytest.raises(TcptopError):
             resolve_path(bad)
+
+
+def test_the_schema_in_the_docs_is_the_one_in_force() -> None:
+    assert (Path(__file__).parent.parent / "docs/snapshot.schema.json").read_bytes() == json_schema()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pty
 import shutil
@@ -18,7 +19,6 @@ from typing import Any
 
 import pyte
 import pytest
-
 from sockets import listening, pair, port
 
 ENTER_SCREEN, LEAVE_SCREEN = b"\x1b[?1049h", b"\x1b[?1049l"
@@ -87,10 +87,8 @@ class Terminal:
             self.process.kill()
             self.process.wait()
         for end in (self._main, self._other):
-            try:
+            with contextlib.suppress(OSError):
                 os.close(end)
-            except OSError:
-                pass
 
 
 @pytest.fixture

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
 
 import msgspec
 import numpy as np
@@ -18,9 +17,11 @@ from tcptop_tui.source.batches import Loss
 
 SCHEMA_VERSION = 1
 
+_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001  the Z is written by hand, where isoformat has +00:00
+
 
 class Connection(msgspec.Struct, frozen=True):
-    """One row of the table. ``comm`` is cleaned of what a terminal would obey."""
+    """One row of the table. ``comm`` is cleaned of what a terminal would obey; ``user`` is uid's login name."""
 
     pid: int | None
     comm: str | None
@@ -44,7 +45,7 @@ class Connection(msgspec.Struct, frozen=True):
 
 
 class Transition(msgspec.Struct, frozen=True):
-    """One change of state; ``ms`` were spent in the old one."""
+    """One change of state; ``ms`` were spent in the old one. ``skaddr`` is in hexadecimal, without 0x."""
 
     time: str
     skaddr: str | None
@@ -148,7 +149,8 @@ class SnapshotInput:
 
 def iso_time(utc_ns: int) -> str:
     """UTC to the microsecond, as RFC 3339 writes it."""
-    return datetime.fromtimestamp(utc_ns // 1000 / 1e6, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    moment = _EPOCH + timedelta(microseconds=utc_ns // 1000)
+    return moment.isoformat(timespec="microseconds") + "Z"
 
 
 def _nonzero(value: np.generic) -> int | None:
@@ -156,7 +158,8 @@ def _nonzero(value: np.generic) -> int | None:
 
 
 def _seconds(now_ns: int, began_ns: np.generic) -> float | None:
-    return round((now_ns - int(began_ns)) / 1e9, 6) if began_ns else None
+    """Never below 0: a connection may begin while the table is read, after its ``now_ns``."""
+    return round(max(0, now_ns - int(began_ns)) / 1e9, 6) if began_ns else None
 
 
 def _rate(value: float) -> float | None:
@@ -171,6 +174,11 @@ def _uid(value: np.generic) -> int | None:
     return None if int(value) == UNKNOWN_UID else int(value)
 
 
+def _user(uid: int | None) -> str | None:
+    name = None if uid is None else formats.login_name(uid)
+    return None if name is None else text.clean(name)
+
+
 def _gauge(row: np.void, name: str) -> int | None:
     return int(row[name]) if row["flags"] & Flag.GAUGES else None
 
@@ -182,7 +190,7 @@ def _connection(row: np.void, given: SnapshotInput, index: int) -> Connection:
         pid=_nonzero(row["pid"]),
         comm=text.clean(bytes(row["comm"])) or None,
         uid=uid,
-        user=None if uid is None else text.clean(formats.user_name(uid)),
+        user=_user(uid),
         netns=_nonzero(row["netns"]),
         ip=6 if ":" in laddr else 4,
         laddr=laddr,
@@ -239,12 +247,6 @@ def _rtt(given: SnapshotInput) -> Rtt:
     )
 
 
-def _loss(loss: Loss) -> LossCounts:
-    names: tuple[str, ...] = LossCounts.__struct_fields__
-    read: Callable[[str], int] = lambda name: getattr(loss, name)  # noqa: E731
-    return LossCounts(**{name: read(name) for name in names})
-
-
 def build(given: SnapshotInput) -> Document:
     """The document of one moment."""
     offset_ns = given.utc_ns - given.now_ns
@@ -262,7 +264,7 @@ def build(given: SnapshotInput) -> Document:
             connections_total=given.connections_total,
             connections_shown=len(given.rows),
         ),
-        loss=_loss(given.loss),
+        loss=LossCounts(lost=given.loss.lost, **asdict(given.loss)),
         rtt=_rtt(given),
         connections=[_connection(row, given, index) for index, row in enumerate(given.rows)],
         transitions=[_transition(row, offset_ns) for row in given.transitions],

@@ -3,27 +3,47 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import pwd
+import re
 import secrets
 import stat
 from pathlib import Path
 
 from tcptop_tui.errors import TcptopError
+from tcptop_tui.text import clean
 
 _MODE = 0o600  # who talks to whom is nobody else's business
+_MAX_LINKS = 40  # as the kernel (MAXSYMLINKS, include/linux/namei.h)
+_NO_ID = 2**32 - 1  # chown(2) takes it for "leave as it is"
+
+_MENDS = {
+    errno.ENOSPC: "free some space or choose another folder",
+    errno.EDQUOT: "free some space or choose another folder",
+    errno.ENOENT: "make the folder first, or choose another one",
+    errno.EACCES: "choose a folder that you may write to",
+    errno.EPERM: "choose a folder that you may write to",
+    errno.EROFS: "choose a folder on another disk",
+    errno.ENAMETOOLONG: "choose a shorter name",
+}
 
 
 class ExportError(TcptopError):
     """The file was not written; what was there before is still there."""
 
 
+def _sudo_id(name: str) -> int | None:
+    value = os.environ.get(name, "")
+    return int(value) if re.fullmatch("[0-9]{1,10}", value) and int(value) < _NO_ID else None
+
+
 def caller() -> tuple[int, int]:
     """Uid and gid of the user who started us, also through sudo."""
     if os.geteuid() == 0:
-        uid, gid = os.environ.get("SUDO_UID", ""), os.environ.get("SUDO_GID", "")
-        if uid.isdecimal() and gid.isdecimal():
-            return int(uid), int(gid)
+        uid, gid = _sudo_id("SUDO_UID"), _sudo_id("SUDO_GID")
+        if uid is not None and gid is not None:
+            return uid, gid
     return os.geteuid(), os.getegid()
 
 
@@ -31,69 +51,105 @@ def resolve_path(text: str) -> Path:
     """The path that a user typed, absolute, with ``~`` for that user's home.
 
     Raises:
-        ExportError: it names no file.
+        ExportError: it names no file, or is relative to a folder that is gone.
     """
     if "\0" in text or not text.strip():
         raise ExportError("no file name was given", mend="type one, e.g. snapshot.json")
     if text == "~" or text.startswith("~/"):
         with contextlib.suppress(KeyError):
             text = pwd.getpwuid(caller()[0]).pw_dir + text[1:]
-    return Path.cwd() / text
+    try:
+        return Path(text).absolute()
+    except OSError as error:
+        raise _explained(Path(text), error) from error
 
 
 def write_export(path: Path, data: bytes) -> Path:
     """Write ``data`` beside ``path`` and rename it there: mode 0600, owned by the caller.
 
     Nothing is written through a symbolic link: not the last part of the path, which a link of that
-    name makes us refuse, nor a folder on the way that somebody else could have put there.
+    name makes us refuse, nor a folder on the way that somebody else could have put there. What is
+    there may be replaced only if it is a plain file of root's or the caller's.
 
     Raises:
         ExportError: in one line, what and why.
     """
     try:
-        _refuse_foreign_links(path.parent)
-        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    except OSError as error:
+        folder = _open_folder(path.parent)
+        try:
+            _refuse_unless_replaceable(folder, path)
+            _write_and_rename(folder, path.name, data)
+        finally:
+            os.close(folder)
+    except (OSError, ValueError) as error:  # ValueError: a name that no file can have
         raise _explained(path, error) from error
-    try:
-        _refuse_unless_replaceable(folder, path)
-        _write_and_rename(folder, path.name, data)
-    except OSError as error:
-        raise _explained(path, error) from error
-    finally:
-        os.close(folder)
     return path
 
 
-def _explained(path: Path, error: OSError) -> ExportError:
+def _explained(path: Path, error: OSError | ValueError) -> ExportError:
+    number = error.errno if isinstance(error, OSError) else None
+    why = os.strerror(number).lower() if number else clean(str(error))
     return ExportError(
-        f"cannot write {path}: {(error.strerror or str(error)).lower()}", mend="choose another file or folder"
+        f"cannot write {clean(str(path))}: {why}", mend=_MENDS.get(number or 0, "choose another file or folder")
     )
 
 
-def _refuse_foreign_links(folder: Path) -> None:
-    """A link on the way may belong to root or to the caller, to nobody else."""
-    trusted = {0, caller()[0]}
-    for part in (*reversed(folder.parents), folder):
-        found = part.lstat()
-        if stat.S_ISLNK(found.st_mode) and found.st_uid not in trusted:
-            raise ExportError(
-                f"cannot write below {part}: it is a symbolic link of another user", mend="choose another folder"
-            )
+def _open_folder(folder: Path) -> int:
+    """An O_PATH descriptor of ``folder``.
+
+    Goes part by part from descriptor to descriptor, so that nobody can swap a part between the look
+    at it and its use. A link may belong to root or to the caller, to nobody else; that holds for
+    links behind links too. The kernel has the same rule, for sticky folders only
+    (fs/namei.c ``may_follow_link``, sysctl fs.protected_symlinks).
+
+    Raises:
+        ExportError: a link of another user is on the way.
+        OSError: it cannot be reached.
+    """
+    parts = list(reversed(folder.parts))
+    links = 0
+    here = os.open(folder.anchor or ".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        while parts:
+            found = os.open(parts.pop(), os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=here)
+            if not stat.S_ISLNK(os.fstat(found).st_mode):
+                here, found = found, here
+            else:
+                links += 1
+                parts += reversed(_follow(found, links, folder).parts)
+            os.close(found)
+    except BaseException:
+        os.close(here)
+        raise
+    return here
+
+
+def _follow(link: int, links: int, folder: Path) -> Path:
+    """Where a link leads, if it may be followed; an absolute target begins again at ``/``."""
+    if links > _MAX_LINKS:
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
+    if os.fstat(link).st_uid not in {0, caller()[0]}:
+        raise ExportError(
+            f"cannot write to {clean(str(folder))}: a symbolic link of another user is on the way",
+            mend="choose another folder",
+        )
+    return Path(os.readlink("", dir_fd=link))
 
 
 def _refuse_unless_replaceable(folder: int, path: Path) -> None:
-    """What is there may be replaced only if it is a plain file of root's or the caller's."""
     try:
         found = os.stat(path.name, dir_fd=folder, follow_symlinks=False)
     except FileNotFoundError:
         return
     if stat.S_ISLNK(found.st_mode):
-        raise ExportError(f"cannot write {path}: it is a symbolic link", mend="choose another file")
-    if not stat.S_ISREG(found.st_mode):
-        raise ExportError(f"cannot write {path}: it is not a plain file", mend="choose another file")
-    if found.st_uid not in {0, caller()[0]}:
-        raise ExportError(f"cannot write {path}: it belongs to another user", mend="choose another file")
+        why = "it is a symbolic link"
+    elif not stat.S_ISREG(found.st_mode):
+        why = "it is not a plain file"
+    elif found.st_uid not in {0, caller()[0]}:
+        why = "it belongs to another user"
+    else:
+        return
+    raise ExportError(f"cannot write {clean(str(path))}: {why}", mend="choose another file")
 
 
 def _write_and_rename(folder: int, name: str, data: bytes) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +22,10 @@ class Origin:
 
 def default_path(host: str, utc_ns: int, kind: str) -> Path:
     """Where a snapshot goes unless told otherwise: the folder that the program was started in."""
-    return Path.cwd() / default_name(host, utc_ns, kind)
+    name = Path(default_name(host, utc_ns, kind))
+    with contextlib.suppress(FileNotFoundError):  # that folder may be gone; writing will say so
+        return name.absolute()
+    return name
 
 
 def _input(frame: Frame, origin: Origin) -> SnapshotInput:

@@ -36,24 +36,30 @@ def percentile(hist: Histogram, share: float) -> float | None:
     Samples count as spread evenly over their bucket. In the open last bucket its lower bound is
     all that is known.
     """
-    total = int(hist.sum())
-    if not total:
+    used = np.flatnonzero(hist)
+    if not len(used):
         return None
-    wanted = share * total
-    before = np.concatenate([[0], np.cumsum(hist)])
-    slot = min(int(np.searchsorted(before[1:], wanted, side="left")), RTT_SLOTS - 1)
+    upto = np.cumsum(hist[used])
+    wanted = share * float(upto[-1])
+    index = int(np.searchsorted(upto, wanted, side="left"))
+    slot = int(used[index])
     low, high = slot_bounds(slot)
     if high is None:
         return float(low)
-    inside = (wanted - float(before[slot])) / float(hist[slot]) if hist[slot] else 0.0
+    inside = 1 - (float(upto[index]) - wanted) / float(hist[slot])
     return low + inside * (high + 1 - low)
+
+
+def average(hist: Histogram, sum_us: int) -> float | None:
+    """Of all samples, from their sum, so that it is exact; None without samples."""
+    count = int(hist.sum())
+    return sum_us / count if count else None
 
 
 def summarise(hist: Histogram, sum_us: int) -> Summary:
     """Everything that is said about a histogram in words."""
-    count = int(hist.sum())
     return Summary(
-        count,
-        sum_us / count if count else None,
+        int(hist.sum()),
+        average(hist, sum_us),
         *(percentile(hist, share) for share in (0.5, 0.9, 0.99)),
     )

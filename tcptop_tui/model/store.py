@@ -22,8 +22,9 @@ class Store:
 
     def __init__(self, settings: Settings) -> None:
         self.generation = 0
-        self._table = Table(np.zeros(0, ROW), 0, 0)
         self._rates = Rates()
+        # one attribute, replaced at once: a table may be taken in while another thread reads facts
+        self._table = (Table(np.zeros(0, ROW), 0, 0), self._rates.tx, self._rates.rx)
         self._log = History(TRANSITION, settings.log_rows)
         self._sessions = History(SESSION, settings.session_rows)
         self._forgotten_hist = np.zeros(RTT_SLOTS, "<u8")
@@ -35,7 +36,6 @@ class Store:
 
     def apply(self, batch: Batch) -> None:
         """Fold one batch in."""
-        self.generation += 1
         if isinstance(batch, Transitions):
             self._log.append(batch.rows)
         elif isinstance(batch, Sessions):
@@ -46,10 +46,11 @@ class Store:
             self._loss = batch
         else:
             self._status = batch
+        self.generation += 1
 
     def _take_table(self, table: Table) -> None:
-        self._table = table
         self._rates.update(table.rows, table.now_ns)
+        self._table = (table, self._rates.tx, self._rates.rx)
         self._pace.append((table.now_ns, self._log.total))
         while len(self._pace) > 2 and table.now_ns - self._pace[1][0] >= _PACE_S * 1e9:
             self._pace.popleft()
@@ -68,12 +69,13 @@ class Store:
 
     def facts(self) -> Facts:
         """The present state; cheap, the arrays are shared and never written to again."""
+        table, tx_rate, rx_rate = self._table
         return Facts(
-            now_ns=self._table.now_ns,
-            utc_ns=self._table.utc_ns,
-            rows=self._table.rows,
-            tx_rate=self._rates.tx,
-            rx_rate=self._rates.rx,
+            now_ns=table.now_ns,
+            utc_ns=table.utc_ns,
+            rows=table.rows,
+            tx_rate=tx_rate,
+            rx_rate=rx_rate,
             log=self._log.rows,
             log_total=self._log.total,
             sessions=self._sessions.rows,

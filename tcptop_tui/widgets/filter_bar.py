@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Horizontal
+from textual.containers import Horizontal, Vertical
 from textual.message import Message
 from textual.widgets import Input, Label
 
@@ -14,7 +14,7 @@ from tcptop_tui.errors import UsageError
 from tcptop_tui.filters import Filter, parse
 
 
-class FilterBar(Horizontal):
+class FilterBar(Vertical):
     """Hidden until opened. Every keystroke that parses takes effect; Esc restores, Enter keeps."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -37,9 +37,10 @@ class FilterBar(Horizontal):
         self.display = False
 
     def compose(self) -> ComposeResult:
-        """Prompt, input, complaint."""
-        yield Label("Filter: ")
-        yield Input(placeholder="443  comm:nginx  state:close_wait  !port:22  rtt>10ms", max_length=1000)
+        """Prompt and input, the complaint below."""
+        with Horizontal():
+            yield Label("Filter: ")
+            yield Input(placeholder="443  comm:nginx  state:close_wait  !port:22  rtt>10ms", max_length=1000)
         yield Label("", id="complaint", markup=False)
 
     def open(self, current: Filter) -> None:
@@ -60,8 +61,9 @@ class FilterBar(Horizontal):
             chosen = parse(event.value)
         except UsageError as error:
             complaint.update(str(error))
+            complaint.display = True
             return
-        complaint.update("")
+        complaint.display = False
         if self.display:
             self.post_message(self.Changed(chosen))
 

@@ -60,7 +60,8 @@ class HeaderLines(Widget):
 
     def _where(self) -> Text:
         status = self._frame.facts.status
-        line = Text("tcptop-tui ", style=self.get_component_rich_style("header--name", partial=True))
+        line = Text()
+        line.append("tcptop-tui ", style=self.get_component_rich_style("header--name", partial=True))
         line.append(f"{self._host}  Linux {self._kernel}  ")
         line.append(f"backend {status.backend or 'starting…'}")
         if status.ended:
