@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -56,7 +57,7 @@ def test_one_line_and_exit_code_2(arguments: list[str]) -> None:
 
 @pytest.mark.parametrize("term", ["dumb", ""])
 def test_a_terminal_that_cannot(term: str) -> None:
-    script = f"script -qec '{sys.executable} -m tcptop_tui' /dev/null"
+    script = shlex.join(["script", "-qec", shlex.join([sys.executable, "-m", "tcptop_tui"]), "/dev/null"])
     told = subprocess.run(
         ["bash", "-c", script],
         capture_output=True,
@@ -123,7 +124,7 @@ def test_a_snapshot_that_cannot_be_written() -> None:
 
 
 def test_a_closed_pipe_ends_it_quietly() -> None:
-    script = f"{sys.executable} -m tcptop_tui snapshot --backend diag --after 0.1 --format txt | head -c 1"
+    script = f"{shlex.quote(sys.executable)} -m tcptop_tui snapshot --backend diag --after 0.1 --format txt | head -c 1"
     told = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=False, timeout=60)
     assert told.stderr == ""
 

@@ -96,6 +96,11 @@ def same_as_slow(data: bytes) -> None:
         assert sockets.infos[name].tolist() == [int.from_bytes(value, "little") for value in whole]
 
 
+@pytest.mark.parametrize("size", [0, 71, 72, 103, 104, 135, 136, 207, 208, 215, 216, 217])
+def test_a_tcp_info_cut_anywhere_is_read_as_far_as_it_goes(size: int) -> None:
+    same_as_slow(message(20, described(1, attribute(2, bytes([255]) * size) + attribute(9, bytes([255]) * 300))))
+
+
 @given(MESSAGES)
 def test_mixed_messages_are_read_as_a_slow_parser_reads_them(messages: list[Any]) -> None:
     same_as_slow(
@@ -184,6 +189,10 @@ def test_of_two_readings_of_one_socket_the_later_counts(fake: Fake) -> None:
     assert rows["cookie"].tolist() == [9, 8]
     assert rows["state"].tolist() == [State.ESTABLISHED, State.ESTABLISHED]
     assert rows["netns"].tolist() == [5, 5]
+
+
+def test_sockets_without_a_cookie_are_all_kept(fake: Fake) -> None:
+    assert len(fake(DONE, DONE, message(20, described(0)) * 3 + DONE, DONE).dump().rows) == 3
 
 
 @pytest.mark.parametrize("marked", [message(3, bytes(4), flags=0x12), message(20, described(1), flags=0x12) + DONE])

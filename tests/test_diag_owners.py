@@ -84,12 +84,12 @@ def test_one_scan_finds_all_and_is_remembered(sock: socket.socket, clock: Clock,
 
 
 def test_a_name_is_whatever_bytes_the_process_chose(sock: socket.socket) -> None:
-    process = child("open('/proc/self/comm', 'wb').write(b'\\x1b[2J\\n\\xff\\xfe')", sock)
+    process = child("open('/proc/self/comm', 'wb').write(b'\\x1b[2J\\n\\xff\\xfe' + b'x' * 20)", sock)
     try:
         mine = inode(sock)
         sock.close()
         pid, comm = Owners().resolve(mine)
-        assert (pid.tolist(), comm.tolist()) == ([process.pid], [b"\x1b[2J\n\xff\xfe"])
+        assert (pid.tolist(), comm.tolist()) == ([process.pid], [b"\x1b[2J\n\xff\xfe" + b"x" * 8])
     finally:
         end(process)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 import msgspec
 import numpy as np
@@ -17,7 +17,7 @@ from tcptop_tui.source.batches import Loss
 
 SCHEMA_VERSION = 1
 
-_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001  the Z is written by hand, where isoformat has +00:00
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Connection(msgspec.Struct, frozen=True):
@@ -150,7 +150,7 @@ class SnapshotInput:
 def iso_time(utc_ns: int) -> str:
     """UTC to the microsecond, as RFC 3339 writes it."""
     moment = _EPOCH + timedelta(microseconds=utc_ns // 1000)
-    return moment.isoformat(timespec="microseconds") + "Z"
+    return moment.isoformat(timespec="microseconds").removesuffix("+00:00") + "Z"
 
 
 def _nonzero(value: np.generic) -> int | None:

@@ -112,12 +112,14 @@ def _open_folder(folder: Path) -> int:
     try:
         while parts:
             found = os.open(parts.pop(), os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=here)
-            if not stat.S_ISLNK(os.fstat(found).st_mode):
-                here, found = found, here
-            else:
-                links += 1
-                parts += reversed(_follow(found, links, folder).parts)
-            os.close(found)
+            try:
+                if stat.S_ISLNK(os.fstat(found).st_mode):
+                    links += 1
+                    parts += reversed(_follow(found, links, folder).parts)
+                else:
+                    here, found = found, here
+            finally:
+                os.close(found)
     except BaseException:
         os.close(here)
         raise
