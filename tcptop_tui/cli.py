@@ -53,7 +53,7 @@ def _shared(command: F) -> F:
                      help="Transitions that the log keeps."),
         click.option("--max-connections", type=click.IntRange(16, 4_000_000), default=65_536, show_default=True,
                      help="Connections that the kernel side can follow."),
-        click.option("--ring-mb", type=click.Choice(["1", "2", "4", "8", "16", "32", "64", "128"]), default="8",
+        click.option("--ring-mb", type=click.Choice(["1", "2", "4", "8", "16", "32", "64", "128"]), default="16",
                      show_default=True, help="Room for transitions between kernel and program."),
         click.option("--record", default=None, metavar="FILE", help="Write down everything, for --replay."),
         click.option("--replay", default=None, metavar="FILE", help="Play a recording; this host is not looked at."),
@@ -79,6 +79,7 @@ def _options(**given: Any) -> Options:
         log_rows=given["log_size"],
         max_connections=given["max_connections"],
         ring_bytes=int(given["ring_mb"]) * 2**20,
+        session_ring_bytes=int(given["ring_mb"]) * 2**19,
     )
     capture = Capture(
         lports=parse_ports(given["lport"]),

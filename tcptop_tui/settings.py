@@ -21,8 +21,8 @@ class Settings:
     """Ended connections whose histograms can still be filtered."""
     max_connections: int = 65_536
     """Entries of the kernel's per-socket map, some 300 bytes each, allocated at start."""
-    ring_bytes: int = 8 * 2**20
-    """The transitions ring; a power of two."""
-    session_ring_bytes: int = 4 * 2**20
+    ring_bytes: int = 16 * 2**20
+    """The transitions ring, a power of two: 120,000 of them."""
+    session_ring_bytes: int = 8 * 2**20
     queue_batches: int = 64
     """Batches between the worker thread and the event loop."""
