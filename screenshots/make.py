@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import http.client
 import http.server
 import os
 import socket
@@ -14,7 +15,6 @@ import socketserver
 import sys
 import tempfile
 import threading
-import urllib.request
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
@@ -48,8 +48,10 @@ class Server(socketserver.ThreadingMixIn, http.server.HTTPServer):
 def clients(port: int, stop: threading.Event) -> None:
     """Fetch the file again and again, on new connections, and try a port where nobody listens."""
     while not stop.wait(0.15):
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/file") as answer:
-            answer.read()
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+        connection.request("GET", "/file", headers={"Connection": "close"})
+        connection.getresponse().read()
+        connection.close()
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", 9), timeout=1):
             pass
 

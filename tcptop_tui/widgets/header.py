@@ -90,11 +90,11 @@ class HeaderLines(Widget):
         ):  # fmt: skip
             if number or name != "map full":
                 line.append(f"  {name} {number:,}", style=alarm if number else "")
-        summary = summarise(self._frame.rtt.hist, self._frame.rtt.sum_us)
-        if summary.p50_us is not None and summary.p99_us is not None:
-            line.append(f"  RTT p50 {formats.rtt_us(summary.p50_us)} p99 {formats.rtt_us(summary.p99_us)}")
         shown = self._frame.look.filter.text
         if shown:
             line.append(f"  filter {text.clean(shown)} ", style="bold")
             line.append(f"({len(self._frame.order):,} of {len(facts.rows):,})")
+        summary = summarise(self._frame.rtt.hist, self._frame.rtt.sum_us)
+        if summary.p50_us is not None and summary.p99_us is not None:
+            line.append(f"  RTT p50 {formats.rtt_us(summary.p50_us)} p99 {formats.rtt_us(summary.p99_us)}")
         return line
