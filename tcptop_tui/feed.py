@@ -8,7 +8,7 @@ from typing import Literal, TypeAlias
 
 from tcptop_tui.diag.source import DiagSource
 from tcptop_tui.errors import BackendUnavailable, TcptopError
-from tcptop_tui.export.files import write_export
+from tcptop_tui.export.files import create_export
 from tcptop_tui.replay.recording import Recorder
 from tcptop_tui.replay.source import ReplaySource
 from tcptop_tui.settings import Settings
@@ -55,8 +55,7 @@ class Feed:
             if self._record is None:
                 self._run(sink, stopped)
                 return
-            write_export(self._record, b"")
-            with self._record.open("r+b") as file:
+            with create_export(self._record) as file:
                 self._run(Recorder(sink, file), stopped)
         except Exception as error:  # noqa: BLE001  the thread's last words must reach the screen
             sink.offer(Status(self._backend, f"stopped: {describe(error)}", ended=True))

@@ -10,6 +10,7 @@ import re
 import secrets
 import stat
 from pathlib import Path
+from typing import IO
 
 from tcptop_tui.errors import TcptopError
 from tcptop_tui.text import clean
@@ -74,16 +75,28 @@ def write_export(path: Path, data: bytes) -> Path:
     Raises:
         ExportError: in one line, what and why.
     """
+    create_export(path, data).close()
+    return path
+
+
+def create_export(path: Path, data: bytes = b"") -> IO[bytes]:
+    """As ``write_export``, but give the file back, open for writing on.
+
+    The descriptor is the one that the file was made with: opening the path again would follow
+    whatever somebody put there meanwhile.
+
+    Raises:
+        ExportError: in one line, what and why.
+    """
     try:
         folder = _open_folder(path.parent)
         try:
             _refuse_unless_replaceable(folder, path)
-            _write_and_rename(folder, path.name, data)
+            return _write_and_rename(folder, path.name, data)
         finally:
             os.close(folder)
     except (OSError, ValueError) as error:  # ValueError: a name that no file can have
         raise _explained(path, error) from error
-    return path
 
 
 def _explained(path: Path, error: OSError | ValueError) -> ExportError:
@@ -154,20 +167,22 @@ def _refuse_unless_replaceable(folder: int, path: Path) -> None:
     raise ExportError(f"cannot write {clean(str(path))}: {why}", mend="choose another file")
 
 
-def _write_and_rename(folder: int, name: str, data: bytes) -> None:
+def _write_and_rename(folder: int, name: str, data: bytes) -> IO[bytes]:
     temporary = f".tcptop-{secrets.token_hex(8)}"
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    out = os.open(temporary, flags, _MODE, dir_fd=folder)
+    file = os.fdopen(os.open(temporary, flags, _MODE, dir_fd=folder), "wb")
     try:
-        with os.fdopen(out, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fchmod(file.fileno(), _MODE)
-            if os.geteuid() == 0:
-                os.fchown(file.fileno(), *caller())
-            os.fsync(file.fileno())
+        file.write(data)
+        file.flush()
+        os.fchmod(file.fileno(), _MODE)
+        if os.geteuid() == 0:
+            os.fchown(file.fileno(), *caller())
+        os.fsync(file.fileno())
         os.rename(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
     except BaseException:
         with contextlib.suppress(OSError):
+            file.close()
+        with contextlib.suppress(OSError):
             os.unlink(temporary, dir_fd=folder)
         raise
+    return file

@@ -77,6 +77,13 @@ def _srtt(cell: Cell) -> str:
     return formats.rtt_us(srtt_us) if srtt_us else formats.UNKNOWN
 
 
+def ends(row: np.void) -> str:
+    """``10.0.0.1:443 ↔ 10.0.0.2:5555`` of a row."""
+    cell = Cell(row, 0, np.nan, np.nan)
+    local = f"{_address('laddr')(cell)}:{_number('lport')(cell)}"
+    return f"{local} ↔ {_remote_address(cell)}:{_remote_port(cell)}"
+
+
 def _remote_port(cell: Cell) -> str:
     return "*" if cell.row["state"] == State.LISTEN else _number("rport")(cell)
 

@@ -18,7 +18,7 @@ from tcptop_tui import formats, text
 from tcptop_tui.model.frame import Frame, Rtt
 from tcptop_tui.records import UNKNOWN_NS, Rows
 from tcptop_tui.source.identity import tuple_hash
-from tcptop_tui.widgets.columns import COLUMNS, Cell
+from tcptop_tui.widgets.columns import COLUMNS, Cell, ends
 from tcptop_tui.widgets.histogram import histogram_lines, summary_lines
 
 _HISTORY_ROWS = 200
@@ -76,8 +76,7 @@ class DetailScreen(ModalScreen[None]):
 
 def title(row: Rows) -> str:
     """``nginx 10.0.0.1:443 ↔ 10.0.0.2:5555`` of a row, shape (1,)."""
-    laddr, raddr = (formats.address((int(row[name][0][0]), int(row[name][0][1]))) for name in ("laddr", "raddr"))
-    return f"{text.clean(bytes(row['comm'][0]))} {laddr}:{row['lport'][0]} ↔ {raddr}:{row['rport'][0]}"
+    return f"{text.clean(bytes(row['comm'][0]))} {ends(row[0])}"
 
 
 def own_history(row: Rows, log: Rows) -> Rows:
