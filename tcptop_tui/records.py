@@ -55,6 +55,22 @@ class Flag:
     """Recorded by the guard program, because the kernel had skipped the first one."""
     POLLED: Final = 16
     """Found by comparing two polls: the time is the poll's, states between are not seen."""
+    ACTIVE: Final = 32
+    """Opened by connect(), as far as that was seen."""
+    PASSIVE: Final = 64
+    """Accepted: a listener's child."""
+    LISTENER: Final = 128
+
+
+class End:
+    """Bits of ``ends``, the ``E_*`` of ``bpf/tcptop.c``: how a connection ended, as far as it has."""
+
+    FIN_SENT: Final = 1
+    FIN_RECEIVED: Final = 2
+    PEER_FIRST: Final = 4
+    """The peer's FIN came before ours."""
+    RST_SENT: Final = 8
+    RST_RECEIVED: Final = 16
 
 
 _Field: TypeAlias = tuple[str, Any] | tuple[str, Any, Any]
@@ -66,6 +82,8 @@ _CONN: list[_Field] = [
     ("tx_bytes", "<u8"),
     ("rx_bytes", "<u8"),
     ("rtt_sum_us", "<u8"),
+    ("established_ns", "<u8"),  # 0: not yet, or not seen
+    ("cgroup", "<u8"),  # id of the socket's cgroup v2; 0: unknown
     ("laddr", ">u8", (2,)),  # IPv6 form; IPv4 as ::ffff:a.b.c.d
     ("raddr", ">u8", (2,)),
     ("netns", "<u4"),
@@ -73,21 +91,25 @@ _CONN: list[_Field] = [
     ("uid", "<u4"),  # UNKNOWN_UID
     ("srtt_us", "<u4"),  # 0: no sample yet
     ("retrans", "<u4"),
+    ("mntns", "<u4"),  # of the owner; 0: not asked for
     ("lport", "<u2"),  # 0: not chosen yet
     ("rport", "<u2"),
+    ("err", "<u2"),  # errno when it closed; 0: none
+    ("ends", "u1"),  # End
+    ("reset_in", "u1"),  # State in which the RST came or went; 0: none did
     ("state", "u1"),
     ("flags", "u1"),
     ("seen", "<u2"),
     ("guarded", "<u2"),
     ("pending_old", "u1"),
     ("pending_new", "u1"),
+    ("retrans_in", "u1", (12,)),  # retransmits by State, at most 255 each
     ("rtt_hist", "<u4", (RTT_SLOTS,)),
-    ("pad", "<u4"),
     ("comm", "S16"),  # b"": unknown
 ]
 
 CONN = np.dtype(_CONN)
-"""``struct conn``: the value of the kernel's per-socket map, 240 bytes."""
+"""``struct conn``: the value of the kernel's per-socket map, 272 bytes."""
 
 ROW = np.dtype([("id", "<u8"), ("skaddr", "<u8"), *_CONN])
 """A row of the connection table; ``id`` stays the same for a connection's whole life."""
@@ -103,6 +125,7 @@ TRANSITION = np.dtype(
         ("spent_ns", "<u8"),  # in the old state; UNKNOWN_NS
         ("tx_bytes", "<u8"),
         ("rx_bytes", "<u8"),
+        ("cgroup", "<u8"),
         ("laddr", ">u8", (2,)),
         ("raddr", ">u8", (2,)),
         ("netns", "<u4"),
@@ -115,12 +138,34 @@ TRANSITION = np.dtype(
         ("oldstate", "u1"),
         ("newstate", "u1"),
         ("flags", "u1"),
-        ("pad", "u1"),
+        ("ends", "u1"),
         ("comm", "S16"),
+        ("err", "<u2"),
+        ("reset_in", "u1"),
+        ("pad", "u1"),
         ("bystander", "<u4"),  # tgid that the CPU was running
+        ("bystander_tid", "<u4"),
+        ("bystander_comm", "S16"),  # b"": nobody asked (Capture.context)
     ]
 )
-"""``struct transition``: one change of state, 128 bytes."""
+"""``struct transition``: one change of state, 160 bytes."""
+
+PING = np.dtype(
+    [
+        ("ts_ns", "<u8"),
+        ("saddr", ">u8", (2,)),  # who asked; IPv6 form, IPv4 as ::ffff:a.b.c.d
+        ("daddr", ">u8", (2,)),
+        ("netns", "<u4"),
+        ("cpu", "<u4"),
+        ("tgid", "<u4"),  # process that the softirq interrupted; 0: an idle CPU
+        ("pid", "<u4"),  # its thread
+        ("id", "<u2"),
+        ("seq", "<u2"),
+        ("pad", "<u4"),
+        ("comm", "S16"),
+    ]
+)
+"""``struct ping`` of ``bpf/packets.c``: an ICMP echo request as it came in, 80 bytes."""
 
 _MAPPED_PREFIX = 0x0000_FFFF
 

@@ -19,6 +19,8 @@ class Settings:
     """Transitions that the log keeps."""
     session_rows: int = 20_000
     """Ended connections whose histograms can still be filtered."""
+    ping_rows: int = 10_000
+    """ICMP echo requests that are kept."""
     max_connections: int = 65_536
     """Entries of the kernel's per-socket map, some 300 bytes each, allocated at start."""
     ring_bytes: int = 16 * 2**20

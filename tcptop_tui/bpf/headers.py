@@ -13,6 +13,7 @@ import platform
 from pathlib import Path
 
 from tcptop_tui.bpf.btf import KernelTypes, Member
+from tcptop_tui.errors import BackendUnavailable
 
 # struct -> C name -> (path in BTF, C type). A struct of the kernel keeps its own name.
 _MEMBERS: dict[str, dict[str, tuple[str, str]]] = {
@@ -28,6 +29,9 @@ _MEMBERS: dict[str, dict[str, tuple[str, str]]] = {
         "skc_flags": ("__sk_common.skc_flags", "u64"),
         "sk_protocol": ("sk_protocol", "u16"),
         "sk_uid": ("sk_uid", "u32"),
+        "sk_err": ("sk_err", "u32"),
+        "sk_lingertime": ("sk_lingertime", "u64"),
+        "sk_cgroup": ("sk_cgrp_data.cgroup", "void *"),
     },
     "inet_sock": {"inet_sport": ("inet_sport", "u16")},
     "tcp_sock": {
@@ -38,7 +42,16 @@ _MEMBERS: dict[str, dict[str, tuple[str, str]]] = {
         "total_retrans": ("total_retrans", "u32"),
     },
     "net": {"ns_inum": ("ns.inum", "u32")},
+    "cgroup": {"kn": ("kn", "void *"), "parent": ("self.parent", "void *")},
+    "kernfs_node": {"id": ("id", "u64")},
+    "task_struct": {"nsproxy": ("nsproxy", "void *")},
+    "nsproxy": {"mnt_ns": ("mnt_ns", "void *")},
+    "mnt_namespace": {"mnt_inum": ("ns.inum", "u32")},
 }
+
+# What a kernel may lack, and the macro that says it has it: a socket points at its cgroup since
+# 5.15 (struct sock_cgroup_data, include/linux/cgroup-defs.h), with CONFIG_SOCK_CGROUP_DATA.
+_DISPENSABLE = {("sock", "sk_cgroup"): "HAVE_SOCK_CGROUP"}
 
 _KERNEL_TYPES = """
 typedef signed char __s8; typedef unsigned char __u8; typedef __s8 s8; typedef __u8 u8;
@@ -91,11 +104,29 @@ def _declaration(name: str, ctype: str) -> str:
     return f"{base} {name}{bracket}{rest};"
 
 
+def _found(types: KernelTypes, struct: str, name: str, path: str) -> Member | None:
+    """Where the member is; None for one that the program can do without.
+
+    Raises:
+        BackendUnavailable: it cannot.
+    """
+    try:
+        return types.member(struct, path)
+    except BackendUnavailable:
+        if (struct, name) in _DISPENSABLE:
+            return None
+        raise
+
+
 def _struct(types: KernelTypes, struct: str) -> str:
     """A union of padded structs: each member at its own offset, whatever overlaps it."""
     lines = [f"struct {struct} {{ union {{"]
     for name, (path, ctype) in _MEMBERS[struct].items():
-        member: Member = types.member(struct, path)
+        member = _found(types, struct, name, path)
+        if member is None:
+            continue
+        if (struct, name) in _DISPENSABLE:
+            lines.insert(0, f"#define {_DISPENSABLE[struct, name]} 1")
         declared = _declaration(name, ctype)
         padding = f"u8 pad_{name}[{member.offset_bytes}]; " if member.offset_bytes else ""
         lines.append(f"\tstruct {{ {padding}{declared} }} __attribute__((packed));")

@@ -28,15 +28,22 @@ _ATTACHMENTS = (
     ("segment", "tcp_probe"),
     ("reader", "tcp_rcv_space_adjust"),
     ("retransmit", "tcp_retransmit_skb"),
+    ("reset_sent", "tcp_send_reset"),
+    ("reset_received", "tcp_receive_reset"),
     ("destroy", "tcp_destroy_sock"),
 )
+
+# The first of these that the kernel has tells who sends; without them who reads has to do.
+_SENDERS = ("tcp_sendmsg_locked", "sock_send_length")
 
 # enum counter of tcptop.c
 TRANSITIONS, RING_FULL, SESSION_RING_FULL, MAP_FULL, CAUGHT, EXCLUDED = range(6)
 _COUNTERS = 6
 
 LISTENER_KEY = np.dtype([("netns", "<u4"), ("lport", "<u4")])
-OWNER = np.dtype([("pid", "<u4"), ("uid", "<u4"), ("comm", "S16")])
+OWNER = np.dtype([("pid", "<u4"), ("uid", "<u4"), ("mntns", "<u4"), ("comm", "S16")])
+
+_FUNCTIONS = ("sender", *(name for name, _ in _ATTACHMENTS))
 
 _AF = {0: 0, 4: 2, 6: 10}
 
@@ -69,6 +76,19 @@ def missing_capabilities() -> list[str]:
     return [name for name, number in (("CAP_BPF", 39), ("CAP_PERFMON", 38)) if not effective >> number & 1]
 
 
+def _pins(capture: Capture) -> list[str]:
+    """Compiler flags for the maps of somebody else that are to be asked.
+
+    Raises:
+        BackendUnavailable: bcc would make and pin a new map where there is none.
+    """
+    given = {"CGROUP_PIN": capture.cgroup_pin, "MNTNS_PIN": capture.mntns_pin}
+    for path in filter(None, given.values()):
+        if not Path(path).exists() or '"' in path:
+            raise BackendUnavailable(f"no pinned map {path}", mend="pin one with bpftool map pin, below /sys/fs/bpf")
+    return [f'-D{name}="{path}"' for name, path in given.items() if path]
+
+
 def _why(lines: list[str], error: Exception) -> str:
     """The one line of a compiler's or verifier's output that says the most."""
     telling = [line.strip() for line in lines if "error:" in line or "Failed" in line]
@@ -82,15 +102,15 @@ class Program:
         BackendUnavailable: this host cannot run them; the message says why.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, capture: Capture | None = None) -> None:
         _require_kernel()
         self._links: list[int] = []
         self._bcc = library.load_bcc()
         failed: Exception | None = None
         with library.stderr_captured() as lines:
             try:
-                self._bpf = self._compile(settings)
-                self._functions = {name: self._load(name) for name, _ in _ATTACHMENTS}
+                self._bpf = self._compile(settings, capture or Capture())
+                self._functions = {name: self._load(name) for name in _FUNCTIONS}
             except BackendUnavailable:
                 raise
             except Exception as error:  # noqa: BLE001  bcc raises bare Exception
@@ -103,7 +123,7 @@ class Program:
         self._bpf.free_bcc_memory()
         self._open_maps(settings)
 
-    def _compile(self, settings: Settings) -> Any:
+    def _compile(self, settings: Settings, capture: Capture) -> Any:
         page_bytes = os.sysconf("SC_PAGE_SIZE")
         with tempfile.TemporaryDirectory(prefix="tcptop-") as tree:
             headers.write_tree(Path(tree))
@@ -117,6 +137,8 @@ class Program:
                         f"-DMAX_CONNECTIONS={settings.max_connections}",
                         f"-DRING_PAGES={settings.ring_bytes // page_bytes}",
                         f"-DSESSION_RING_PAGES={settings.session_ring_bytes // page_bytes}",
+                        f"-DRTT_UNIT_US={capture.rtt_unit_us}",
+                        *_pins(capture),
                     ],
                 )
             finally:
@@ -154,19 +176,34 @@ class Program:
                     mend="it needs Linux 5.8 or newer with CONFIG_BPF_EVENTS=y",
                 )
             self._links.append(link)
+        for tracepoint in _SENDERS:
+            with library.stderr_captured():
+                link = self._bcc.lib.bpf_attach_raw_tracepoint(self._functions["sender"], tracepoint.encode())
+            if link >= 0:
+                self._links.append(link)
+                break
 
     def set_capture(self, capture: Capture) -> None:
         """Change what the kernel side looks at; takes effect with the next event."""
         lib = self._bcc.lib
         write_array(lib, self._map_fd("lports"), _port_bits(capture.lports))
         write_array(lib, self._map_fd("rports"), _port_bits(capture.rports))
-        pids = HashMap(lib, self._map_fd("pids"), np.dtype("<u4"), 1024, key="<u4")
-        chosen = np.array(sorted(capture.pids), "<u4")
-        old = pids.read()[0].copy()
-        pids.delete(old[~np.isin(old, chosen)])
-        write_hash(lib, self._map_fd("pids"), chosen, np.ones(len(chosen), "<u4"))
-        wanted = [bool(capture.lports), bool(capture.rports), bool(capture.pids), _AF[capture.ip]]
+        self._write_set("pids", capture.pids, "<u4")
+        self._write_set("cgroups", capture.cgroups, "<u8")
+        wanted = [
+            bool(capture.lports), bool(capture.rports), bool(capture.pids), _AF[capture.ip],
+            bool(capture.cgroups), capture.context,
+        ]  # fmt: skip
         write_array(lib, self._map_fd("capture"), np.array([wanted], "<u4"))
+
+    def _write_set(self, name: str, members: frozenset[int], key: str) -> None:
+        """Make the keys of hash map ``name`` (values: u32) exactly ``members``."""
+        lib = self._bcc.lib
+        table = HashMap(lib, self._map_fd(name), np.dtype("<u4"), 1024, key=key)
+        chosen = np.array(sorted(members), key)
+        old = table.read()[0].copy()
+        table.delete(old[~np.isin(old, chosen)])
+        write_hash(lib, self._map_fd(name), chosen, np.ones(len(chosen), "<u4"))
 
     def remember_listeners(self, rows: Rows) -> None:
         """Tell the kernel side who listens; ``rows`` (dtype ROW) are LISTEN sockets.

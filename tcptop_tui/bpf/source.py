@@ -56,7 +56,7 @@ class BpfSource:
         """
         try:
             self._diag = SockDiag()
-            self._program = Program(self._settings)
+            self._program = Program(self._settings, self._capture)
             self._program.attach(self._capture)
         except BaseException:
             self.close()

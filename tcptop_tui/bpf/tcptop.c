@@ -4,7 +4,8 @@
  *
  * "tcptop_kernel.h" is generated at start-up from the running kernel's BTF
  * (tcptop_tui/bpf/headers.py); it has just the structs and members used here.
- * MAX_CONNECTIONS, RING_PAGES and SESSION_RING_PAGES come as -D flags.
+ * MAX_CONNECTIONS, RING_PAGES, SESSION_RING_PAGES and RTT_UNIT_US come as -D flags,
+ * CGROUP_PIN and MNTNS_PIN where maps of somebody else's are to be asked.
  *
  * Two ways out, chosen by rate: *events* (transitions, ended sessions) go
  * through ring buffers of fixed-size records that are read in batches without
@@ -22,6 +23,8 @@
 #define IPPROTO_TCP	6
 #define RTT_SLOTS	27
 #define SOCK_DONE_BIT	1	/* enum sock_flags, include/net/sock.h: FIN seen */
+#define SOCK_LINGER_BIT	5
+#define CGROUP_LEVELS	16	/* that are looked up for a parent, the rest is outside */
 
 /* include/net/tcp_states.h */
 enum {
@@ -35,10 +38,21 @@ enum {
 #define F_GAUGES	2	/* tx_bytes, rx_bytes and retrans were read */
 #define F_PENDING	4	/* a transition waits for its local port */
 #define F_DELAYED	8	/* transition caught by the guard program */
+#define F_ACTIVE	32	/* opened by connect() */
+#define F_PASSIVE	64	/* accepted, a listener's child */
+#define F_LISTENER	128
+
+/* how a connection ended, as far as it has; records.py: End */
+#define E_FIN_SENT	1
+#define E_FIN_RECEIVED	2
+#define E_PEER_FIRST	4	/* the peer's FIN came before ours */
+#define E_RST_SENT	8
+#define E_RST_RECEIVED	16
 
 struct owner {
 	u32 pid;
 	u32 uid;
+	u32 mntns;
 	char comm[TASK_COMM_LEN];
 };
 
@@ -49,6 +63,8 @@ struct conn {
 	u64 tx_bytes;
 	u64 rx_bytes;
 	u64 rtt_sum_us;
+	u64 established_ns;	/* 0: not yet, or not seen */
+	u64 cgroup;		/* id of the socket's cgroup v2, 0: none */
 	u64 laddr[2];		/* IPv6 form; IPv4 as ::ffff:a.b.c.d */
 	u64 raddr[2];
 	u32 netns;
@@ -56,16 +72,20 @@ struct conn {
 	u32 uid;
 	u32 srtt_us;		/* 0: no sample yet */
 	u32 retrans;
+	u32 mntns;		/* of the owner; only while a filter asks for it */
 	u16 lport;
 	u16 rport;
+	u16 err;		/* sk_err when it closed */
+	u8 ends;		/* E_* */
+	u8 reset_in;		/* state in which the RST came or went, 0: none */
 	u8 state;
 	u8 flags;
 	u16 seen;		/* transitions recorded by set_state ... */
 	u16 guarded;		/* ... and seen by set_state_guard */
 	u8 pending_old;
 	u8 pending_new;
+	u8 retrans_in[12];	/* retransmits by state, at most 255 each */
 	u32 rtt_hist[RTT_SLOTS];
-	u32 pad;
 	char comm[TASK_COMM_LEN];
 };
 
@@ -76,6 +96,7 @@ struct transition {
 	u64 spent_ns;		/* in the old state; ~0: unknown */
 	u64 tx_bytes;
 	u64 rx_bytes;
+	u64 cgroup;
 	u64 laddr[2];
 	u64 raddr[2];
 	u32 netns;
@@ -88,9 +109,14 @@ struct transition {
 	u8 oldstate;
 	u8 newstate;
 	u8 flags;
-	u8 pad;
+	u8 ends;
 	char comm[TASK_COMM_LEN];
+	u16 err;
+	u8 reset_in;
+	u8 pad;
 	u32 bystander;		/* tgid on the CPU, owner or not */
+	u32 bystander_tid;
+	char bystander_comm[TASK_COMM_LEN];	/* only while somebody asks */
 };
 
 struct session {
@@ -110,6 +136,8 @@ struct capture {
 	u32 by_rport;
 	u32 by_pid;
 	u32 family;		/* 0, AF_INET or AF_INET6 */
+	u32 by_cgroup;		/* the map `cgroups`, with all below each */
+	u32 context;		/* keep the bystander's name too */
 };
 
 /* one scratch entry each: a program never interrupts itself, but others may */
@@ -139,6 +167,14 @@ BPF_TABLE("array", u32, struct capture, capture, 1);
 BPF_TABLE("array", u32, u64, lports, 1024);	/* 65,536 bits */
 BPF_TABLE("array", u32, u64, rports, 1024);
 BPF_TABLE("hash", u32, u32, pids, 1024);
+BPF_TABLE("hash", u64, u32, cgroups, 1024);
+/* maps that somebody else pinned, as --cgroupmap and --mntnsmap of bcc's tools */
+#ifdef CGROUP_PIN
+BPF_TABLE_PINNED("hash", u64, u64, pinned_cgroups, 1024, CGROUP_PIN);
+#endif
+#ifdef MNTNS_PIN
+BPF_TABLE_PINNED("hash", u64, u32, pinned_mntns, 1024, MNTNS_PIN);
+#endif
 BPF_RINGBUF_OUTPUT(transitions, RING_PAGES);
 BPF_RINGBUF_OUTPUT(sessions, SESSION_RING_PAGES);
 
@@ -205,7 +241,56 @@ static __always_inline int owner_wanted(const struct capture *want,
 {
 	u32 pid = c->pid;
 
+#ifdef MNTNS_PIN
+	u64 mntns = c->mntns;
+
+	if (mntns && !pinned_mntns.lookup(&mntns))
+		return 0;
+#endif
 	return !want->by_pid || !pid || pids.lookup(&pid);
+}
+
+/*
+ * Is the socket's cgroup one of those asked for, or below one? The socket's,
+ * not the current task's: in softirq that is a bystander's.
+ */
+static __always_inline int cgroup_wanted(const struct capture *want,
+					 struct sock *sk)
+{
+#ifdef HAVE_SOCK_CGROUP
+	void *group = 0, *node = 0;
+	u64 id;
+
+#ifdef CGROUP_PIN
+	bpf_probe_read_kernel(&group, sizeof(group), &sk->sk_cgroup);
+	bpf_probe_read_kernel(&node, sizeof(node), &((struct cgroup *)group)->kn);
+	id = 0;
+	bpf_probe_read_kernel(&id, sizeof(id), &((struct kernfs_node *)node)->id);
+	if (!pinned_cgroups.lookup(&id))
+		return 0;
+#endif
+	if (!want->by_cgroup)
+		return 1;
+	bpf_probe_read_kernel(&group, sizeof(group), &sk->sk_cgroup);
+#pragma unroll
+	for (int level = 0; level < CGROUP_LEVELS; level++) {
+		id = 0;
+		if (!group)
+			return 0;
+		bpf_probe_read_kernel(&node, sizeof(node),
+				      &((struct cgroup *)group)->kn);
+		bpf_probe_read_kernel(&id, sizeof(id),
+				      &((struct kernfs_node *)node)->id);
+		if (cgroups.lookup(&id))
+			return 1;
+		/* struct cgroup begins with its own css, whose parent is the parent's */
+		bpf_probe_read_kernel(&group, sizeof(group),
+				      &((struct cgroup *)group)->parent);
+	}
+	return 0;
+#else
+	return 1;
+#endif
 }
 
 static __always_inline void read_mapped(u64 *to, const void *from)
@@ -256,6 +341,14 @@ static __always_inline void read_identity(struct conn *c, struct sock *sk)
 		bpf_probe_read_kernel(&c->netns, sizeof(c->netns),
 				      &((struct net *)net)->ns_inum);
 	bpf_probe_read_kernel(&c->uid, sizeof(c->uid), &sk->sk_uid);
+#ifdef HAVE_SOCK_CGROUP
+	void *group = 0, *node = 0;
+
+	bpf_probe_read_kernel(&group, sizeof(group), &sk->sk_cgroup);
+	bpf_probe_read_kernel(&node, sizeof(node), &((struct cgroup *)group)->kn);
+	bpf_probe_read_kernel(&c->cgroup, sizeof(c->cgroup),
+			      &((struct kernfs_node *)node)->id);
+#endif
 }
 
 /*
@@ -280,8 +373,25 @@ static __always_inline void read_gauges(struct conn *c, struct sock *sk)
 	c->flags |= F_GAUGES;
 }
 
+/* inode number of the current task's mount namespace, as `ls -L /proc/self/ns` has it */
+static __always_inline u32 current_mntns(void)
+{
+	u32 inum = 0;
+#ifdef MNTNS_PIN
+	struct task_struct *task = (void *)bpf_get_current_task();
+	void *proxy = 0, *mnt = 0;
+
+	bpf_probe_read_kernel(&proxy, sizeof(proxy), &task->nsproxy);
+	bpf_probe_read_kernel(&mnt, sizeof(mnt), &((struct nsproxy *)proxy)->mnt_ns);
+	bpf_probe_read_kernel(&inum, sizeof(inum),
+			      &((struct mnt_namespace *)mnt)->mnt_inum);
+#endif
+	return inum;
+}
+
 static __always_inline void own_by_current(struct conn *c)
 {
+	c->mntns = current_mntns();
 	c->pid = bpf_get_current_pid_tgid() >> 32;
 	bpf_get_current_comm(c->comm, sizeof(c->comm));
 	c->flags |= F_OWNER_SURE;
@@ -296,13 +406,14 @@ static __always_inline void own_by_listener(struct conn *c)
 	if (!owner)
 		return;
 	c->pid = owner->pid;
+	c->mntns = owner->mntns;
 	__builtin_memcpy(c->comm, owner->comm, sizeof(c->comm));
 }
 
 static __always_inline void remember_listener(const struct conn *c)
 {
 	struct listener_key key = { .netns = c->netns, .lport = c->lport };
-	struct owner owner = { .pid = c->pid, .uid = c->uid };
+	struct owner owner = { .pid = c->pid, .uid = c->uid, .mntns = c->mntns };
 
 	__builtin_memcpy(owner.comm, c->comm, sizeof(owner.comm));
 	listeners.update(&key, &owner);
@@ -346,10 +457,12 @@ static __always_inline int is_settled(u64 key)
 	return last && *last == key;
 }
 
-static __always_inline void log_transition(const struct conn *c, u64 key,
+static __always_inline void log_transition(const struct capture *want,
+					   const struct conn *c, u64 key,
 					   u64 ts_ns, u64 spent_ns,
 					   u8 oldstate, u8 newstate, u8 flags)
 {
+	u64 current = bpf_get_current_pid_tgid();
 	struct transition *t;
 
 	t = transitions.ringbuf_reserve(sizeof(*t));
@@ -363,6 +476,7 @@ static __always_inline void log_transition(const struct conn *c, u64 key,
 	t->spent_ns = spent_ns;
 	t->tx_bytes = c->tx_bytes;
 	t->rx_bytes = c->rx_bytes;
+	t->cgroup = c->cgroup;
 	t->laddr[0] = c->laddr[0];
 	t->laddr[1] = c->laddr[1];
 	t->raddr[0] = c->raddr[0];
@@ -376,10 +490,17 @@ static __always_inline void log_transition(const struct conn *c, u64 key,
 	t->rport = c->rport;
 	t->oldstate = oldstate;
 	t->newstate = newstate;
-	t->flags = flags | (c->flags & (F_OWNER_SURE | F_GAUGES));
-	t->pad = 0;
+	t->flags = flags | (c->flags & ~(F_PENDING | F_DELAYED));
+	t->ends = c->ends;
 	__builtin_memcpy(t->comm, c->comm, sizeof(t->comm));
-	t->bystander = bpf_get_current_pid_tgid() >> 32;
+	t->err = c->err;
+	t->reset_in = c->reset_in;
+	t->pad = 0;
+	t->bystander = current >> 32;
+	t->bystander_tid = current;
+	__builtin_memset(t->bystander_comm, 0, sizeof(t->bystander_comm));
+	if (want->context)
+		bpf_get_current_comm(t->bystander_comm, sizeof(t->bystander_comm));
 	transitions.ringbuf_submit(t, BPF_RB_NO_WAKEUP);
 	count(C_TRANSITIONS);
 }
@@ -407,8 +528,61 @@ static __always_inline void begin_life(struct conn *c, struct sock *sk,
 		own_by_current(c);
 	else if (newstate == TCP_SYN_RECV)
 		own_by_listener(c);
-	if (newstate == TCP_LISTEN)
+	if (newstate == TCP_LISTEN) {
+		c->flags |= F_LISTENER;
 		remember_listener(c);
+	} else if (newstate == TCP_SYN_SENT) {
+		c->flags |= F_ACTIVE;
+	} else if (newstate == TCP_SYN_RECV) {
+		c->flags |= F_PASSIVE;
+	}
+}
+
+/* close() with SO_LINGER and a time of 0: RST instead of FIN (__tcp_close, net/ipv4/tcp.c) */
+static __always_inline int lingers_not(struct sock *sk)
+{
+	u64 skflags = 0, linger_jiffies = 1;
+
+	bpf_probe_read_kernel(&skflags, sizeof(skflags), &sk->skc_flags);
+	if (!(skflags >> SOCK_LINGER_BIT & 1) || skflags >> SOCK_DONE_BIT & 1)
+		return 0;
+	bpf_probe_read_kernel(&linger_jiffies, sizeof(linger_jiffies),
+			      &sk->sk_lingertime);
+	return !linger_jiffies;
+}
+
+/*
+ * How it ends. sk_err is set before CLOSE is announced (tcp_done_with_error,
+ * tcp_reset in net/ipv4/tcp_input.c, tcp_write_err in net/ipv4/tcp_timer.c).
+ * Our own RST leaves only after CLOSE (__tcp_close, tcp_disconnect: state first,
+ * then tcp_send_active_reset), when nobody follows the socket any more: but
+ * CLOSE without an error out of a state that FIN has not finished is nothing else.
+ */
+static __always_inline void note_end(struct conn *c, struct sock *sk,
+				     u8 oldstate, u8 newstate)
+{
+	u32 err = 0;
+
+	if (newstate == TCP_FIN_WAIT1 || newstate == TCP_LAST_ACK)
+		c->ends |= E_FIN_SENT;
+	if (newstate == TCP_CLOSE_WAIT)
+		c->ends |= E_FIN_RECEIVED | E_PEER_FIRST;
+	if (newstate == TCP_CLOSING)
+		c->ends |= E_FIN_RECEIVED;
+	if (newstate != TCP_CLOSE)
+		return;
+	bpf_probe_read_kernel(&err, sizeof(err), &sk->sk_err);
+	c->err = err;
+	if (err || c->ends & (E_RST_SENT | E_RST_RECEIVED))
+		return;
+	if (oldstate == TCP_ESTABLISHED || oldstate == TCP_CLOSE_WAIT ||
+	    oldstate == TCP_FIN_WAIT1 ||
+	    (oldstate == TCP_FIN_WAIT2 && lingers_not(sk))) {
+		c->ends |= E_RST_SENT;
+		c->reset_in = oldstate;
+	} else if (oldstate == TCP_FIN_WAIT2) {
+		c->ends |= E_FIN_RECEIVED;
+	}
 }
 
 /* connect() chooses the local port only after SYN_SENT was announced */
@@ -418,12 +592,13 @@ static __always_inline int must_wait(const struct capture *want,
 	return want->by_lport && !c->lport && newstate == TCP_SYN_SENT;
 }
 
-static __always_inline void log_pending(struct conn *c, u64 key)
+static __always_inline void log_pending(const struct capture *want,
+					struct conn *c, u64 key)
 {
 	if (!(c->flags & F_PENDING))
 		return;
 	c->flags &= ~F_PENDING;
-	log_transition(c, key, c->state_ns, ~0ULL, c->pending_old,
+	log_transition(want, c, key, c->state_ns, ~0ULL, c->pending_old,
 		       c->pending_new, 0);
 }
 
@@ -439,14 +614,16 @@ static __always_inline void record(const struct capture *want, struct conn *c,
 		c->pending_new = newstate;
 		c->flags |= F_PENDING;
 	} else if (owner_wanted(want, c)) {
-		log_pending(c, key);
-		log_transition(c, key, now_ns, spent_ns, oldstate, newstate, flags);
+		log_pending(want, c, key);
+		log_transition(want, c, key, now_ns, spent_ns, oldstate, newstate, flags);
 	} else {
 		c->flags &= ~F_PENDING;
 		count(C_EXCLUDED);
 	}
 	c->state = newstate;
 	c->state_ns = now_ns;
+	if (newstate == TCP_ESTABLISHED)
+		c->established_ns = now_ns;
 }
 
 /* Kernel address, old and new state of raw tracepoint inet_sock_set_state. */
@@ -483,7 +660,8 @@ static __always_inline void take(struct change *ch, u32 program, u8 flags)
 	if (c->seen)
 		read_endpoints(c, ch->sk);
 	read_gauges(c, ch->sk);
-	if (!conn_wanted(want, c)) {
+	note_end(c, ch->sk, ch->oldstate, ch->newstate);
+	if (!conn_wanted(want, c) || (!c->seen && !cgroup_wanted(want, ch->sk))) {
 		conns.delete(&key);
 		settle(key);
 		count(C_EXCLUDED);
@@ -597,7 +775,7 @@ static __always_inline struct conn *adopt(struct sock *sk, u64 key)
 	if (!c || !want)
 		return 0;
 	read_endpoints(c, sk);
-	if (!conn_wanted(want, c))
+	if (!conn_wanted(want, c) || !cgroup_wanted(want, sk))
 		return 0;
 	read_identity(c, sk);
 	c->state = TCP_ESTABLISHED;
@@ -608,7 +786,7 @@ static __always_inline struct conn *adopt(struct sock *sk, u64 key)
 
 static __always_inline void add_rtt(struct conn *c, u32 srtt_us)
 {
-	u64 slot = 0, rest = srtt_us;
+	u64 slot = 0, rest = srtt_us / RTT_UNIT_US;
 
 	/* floor(log2): [0,1] [2,3] [4,7] ... as bcc prints them */
 	if (rest >> 16) { slot += 16; rest >>= 16; }
@@ -672,6 +850,48 @@ int reader(struct bpf_raw_tracepoint_args *ctx)
 }
 
 /*
+ * tcp:tcp_sendmsg_locked (6.16 on) or sock:sock_send_length (6.3 on), whichever
+ * there is: the process that sends. Servers that speak first (SMTP, SSH) own
+ * their sockets before they read.
+ */
+int sender(struct bpf_raw_tracepoint_args *ctx)
+{
+	u64 key = ctx->args[0];
+	struct conn *c = conns.lookup(&key);
+
+	if (c && !(c->flags & F_OWNER_SURE))
+		own_by_current(c);
+	return 0;
+}
+
+static __always_inline void note_reset(u64 key, u8 how)
+{
+	struct conn *c = conns.lookup(&key);
+
+	if (!c)
+		return;
+	c->ends |= how;
+	c->reset_in = c->state;
+}
+
+/*
+ * tcp:tcp_send_reset, from tcp_v4_send_reset() (net/ipv4/tcp_ipv4.c: an answer to
+ * a segment, softirq) and tcp_send_active_reset() (net/ipv4/tcp_output.c).
+ */
+int reset_sent(struct bpf_raw_tracepoint_args *ctx)
+{
+	note_reset(ctx->args[0], E_RST_SENT);
+	return 0;
+}
+
+/* tcp:tcp_receive_reset, from tcp_reset() (net/ipv4/tcp_input.c), before CLOSE; softirq. */
+int reset_received(struct bpf_raw_tracepoint_args *ctx)
+{
+	note_reset(ctx->args[0], E_RST_RECEIVED);
+	return 0;
+}
+
+/*
  * tcp:tcp_retransmit_skb, from __tcp_retransmit_skb() (net/ipv4/tcp_output.c),
  * timer or softirq. For an unanswered SYN this is the first event after the
  * local port was chosen.
@@ -679,13 +899,17 @@ int reader(struct bpf_raw_tracepoint_args *ctx)
 int retransmit(struct bpf_raw_tracepoint_args *ctx)
 {
 	struct sock *sk = (struct sock *)ctx->args[0];
-	u64 key = (u64)sk;
+	u64 key = (u64)sk, state;
 	struct conn *c = conns.lookup(&key);
 
 	if (!c)
 		return 0;
 	read_endpoints(c, sk);
 	read_gauges(c, sk);
+	state = c->state;
+	asm volatile("" : "+r"(state));	/* or LLVM moves the check out of sight */
+	if (state < sizeof(c->retrans_in) && c->retrans_in[state] != 255)
+		c->retrans_in[state]++;
 	return 0;
 }
 

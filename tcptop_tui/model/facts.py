@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from tcptop_tui.records import ROW, RTT_SLOTS, SESSION, TRANSITION, Rows
-from tcptop_tui.source.batches import Loss, Status
+from tcptop_tui.records import PING, ROW, RTT_SLOTS, SESSION, TRANSITION, Rows
+from tcptop_tui.source.batches import Loss, Names, Status
 
 
 def _no_rates() -> NDArray[np.float64]:
@@ -32,6 +32,12 @@ class Facts:
     """Transitions ever seen; the last one of ``log`` has number ``log_total - 1``."""
     sessions: Rows = field(default_factory=lambda: np.zeros(0, SESSION))
     """Ended connections that are kept, oldest first, dtype SESSION."""
+    sessions_total: int = 0
+    """Ended connections ever seen; the last one of ``sessions`` has number ``sessions_total - 1``."""
+    pings: Rows = field(default_factory=lambda: np.zeros(0, PING))
+    """The ICMP echo requests that are kept, oldest first, dtype PING."""
+    pings_total: int = 0
+    names: Names = field(default_factory=Names)
     forgotten_hist: NDArray[np.uint64] = field(default_factory=lambda: np.zeros(RTT_SLOTS, "<u8"))
     """Round-trip times of ended connections that are not kept any more."""
     forgotten_sum_us: int = 0

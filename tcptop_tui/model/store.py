@@ -9,9 +9,9 @@ import numpy as np
 from tcptop_tui.model.facts import Facts
 from tcptop_tui.model.history import History
 from tcptop_tui.model.rates import Rates
-from tcptop_tui.records import ROW, RTT_SLOTS, SESSION, TRANSITION, Rows
+from tcptop_tui.records import PING, ROW, RTT_SLOTS, SESSION, TRANSITION, Rows
 from tcptop_tui.settings import Settings
-from tcptop_tui.source.batches import Batch, Loss, Sessions, Status, Table, Transitions
+from tcptop_tui.source.batches import Batch, Loss, Names, Pings, Sessions, Status, Table, Transitions
 
 _PACE_S = 3.0
 """Transitions per second are an average over this long."""
@@ -27,6 +27,8 @@ class Store:
         self._table = (Table(np.zeros(0, ROW), 0, 0), self._rates.tx, self._rates.rx)
         self._log = History(TRANSITION, settings.log_rows)
         self._sessions = History(SESSION, settings.session_rows)
+        self._pings = History(PING, settings.ping_rows)
+        self._names = Names()
         self._forgotten_hist = np.zeros(RTT_SLOTS, "<u8")
         self._forgotten_sum_us = 0
         self._forgotten_sessions = 0
@@ -44,6 +46,10 @@ class Store:
             self._take_table(batch)
         elif isinstance(batch, Loss):
             self._loss = batch
+        elif isinstance(batch, Pings):
+            self._pings.append(batch.rows)
+        elif isinstance(batch, Names):
+            self._names = batch
         else:
             self._status = batch
         self.generation += 1
@@ -79,6 +85,10 @@ class Store:
             log=self._log.rows,
             log_total=self._log.total,
             sessions=self._sessions.rows,
+            sessions_total=self._sessions.total,
+            pings=self._pings.rows,
+            pings_total=self._pings.total,
+            names=self._names,
             forgotten_hist=self._forgotten_hist,
             forgotten_sum_us=self._forgotten_sum_us,
             forgotten_sessions=self._forgotten_sessions,

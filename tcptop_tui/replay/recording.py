@@ -17,8 +17,8 @@ import msgspec
 import numpy as np
 
 from tcptop_tui.errors import UsageError
-from tcptop_tui.records import ROW, SESSION, TRANSITION
-from tcptop_tui.source.batches import Batch, Loss, Sessions, Sink, Status, Table, Transitions
+from tcptop_tui.records import PING, ROW, SESSION, TRANSITION
+from tcptop_tui.source.batches import Batch, Loss, Names, Pings, Sessions, Sink, Status, Table, Transitions
 
 _MAGIC = b"tcptop-tui recording 1\n"
 _HEAD = struct.Struct("<BxxxIQQ")  # kind, bytes, now_ns, utc_ns
@@ -28,8 +28,9 @@ _ROWS: dict[int, tuple[type[Any], np.dtype[Any]]] = {
     1: (Transitions, TRANSITION),
     2: (Sessions, SESSION),
     3: (Table, ROW),
+    6: (Pings, PING),
 }
-_NOTES: dict[int, type[Any]] = {4: Loss, 5: Status}
+_NOTES: dict[int, type[Any]] = {4: Loss, 5: Status, 7: Names}
 _KIND_OF = {kind: number for number, (kind, _) in _ROWS.items()} | {kind: number for number, kind in _NOTES.items()}
 
 
@@ -55,7 +56,7 @@ class Recorder:
         """Pass ``batch`` on, and write it down when it was taken."""
         taken = self._sink.offer(batch)
         if taken:
-            payload = msgspec.json.encode(batch) if isinstance(batch, Loss | Status) else batch.rows.tobytes()
+            payload = msgspec.json.encode(batch) if isinstance(batch, Loss | Status | Names) else batch.rows.tobytes()
             times = (batch.now_ns, batch.utc_ns) if isinstance(batch, Table) else (0, 0)
             self._file.write(_HEAD.pack(_KIND_OF[type(batch)], len(payload), *times) + payload)
         return taken

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias
 
@@ -71,7 +71,24 @@ class Status:
     """Nothing more will come; ``note`` says why."""
 
 
-Batch: TypeAlias = Transitions | Sessions | Table | Loss | Status
+@dataclass(frozen=True, slots=True)
+class Names:
+    """What numbers in the rows are called; a new one replaces the one before."""
+
+    netns: Mapping[int, str] = field(default_factory=dict)
+    """Network namespaces by inode number: ``ip netns`` name or container, where there is one."""
+    cgroups: Mapping[int, str] = field(default_factory=dict)
+    """Paths of cgroups (v2) by id, from the hierarchy's root, as /proc/PID/cgroup has them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pings:
+    """ICMP echo requests as they came in; ``rows`` has dtype PING."""
+
+    rows: Rows
+
+
+Batch: TypeAlias = Transitions | Sessions | Table | Loss | Status | Names | Pings
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +100,16 @@ class Capture:
     pids: frozenset[int] = field(default_factory=frozenset)
     ip: int = 0
     """4, 6 or 0 for both."""
+    cgroups: frozenset[int] = field(default_factory=frozenset)
+    """Ids of cgroups (v2); everything below them is wanted too."""
+    cgroup_pin: str = ""
+    """Path of a pinned BPF map with cgroup ids as keys, as bcc's ``--cgroupmap`` takes it."""
+    mntns_pin: str = ""
+    """Path of a pinned BPF map with inode numbers of mount namespaces, as bcc's ``--mntnsmap``."""
+    context: bool = False
+    """Keep the name of whoever was on the CPU at each transition."""
+    rtt_unit_us: int = 1
+    """What the slots of the RTT histograms count in: 1, or 1000 for milliseconds."""
 
 
 class Sink(Protocol):
