@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tcptop_tui.bpf import program
+from tcptop_tui.bpf.complete import complete_owners, complete_transitions
 from tcptop_tui.bpf.join import Joiner
 from tcptop_tui.bpf.program import Program
 from tcptop_tui.diag.netlink import Dump, SockDiag
@@ -44,6 +45,7 @@ class BpfSource:
         self._owners = Owners()
         self._joiner = Joiner(Path("/proc/self/ns/net").stat().st_ino)
         self._held: list[Transitions | Sessions] = []
+        self._seeded = False
         self._loss = Loss()
         self._next_dump_s = 0.0
         self._dump: Dump | None = None
@@ -65,7 +67,9 @@ class BpfSource:
     def run(self, sink: Sink, stopped: Callable[[float], bool]) -> None:
         """Feed ``sink`` until ``stopped``: the rings each poll, the table each refresh."""
         sink.offer(Status(self.backend))
-        next_table_s = 0.0
+        # before the first event is passed on: the owners of what was there are known then
+        self._offer_table(sink)
+        next_table_s = time.monotonic() + self._settings.refresh_s
         while True:
             drained = self._drain(sink)
             now_s = time.monotonic()
@@ -74,7 +78,9 @@ class BpfSource:
                 next_table_s = now_s + self._settings.refresh_s
             busy = drained > self._settings.ring_bytes * _BUSY_SHARE
             if stopped(0 if busy else self._settings.poll_s):
-                return
+                break
+        self._drain(sink)
+        self._offer_loss(sink)
 
     def _opened(self) -> Program:
         if self._program is None:
@@ -87,22 +93,36 @@ class BpfSource:
         Returns:
             Bytes of transitions that there were.
         """
-        while self._held:
-            if not sink.offer(self._held[0]):
-                return 0
-            self._held.pop(0)
+        if not self._pass_on(sink):
+            return 0
         rings = self._opened()
         moved = rings.transitions.drain()
         if len(moved):
             moved = moved[np.argsort(moved["ts_ns"], kind="stable")]
             self._joiner.note_transitions(moved)
-            self._held.append(Transitions(self._wanted(_complete(moved, self._joiner.rows))))
+            self._held.append(Transitions(moved))
         ended = rings.sessions.drain()
         if len(ended):
             self._joiner.note_sessions(ended)
-            self._held.append(Sessions(self._wanted(ended)))
-        self._held = [batch for batch in self._held if not sink.offer(batch)]
+            self._held.append(Sessions(ended))
+        self._pass_on(sink)
         return moved.nbytes
+
+    def _pass_on(self, sink: Sink) -> bool:
+        """Offer what is held, oldest first; False when the reader has no room for all of it.
+
+        Before the first table it is not known who owns what was there already: all is held.
+        """
+        while self._held and self._seeded:
+            if not sink.offer(self._completed(self._held[0])):
+                return False
+            self._held.pop(0)
+        return True
+
+    def _completed(self, batch: Transitions | Sessions) -> Transitions | Sessions:
+        if isinstance(batch, Transitions):
+            return Transitions(self._wanted(complete_transitions(batch.rows, self._joiner.rows)))
+        return Sessions(self._wanted(complete_owners(batch.rows, self._joiner.rows)))
 
     def _wanted(self, rows: Rows) -> Rows:
         return rows if self._capture == Capture() else rows[capture_mask(rows, self._capture)]
@@ -114,6 +134,7 @@ class BpfSource:
         keys, conns = self._opened().conns.read()
         utc_ns, now_ns = time.time_ns(), time.monotonic_ns()
         rows = self._wanted(self._joiner.table(keys, conns))
+        self._seeded = True
         sink.offer(Table(rows, now_ns, utc_ns))
         self._offer_loss(sink)
 
@@ -163,41 +184,3 @@ class BpfSource:
         if self._diag is not None:
             self._diag.close()
             self._diag = None
-
-
-def _complete(moved: Rows, table: Rows) -> Rows:
-    """Fill in what the kernel could not know when it wrote the transition.
-
-    The owner of a socket from before our time comes from the table. The local port of SYN_SENT is
-    chosen after the event (``tcp_v4_connect``, net/ipv4/tcp_ipv4.c); the same connection's next
-    transition has it.
-    """
-    moved = _owners_from(moved, table)
-    portless = moved["lport"] == 0
-    if portless.any():
-        _port_from(moved, portless, moved[~portless])
-    return moved
-
-
-def _owners_from(moved: Rows, table: Rows) -> Rows:
-    unowned = np.flatnonzero(moved["pid"] == 0)
-    if not len(unowned) or not len(table):
-        return moved
-    order = np.argsort(table["skaddr"])
-    keys = table["skaddr"][order]
-    place = np.minimum(np.searchsorted(keys, moved["skaddr"][unowned]), len(keys) - 1)
-    found = (keys[place] == moved["skaddr"][unowned]) & (moved["born_ns"][unowned] == table["born_ns"][order[place]])
-    for name in ("pid", "comm"):
-        moved[name][unowned[found]] = table[name][order[place[found]]]
-    return moved
-
-
-def _port_from(moved: Rows, portless: NDArray[np.bool_], others: Rows) -> None:
-    if not len(others):
-        return
-    lives = others["skaddr"] ^ others["born_ns"]
-    order = np.argsort(lives, kind="stable")
-    wanted = (moved["skaddr"] ^ moved["born_ns"])[portless]
-    place = np.minimum(np.searchsorted(lives[order], wanted), len(order) - 1)
-    same = lives[order[place]] == wanted
-    moved["lport"][np.flatnonzero(portless)[same]] = others["lport"][order[place[same]]]
