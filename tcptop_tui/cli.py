@@ -1,4 +1,4 @@
-"""The command line: ``tcptop-tui``, ``tcptop-tui snapshot``, ``tcptop-tui doctor``."""
+"""The command line: ``tcptop-tui``, and its commands ``snapshot``, ``trace`` and ``doctor``."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from tcptop_tui.filters import Filter, parse, parse_ports
 from tcptop_tui.replay.recording import read_batches
 from tcptop_tui.settings import Settings
 from tcptop_tui.source.batches import Capture
+from tcptop_tui.trace.commands import trace
 
 _PROGRAM = "tcptop-tui"
 _MAX_PIDS = 1024  # entries of the map `pids`, bpf/tcptop.c
@@ -132,6 +133,9 @@ def snapshot(after: float, kind: str | None, output: str, **given: Any) -> None:
 
     options = _options(**given)
     take_snapshot(options.feed, options.settings, options.chosen, after, kind, output)
+
+
+command_line.add_command(trace)
 
 
 @command_line.command()

@@ -1,0 +1,206 @@
+"""``trace connect``: every connect() with its outcome, as tcpconnect prints them, failures included."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any, Protocol, TypeAlias
+
+import numpy as np
+
+from tcptop_tui import formats
+from tcptop_tui.filters import Filter, Subject
+from tcptop_tui.reasons import reason_text, reasons
+from tcptop_tui.records import TRANSITION, UNKNOWN_NS, Flag, Rows, State
+from tcptop_tui.source.batches import Batch, Table, Transitions
+from tcptop_tui.trace import columns as c
+from tcptop_tui.trace.columns import Column, Lines
+from tcptop_tui.trace.output import Form, Output
+from tcptop_tui.trace.run import Moment
+
+CONNECTED, WAITING = "connected", "waiting"
+
+_MOST_KEYS = 65_536
+"""Different destinations that are counted one by one."""
+
+Words: TypeAlias = tuple[int, int]
+_Key: TypeAlias = tuple[Words, Words, int]
+"""Local address, remote address, remote port."""
+
+
+class Queries(Protocol):
+    """Knows which names were looked up."""
+
+    def name_of(self, words: Words, ts_ns: int) -> tuple[str, float] | None:
+        """The name whose answer held this address, and how many seconds before ``ts_ns`` it came."""
+        ...
+
+    def refresh(self) -> None:
+        """Take in the answers that have come since."""
+        ...
+
+
+def results(lines: Lines) -> list[Any]:
+    """What came of each connect()."""
+    rows = lines.rows
+    done = np.isin(rows["newstate"], [State.ESTABLISHED, State.SYN_RECV]).tolist()
+    waits = (rows["newstate"] == State.SYN_SENT).tolist()
+    codes, errs = reasons(rows).tolist(), rows["err"].tolist()
+    return [
+        CONNECTED if ok else WAITING if wait else reason_text(code, err) or "closed"
+        for ok, wait, code, err in zip(done, waits, codes, errs, strict=True)
+    ]
+
+
+SADDR = Column("laddr", "SADDR", c.address("laddr"), width=16, wide=26)
+DADDR = Column("raddr", "DADDR", c.address("raddr"), width=16, wide=26)
+
+
+def _none(lines: Lines) -> list[Any]:  # noqa: ARG001  a table of its own has its own values
+    return []
+
+
+DPORT = Column("rport", "DPORT", c.number("rport"), width=6)
+MS = Column("ms", "MS", c.span_ms, c.ms3, width=9)
+RESULT = Column("result", "RESULT", results, width=11)
+QUERY = Column("query", "QUERY", c.query)
+_JSON = (
+    c.UTC, c.SKADDR, c.PID, c.COMM, c.UID, c.IP, SADDR, c.LPORT, DADDR, DPORT, MS, RESULT, c.RETRANS, c.NETNS,
+    c.NETNS_NAME, c.CGROUP,
+)  # fmt: skip
+COUNTS = (
+    Column("laddr", "LADDR", _none, width=25),
+    Column("raddr", "RADDR", _none, width=25),
+    Column("rport", "RPORT", _none, width=20),
+    Column("connects", "CONNECTS", _none, width=10),
+    Column("failed", "FAILED", _none),
+)
+
+
+def columns(
+    form: Form, *, wide: bool, clock: tuple[Column, ...], lport: bool, uid: bool, dns: bool
+) -> tuple[Column, ...]:
+    """The columns of tcpconnect, with what came of it behind them; names stand last, they have any length."""
+    query = (QUERY,) if dns else ()
+    if form == "json":
+        return (*_JSON, *query)
+    source = (SADDR, c.LPORT) if lport else (SADDR,)
+    start = (*clock, *((c.UID,) if uid else ()), c.PID, c.COMM, c.IP, *source, DADDR, DPORT)
+    if form == "csv":
+        return (*start, *((MS, RESULT, c.NETNS, c.CGROUP) if wide else ()), *query)
+    return (*start, MS, *((c.NETNS,) if wide else ()), RESULT, *query)
+
+
+def outcomes(rows: Rows) -> Rows:
+    """Of transitions those that end a connect()."""
+    ended: Rows = rows[rows["oldstate"] == State.SYN_SENT]
+    return ended
+
+
+def unanswered(table: Rows, now_ns: int) -> Rows:
+    """The connects that still wait, as transitions from SYN_SENT to itself; ``table`` has dtype ROW."""
+    rows = table[(table["state"] == State.SYN_SENT) & ((table["flags"] & Flag.ACTIVE) != 0)]
+    made = np.zeros(len(rows), TRANSITION)
+    for name in TRANSITION.names or ():
+        if name in (rows.dtype.names or ()):
+            made[name] = rows[name]
+    made["ts_ns"] = now_ns
+    made["oldstate"] = made["newstate"] = State.SYN_SENT
+    began = rows["state_ns"]
+    made["spent_ns"] = np.where(began != 0, np.maximum(began, now_ns) - began, UNKNOWN_NS)
+    return made
+
+
+@dataclass(slots=True)
+class Tally:
+    """Connects by local address, remote address and remote port."""
+
+    connects: Counter[_Key] = field(default_factory=Counter)
+    failed: Counter[_Key] = field(default_factory=Counter)
+    others: int = 0
+    """Those to destinations beyond the number that is kept."""
+
+    def add(self, rows: Rows) -> None:
+        """Count ``rows``, dtype TRANSITION."""
+        bad = (rows["newstate"] == State.CLOSE).tolist()
+        for laddr, raddr, rport, failed in zip(
+            rows["laddr"].tolist(), rows["raddr"].tolist(), rows["rport"].tolist(), bad, strict=True
+        ):
+            key = (tuple(laddr), tuple(raddr), rport)
+            if key not in self.connects and len(self.connects) >= _MOST_KEYS:
+                self.others += 1
+                continue
+            self.connects[key] += 1
+            self.failed[key] += failed
+
+    def rows(self) -> list[dict[str, Any]]:
+        """The most frequent first."""
+        return [
+            {
+                "laddr": formats.address(laddr),
+                "raddr": formats.address(raddr),
+                "rport": rport,
+                "connects": count,
+                "failed": self.failed[laddr, raddr, rport],
+            }
+            for (laddr, raddr, rport), count in self.connects.most_common()
+        ]
+
+
+@dataclass(slots=True)
+class ConnectStream:
+    """A line for each connect() when its outcome is known; those without one at the end.
+
+    Args:
+        output: where lines go.
+        chosen: what the user wants to see.
+        tally: count instead of writing lines.
+        queries: where names come from.
+    """
+
+    output: Output
+    chosen: Filter
+    tally: Tally | None = None
+    queries: Queries | None = None
+    _waiting: Rows = field(default_factory=lambda: np.zeros(0, TRANSITION))
+
+    def begin(self) -> None:
+        """See ``Stream``; counts have titles of their own."""
+        if self.tally is None:
+            self.output.header()
+
+    def take(self, batch: Batch, moment: Moment) -> None:
+        """See ``Stream``."""
+        if isinstance(batch, Table):
+            self._waiting = unanswered(batch.rows, batch.now_ns)
+        if isinstance(batch, Transitions):
+            self._write(outcomes(batch.rows), moment)
+
+    def _write(self, rows: Rows, moment: Moment) -> None:
+        rows = rows[self.chosen.matches(Subject(rows, moment.now_ns, None, None))]
+        if self.tally is not None:
+            self.tally.add(rows)
+            return
+        lines = moment.lines(rows, rows["ts_ns"])
+        if self.queries is not None and len(rows):
+            self.queries.refresh()
+            lines = Lines(
+                lines.rows, lines.time_ns, lines.utc_offset_ns, lines.first_ns, lines.names, self._queries_of(rows)
+            )
+        self.output.lines(lines)
+
+    def _queries_of(self, rows: Rows) -> list[str | None]:
+        """As tcpconnect: the name, with the answer's age where it is not fresh."""
+        found: list[str | None] = []
+        for words, ts_ns in zip(rows["raddr"].tolist(), rows["ts_ns"].tolist(), strict=True):
+            known = self.queries.name_of(tuple(words), ts_ns) if self.queries else None
+            old = f" ({known[1]:.1f}s ago)" if known and known[1] > 0.1 else ""
+            found.append(f"{known[0]}{old}" if known else None)
+        return found
+
+    def finish(self, moment: Moment) -> None:
+        """Write the counts, or the connects that nobody has answered yet."""
+        if self.tally is None:
+            self._write(self._waiting, moment)
+        else:
+            self.output.table(COUNTS, self.tally.rows())

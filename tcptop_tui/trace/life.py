@@ -1,0 +1,88 @@
+"""``trace life``: every connection when it has ended, as tcplife prints it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from tcptop_tui.filters import Filter, Subject
+from tcptop_tui.records import Flag
+from tcptop_tui.source.batches import Batch, Sessions
+from tcptop_tui.trace import columns as c
+from tcptop_tui.trace.columns import Column, Lines
+from tcptop_tui.trace.output import Form, Output
+from tcptop_tui.trace.run import Moment
+
+
+def _kilobytes(value: int) -> str:
+    """Whole ones as tcplife prints them, but what is less than one is not nothing."""
+    return str(value // 1024) if value >= 1024 or value == 0 else f"{value / 1024:.2f}"
+
+
+def _handshake_ms(lines: Lines) -> list[Any]:
+    """From SYN to ESTABLISHED."""
+    born, done = lines.rows["born_ns"].tolist(), lines.rows["established_ns"].tolist()
+    return [max(0, end - start) / 1e6 if start and end else None for start, end in zip(born, done, strict=True)]
+
+
+def _average_rtt_us(lines: Lines) -> list[Any]:
+    counts = lines.rows["rtt_hist"].sum(axis=1).tolist()
+    return [
+        round(total / count, 1) if count else None
+        for total, count in zip(lines.rows["rtt_sum_us"].tolist(), counts, strict=True)
+    ]
+
+
+def _opened(lines: Lines) -> list[Any]:
+    """Which end opened it, where that was seen."""
+    flags = lines.rows["flags"].tolist()
+    return ["connect" if flag & Flag.ACTIVE else "accept" if flag & Flag.PASSIVE else None for flag in flags]
+
+
+TX_KB = Column("tx_bytes", "TX_KB", c.gauge("tx_bytes"), _kilobytes, width=6)
+RX_KB = Column("rx_bytes", "RX_KB", c.gauge("rx_bytes"), _kilobytes, width=6)
+MS = Column("ms", "MS", c.age_ms, c.ms2, width=9)
+OPENED = Column("opened", "OPENED", _opened, width=7)
+HANDSHAKE = Column("handshake_ms", "HANDSHAKE_MS", _handshake_ms, c.ms3, width=12)
+RTT = Column("rtt_avg_us", "RTT_AVG_US", _average_rtt_us, width=10)
+RETRANS_IN = Column("retrans_in", "RETRANS_IN", c.retrans_in)
+_JSON = (
+    c.UTC, c.SKADDR, c.PID, c.COMM, c.UID, c.IP, c.LADDR, c.LPORT, c.RADDR, c.RPORT, c.TX_BYTES, c.RX_BYTES, MS,
+    OPENED, HANDSHAKE, RTT, c.RETRANS, RETRANS_IN, c.NETNS, c.NETNS_NAME, c.CGROUP, c.WHY, c.RESET_IN,
+)  # fmt: skip
+
+
+def columns(form: Form, *, wide: bool, clock: tuple[Column, ...]) -> tuple[Column, ...]:
+    """The columns of a form; CSV has tcplife's own, with ``-w`` ours behind them."""
+    if form == "json":
+        return _JSON
+    ends = (c.LADDR, c.LPORT, c.RADDR, c.RPORT, TX_KB, RX_KB, MS)
+    more = (c.UID, c.NETNS, c.RETRANS, OPENED) if wide else ()
+    if form == "csv":
+        return (*clock, c.PID, c.COMM, c.IP, *ends, *more, *((c.CGROUP, c.WHY) if wide else ()))
+    version = (c.IP,) if wide else ()
+    return (*clock, c.PID, c.COMM, *version, *ends, *more, c.WHY)
+
+
+@dataclass(slots=True)
+class LifeStream:
+    """A line for each ended connection that the filter wants; listeners are none."""
+
+    output: Output
+    chosen: Filter
+
+    def begin(self) -> None:
+        """See ``Stream``."""
+        self.output.header()
+
+    def take(self, batch: Batch, moment: Moment) -> None:
+        """See ``Stream``."""
+        if not isinstance(batch, Sessions):
+            return
+        rows: Any = batch.rows
+        connected = ((rows["flags"] & Flag.LISTENER) == 0) & (rows["rport"] != 0)
+        rows = rows[connected & self.chosen.matches(Subject(rows, moment.now_ns, None, None))]
+        self.output.lines(moment.lines(rows, rows["end_ns"]))
+
+    def finish(self, moment: Moment) -> None:
+        """See ``Stream``."""

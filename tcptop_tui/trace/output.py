@@ -1,0 +1,133 @@
+"""Lines to standard output: text in columns, CSV, or a JSON object each."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import select
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import IO, Any, Literal, TypeAlias
+
+import msgspec
+
+from tcptop_tui.trace.columns import Column, Lines
+
+Form: TypeAlias = Literal["text", "csv", "json"]
+
+
+class PipeClosed(Exception):
+    """Nobody reads any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """How a stream's lines look."""
+
+    form: Form
+    columns: Sequence[Column]
+    wide: bool = False
+
+
+class Output:
+    """Writes lines, each batch at once and flushed: a pipe's reader sees them as they happen.
+
+    Args:
+        layout: what to write.
+        file: a binary stream; stays the caller's.
+        limit: lines at most; None: no limit.
+    """
+
+    def __init__(self, layout: Layout, file: IO[bytes], limit: int | None = None) -> None:
+        self.written = 0
+        self._layout = layout
+        self._file = file
+        self._limit = limit
+        self._encoder = msgspec.json.Encoder()
+        self._watched = select.poll()
+        self._watched.register(file, 0)  # an error is reported unasked
+
+    @property
+    def full(self) -> bool:
+        """As many lines as were wanted."""
+        return self._limit is not None and self.written >= self._limit
+
+    def closed(self) -> bool:
+        """Whether the reader of the pipe has gone; a file or a terminal has none."""
+        return any(event & select.POLLERR for _, event in self._watched.poll(0))
+
+    def header(self) -> None:
+        """The titles; JSON has none."""
+        if self._layout.form == "csv":
+            self.raw(_csv([[column.title for column in self._layout.columns]]))
+        elif self._layout.form == "text":
+            self.raw(self._aligned([[column.title for column in self._layout.columns]]))
+
+    def lines(self, lines: Lines) -> None:
+        """Write a line for each row, as far as the limit allows."""
+        room = len(lines.rows) if self._limit is None else self._limit - self.written
+        if not len(lines.rows) or room <= 0:
+            return
+        columns = [column.values(lines)[:room] for column in self._layout.columns]
+        rows = list(zip(*columns, strict=True))
+        self.written += len(rows)
+        self.raw(self._encoded(rows))
+
+    def _encoded(self, rows: list[tuple[Any, ...]]) -> bytes:
+        if self._layout.form == "json":
+            names = [column.name for column in self._layout.columns]
+            return self._encoder.encode_lines([dict(zip(names, row, strict=True)) for row in rows])
+        unknown = ["" if self._layout.form == "csv" else column.unknown for column in self._layout.columns]
+        shown = [
+            [
+                nothing if value is None else column.show(value)
+                for column, nothing, value in zip(self._layout.columns, unknown, row, strict=True)
+            ]
+            for row in rows
+        ]
+        return _csv(shown) if self._layout.form == "csv" else self._aligned(shown)
+
+    def _aligned(self, rows: list[list[str]]) -> bytes:
+        return _joined(rows, [column.cells(wide=self._layout.wide) for column in self._layout.columns])
+
+    def table(self, columns: Sequence[Column], documents: Sequence[dict[str, Any]]) -> None:
+        """Write ``documents`` with titles of their own; of columns only names, titles and widths count."""
+        if self._layout.form == "json":
+            self.objects(documents)
+            return
+        rows = [[column.title for column in columns]]
+        rows += [[str(document[column.name]) for column in columns] for document in documents]
+        self.written += len(documents)
+        self.raw(_csv(rows) if self._layout.form == "csv" else _joined(rows, [column.width for column in columns]))
+
+    def objects(self, documents: Sequence[Any]) -> None:
+        """Write each of ``documents`` as a line of JSON."""
+        self.written += len(documents)
+        self.raw(self._encoder.encode_lines(documents))
+
+    def raw(self, data: bytes) -> None:
+        """Write bytes as they are.
+
+        Raises:
+            PipeClosed: the reader has gone.
+        """
+        try:
+            self._file.write(data)
+            self._file.flush()
+        except BrokenPipeError:
+            # what is left in Python's buffer must not complain at exit
+            os.dup2(os.open(os.devnull, os.O_WRONLY), self._file.fileno())
+            raise PipeClosed from None
+
+
+def _joined(rows: list[list[str]], widths: list[int]) -> bytes:
+    lines = (" ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows)
+    return "".join(f"{line}\n" for line in lines).encode()
+
+
+def _csv(rows: list[list[str]]) -> bytes:
+    """Quoted where needed: a process name may hold a comma."""
+    buffer = io.StringIO()
+    csv.writer(buffer, lineterminator="\n").writerows(rows)
+    return buffer.getvalue().encode()

@@ -1,0 +1,63 @@
+"""``trace ping``: whom the softirq interrupted to answer an ICMP echo request."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from tcptop_tui.records import Rows, is_ipv4
+from tcptop_tui.source.batches import Batch, Pings
+from tcptop_tui.trace import columns as c
+from tcptop_tui.trace.columns import Column
+from tcptop_tui.trace.output import Form, Output
+from tcptop_tui.trace.run import Moment
+
+CPU = Column("cpu", "CPU", c.plain("cpu"), width=3)
+TGID = Column("tgid", "TGID", c.plain("tgid"), width=7)
+PID = Column("pid", "PID", c.plain("pid"), width=7)
+COMM = Column("comm", "COMM", c.comm("comm"), width=16)
+SADDR = Column("saddr", "SADDR", c.address("saddr"), width=15, wide=26)
+DADDR = Column("daddr", "DADDR", c.address("daddr"), width=15, wide=26)
+ID = Column("id", "ID", c.plain("id"), width=5)
+SEQ = Column("seq", "SEQ", c.plain("seq"), width=5)
+
+
+def columns(form: Form, *, wide: bool, clock: tuple[Column, ...]) -> tuple[Column, ...]:
+    """The time always stands first: the probe is for finding out what ran just then."""
+    facts = (CPU, TGID, PID, COMM, SADDR, ID, SEQ)
+    if form == "json":
+        return (c.UTC, *facts, DADDR, c.NETNS)
+    return (*(clock or (c.TIME,)), *facts, *((DADDR, c.NETNS) if wide else ()))
+
+
+@dataclass(slots=True)
+class PingStream:
+    """A line for each echo request.
+
+    Args:
+        output: where lines go.
+        ip: 4, 6 or 0 for both.
+    """
+
+    output: Output
+    ip: int = 0
+
+    def begin(self) -> None:
+        """See ``Stream``."""
+        self.output.header()
+
+    def take(self, batch: Batch, moment: Moment) -> None:
+        """See ``Stream``."""
+        if isinstance(batch, Pings):
+            rows = self._wanted(batch.rows)
+            self.output.lines(moment.lines(rows, rows["ts_ns"]))
+
+    def _wanted(self, rows: Rows) -> Rows:
+        if not self.ip:
+            return rows
+        wanted: Rows = rows[np.where(is_ipv4(rows["saddr"]), 4, 6) == self.ip]
+        return wanted
+
+    def finish(self, moment: Moment) -> None:
+        """See ``Stream``."""

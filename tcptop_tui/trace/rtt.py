@@ -1,0 +1,233 @@
+"""``trace rtt``: log2 histograms of round-trip times each interval, as tcprtt prints them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from tcptop_tui import formats
+from tcptop_tui.export.document import iso_time
+from tcptop_tui.filters import Filter, Subject
+from tcptop_tui.model.histogram import Histogram, slot_bounds
+from tcptop_tui.records import RTT_SLOTS, Rows
+from tcptop_tui.source.batches import Batch, Sessions, Table
+from tcptop_tui.trace.output import Form, Output
+from tcptop_tui.trace.run import Moment
+
+Key: TypeAlias = tuple[int, int] | None
+"""Words of an address; None: all of them together."""
+
+_OTHERS = (-1, -1)
+"""Stands for all addresses beyond the number that is kept."""
+
+_MOST_KEYS = 65_536
+
+Totals: TypeAlias = dict[Key, tuple[Histogram, int]]
+"""Samples per slot and their sum in µs, since the start."""
+
+_STARS = 40
+_PREAMBLE: dict[Form, bytes] = {
+    "text": b"Tracing TCP RTT... Hit Ctrl-C to end.\n\n",
+    "csv": b"TIME,KEY,UNIT,LOW,HIGH,COUNT\n",
+    "json": b"",
+}
+_UNIT_NAMES = {"us": "usecs", "ms": "msecs"}
+
+
+class Bucket(msgspec.Struct, frozen=True):
+    """``low`` to ``high``, both included; the last one has no ``high``."""
+
+    low: int
+    high: int | None
+    count: int
+
+
+class Document(msgspec.Struct, frozen=True):
+    """One histogram; ``key`` is the address that it is of, null for all."""
+
+    time: str
+    key: str | None
+    unit: str
+    count: int
+    avg: float | None
+    buckets: list[Bucket]
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """How the histograms are to look."""
+
+    by: Literal["laddr", "raddr"] | None
+    unit: Literal["us", "ms"]
+    extension: bool
+    """Average and count in the title."""
+    timestamp: bool
+    interval_s: float | None
+    """None: one, at the end."""
+
+
+def totals_of(rows: Rows, by: str | None) -> Totals:
+    """Sums over ``rows`` (dtype ROW or SESSION), by address or all together."""
+    rows = rows[rows["rtt_hist"].any(axis=1)]
+    if not len(rows):
+        return {}
+    if by is None:
+        return {None: (rows["rtt_hist"].sum(axis=0, dtype=np.uint64), int(rows["rtt_sum_us"].sum()))}
+    words, group = np.unique(rows[by].astype("<u8"), axis=0, return_inverse=True)
+    group = group.reshape(-1)
+    hists = np.zeros((len(words), RTT_SLOTS), np.uint64)
+    sums = np.zeros(len(words), np.uint64)
+    np.add.at(hists, group, rows["rtt_hist"])
+    np.add.at(sums, group, rows["rtt_sum_us"])
+    return {
+        (high, low): (hist, int(total))
+        for (high, low), hist, total in zip(words.tolist(), hists, sums.tolist(), strict=True)
+    }
+
+
+def _added(left: Totals, right: Totals) -> Totals:
+    merged = dict(left)
+    for given, (hist, total) in right.items():
+        key = given if given in merged or len(merged) < _MOST_KEYS else _OTHERS
+        before = merged.get(key)
+        merged[key] = (hist, total) if before is None else (before[0] + hist, before[1] + total)
+    return merged
+
+
+def _highest(now: Totals, before: Totals) -> Totals:
+    """Samples only ever become more: what has just ended may for a moment stand in neither place."""
+    highest = dict(before)
+    for key, (hist, total) in now.items():
+        old = before.get(key)
+        highest[key] = (hist, total) if old is None else (np.maximum(hist, old[0]), max(total, old[1]))
+    return highest
+
+
+def _since(now: Totals, before: Totals) -> Totals:
+    """What came in between; ``now`` is nowhere less than ``before``."""
+    changed: Totals = {}
+    for key, (hist, total) in now.items():
+        old_hist, old_total = before.get(key, (np.zeros(RTT_SLOTS, np.uint64), 0))
+        new: NDArray[np.uint64] = hist - old_hist
+        if new.any():
+            changed[key] = (new, total - old_total)
+    return changed
+
+
+def _name(key: Key, everything: str | None) -> str | None:
+    if key is None:
+        return everything
+    return "(others)" if key == _OTHERS else formats.address(key)
+
+
+@dataclass(slots=True)
+class RttStream:
+    """Histograms of the connections that the filter wants, at each interval or once at the end."""
+
+    output: Output
+    chosen: Filter
+    wish: Wish
+    form: Form
+    _ended: Totals = field(default_factory=dict)
+    _live: Totals = field(default_factory=dict)
+    _shown: Totals = field(default_factory=dict)
+    _next_s: float = 0.0
+
+    def begin(self) -> None:
+        """See ``Stream``."""
+        self.output.raw(_PREAMBLE[self.form])
+
+    def take(self, batch: Batch, moment: Moment) -> None:
+        """See ``Stream``."""
+        if isinstance(batch, Sessions):
+            self._ended = _added(self._ended, totals_of(self._wanted(batch.rows, moment), self.wish.by))
+        if not isinstance(batch, Table):
+            return
+        self._live = totals_of(self._wanted(batch.rows, moment), self.wish.by)
+        if self.wish.interval_s is None:
+            return
+        now_s = time.monotonic()
+        self._next_s = self._next_s or now_s + self.wish.interval_s
+        if now_s >= self._next_s:
+            self._next_s += self.wish.interval_s
+            self._print(moment)
+
+    def _wanted(self, rows: Rows, moment: Moment) -> Rows:
+        wanted: Rows = rows[self.chosen.matches(Subject(rows, moment.now_ns, None, None))]
+        return wanted
+
+    def finish(self, moment: Moment) -> None:
+        """What has come since the last interval."""
+        self._print(moment)
+
+    def _print(self, moment: Moment) -> None:
+        now = _highest(_added(self._ended, self._live), self._shown)
+        new, self._shown = _since(now, self._shown), now
+        utc_ns = moment.now_ns + moment.utc_offset_ns
+        ordered = sorted(new.items(), key=lambda item: -int(item[1][0].sum()))
+        if self.form == "json":
+            self.output.objects([self._document(key, *found, utc_ns) for key, found in ordered])
+            return
+        if self.form == "csv":
+            self._print_csv(ordered, utc_ns)
+            return
+        clock = f"{formats.clock(utc_ns)}\n" if self.wish.timestamp else ""
+        blocks = (clock + "\n".join(self._block(key, *found)) + "\n\n" for key, found in ordered)
+        self.output.raw("".join(blocks).encode())
+        self.output.written += len(ordered)
+
+    def _average(self, hist: Histogram, total_us: int) -> float | None:
+        count = int(hist.sum())
+        return total_us / count / (1000 if self.wish.unit == "ms" else 1) if count else None
+
+    def _document(self, key: Key, hist: Histogram, total_us: int, utc_ns: int) -> Document:
+        return Document(
+            time=iso_time(utc_ns),
+            key=_name(key, None),
+            unit=self.wish.unit,
+            count=int(hist.sum()),
+            avg=self._average(hist, total_us),
+            buckets=[
+                Bucket(*slot_bounds(slot), count=int(hist[slot])) for slot in range(int(np.flatnonzero(hist)[-1]) + 1)
+            ],
+        )
+
+    def _print_csv(self, found: list[tuple[Key, tuple[Histogram, int]]], utc_ns: int) -> None:
+        lines = "".join(
+            f"{iso_time(utc_ns)},{_name(key, '')},{self.wish.unit},"
+            f"{slot_bounds(slot)[0]},{'' if slot_bounds(slot)[1] is None else slot_bounds(slot)[1]},{int(count)}\n"
+            for key, (hist, _) in found
+            for slot, count in enumerate(hist)
+            if count
+        )
+        self.output.raw(lines.encode())
+        self.output.written += len(found)
+
+    def _block(self, key: Key, hist: Histogram, total_us: int) -> Iterator[str]:
+        """Title, header and bars, as bcc prints them."""
+        title = {"laddr": "Local Address", "raddr": "Remote Address"}.get(self.wish.by or "", "All Addresses")
+        name = _name(key, "*******")
+        average = self._average(hist, total_us)
+        extra = f" [AVG {average:.0f}] [COUNT {int(hist.sum())}]" if self.wish.extension and average is not None else ""
+        yield f"{title} = {name}{extra}"
+        yield from log2_lines(hist, _UNIT_NAMES[self.wish.unit])
+
+
+def log2_lines(hist: Histogram, unit: str) -> Iterator[str]:
+    """The lines of bcc's ``print_log2_hist`` (src/python/bcc/table.py), the empty tail cut."""
+    used = np.flatnonzero(hist)
+    if not len(used):
+        return
+    most = int(hist.max())
+    yield f"     {unit:<19} : count     distribution"
+    for slot in range(int(used[-1]) + 1):
+        low, high = slot_bounds(slot)
+        count = int(hist[slot])
+        stars = "*" * (_STARS * count // most)
+        yield f"{low:10d} -> {(2 << slot) - 1 if high is None else high:<10d} : {count:<8d} |{stars:<{_STARS}}|"

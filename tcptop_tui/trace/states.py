@@ -1,0 +1,68 @@
+"""``trace states``: every transition as it happens, as tcpstates prints it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from tcptop_tui.filters import Filter, Subject
+from tcptop_tui.source.batches import Batch, Transitions
+from tcptop_tui.trace import columns as c
+from tcptop_tui.trace.columns import Column
+from tcptop_tui.trace.journal import Journal
+from tcptop_tui.trace.output import Form, Output
+from tcptop_tui.trace.run import Moment
+
+OLDSTATE = Column("oldstate", "OLDSTATE", c.state("oldstate"), width=11)
+NEWSTATE = Column("newstate", "NEWSTATE", c.state("newstate"), width=11)
+ARROW = Column("", "->", lambda lines: ["->"] * len(lines.rows))
+MS = Column("ms", "MS", c.span_ms, c.ms3, width=9)
+BYSTANDER = (
+    Column("context_pid", "ON-CPU", c.plain("bystander"), width=7),
+    Column("context_tid", "TID", c.plain("bystander_tid"), width=7),
+    Column("context_comm", "ON-CPU-COMM", c.comm("bystander_comm"), width=16),
+)
+_MORE = (c.WHY, c.UID, c.NETNS, c.CGROUP)
+_JSON = (
+    c.UTC, c.SKADDR, c.PID, c.COMM, c.UID, c.IP, c.LADDR, c.LPORT, c.RADDR, c.RPORT, OLDSTATE, NEWSTATE, MS,
+    c.TX_BYTES, c.RX_BYTES, c.RETRANS, c.NETNS, c.NETNS_NAME, c.CGROUP, c.WHY, c.RESET_IN,
+)  # fmt: skip
+
+
+def columns(form: Form, *, wide: bool, context: bool, clock: tuple[Column, ...]) -> tuple[Column, ...]:
+    """The columns of a form; CSV has tcpstates' own, with ``-w`` ours behind them."""
+    bystander = BYSTANDER if context else ()
+    if form == "json":
+        return (*_JSON, *bystander)
+    ends = (c.LADDR, c.LPORT, c.RADDR, c.RPORT)
+    start = (*clock, c.SKADDR, c.PID, c.COMM)
+    if form == "csv":
+        return (*start, c.IP, *ends, OLDSTATE, NEWSTATE, MS, *(_MORE if wide else ()), *bystander)
+    version = (c.IP,) if wide else ()
+    more = (c.UID, c.NETNS, c.CGROUP) if wide else ()
+    return (*start, *version, *ends, OLDSTATE, ARROW, NEWSTATE, MS, *bystander, *more, c.WHY)
+
+
+@dataclass(slots=True)
+class StatesStream:
+    """A line for each transition that the filter wants."""
+
+    output: Output
+    chosen: Filter
+    journal: Journal | None = None
+
+    def begin(self) -> None:
+        """See ``Stream``."""
+        self.output.header()
+
+    def take(self, batch: Batch, moment: Moment) -> None:
+        """See ``Stream``."""
+        if not isinstance(batch, Transitions):
+            return
+        rows: Any = batch.rows[self.chosen.matches(Subject(batch.rows, moment.now_ns, None, None))]
+        if self.journal is not None:
+            self.journal.send(rows)
+        self.output.lines(moment.lines(rows, rows["ts_ns"]))
+
+    def finish(self, moment: Moment) -> None:
+        """See ``Stream``."""
