@@ -1,0 +1,191 @@
+"""How connections end, as the kernel told it: each end is made on purpose."""
+
+from __future__ import annotations
+
+import errno
+import socket
+import struct
+
+import numpy as np
+import pytest
+from sockets import CW, F1, LOOPBACK, SR, SS, C, E, listening, pair, port, reset, until_closed, until_state
+
+from tcptop_tui.bpf.program import Program, prog_recursion_misses
+from tcptop_tui.reasons import Reason, reason_text, reasons
+from tcptop_tui.records import End, Flag, Rows
+
+_IP_LOCAL_PORT_RANGE = 51  # include/uapi/linux/in.h, from Linux 6.3 on
+
+FAMILIES = [socket.AF_INET, socket.AF_INET6]
+
+
+def ended(tracer: Program, lport: int) -> Rows:
+    """The session of the only connection with this local port."""
+    found = tracer.sessions.drain()
+    found = found[(found["lport"] == lport) & ((found["flags"] & Flag.LISTENER) == 0)]
+    assert len(found) == 1
+    return found
+
+
+def reason(rows: Rows) -> Reason:
+    (code,) = reasons(rows)
+    return Reason(int(code))
+
+
+@pytest.fixture
+def both(tracer: Program):
+    with listening() as server:
+        yield pair(server)
+
+
+def test_each_side_knows_whose_fin_was_first(tracer: Program, both: tuple[socket.socket, socket.socket]) -> None:
+    client, accepted = both
+    here, there = port(client), port(accepted)
+    client.close()
+    until_closed(accepted)
+    accepted.close()
+    sessions = tracer.sessions.drain()
+    ours, theirs = sessions[sessions["lport"] == here], sessions[(sessions["lport"] == there)]
+    assert (reason(ours), reason(theirs)) == (Reason.FIN_BY_US, Reason.FIN_BY_PEER)
+    assert ours["ends"][0] == End.FIN_SENT | End.FIN_RECEIVED
+    assert theirs["ends"][0] == End.FIN_SENT | End.FIN_RECEIVED | End.PEER_FIRST
+    assert ours["flags"][0] & Flag.ACTIVE
+    assert theirs["flags"][0] & Flag.PASSIVE
+    assert int(ours["established_ns"][0]) > int(ours["born_ns"][0]) > 0
+
+
+def test_reset_is_sent_by_one_and_received_by_the_other(
+    tracer: Program, both: tuple[socket.socket, socket.socket]
+) -> None:
+    client, accepted = both
+    here, there = port(client), port(accepted)
+    reset(client)
+    until_closed(accepted)
+    accepted.close()
+    sessions = tracer.sessions.drain()
+    ours, theirs = sessions[sessions["lport"] == here], sessions[(sessions["lport"] == there)]
+    assert (reason(ours), reason(theirs)) == (Reason.RESET_SENT, Reason.RESET_RECEIVED)
+    assert (ours["reset_in"][0], theirs["reset_in"][0]) == (E, E)
+    assert theirs["err"][0] == errno.ECONNRESET
+
+
+def test_closing_with_unread_data_is_a_reset(tracer: Program, both: tuple[socket.socket, socket.socket]) -> None:
+    client, accepted = both
+    there = port(accepted)
+    client.sendall(b"nobody reads this")
+    client.shutdown(socket.SHUT_WR)
+    until_state(accepted, CW)
+    accepted.close()
+    until_closed(client)
+    sessions = tracer.sessions.drain()
+    theirs = sessions[sessions["lport"] == there]
+    assert (reason(theirs), theirs["reset_in"][0]) == (Reason.RESET_SENT, CW)
+
+
+def test_reset_answers_data_for_a_closed_socket(tracer: Program, both: tuple[socket.socket, socket.socket]) -> None:
+    client, accepted = both
+    here = port(client)
+    accepted.close()  # FIN: the client is in CLOSE_WAIT and still sends
+    until_state(client, CW)
+    client.sendall(b"too late")
+    until_closed(client)
+    until_state(client, C)
+    client.close()
+    session = ended(tracer, here)
+    assert (reason(session), session["reset_in"][0]) == (Reason.RESET_RECEIVED, CW)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_refused(tracer: Program, family: int) -> None:
+    with listening(family) as server:
+        free = port(server)
+    client = socket.socket(family)
+    client.bind((LOOPBACK[socket.AddressFamily(family)], 0))
+    here = port(client)
+    with pytest.raises(ConnectionRefusedError):
+        client.connect((LOOPBACK[socket.AddressFamily(family)], free))
+    session = ended(tracer, here)
+    assert (reason(session), session["reset_in"][0], session["err"][0]) == (Reason.REFUSED, SS, errno.ECONNREFUSED)
+    moved = tracer.transitions.drain()
+    last = moved[(moved["lport"] == here) & (moved["newstate"] == C)]
+    assert reasons(last).tolist() == [Reason.REFUSED]
+    assert reason_text(Reason.REFUSED, errno.ECONNREFUSED) == "refused"
+
+
+def unanswered(server: socket.socket) -> socket.socket:
+    """A socket whose SYN nobody answers: the accept queue of ``server`` is full."""
+    client = socket.socket(server.family)
+    client.setsockopt(socket.IPPROTO_TCP, socket.TCP_SYNCNT, 1)
+    client.setblocking(False)
+    client.connect_ex(server.getsockname())
+    return client
+
+
+@pytest.fixture
+def silent():
+    with listening(backlog=0) as server:
+        filler = socket.create_connection(server.getsockname())
+        yield server
+        filler.close()
+
+
+def test_timed_out_and_retransmitted_in_syn_sent(tracer: Program, silent: socket.socket) -> None:
+    client = unanswered(silent)
+    here = port(client)
+    client.setblocking(True)
+    with pytest.raises(TimeoutError):
+        client.recv(1)
+    session = ended(tracer, here)
+    assert (reason(session), session["err"][0]) == (Reason.TIMED_OUT, errno.ETIMEDOUT)
+    counts = session["retrans_in"][0]
+    # the tracepoint's count beside the kernel's own (tcp_sock.total_retrans)
+    skipped = prog_recursion_misses(tracer._functions["retransmit"])
+    assert counts[SS] + skipped == session["retrans"][0] >= 1
+    assert counts[SS] == counts.sum()
+
+
+def test_given_up_before_an_answer(tracer: Program, silent: socket.socket) -> None:
+    client = unanswered(silent)
+    here = port(client)
+    client.close()
+    session = ended(tracer, here)
+    assert (reason(session), session["err"][0]) == (Reason.GIVEN_UP, 0)
+
+
+def test_no_local_port_left(tracer: Program) -> None:
+    with listening() as server, listening() as taken:
+        client = socket.socket()
+        only = struct.pack("=HH", port(taken), port(taken))
+        client.setsockopt(socket.IPPROTO_IP, _IP_LOCAL_PORT_RANGE, only)
+        there = server.getsockname()
+        with pytest.raises(OSError, match="Cannot assign") as raised:
+            client.connect(there)
+    assert raised.value.errno == errno.EADDRNOTAVAIL
+    sessions = tracer.sessions.drain()
+    assert reasons(sessions[sessions["rport"] == there[1]]).tolist() == [Reason.NO_PORT]
+
+
+def test_listeners_do_not_end_for_a_reason(tracer: Program) -> None:
+    with listening() as server:
+        there = port(server)
+    sessions = tracer.sessions.drain()
+    mine = sessions[sessions["lport"] == there]
+    assert mine["flags"][0] & Flag.LISTENER
+    assert reasons(mine).tolist() == [Reason.NONE]
+
+
+def test_transitions_before_the_close_have_no_reason(
+    tracer: Program, both: tuple[socket.socket, socket.socket]
+) -> None:
+    client, accepted = both
+    here = port(client)
+    client.shutdown(socket.SHUT_WR)
+    until_closed(accepted)
+    accepted.close()
+    until_closed(client)
+    client.close()
+    moved = tracer.transitions.drain()
+    mine = moved[moved["lport"] == here]
+    assert np.flatnonzero(reasons(mine)).tolist() == [len(mine) - 1]
+    assert F1 in mine["newstate"]
+    assert SR in moved["newstate"]
