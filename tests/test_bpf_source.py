@@ -128,6 +128,7 @@ def test_thousands_of_connections_none_lost_none_left(start: Callable[[Capture],
             until_closed(accepted)
             accepted.close()
         source.until(lambda: source.store.facts().log_total >= 3 * connections)
+        source.until(lambda: source.store.facts().sessions_total >= connections)
         facts = source.store.facts()
         assert facts.log_total == 3 * connections
         assert facts.loss.lost == 0

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from tcptop_tui.bpf.portless import adopt_ports
 from tcptop_tui.diag.netlink import Dump
 from tcptop_tui.records import CONN, ROW, Flag, Mask, Rows, State
 from tcptop_tui.source.identity import tuple_hash
@@ -104,6 +105,7 @@ class Joiner:
         for name in _CONN_FIELDS:
             mapped[name] = conns[name]
         mapped["skaddr"] = keys
+        adopt_ports(mapped, self._dump)
         mapped_hash = tuple_hash(mapped)
         self._fill_from_dump(mapped, mapped_hash)
         self._name_mapped(mapped, mapped_hash)

@@ -79,8 +79,9 @@ class BpfSource:
             busy = drained > self._settings.ring_bytes * _BUSY_SHARE
             if stopped(0 if busy else self._settings.poll_s):
                 break
+        # the last word: what is still in the rings, and who waits for an answer
         self._drain(sink)
-        self._offer_loss(sink)
+        self._offer_table(sink)
 
     def _opened(self) -> Program:
         if self._program is None:

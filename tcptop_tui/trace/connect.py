@@ -11,7 +11,7 @@ import numpy as np
 from tcptop_tui import formats
 from tcptop_tui.filters import Filter, Subject
 from tcptop_tui.reasons import reason_text, reasons
-from tcptop_tui.records import TRANSITION, UNKNOWN_NS, Flag, Rows, State
+from tcptop_tui.records import TRANSITION, UNKNOWN_NS, Rows, State
 from tcptop_tui.source.batches import Batch, Table, Transitions
 from tcptop_tui.trace import columns as c
 from tcptop_tui.trace.columns import Column, Lines
@@ -99,7 +99,7 @@ def outcomes(rows: Rows) -> Rows:
 
 def unanswered(table: Rows, now_ns: int) -> Rows:
     """The connects that still wait, as transitions from SYN_SENT to itself; ``table`` has dtype ROW."""
-    rows = table[(table["state"] == State.SYN_SENT) & ((table["flags"] & Flag.ACTIVE) != 0)]
+    rows = table[table["state"] == State.SYN_SENT]
     made = np.zeros(len(rows), TRANSITION)
     for name in TRANSITION.names or ():
         if name in (rows.dtype.names or ()):
@@ -165,9 +165,11 @@ class ConnectStream:
     _waiting: Rows = field(default_factory=lambda: np.zeros(0, TRANSITION))
 
     def begin(self) -> None:
-        """See ``Stream``; counts have titles of their own."""
+        """See ``Stream``; counts have their titles at the end."""
         if self.tally is None:
             self.output.header()
+        else:
+            self.output.note(b"Tracing connect ... Hit Ctrl-C to end.\n")
 
     def take(self, batch: Batch, moment: Moment) -> None:
         """See ``Stream``."""

@@ -64,6 +64,11 @@ class Output:
         elif self._layout.form == "text":
             self.raw(self._aligned([[column.title for column in self._layout.columns]]))
 
+    def note(self, words: bytes) -> None:
+        """Words for people, where people read."""
+        if self._layout.form == "text":
+            self.raw(words)
+
     def lines(self, lines: Lines) -> None:
         """Write a line for each row, as far as the limit allows."""
         room = len(lines.rows) if self._limit is None else self._limit - self.written

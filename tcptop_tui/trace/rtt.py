@@ -32,11 +32,6 @@ Totals: TypeAlias = dict[Key, tuple[Histogram, int]]
 """Samples per slot and their sum in µs, since the start."""
 
 _STARS = 40
-_PREAMBLE: dict[Form, bytes] = {
-    "text": b"Tracing TCP RTT... Hit Ctrl-C to end.\n\n",
-    "csv": b"TIME,KEY,UNIT,LOW,HIGH,COUNT\n",
-    "json": b"",
-}
 _UNIT_NAMES = {"us": "usecs", "ms": "msecs"}
 
 
@@ -141,7 +136,9 @@ class RttStream:
 
     def begin(self) -> None:
         """See ``Stream``."""
-        self.output.raw(_PREAMBLE[self.form])
+        self.output.note(b"Tracing TCP RTT... Hit Ctrl-C to end.\n\n")
+        if self.form == "csv":
+            self.output.raw(b"TIME,KEY,UNIT,LOW,HIGH,COUNT\n")
 
     def take(self, batch: Batch, moment: Moment) -> None:
         """See ``Stream``."""

@@ -1,0 +1,46 @@
+"""Local ports of connects that nobody has answered yet.
+
+connect() chooses the port after SYN_SENT was announced (``tcp_v4_connect``, net/ipv4/tcp_ipv4.c), and
+until the first retransmit nothing else fires. sock_diag knows the port meanwhile: without it the
+same connection would stand in the table twice.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tcptop_tui.records import Rows, State
+from tcptop_tui.source.identity import tuple_hash
+
+_STEP = np.uint64(0x9E3779B97F4A7C15)
+
+
+def adopt_ports(mapped: Rows, dump: Rows) -> None:
+    """Give rows of the map in SYN_SENT their local end, in place, from the same process's in ``dump``.
+
+    Both have dtype ROW. Several connects of one process to one place are paired in their order: what
+    tells them apart is nowhere to be had.
+    """
+    portless = np.flatnonzero((mapped["lport"] == 0) & (mapped["state"] == State.SYN_SENT))
+    waiting = np.flatnonzero(dump["state"] == State.SYN_SENT)
+    if not len(portless) or not len(waiting):
+        return
+    waiting = waiting[~np.isin(tuple_hash(dump[waiting]), tuple_hash(mapped[mapped["lport"] != 0]))]
+    ours, theirs = _numbered(mapped[portless]), _numbered(dump[waiting])
+    _, one, other = np.intersect1d(ours, theirs, return_indices=True)
+    for name in ("lport", "laddr"):
+        mapped[name][portless[one]] = dump[name][waiting[other]]
+
+
+def _numbered(rows: Rows) -> NDArray[np.uint64]:
+    """A number for process, remote end and how many with these came before."""
+    blank = rows.copy()
+    blank["lport"], blank["laddr"] = 0, 0
+    keys = tuple_hash(blank) ^ (rows["pid"].astype(np.uint64) * _STEP)
+    order = np.lexsort((rows["state_ns"], keys))
+    ordered = keys[order]
+    rank = np.arange(len(keys)) - np.searchsorted(ordered, ordered)
+    numbered: NDArray[np.uint64] = np.zeros(len(keys), np.uint64)
+    numbered[order] = ordered + rank.astype(np.uint64) * _STEP
+    return numbered

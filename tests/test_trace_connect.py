@@ -1,0 +1,120 @@
+"""``trace connect`` as a process: every outcome of connect(), and what it is counted by."""
+
+from __future__ import annotations
+
+import csv
+import os
+import socket
+import subprocess
+import sys
+
+import pytest
+from sockets import listening, port
+from streams import calling, refused, streaming
+
+pytestmark = pytest.mark.usefixtures("bpf_possible")
+
+NOBODY = 65534
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+def test_every_json_name(host: str) -> None:
+    with streaming("connect", "--json") as stream:
+        with calling(host) as call:
+            call.close()
+        actor, free = refused(host)
+        assert stream.end() == 0
+    (good,) = (line for line in stream.objects() if line["rport"] == call.server_port)
+    (bad,) = (line for line in stream.objects() if line["rport"] == free)
+    assert (good["pid"], good["comm"], good["uid"]) == (call.client_pid, "actor-call", 0)
+    assert (good["laddr"], good["lport"], good["raddr"]) == (host, call.client_port, host)
+    assert (good["ip"], good["result"], bad["result"]) == (6 if ":" in host else 4, "connected", "refused")
+    assert bad["pid"] == actor.facts["pid"]
+    for line, facts in ((good, call.connected), (bad, actor.facts)):
+        assert 0 < line["ms"] * 1e6 <= facts["ended_ns"] - facts["began_ns"]
+
+
+def test_every_text_column() -> None:
+    with streaming("connect", "-t", "-U", "-L") as stream:
+        with calling() as call:
+            call.close()
+        stream.end()
+    titles = stream.header.decode().split()
+    assert " ".join(titles) == "TIME(s) UID PID COMM IP SADDR LPORT DADDR DPORT MS RESULT"
+    (mine,) = (
+        dict(zip(titles, line.split(None, len(titles) - 1), strict=True))
+        for line in stream.lines
+        if f" {call.server_port} " in line
+    )
+    assert (mine["UID"], mine["PID"], mine["COMM"], mine["IP"]) == ("0", str(call.client_pid), "actor-call", "4")
+    assert (mine["SADDR"], mine["LPORT"], mine["DADDR"]) == ("127.0.0.1", str(call.client_port), "127.0.0.1")
+    assert mine["RESULT"] == "connected"
+
+
+def test_csv_without_and_with_the_local_port() -> None:
+    with streaming("connect", "-s") as stream, streaming("connect", "-s", "-L") as with_port:
+        with calling() as call:
+            call.close()
+        stream.end()
+        with_port.end()
+    assert stream.header.decode().strip() == "PID,COMM,IP,SADDR,DADDR,DPORT"
+    assert with_port.header.decode().strip() == "PID,COMM,IP,SADDR,LPORT,DADDR,DPORT"
+    (mine,) = (row for row in csv.reader(with_port.lines) if row[6] == str(call.server_port))
+    assert mine[4] == str(call.client_port)
+
+
+def test_counts() -> None:
+    with listening() as server:
+        there = port(server)
+        with streaming("connect", "-c", "-P", str(there)) as stream:
+            for _ in range(5):
+                socket.create_connection(server.getsockname()).close()
+                server.accept()[0].close()
+            stream.end()
+    assert [line.split() for line in stream.lines] == [
+        ["LADDR", "RADDR", "RPORT", "CONNECTS", "FAILED"],
+        ["127.0.0.1", "127.0.0.1", str(there), "5", "0"],
+    ]
+
+
+def test_user_and_port_filters() -> None:
+    with listening() as server, listening() as other:
+        here = str(port(server))
+        with streaming("connect", "-s", "-U", "-P", here, "-u", str(NOBODY)) as stream:
+            for target in (server, other):
+                for user in (0, NOBODY):
+                    child = os.fork()
+                    if not child:
+                        os.setuid(user)
+                        socket.create_connection(target.getsockname())
+                        os._exit(0)
+                    os.waitpid(child, 0)
+            stream.end()
+    rows = list(csv.reader(stream.lines))
+    assert [(row[0], row[6]) for row in rows] == [(str(NOBODY), here)]
+
+
+def test_waiting_ones_are_told_at_the_end() -> None:
+    with listening(backlog=0) as server:
+        filler = socket.create_connection(server.getsockname())
+        with streaming("connect", "-swL", "-P", str(port(server))) as stream:
+            client = socket.socket()
+            client.setblocking(False)
+            client.connect_ex(server.getsockname())
+            stream.end()
+        client.close()
+        filler.close()
+    (line,) = csv.reader(stream.lines)
+    assert (line[0], line[8]) == (str(os.getpid()), "waiting")
+    assert float(line[7]) > 0
+
+
+def test_counts_and_names_exclude_each_other() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "tcptop_tui", "trace", "connect", "-c", "-d"],
+        capture_output=True,
+        check=False,
+        text=True,
+    )
+    assert done.returncode == 2
+    assert done.stderr == "tcptop-tui: -c and -d exclude each other: leave one out\n"
