@@ -1,0 +1,60 @@
+"""The same traffic side by side with bpftrace and ss: their lines and ours must agree."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections import defaultdict
+
+import pytest
+from peers import bpftrace, ss
+from streams import calling, refused, streaming
+
+from tcptop_tui.formats import state_name
+
+pytestmark = pytest.mark.usefixtures("bpf_possible")
+
+_TCP = 6
+STATES = (
+    "tracepoint:sock:inet_sock_set_state { "
+    'printf("%lu %d %d %d %d %d\\n", args->skaddr, args->protocol, args->sport, args->dport, '
+    "args->oldstate, args->newstate); }"
+)
+
+
+def test_states_agree_with_bpftrace() -> None:
+    with bpftrace(STATES) as peer, streaming("states", "--json") as stream:
+        ports = set()
+        for host in ("127.0.0.1", "::1"):
+            with calling(host) as call:
+                call.exchange(1000, 1000)
+                call.close()
+            _, free = refused(host)
+            ports |= {call.client_port, call.server_port, free}
+        theirs = peer.end()
+        stream.end()
+    by_socket: dict[str, list[tuple[str, str]]] = defaultdict(list)
+    for skaddr, protocol, sport, dport, old, new in theirs:
+        if protocol == _TCP and ports & {sport, dport}:
+            by_socket[f"{skaddr:x}"].append((state_name(old), state_name(new)))
+    ours: dict[str, list[tuple[str, str]]] = defaultdict(list)
+    for line in stream.objects():
+        if ports & {line["lport"], line["rport"]}:
+            ours[line["skaddr"]].append((line["oldstate"], line["newstate"]))
+    assert by_socket
+    assert ours == by_socket
+
+
+def test_bytes_and_round_trip_time_agree_with_ss() -> None:
+    with calling() as call:
+        call.exchange(70_000, 5_000)
+        done = subprocess.run(
+            [sys.executable, "-m", "tcptop_tui", "snapshot", "-f", f"lport:{call.client_port}", "--after", "0.6"],
+            capture_output=True, check=True,
+        )  # fmt: skip
+        theirs = ss(call.client_port)
+    (ours,) = json.loads(done.stdout)["connections"]
+    assert ours["tx_bytes"] == int(theirs["bytes_sent"]) - int(theirs.get("bytes_retrans", 0)) == 70_000
+    assert ours["rx_bytes"] == int(theirs["bytes_received"]) == 5_000
+    assert ours["srtt_us"] == round(float(theirs["rtt"].split("/")[0]) * 1000)
