@@ -15,6 +15,7 @@ from tcptop_tui.records import UNKNOWN_NS, Rows, is_ipv4
 
 SOCKET = Path("/run/systemd/journal/socket")
 _NOTICE = 5
+_PATIENCE_S = 1.0
 
 
 class Journal:
@@ -40,6 +41,8 @@ class Journal:
         """An entry for each of ``rows``, dtype TRANSITION."""
         for fields in map(entry, rows):
             data = "".join(f"{name}={value}\n" for name, value in fields.items()).encode()
+            # one that stands still is waited for once: the ring behind us fills meanwhile
+            self._socket.settimeout(0 if self.refused else _PATIENCE_S)
             try:
                 self._socket.send(data)
             except OSError:

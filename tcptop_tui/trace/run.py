@@ -115,7 +115,7 @@ class Runner:
         if status.ended:
             self._stop.set()
         if status.note and status.backend != "replay":
-            _say(status.note)
+            say(status.note)
         if not self._begun:
             self._begun = True
             self._stream.begin()
@@ -124,7 +124,7 @@ class Runner:
 
     def _note_loss(self, loss: Loss) -> None:
         if loss.lost and not self.loss.lost:
-            _say("events are being lost; --ring-mb makes more room, a filter leaves less to carry")
+            say("events are being lost; --ring-mb makes more room, a filter leaves less to carry")
         self.loss = loss
 
     def stopped(self, wait_s: float) -> bool:
@@ -181,7 +181,7 @@ def run_stream(feed: Feeds, stream: Stream, output: Output, duration_s: float | 
     if runner.error is not None:
         raise runner.error
     if not runner.pipe_closed:
-        _say(summary(output.written, time.monotonic() - runner.begun_s, runner.loss))
+        say(summary(output.written, time.monotonic() - runner.begun_s, runner.loss))
     return 128 + runner.signal if runner.signal not in {0, signal.SIGINT} else 0
 
 
@@ -191,7 +191,8 @@ def summary(written: int, seconds: float, loss: Loss) -> str:
     return f"{lines}; lost {loss.lost:,}, map full {loss.map_full:,}, missed {loss.missed:,}"
 
 
-def _say(message: str) -> None:
+def say(message: str) -> None:
+    """A line to the user, beside the stream."""
     sys.stdout.flush()
     sys.stderr.write(f"tcptop-tui: {message}\n")
     sys.stderr.flush()

@@ -11,7 +11,7 @@ from tcptop_tui.trace import columns as c
 from tcptop_tui.trace.columns import Column
 from tcptop_tui.trace.journal import Journal
 from tcptop_tui.trace.output import Form, Output
-from tcptop_tui.trace.run import Moment
+from tcptop_tui.trace.run import Moment, say
 
 OLDSTATE = Column("oldstate", "OLDSTATE", c.state("oldstate"), width=11)
 NEWSTATE = Column("newstate", "NEWSTATE", c.state("newstate"), width=11)
@@ -66,3 +66,5 @@ class StatesStream:
 
     def finish(self, moment: Moment) -> None:
         """See ``Stream``."""
+        if self.journal is not None and self.journal.refused:
+            say(f"the journal did not take {self.journal.refused:,} of the lines")
