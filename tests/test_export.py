@@ -15,14 +15,14 @@ from pathlib import Path
 import jsonschema
 import numpy as np
 import pytest
-from made import NOW, UNKNOWN, UTC, connections, transitions
+from made import NOW, UNKNOWN, UTC, connections, sessions, transitions
 
 from tcptop_tui.errors import TcptopError
 from tcptop_tui.export.document import SnapshotInput, build
 from tcptop_tui.export.files import ExportError, resolve_path, write_export
 from tcptop_tui.export.writers import default_name, format_of, json_schema, to_csv, to_json, to_text
-from tcptop_tui.records import RTT_SLOTS, Flag
-from tcptop_tui.source.batches import Loss
+from tcptop_tui.records import RTT_SLOTS, Flag, State
+from tcptop_tui.source.batches import Loss, Names
 
 NAMES = [
     "pid",
@@ -44,6 +44,10 @@ NAMES = [
     "rx_bytes_per_s",
     "srtt_us",
     "retrans",
+    "netns_name",
+    "cgroup",
+    "opened",
+    "retrans_in",
 ]
 
 
@@ -57,7 +61,9 @@ def given(**changes: object) -> SnapshotInput:
     )
     made = SnapshotInput(
         rows=rows, tx_rate=np.array([1.5, 0, np.nan]), rx_rate=np.array([0, 0, np.nan]),
-        transitions=transitions({}, {**UNKNOWN, "flags": Flag.DELAYED}), hist=hist, hist_sum_us=200,
+        transitions=transitions({}, {**UNKNOWN, "flags": Flag.DELAYED}),
+        sessions=sessions({"comm": b"ended", "state": State.CLOSE, "err": 111, "flags": Flag.ACTIVE}, UNKNOWN),
+        names=Names(netns={1: "blue"}, cgroups={5: "/a"}), hist=hist, hist_sum_us=200,
         loss=Loss(ring_full=3, skipped=2, mended=1), now_ns=NOW, utc_ns=UTC, host="h\x07ost", kernel="6.1",
         backend="bpf", backend_note="", filter_text="443", connections_total=9,
     )  # fmt: skip
@@ -73,7 +79,7 @@ def test_json_names_and_nulls() -> None:
     assert (first["tx_bytes"], first["tx_bytes_per_s"], first["age_s"], first["state_age_s"]) == (7, 1.5, 60.0, 5.0)
     assert first["user"] == "root"
     assert "\x1b" not in hostile["comm"]
-    known = {"netns", "ip", "laddr", "raddr", "state"}
+    known = {"netns", "netns_name", "ip", "laddr", "raddr", "state", "retrans_in"}
     assert all(unknown[name] is None for name in NAMES if name not in known)
     assert data["meta"]["time"] == "2026-11-18T11:06:40.000000Z"
     assert data["meta"]["host"] == "h·ost"
@@ -91,6 +97,10 @@ def test_json_names_and_nulls() -> None:
     assert data["transitions"][0]["ms"] == 2000.0
     assert data["transitions"][1]["ms"] is None
     assert data["transitions"][1]["delayed"]
+    assert data["connections"][0]["netns_name"] == "blue"
+    assert [(one["comm"], one["why"], one["opened"]) for one in data["sessions"]] == [
+        ("ended", "refused", "connect"), (None, None, None),
+    ]  # fmt: skip
     assert data["schema_version"] == 1
 
 

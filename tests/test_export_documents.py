@@ -14,15 +14,17 @@ import numpy as np
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from made import NOW, SECOND, UNKNOWN, UTC, connections, transitions
+from made import NOW, SECOND, UNKNOWN, UTC, connections, sessions, transitions
 from numpy.typing import NDArray
 
 from tcptop_tui import formats
-from tcptop_tui.export.document import Document, SnapshotInput, build, iso_time
+from tcptop_tui.export.document import SnapshotInput, build
+from tcptop_tui.export.schema import Document
+from tcptop_tui.export.values import iso_time
 from tcptop_tui.export.writers import default_name, to_csv, to_json, to_text
 from tcptop_tui.model.histogram import average, percentile, slot_bounds, summarise
 from tcptop_tui.records import ROW, RTT_SLOTS, TRANSITION, Flag, Rows
-from tcptop_tui.source.batches import Loss
+from tcptop_tui.source.batches import Loss, Names
 
 
 def histogram(*counts: int) -> NDArray[np.uint64]:
@@ -35,7 +37,8 @@ def snapshot(
     return build(
         SnapshotInput(
             rows=rows, tx_rate=np.full(len(rows), rate), rx_rate=np.full(len(rows), np.nan),
-            transitions=transitions() if moves is None else moves, hist=histogram() if hist is None else hist,
+            transitions=transitions() if moves is None else moves, sessions=sessions({}), names=Names(),
+            hist=histogram() if hist is None else hist,
             hist_sum_us=0, loss=Loss(1, 2, 3, 4, 5, 6, 7), now_ns=NOW, utc_ns=UTC, host="host", kernel="6.1",
             backend="bpf", backend_note="", filter_text="", connections_total=len(rows),
         )
@@ -62,13 +65,14 @@ def test_any_bytes_make_a_document_that_reads_back(rows: Rows, moves: Rows) -> N
 def test_every_unknown_is_null_on_its_own() -> None:
     keys = {
         "pid": ["pid"], "uid": ["uid", "user"], "comm": ["comm"], "born_ns": ["age_s"], "state_ns": ["state_age_s"],
-        "srtt_us": ["srtt_us"], "lport": ["lport"], "rport": ["rport"], "flags": ["tx_bytes", "rx_bytes", "retrans"],
+        "srtt_us": ["srtt_us"], "lport": ["lport"], "rport": ["rport"],
+        "flags": ["tx_bytes", "rx_bytes", "retrans", "opened"], "cgroup": ["cgroup"],
     }  # fmt: skip
-    known = {"srtt_us": 5, "tx_bytes": 0, "rx_bytes": 0, "retrans": 0}
+    known = {"srtt_us": 5, "tx_bytes": 0, "rx_bytes": 0, "retrans": 0, "cgroup": 7, "flags": Flag.GAUGES | Flag.ACTIVE}
     for field, names in keys.items():
-        (row,) = snapshot(connections({**known, field: UNKNOWN[field]})).connections
+        (row,) = snapshot(connections({**known, field: UNKNOWN.get(field, 0)})).connections
         nulls = {name for name, value in msgspec.to_builtins(row).items() if value is None}
-        assert nulls == {*names, "rx_bytes_per_s"}
+        assert nulls == {*names, "rx_bytes_per_s", "netns_name"}
 
 
 def test_a_uid_that_nobody_has_is_a_number_without_a_name() -> None:

@@ -1,129 +1,42 @@
-"""What a snapshot says, as typed structures with stable names. Unknown is null, never 0."""
+"""A snapshot's document, made from the rows that the filter shows."""
 
 from __future__ import annotations
 
-import math
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime, timedelta
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from tcptop_tui import __version__, formats, text
+from tcptop_tui.export.schema import (
+    SCHEMA_VERSION,
+    Bucket,
+    Connection,
+    Document,
+    LossCounts,
+    Meta,
+    Rtt,
+    Session,
+    Transition,
+)
+from tcptop_tui.export.values import (
+    address,
+    comm,
+    gauge,
+    iso_time,
+    known_uid,
+    nonzero,
+    opened,
+    rate,
+    retrans_in,
+    seconds,
+    state,
+    user,
+    whys,
+)
 from tcptop_tui.model.histogram import slot_bounds, summarise
-from tcptop_tui.records import RTT_SLOTS, UNKNOWN_NS, UNKNOWN_UID, Flag, Rows
-from tcptop_tui.source.batches import Loss
-
-SCHEMA_VERSION = 1
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-
-
-class Connection(msgspec.Struct, frozen=True):
-    """One row of the table. ``comm`` is cleaned of what a terminal would obey; ``user`` is uid's login name."""
-
-    pid: int | None
-    comm: str | None
-    uid: int | None
-    user: str | None
-    netns: int | None
-    ip: int
-    laddr: str
-    lport: int | None
-    raddr: str
-    rport: int | None
-    state: str
-    state_age_s: float | None
-    age_s: float | None
-    tx_bytes: int | None
-    rx_bytes: int | None
-    tx_bytes_per_s: float | None
-    rx_bytes_per_s: float | None
-    srtt_us: int | None
-    retrans: int | None
-
-
-class Transition(msgspec.Struct, frozen=True):
-    """One change of state; ``ms`` were spent in the old one. ``skaddr`` is in hexadecimal, without 0x."""
-
-    time: str
-    skaddr: str | None
-    pid: int | None
-    comm: str | None
-    uid: int | None
-    netns: int | None
-    ip: int
-    laddr: str
-    lport: int | None
-    raddr: str
-    rport: int | None
-    oldstate: str
-    newstate: str
-    ms: float | None
-    tx_bytes: int | None
-    rx_bytes: int | None
-    delayed: bool
-    polled: bool
-
-
-class Bucket(msgspec.Struct, frozen=True):
-    """``low`` to ``high``, both included; the last one has no ``high``."""
-
-    low: int
-    high: int | None
-    count: int
-
-
-class Rtt(msgspec.Struct, frozen=True):
-    """Round-trip times of the connections that match; percentiles interpolated in their bucket."""
-
-    unit: str
-    count: int
-    avg: float | None
-    p50: float | None
-    p90: float | None
-    p99: float | None
-    buckets: list[Bucket]
-
-
-class LossCounts(msgspec.Struct, frozen=True):
-    """What did not reach the snapshot, or only late; see source.batches.Loss."""
-
-    lost: int
-    ring_full: int
-    sessions_ring_full: int
-    map_full: int
-    skipped: int
-    caught: int
-    missed: int
-    mended: int
-
-
-class Meta(msgspec.Struct, frozen=True):
-    """Where and when, and through which filter."""
-
-    tool: str
-    version: str
-    time: str
-    host: str
-    kernel: str
-    backend: str
-    backend_note: str
-    filter: str
-    connections_total: int
-    connections_shown: int
-
-
-class Document(msgspec.Struct, frozen=True):
-    """A snapshot."""
-
-    schema_version: int
-    meta: Meta
-    loss: LossCounts
-    rtt: Rtt
-    connections: list[Connection]
-    transitions: list[Transition]
+from tcptop_tui.records import RTT_SLOTS, UNKNOWN_NS, Flag, Rows
+from tcptop_tui.source.batches import Loss, Names
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +47,9 @@ class SnapshotInput:
     tx_rate: NDArray[np.float64]
     rx_rate: NDArray[np.float64]
     transitions: Rows
+    sessions: Rows
+    """Ended connections, oldest first; listeners are none."""
+    names: Names
     hist: NDArray[np.uint64]
     hist_sum_us: int
     loss: Loss
@@ -147,90 +63,103 @@ class SnapshotInput:
     connections_total: int
 
 
-def iso_time(utc_ns: int) -> str:
-    """UTC to the microsecond, as RFC 3339 writes it."""
-    moment = _EPOCH + timedelta(microseconds=utc_ns // 1000)
-    return moment.isoformat(timespec="microseconds").removesuffix("+00:00") + "Z"
-
-
-def _nonzero(value: np.generic) -> int | None:
-    return int(value) or None
-
-
-def _seconds(now_ns: int, began_ns: np.generic) -> float | None:
-    """Never below 0: a connection may begin while the table is read, after its ``now_ns``."""
-    return round(max(0, now_ns - int(began_ns)) / 1e9, 6) if began_ns else None
-
-
-def _rate(value: float) -> float | None:
-    return None if math.isnan(value) else round(float(value), 1)
-
-
-def _address(words: NDArray[np.uint64]) -> str:
-    return formats.address((int(words[0]), int(words[1])))
-
-
-def _uid(value: np.generic) -> int | None:
-    return None if int(value) == UNKNOWN_UID else int(value)
-
-
-def _user(uid: int | None) -> str | None:
-    name = None if uid is None else formats.login_name(uid)
-    return None if name is None else text.clean(name)
-
-
-def _gauge(row: np.void, name: str) -> int | None:
-    return int(row[name]) if row["flags"] & Flag.GAUGES else None
-
-
 def _connection(row: np.void, given: SnapshotInput, index: int) -> Connection:
-    uid = _uid(row["uid"])
-    laddr = _address(row["laddr"])
+    uid = known_uid(row["uid"])
+    laddr = address(row["laddr"])
     return Connection(
-        pid=_nonzero(row["pid"]),
-        comm=text.clean(bytes(row["comm"])) or None,
+        pid=nonzero(row["pid"]),
+        comm=comm(row),
         uid=uid,
-        user=_user(uid),
-        netns=_nonzero(row["netns"]),
+        user=user(uid),
+        netns=nonzero(row["netns"]),
         ip=6 if ":" in laddr else 4,
         laddr=laddr,
-        lport=_nonzero(row["lport"]),
-        raddr=_address(row["raddr"]),
-        rport=_nonzero(row["rport"]),
+        lport=nonzero(row["lport"]),
+        raddr=address(row["raddr"]),
+        rport=nonzero(row["rport"]),
         state=formats.state_name(int(row["state"])),
-        state_age_s=_seconds(given.now_ns, row["state_ns"]),
-        age_s=_seconds(given.now_ns, row["born_ns"]),
-        tx_bytes=_gauge(row, "tx_bytes"),
-        rx_bytes=_gauge(row, "rx_bytes"),
-        tx_bytes_per_s=_rate(given.tx_rate[index]),
-        rx_bytes_per_s=_rate(given.rx_rate[index]),
-        srtt_us=_nonzero(row["srtt_us"]),
-        retrans=_gauge(row, "retrans"),
+        state_age_s=seconds(given.now_ns, row["state_ns"]),
+        age_s=seconds(given.now_ns, row["born_ns"]),
+        tx_bytes=gauge(row, "tx_bytes"),
+        rx_bytes=gauge(row, "rx_bytes"),
+        tx_bytes_per_s=rate(given.tx_rate[index]),
+        rx_bytes_per_s=rate(given.rx_rate[index]),
+        srtt_us=nonzero(row["srtt_us"]),
+        retrans=gauge(row, "retrans"),
+        netns_name=_netns_name(row, given.names),
+        cgroup=_cgroup(row, given.names),
+        opened=opened(row),
+        retrans_in=retrans_in(row),
     )
 
 
-def _transition(row: np.void, utc_offset_ns: int) -> Transition:
-    laddr = _address(row["laddr"])
+def _netns_name(row: np.void, names: Names) -> str | None:
+    return text.clean(names.netns.get(int(row["netns"]), "")) or None
+
+
+def _cgroup(row: np.void, names: Names) -> str | None:
+    number = int(row["cgroup"])
+    return text.clean(names.cgroups.get(number, str(number))) if number else None
+
+
+def _ms(start: np.generic, end: np.generic) -> float | None:
+    return max(0, int(end) - int(start)) / 1e6 if start and end else None
+
+
+def _session(row: np.void, utc_offset_ns: int, why: str | None, names: Names) -> Session:
+    laddr = address(row["laddr"])
+    samples = int(row["rtt_hist"].sum())
+    return Session(
+        time=iso_time(int(row["end_ns"]) + utc_offset_ns),
+        skaddr=f"{int(row['skaddr']):016x}" if row["skaddr"] else None,
+        pid=nonzero(row["pid"]),
+        comm=comm(row),
+        uid=known_uid(row["uid"]),
+        netns=nonzero(row["netns"]),
+        ip=6 if ":" in laddr else 4,
+        laddr=laddr,
+        lport=nonzero(row["lport"]),
+        raddr=address(row["raddr"]),
+        rport=nonzero(row["rport"]),
+        tx_bytes=gauge(row, "tx_bytes"),
+        rx_bytes=gauge(row, "rx_bytes"),
+        ms=_ms(row["born_ns"], row["end_ns"]),
+        handshake_ms=_ms(row["born_ns"], row["established_ns"]),
+        rtt_avg_us=round(int(row["rtt_sum_us"]) / samples, 1) if samples else None,
+        retrans=gauge(row, "retrans"),
+        retrans_in=retrans_in(row),
+        opened=opened(row),
+        cgroup=_cgroup(row, names),
+        why=why,
+        reset_in=state(row["reset_in"]),
+    )
+
+
+def _transition(row: np.void, utc_offset_ns: int, why: str | None, names: Names) -> Transition:
+    laddr = address(row["laddr"])
     spent_ns = int(row["spent_ns"])
     return Transition(
         time=iso_time(int(row["ts_ns"]) + utc_offset_ns),
         skaddr=f"{int(row['skaddr']):016x}" if row["skaddr"] else None,
-        pid=_nonzero(row["pid"]),
-        comm=text.clean(bytes(row["comm"])) or None,
-        uid=_uid(row["uid"]),
-        netns=_nonzero(row["netns"]),
+        pid=nonzero(row["pid"]),
+        comm=comm(row),
+        uid=known_uid(row["uid"]),
+        netns=nonzero(row["netns"]),
         ip=6 if ":" in laddr else 4,
         laddr=laddr,
-        lport=_nonzero(row["lport"]),
-        raddr=_address(row["raddr"]),
-        rport=_nonzero(row["rport"]),
+        lport=nonzero(row["lport"]),
+        raddr=address(row["raddr"]),
+        rport=nonzero(row["rport"]),
         oldstate=formats.state_name(int(row["oldstate"])),
         newstate=formats.state_name(int(row["newstate"])),
         ms=None if spent_ns == UNKNOWN_NS else spent_ns / 1e6,
-        tx_bytes=_gauge(row, "tx_bytes"),
-        rx_bytes=_gauge(row, "rx_bytes"),
+        tx_bytes=gauge(row, "tx_bytes"),
+        rx_bytes=gauge(row, "rx_bytes"),
         delayed=bool(row["flags"] & Flag.DELAYED),
         polled=bool(row["flags"] & Flag.POLLED),
+        cgroup=_cgroup(row, names),
+        why=why,
+        reset_in=state(row["reset_in"]),
     )
 
 
@@ -267,5 +196,12 @@ def build(given: SnapshotInput) -> Document:
         loss=LossCounts(lost=given.loss.lost, **asdict(given.loss)),
         rtt=_rtt(given),
         connections=[_connection(row, given, index) for index, row in enumerate(given.rows)],
-        transitions=[_transition(row, offset_ns) for row in given.transitions],
+        transitions=[
+            _transition(row, offset_ns, why, given.names)
+            for row, why in zip(given.transitions, whys(given.transitions), strict=True)
+        ],
+        sessions=[
+            _session(row, offset_ns, why, given.names)
+            for row, why in zip(given.sessions, whys(given.sessions), strict=True)
+        ],
     )

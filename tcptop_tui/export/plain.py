@@ -10,7 +10,7 @@ import msgspec
 from rich.cells import cell_len
 
 from tcptop_tui import formats
-from tcptop_tui.export.document import Connection, Document, Rtt, Transition
+from tcptop_tui.export.schema import Connection, Document, Rtt, Transition
 from tcptop_tui.text import fit
 
 _BAR_CELLS = 40

@@ -9,7 +9,9 @@ from pathlib import Path
 from tcptop_tui.errors import UsageError
 from tcptop_tui.export.document import SnapshotInput, build
 from tcptop_tui.export.writers import default_name, to_csv, to_json, to_text
+from tcptop_tui.filters import Subject
 from tcptop_tui.model.frame import Frame
+from tcptop_tui.records import Flag, Rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +30,14 @@ def default_path(host: str, utc_ns: int, kind: str) -> Path:
     return name
 
 
+def _sessions(frame: Frame) -> Rows:
+    """The ended connections that the filter shows."""
+    rows = frame.facts.sessions
+    connected = ((rows["flags"] & Flag.LISTENER) == 0) & (rows["rport"] != 0)
+    shown: Rows = rows[connected & frame.look.filter.matches(Subject(rows, frame.facts.now_ns, None, None))]
+    return shown
+
+
 def _input(frame: Frame, origin: Origin) -> SnapshotInput:
     facts = frame.facts
     return SnapshotInput(
@@ -35,6 +45,8 @@ def _input(frame: Frame, origin: Origin) -> SnapshotInput:
         tx_rate=facts.tx_rate[frame.order],
         rx_rate=facts.rx_rate[frame.order],
         transitions=facts.log[frame.log],
+        sessions=_sessions(frame),
+        names=facts.names,
         hist=frame.rtt.hist,
         hist_sum_us=frame.rtt.sum_us,
         loss=facts.loss,

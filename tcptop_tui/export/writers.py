@@ -10,8 +10,9 @@ from typing import Any
 
 import msgspec
 
-from tcptop_tui.export.document import Connection, Document, iso_time
 from tcptop_tui.export.plain import provenance, to_text
+from tcptop_tui.export.schema import Connection, Document
+from tcptop_tui.export.values import iso_time
 
 __all__ = ["FORMATS", "default_name", "format_of", "json_schema", "to_csv", "to_json", "to_text"]
 
@@ -43,8 +44,10 @@ def json_schema() -> bytes:
     return msgspec.json.format(msgspec.json.encode(msgspec.json.schema(Document)), indent=1) + b"\n"
 
 
-def _csv_cell(value: Any) -> Any:
+def csv_cell(value: Any) -> Any:
     """Unknown is empty; a name that a spreadsheet would run gets an apostrophe."""
+    if isinstance(value, dict):
+        return " ".join(f"{name}={count}" for name, count in value.items())
     if isinstance(value, str) and value.startswith(_FORMULA):
         return f"'{value}"
     return "" if value is None else value
@@ -63,5 +66,5 @@ def to_csv(document: Document) -> bytes:
     writer = csv.writer(out, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
     writer.writerow(Connection.__struct_fields__)
     for row in document.connections:
-        writer.writerow([_csv_cell(getattr(row, name)) for name in Connection.__struct_fields__])
+        writer.writerow([csv_cell(getattr(row, name)) for name in Connection.__struct_fields__])
     return out.getvalue().encode()

@@ -12,6 +12,7 @@ from typing import IO, Any, Literal, TypeAlias
 
 import msgspec
 
+from tcptop_tui.export.writers import csv_cell
 from tcptop_tui.trace.columns import Column, Lines
 
 Form: TypeAlias = Literal["text", "csv", "json"]
@@ -132,7 +133,7 @@ def _joined(rows: list[list[str]], widths: list[int]) -> bytes:
 
 
 def _csv(rows: list[list[str]]) -> bytes:
-    """Quoted where needed: a process name may hold a comma."""
+    """Quoted where needed: a process name may hold a comma, or be a formula to a spreadsheet."""
     buffer = io.StringIO()
-    csv.writer(buffer, lineterminator="\n").writerows(rows)
+    csv.writer(buffer, lineterminator="\n").writerows([[csv_cell(cell) for cell in row] for row in rows])
     return buffer.getvalue().encode()

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tcptop_tui import formats
-from tcptop_tui.export.document import iso_time
+from tcptop_tui.export.values import iso_time
 from tcptop_tui.filters import Filter, Subject
 from tcptop_tui.model.histogram import Histogram, slot_bounds
 from tcptop_tui.records import RTT_SLOTS, Rows

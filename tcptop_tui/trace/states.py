@@ -64,7 +64,7 @@ class StatesStream:
             self.journal.send(rows)
         self.output.lines(moment.lines(rows, rows["ts_ns"]))
 
-    def finish(self, moment: Moment) -> None:
+    def finish(self, moment: Moment) -> None:  # noqa: ARG002  others need it
         """See ``Stream``."""
         if self.journal is not None and self.journal.refused:
             say(f"the journal did not take {self.journal.refused:,} of the lines")

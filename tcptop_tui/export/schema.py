@@ -1,0 +1,148 @@
+"""The shape of a snapshot: typed structures with stable names. Unknown is null, never 0."""
+
+from __future__ import annotations
+
+import msgspec
+
+SCHEMA_VERSION = 1
+
+
+class Connection(msgspec.Struct, frozen=True):
+    """One row of the table. ``comm`` is cleaned of what a terminal would obey; ``user`` is uid's login name."""
+
+    pid: int | None
+    comm: str | None
+    uid: int | None
+    user: str | None
+    netns: int | None
+    ip: int
+    laddr: str
+    lport: int | None
+    raddr: str
+    rport: int | None
+    state: str
+    state_age_s: float | None
+    age_s: float | None
+    tx_bytes: int | None
+    rx_bytes: int | None
+    tx_bytes_per_s: float | None
+    rx_bytes_per_s: float | None
+    srtt_us: int | None
+    retrans: int | None
+    netns_name: str | None
+    cgroup: str | None
+    opened: str | None
+    retrans_in: dict[str, int]
+
+
+class Transition(msgspec.Struct, frozen=True):
+    """One change of state; ``ms`` were spent in the old one. ``skaddr`` is in hexadecimal, without 0x."""
+
+    time: str
+    skaddr: str | None
+    pid: int | None
+    comm: str | None
+    uid: int | None
+    netns: int | None
+    ip: int
+    laddr: str
+    lport: int | None
+    raddr: str
+    rport: int | None
+    oldstate: str
+    newstate: str
+    ms: float | None
+    tx_bytes: int | None
+    rx_bytes: int | None
+    delayed: bool
+    polled: bool
+    cgroup: str | None
+    why: str | None
+    reset_in: str | None
+
+
+class Session(msgspec.Struct, frozen=True):
+    """A connection that has ended; ``ms`` from its first SYN on, ``handshake_ms`` until ESTABLISHED."""
+
+    time: str
+    skaddr: str | None
+    pid: int | None
+    comm: str | None
+    uid: int | None
+    netns: int | None
+    ip: int
+    laddr: str
+    lport: int | None
+    raddr: str
+    rport: int | None
+    tx_bytes: int | None
+    rx_bytes: int | None
+    ms: float | None
+    handshake_ms: float | None
+    rtt_avg_us: float | None
+    retrans: int | None
+    retrans_in: dict[str, int]
+    opened: str | None
+    cgroup: str | None
+    why: str | None
+    reset_in: str | None
+
+
+class Bucket(msgspec.Struct, frozen=True):
+    """``low`` to ``high``, both included; the last one has no ``high``."""
+
+    low: int
+    high: int | None
+    count: int
+
+
+class Rtt(msgspec.Struct, frozen=True):
+    """Round-trip times of the connections that match; percentiles interpolated in their bucket."""
+
+    unit: str
+    count: int
+    avg: float | None
+    p50: float | None
+    p90: float | None
+    p99: float | None
+    buckets: list[Bucket]
+
+
+class LossCounts(msgspec.Struct, frozen=True):
+    """What did not reach the snapshot, or only late; see source.batches.Loss."""
+
+    lost: int
+    ring_full: int
+    sessions_ring_full: int
+    map_full: int
+    skipped: int
+    caught: int
+    missed: int
+    mended: int
+
+
+class Meta(msgspec.Struct, frozen=True):
+    """Where and when, and through which filter."""
+
+    tool: str
+    version: str
+    time: str
+    host: str
+    kernel: str
+    backend: str
+    backend_note: str
+    filter: str
+    connections_total: int
+    connections_shown: int
+
+
+class Document(msgspec.Struct, frozen=True):
+    """A snapshot."""
+
+    schema_version: int
+    meta: Meta
+    loss: LossCounts
+    rtt: Rtt
+    connections: list[Connection]
+    transitions: list[Transition]
+    sessions: list[Session]
