@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import csv
+import errno
 import os
+import platform
 import socket
 import subprocess
 import sys
 
 import pytest
 from sockets import listening, port
-from streams import calling, refused, streaming
+from streams import Actor, calling, refused, streaming
 
 pytestmark = pytest.mark.usefixtures("bpf_possible")
 
@@ -61,6 +63,36 @@ def test_csv_without_and_with_the_local_port() -> None:
     assert with_port.header.decode().strip() == "PID,COMM,IP,SADDR,LPORT,DADDR,DPORT"
     (mine,) = (row for row in csv.reader(with_port.lines) if row[6] == str(call.server_port))
     assert mine[4] == str(call.client_port)
+
+
+@pytest.fixture
+def nowhere():
+    """A network namespace in which nothing is reachable but its loopback."""
+    name = "tcptop-test-nowhere"
+    subprocess.run(["ip", "netns", "add", name], check=True)
+    subprocess.run(["ip", "-n", name, "link", "set", "lo", "up"], check=True)
+    subprocess.run(["ip", "-n", name, "route", "add", "prohibit", "10.98.0.0/16"], check=True)
+    yield ("ip", "netns", "exec", name)
+    subprocess.run(["ip", "netns", "del", name], check=True)
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="pt_regs are known for x86-64")
+def test_connects_that_fail_before_a_syn(nowhere: tuple[str, ...]) -> None:
+    wanted = {"10.1.2.3": "unreachable", "2001:db8::7": "unreachable", "10.98.0.1": "permission denied"}
+    with streaming("connect", "-sw") as stream:
+        pids = {}
+        for host in wanted:
+            actor = Actor("call", host, "4242", inside=nowhere)
+            actor.process.wait(30)
+            assert actor.facts["errno"] in {errno.ENETUNREACH, errno.EACCES}
+            pids[host] = str(actor.facts["pid"])
+        stream.end()
+    mine = [row for row in csv.reader(stream.lines) if row[5] == "4242"]
+    assert {row[4]: (row[0], row[1], row[7]) for row in mine} == {
+        host: (pids[host], "actor-call", result) for host, result in wanted.items()
+    }
+    assert len(mine) == len(wanted)  # each once
+    assert {row[6] for row in mine} == {""}  # how long it took nobody saw
 
 
 def test_counts() -> None:

@@ -44,7 +44,11 @@ _MEMBERS: dict[str, dict[str, tuple[str, str]]] = {
     "net": {"ns_inum": ("ns.inum", "u32")},
     "cgroup": {"kn": ("kn", "void *"), "parent": ("self.parent", "void *")},
     "kernfs_node": {"id": ("id", "u64")},
-    "task_struct": {"nsproxy": ("nsproxy", "void *")},
+    "task_struct": {"nsproxy": ("nsproxy", "void *"), "files": ("files", "void *")},
+    "files_struct": {"fdt": ("fdt", "void *")},
+    "fdtable": {"fd": ("fd", "void *")},
+    "file": {"private_data": ("private_data", "void *")},
+    "socket": {"sk": ("sk", "void *")},
     "nsproxy": {"mnt_ns": ("mnt_ns", "void *")},
     "mnt_namespace": {"mnt_inum": ("ns.inum", "u32")},
 }
@@ -52,6 +56,9 @@ _MEMBERS: dict[str, dict[str, tuple[str, str]]] = {
 # What a kernel may lack, and the macro that says it has it: a socket points at its cgroup since
 # 5.15 (struct sock_cgroup_data, include/linux/cgroup-defs.h), with CONFIG_SOCK_CGROUP_DATA.
 _DISPENSABLE = {("sock", "sk_cgroup"): "HAVE_SOCK_CGROUP"}
+
+# Number of connect(), and where struct pt_regs keeps number, descriptor and address at its end.
+_SYSCALLS = {"x86_64": (42, ("orig_ax", "di", "si"))}
 
 _KERNEL_TYPES = """
 typedef signed char __s8; typedef unsigned char __u8; typedef __s8 s8; typedef __u8 u8;
@@ -142,6 +149,20 @@ def kernel_header(types: KernelTypes) -> str:
     return "#pragma once\n" + "\n".join(_struct(types, struct) for struct in _MEMBERS)
 
 
+def knows_syscalls() -> bool:
+    """Whether the end of a connect() can be recognised on this machine."""
+    return platform.machine() in _SYSCALLS
+
+
+def _syscall_macros(types: KernelTypes) -> str:
+    if not knows_syscalls():
+        return ""
+    number, registers = _SYSCALLS[platform.machine()]
+    offsets = [types.member("pt_regs", name).offset_bytes for name in registers]
+    names = ("CONNECT_NR", "REGS_NR", "REGS_FD", "REGS_ADDR")
+    return "".join(f"#define {name} {value}\n" for name, value in zip(names, (number, *offsets), strict=True))
+
+
 def write_tree(root: Path) -> None:
     """Write the header tree below ``root`` (an empty directory of ours).
 
@@ -156,6 +177,6 @@ def write_tree(root: Path) -> None:
         path.write_text(text.format(**values) if "{" in text else text)
     types = KernelTypes()
     try:
-        (root / "include/tcptop_kernel.h").write_text(kernel_header(types))
+        (root / "include/tcptop_kernel.h").write_text(kernel_header(types) + _syscall_macros(types))
     finally:
         types.close()

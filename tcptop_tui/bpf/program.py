@@ -43,14 +43,24 @@ _COUNTERS = 6
 LISTENER_KEY = np.dtype([("netns", "<u4"), ("lport", "<u4")])
 OWNER = np.dtype([("pid", "<u4"), ("uid", "<u4"), ("mntns", "<u4"), ("comm", "S16")])
 
-_FUNCTIONS = ("sender", *(name for name, _ in _ATTACHMENTS))
+# connects.c, while every connect() is asked for
+_CONNECTS = (
+    ("connect_announced", "inet_sock_set_state"),
+    ("connect_failed", "sys_exit"),
+    ("connect_forgotten", "tcp_destroy_sock"),
+)
 
 _AF = {0: 0, 4: 2, 6: 10}
 
 
-def source_text() -> str:
-    """The C source."""
-    return resources.files("tcptop_tui.bpf").joinpath("tcptop.c").read_text()
+def source_text(capture: Capture | None = None) -> str:
+    """The C source, with what ``capture`` needs besides."""
+    names = ["tcptop.c", "connects.c"] if capture and _sees_failed_connects(capture) else ["tcptop.c"]
+    return "".join(resources.files("tcptop_tui.bpf").joinpath(name).read_text() for name in names)
+
+
+def _sees_failed_connects(capture: Capture) -> bool:
+    return capture.connects and headers.knows_syscalls()
 
 
 def _require_kernel() -> None:
@@ -105,12 +115,14 @@ class Program:
     def __init__(self, settings: Settings, capture: Capture | None = None) -> None:
         _require_kernel()
         self._links: list[int] = []
+        extra = _CONNECTS if capture and _sees_failed_connects(capture) else ()
+        self._attachments = (*_ATTACHMENTS, *extra)
         self._bcc = library.load_bcc()
         failed: Exception | None = None
         with library.stderr_captured() as lines:
             try:
                 self._bpf = self._compile(settings, capture or Capture())
-                self._functions = {name: self._load(name) for name in _FUNCTIONS}
+                self._functions = {name: self._load(name) for name in ("sender", *dict(self._attachments))}
             except BackendUnavailable:
                 raise
             except Exception as error:  # noqa: BLE001  bcc raises bare Exception
@@ -131,7 +143,7 @@ class Program:
             os.environ["BCC_KERNEL_SOURCE"] = tree
             try:
                 return self._bcc.BPF(
-                    text=source_text().encode(),  # bcc wants bytes
+                    text=source_text(capture).encode(),  # bcc wants bytes
                     cflags=[
                         f"-I{tree}/include",
                         f"-DMAX_CONNECTIONS={settings.max_connections}",
@@ -167,7 +179,7 @@ class Program:
             BackendUnavailable: a raw tracepoint is missing on this kernel.
         """
         self.set_capture(capture)
-        for name, tracepoint in _ATTACHMENTS:
+        for name, tracepoint in self._attachments:
             # not bpf.attach_raw_tracepoint: that refuses a second program on one tracepoint
             link = self._bcc.lib.bpf_attach_raw_tracepoint(self._functions[name], tracepoint.encode())
             if link < 0:

@@ -145,6 +145,7 @@ enum program {
 	P_SET_STATE,
 	P_GUARD,
 	P_SEGMENT,
+	P_CONNECT,		/* connects.c */
 	PROGRAMS,
 };
 

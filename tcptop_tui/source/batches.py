@@ -106,6 +106,8 @@ class Capture:
     """Path of a pinned BPF map with cgroup ids as keys, as bcc's ``--cgroupmap`` takes it."""
     mntns_pin: str = ""
     """Path of a pinned BPF map with inode numbers of mount namespaces, as bcc's ``--mntnsmap``."""
+    connects: bool = False
+    """Log connects that fail before a SYN is sent, too, as transitions from CLOSE to CLOSE."""
     context: bool = False
     """Keep the name of whoever was on the CPU at each transition."""
     rtt_unit_us: int = 1

@@ -115,7 +115,7 @@ def connect_command(
         connect.columns(asked.form, wide=asked.wide, clock=asked.clock, lport=lport, uid=print_uid, dns=dns)
     )
     chosen = asked.filter("" if uid is None else f"uid:{uid}")
-    feed = asked.feed(asked.capture(rports=port), asked.settings())
+    feed = asked.feed(asked.capture(rports=port, connects=True), asked.settings())
     if counts:
         _run(feed, connect.ConnectStream(output, chosen, tally=connect.Tally()), asked, output)
         return

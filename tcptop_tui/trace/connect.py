@@ -93,7 +93,8 @@ def columns(
 
 def outcomes(rows: Rows) -> Rows:
     """Of transitions those that end a connect()."""
-    ended: Rows = rows[rows["oldstate"] == State.SYN_SENT]
+    early = (rows["oldstate"] == State.CLOSE) & (rows["newstate"] == State.CLOSE)  # Capture.connects
+    ended: Rows = rows[(rows["oldstate"] == State.SYN_SENT) | early]
     return ended
 
 

@@ -77,7 +77,9 @@ class Common:
         """Standard output in the form that was asked for."""
         return Output(Layout(self.form, columns, self.wide), sys.stdout.buffer, self.given["count"])
 
-    def capture(self, lports: str = "", rports: str = "", *, context: bool = False, rtt_unit_us: int = 1) -> Capture:
+    def capture(
+        self, lports: str = "", rports: str = "", *, context: bool = False, connects: bool = False, rtt_unit_us: int = 1
+    ) -> Capture:
         """What the kernel side is to look at."""
         return Capture(
             lports=parse_ports(lports),
@@ -88,6 +90,7 @@ class Common:
             cgroup_pin=self.given["cgroupmap"],
             mntns_pin=self.given["mntnsmap"],
             context=context,
+            connects=connects,
             rtt_unit_us=rtt_unit_us,
         )
 
