@@ -76,6 +76,7 @@ def clock(utc_ns: int) -> str:
     return time.strftime("%H:%M:%S", time.localtime(seconds)) + f".{rest_ns // 10**6:03}"
 
 
+@lru_cache(maxsize=256)
 def state_name(number: int) -> str:
     """The kernel's name of a state; ``?14`` for one that only a newer kernel has."""
     try:

@@ -45,6 +45,8 @@ class Column:
     show: Callable[[Any], str] = str
     width: int = 0
     """Cells in text; a value that needs more pushes the rest to the right, none is ever cut."""
+    foreign: bool = False
+    """Written by strangers: to a spreadsheet it may be a formula."""
     unknown: str = formats.UNKNOWN
     """What text has for None."""
     wide: int = 0
@@ -182,7 +184,7 @@ SECONDS = Column("seconds", "TIME(s)", seconds, lambda value: f"{value:.6f}", wi
 UTC = Column("time", "TIME", utc_time)
 SKADDR = Column("skaddr", "SKADDR", skaddr, width=16)
 PID = Column("pid", "PID", number("pid"), width=7)
-COMM = Column("comm", "COMM", comm("comm"), width=10, wide=16)
+COMM = Column("comm", "COMM", comm("comm"), width=10, wide=16, foreign=True)
 UID = Column("uid", "UID", uid, width=6)
 IP = Column("ip", "IP", ip, width=2)
 LADDR = Column("laddr", "LADDR", address("laddr"), width=15, wide=26)
@@ -190,8 +192,8 @@ LPORT = Column("lport", "LPORT", number("lport"), width=5)
 RADDR = Column("raddr", "RADDR", address("raddr"), width=15, wide=26)
 RPORT = Column("rport", "RPORT", number("rport"), width=5)
 NETNS = Column("netns", "NETNS", number("netns"), width=10)
-NETNS_NAME = Column("netns_name", "NETNS_NAME", netns_name, width=12)
-CGROUP = Column("cgroup", "CGROUP", cgroup, width=20)
+NETNS_NAME = Column("netns_name", "NETNS_NAME", netns_name, width=12, foreign=True)
+CGROUP = Column("cgroup", "CGROUP", cgroup, width=20, foreign=True)
 WHY = Column("why", "WHY", why, unknown="")  # None: it has not ended
 RESET_IN = Column("reset_in", "RESET_IN", optional_state("reset_in"), width=11)
 TX_BYTES = Column("tx_bytes", "TX_BYTES", gauge("tx_bytes"), width=10)

@@ -12,7 +12,7 @@ from tcptop_tui import formats
 from tcptop_tui.filters import Filter, Subject
 from tcptop_tui.reasons import reason_text, reasons
 from tcptop_tui.records import TRANSITION, UNKNOWN_NS, Rows, State
-from tcptop_tui.source.batches import Batch, Table, Transitions
+from tcptop_tui.source.batches import Batch, Loss, Table, Transitions
 from tcptop_tui.trace import columns as c
 from tcptop_tui.trace.columns import Column, Lines
 from tcptop_tui.trace.output import Form, Output
@@ -63,7 +63,7 @@ def _none(lines: Lines) -> list[Any]:  # noqa: ARG001  a table of its own has it
 DPORT = Column("rport", "DPORT", c.number("rport"), width=6)
 MS = Column("ms", "MS", c.span_ms, c.ms3, width=9)
 RESULT = Column("result", "RESULT", results, width=11)
-QUERY = Column("query", "QUERY", c.query)
+QUERY = Column("query", "QUERY", c.query, foreign=True)
 _JSON = (
     c.UTC, c.SKADDR, c.PID, c.COMM, c.UID, c.IP, SADDR, c.LPORT, DADDR, DPORT, MS, RESULT, c.RETRANS, c.NETNS,
     c.NETNS_NAME, c.CGROUP,
@@ -200,6 +200,10 @@ class ConnectStream:
             old = f" ({known[1]:.1f}s ago)" if known and known[1] > 0.1 else ""
             found.append(f"{known[0]}{old}" if known else None)
         return found
+
+    def lost(self, loss: Loss) -> int:
+        """See ``Stream``."""
+        return loss.ring_full + loss.skipped
 
     def finish(self, moment: Moment) -> None:
         """Write the counts, or the connects that nobody has answered yet."""

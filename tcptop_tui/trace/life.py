@@ -7,7 +7,7 @@ from typing import Any
 
 from tcptop_tui.filters import Filter, Subject
 from tcptop_tui.records import Flag
-from tcptop_tui.source.batches import Batch, Sessions
+from tcptop_tui.source.batches import Batch, Loss, Sessions
 from tcptop_tui.trace import columns as c
 from tcptop_tui.trace.columns import Column, Lines
 from tcptop_tui.trace.output import Form, Output
@@ -83,6 +83,10 @@ class LifeStream:
         connected = ((rows["flags"] & Flag.LISTENER) == 0) & (rows["rport"] != 0)
         rows = rows[connected & self.chosen.matches(Subject(rows, moment.now_ns, None, None))]
         self.output.lines(moment.lines(rows, rows["end_ns"]))
+
+    def lost(self, loss: Loss) -> int:
+        """See ``Stream``."""
+        return loss.sessions_ring_full
 
     def finish(self, moment: Moment) -> None:
         """See ``Stream``."""

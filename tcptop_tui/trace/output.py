@@ -76,25 +76,28 @@ class Output:
         if not len(lines.rows) or room <= 0:
             return
         columns = [column.values(lines)[:room] for column in self._layout.columns]
-        rows = list(zip(*columns, strict=True))
-        self.written += len(rows)
-        self.raw(self._encoded(rows))
+        self.written += min(room, len(lines.rows))
+        self.raw(self._encoded(columns))
 
-    def _encoded(self, rows: list[tuple[Any, ...]]) -> bytes:
+    def _encoded(self, columns: list[list[Any]]) -> bytes:
         if self._layout.form == "json":
             names = [column.name for column in self._layout.columns]
-            return self._encoder.encode_lines([dict(zip(names, row, strict=True)) for row in rows])
-        unknown = ["" if self._layout.form == "csv" else column.unknown for column in self._layout.columns]
-        shown = [
-            [
-                nothing if value is None else column.show(value)
-                for column, nothing, value in zip(self._layout.columns, unknown, row, strict=True)
-            ]
-            for row in rows
-        ]
-        return _csv(shown) if self._layout.form == "csv" else self._aligned(shown)
+            return self._encoder.encode_lines(
+                [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
+            )
+        shown = [self._shown(column, values) for column, values in zip(self._layout.columns, columns, strict=True)]
+        rows = list(zip(*shown, strict=True))
+        return _csv(rows) if self._layout.form == "csv" else self._aligned(rows)
 
-    def _aligned(self, rows: list[list[str]]) -> bytes:
+    def _shown(self, column: Column, values: list[Any]) -> list[str]:
+        show = column.show
+        if self._layout.form == "text":
+            return [column.unknown if value is None else show(value) for value in values]
+        if column.foreign:
+            return ["" if value is None else csv_cell(show(value)) for value in values]
+        return ["" if value is None else show(value) for value in values]
+
+    def _aligned(self, rows: Sequence[Sequence[str]]) -> bytes:
         return _joined(rows, [column.cells(wide=self._layout.wide) for column in self._layout.columns])
 
     def table(self, columns: Sequence[Column], documents: Sequence[dict[str, Any]]) -> None:
@@ -127,13 +130,13 @@ class Output:
             raise PipeClosed from None
 
 
-def _joined(rows: list[list[str]], widths: list[int]) -> bytes:
-    lines = (" ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows)
-    return "".join(f"{line}\n" for line in lines).encode()
+def _joined(rows: Sequence[Sequence[str]], widths: list[int]) -> bytes:
+    template = " ".join(f"%-{width}s" for width in widths)
+    return "".join([(template % tuple(row)).rstrip() + "\n" for row in rows]).encode()
 
 
-def _csv(rows: list[list[str]]) -> bytes:
-    """Quoted where needed: a process name may hold a comma, or be a formula to a spreadsheet."""
+def _csv(rows: Sequence[Sequence[str]]) -> bytes:
+    """Quoted where needed: a process name may hold a comma."""
     buffer = io.StringIO()
-    csv.writer(buffer, lineterminator="\n").writerows([[csv_cell(cell) for cell in row] for row in rows])
+    csv.writer(buffer, lineterminator="\n").writerows(rows)
     return buffer.getvalue().encode()

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tcptop_tui.records import Rows, is_ipv4
-from tcptop_tui.source.batches import Batch, Pings
+from tcptop_tui.source.batches import Batch, Loss, Pings
 from tcptop_tui.trace import columns as c
 from tcptop_tui.trace.columns import Column
 from tcptop_tui.trace.output import Form, Output
@@ -16,7 +16,7 @@ from tcptop_tui.trace.run import Moment
 CPU = Column("cpu", "CPU", c.plain("cpu"), width=3)
 TGID = Column("tgid", "TGID", c.plain("tgid"), width=7)
 PID = Column("pid", "PID", c.plain("pid"), width=7)
-COMM = Column("comm", "COMM", c.comm("comm"), width=16)
+COMM = Column("comm", "COMM", c.comm("comm"), width=16, foreign=True)
 SADDR = Column("saddr", "SADDR", c.address("saddr"), width=15, wide=26)
 DADDR = Column("daddr", "DADDR", c.address("daddr"), width=15, wide=26)
 ID = Column("id", "ID", c.plain("id"), width=5)
@@ -58,6 +58,10 @@ class PingStream:
             return rows
         wanted: Rows = rows[np.where(is_ipv4(rows["saddr"]), 4, 6) == self.ip]
         return wanted
+
+    def lost(self, loss: Loss) -> int:
+        """See ``Stream``."""
+        return loss.ring_full
 
     def finish(self, moment: Moment) -> None:
         """See ``Stream``."""

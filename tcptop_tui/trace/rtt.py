@@ -16,7 +16,7 @@ from tcptop_tui.export.values import iso_time
 from tcptop_tui.filters import Filter, Subject
 from tcptop_tui.model.histogram import Histogram, slot_bounds
 from tcptop_tui.records import RTT_SLOTS, Rows
-from tcptop_tui.source.batches import Batch, Sessions, Table
+from tcptop_tui.source.batches import Batch, Loss, Sessions, Table
 from tcptop_tui.trace.output import Form, Output
 from tcptop_tui.trace.run import Moment
 
@@ -158,6 +158,10 @@ class RttStream:
     def _wanted(self, rows: Rows, moment: Moment) -> Rows:
         wanted: Rows = rows[self.chosen.matches(Subject(rows, moment.now_ns, None, None))]
         return wanted
+
+    def lost(self, loss: Loss) -> int:
+        """See ``Stream``."""
+        return loss.sessions_ring_full
 
     def finish(self, moment: Moment) -> None:
         """What has come since the last interval."""

@@ -42,6 +42,10 @@ class Stream(Protocol):
         """Write what is only known at the end."""
         ...
 
+    def lost(self, loss: Loss) -> int:
+        """How many of the events that this stream is made of are gone."""
+        ...
+
 
 @dataclass(slots=True)
 class Moment:
@@ -123,7 +127,7 @@ class Runner:
                 self._deadline_s = time.monotonic() + self._duration_s
 
     def _note_loss(self, loss: Loss) -> None:
-        if loss.lost and not self.loss.lost:
+        if self._stream.lost(loss) and not self._stream.lost(self.loss):
             say("events are being lost; --ring-mb makes more room, a filter leaves less to carry")
         self.loss = loss
 
@@ -181,14 +185,15 @@ def run_stream(feed: Feeds, stream: Stream, output: Output, duration_s: float | 
     if runner.error is not None:
         raise runner.error
     if not runner.pipe_closed:
-        say(summary(output.written, time.monotonic() - runner.begun_s, runner.loss))
+        lost = stream.lost(runner.loss)
+        say(summary(output.written, time.monotonic() - runner.begun_s, lost, runner.loss))
     return 128 + runner.signal if runner.signal not in {0, signal.SIGINT} else 0
 
 
-def summary(written: int, seconds: float, loss: Loss) -> str:
+def summary(written: int, seconds: float, lost: int, loss: Loss) -> str:
     """``312 lines in 12.3 s; lost 0, map full 0, missed 0``."""
     lines = f"{written:,} line{'' if written == 1 else 's'} in {seconds:.1f} s"
-    return f"{lines}; lost {loss.lost:,}, map full {loss.map_full:,}, missed {loss.missed:,}"
+    return f"{lines}; lost {lost:,}, map full {loss.map_full:,}, missed {loss.missed:,}"
 
 
 def say(message: str) -> None:

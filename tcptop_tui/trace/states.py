@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tcptop_tui.filters import Filter, Subject
-from tcptop_tui.source.batches import Batch, Transitions
+from tcptop_tui.source.batches import Batch, Loss, Transitions
 from tcptop_tui.trace import columns as c
 from tcptop_tui.trace.columns import Column
 from tcptop_tui.trace.journal import Journal
@@ -20,7 +20,7 @@ MS = Column("ms", "MS", c.span_ms, c.ms3, width=9)
 BYSTANDER = (
     Column("context_pid", "ON-CPU", c.plain("bystander"), width=7),
     Column("context_tid", "TID", c.plain("bystander_tid"), width=7),
-    Column("context_comm", "ON-CPU-COMM", c.comm("bystander_comm"), width=16),
+    Column("context_comm", "ON-CPU-COMM", c.comm("bystander_comm"), width=16, foreign=True),
 )
 _MORE = (c.WHY, c.UID, c.NETNS, c.CGROUP)
 _JSON = (
@@ -63,6 +63,10 @@ class StatesStream:
         if self.journal is not None:
             self.journal.send(rows)
         self.output.lines(moment.lines(rows, rows["ts_ns"]))
+
+    def lost(self, loss: Loss) -> int:
+        """See ``Stream``."""
+        return loss.ring_full + loss.skipped
 
     def finish(self, moment: Moment) -> None:  # noqa: ARG002  others need it
         """See ``Stream``."""
