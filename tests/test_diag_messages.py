@@ -57,8 +57,8 @@ def places(data: np.ndarray) -> np.ndarray:
     )
 
 
-def slow_infos(data: bytes) -> list[tuple[int, bytes]]:
-    """(cookie, tcp_info) of each message, one after the other and byte by byte."""
+def slow_infos(data: bytes) -> list[tuple[int, bytes, int]]:
+    """(cookie, tcp_info, cgroup) of each message, one after the other and byte by byte."""
     result, offset = [], 0
     while offset + 16 <= len(data):
         length, kind = struct.unpack_from("<IH", data, offset)
@@ -66,7 +66,7 @@ def slow_infos(data: bytes) -> list[tuple[int, bytes]]:
         if length < 16 or offset + (length + 3) // 4 * 4 > len(data):
             break
         if kind == 20 and (length + 3) // 4 * 4 >= 88:
-            info, at = b"", offset + 88
+            info, cgroup, at = b"", 0, offset + 88
             while at + 4 <= end:
                 size, what = struct.unpack_from("<HH", data, at)
                 if size < 4 or at + size > end:
@@ -74,13 +74,18 @@ def slow_infos(data: bytes) -> list[tuple[int, bytes]]:
                 if what == 2:
                     info = data[at + 4 : at + size]
                     break
+                if what == 21:
+                    cgroup = struct.unpack_from("<Q", data, at + 4)[0] if size == 12 else 0
                 at += (size + 3) // 4 * 4
-            result.append((struct.unpack_from("<Q", data, offset + 16 + 44)[0], info))
+            result.append((struct.unpack_from("<Q", data, offset + 16 + 44)[0], info, cgroup))
         offset += (length + 3) // 4 * 4
     return result
 
 
-ATTRIBUTES = st.lists(st.tuples(st.sampled_from([1, 2, 2, 5, 8, 15]), st.binary(max_size=260)), max_size=4)
+ATTRIBUTES = st.lists(
+    st.tuples(st.sampled_from([1, 2, 2, 5, 8, 15, 21]), st.binary(max_size=260) | st.binary(min_size=8, max_size=8)),
+    max_size=4,
+)
 MESSAGES = st.lists(st.tuples(st.integers(0, 2**64 - 1), ATTRIBUTES, st.sampled_from([20, 20, 20, 4])), max_size=12)
 
 
@@ -88,11 +93,12 @@ def same_as_slow(data: bytes) -> None:
     array = np.frombuffer(data, "u1")
     sockets = decode(array, places(array))
     expected = slow_infos(data)
-    assert sockets.messages["cookie"].view("<u8").tolist() == [cookie for cookie, _ in expected]
-    assert sockets.info_bytes.tolist() == [len(info) for _, info in expected]
+    assert sockets.messages["cookie"].view("<u8").tolist() == [cookie for cookie, *_ in expected]
+    assert sockets.info_bytes.tolist() == [len(info) for _, info, _ in expected]
+    assert sockets.cgroups.tolist() == [cgroup for *_, cgroup in expected]
     for name, start, width in [("rtt_us", 68, 4), ("total_retrans", 100, 4), ("bytes_received", 128, 8),
                                ("bytes_sent", 200, 8), ("bytes_retrans", 208, 8)]:  # fmt: skip
-        whole = [info[start : start + width] if len(info) >= start + width else b"" for _, info in expected]
+        whole = [info[start : start + width] if len(info) >= start + width else b"" for _, info, _ in expected]
         assert sockets.infos[name].tolist() == [int.from_bytes(value, "little") for value in whole]
 
 

@@ -20,7 +20,7 @@ from tcptop_tui.records import CONN, ROW, Flag, Mask, Rows, State
 from tcptop_tui.source.identity import tuple_hash
 
 _CONN_FIELDS = list(CONN.names or ())
-_KEPT_IN_TIME_WAIT = ["pid", "uid", "comm", "born_ns", "tx_bytes", "rx_bytes", "srtt_us", "retrans"]
+_KEPT_IN_TIME_WAIT = ["pid", "uid", "comm", "born_ns", "tx_bytes", "rx_bytes", "srtt_us", "retrans", "cgroup", "mntns"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,8 +131,9 @@ class Joiner:
         other = self._dump[place[found]]
         mine = mapped[found]
         unowned = mine["pid"] == 0
-        for name in ("pid", "comm"):
+        for name in ("pid", "comm", "mntns"):
             mine[name] = np.where(unowned, other[name], mine[name])
+        mine["cgroup"] = np.where(mine["cgroup"] == 0, other["cgroup"], mine["cgroup"])
         gauges = (other["flags"] & Flag.GAUGES) != 0
         for name in ("tx_bytes", "rx_bytes", "retrans"):
             mine[name] = np.where(gauges, np.maximum(mine[name], other[name]), mine[name])

@@ -20,13 +20,13 @@ from tcptop_tui.records import (
     Rows,
     State,
 )
-from tcptop_tui.source.identity import tuple_hash
+from tcptop_tui.source.identity import cookie_key, tuple_hash
 
 _CARRIED = ("id", "born_ns", "rtt_hist", "rtt_sum_us")
 _GAUGES = ("tx_bytes", "rx_bytes", "srtt_us", "retrans")
 _CONN_FIELDS = list(CONN.names or ())
 _SHARED_FIELDS = ("skaddr", "born_ns", "tx_bytes", "rx_bytes", "laddr", "raddr", "netns", "pid", "uid",
-                  "srtt_us", "retrans", "lport", "rport", "comm")  # fmt: skip
+                  "srtt_us", "retrans", "lport", "rport", "comm", "cgroup")  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +103,7 @@ def _pair(rows: Rows, before: Rows) -> _Pairs:
 
 def _key(rows: Rows) -> NDArray[np.uint64]:
     """The kernel's own number of a socket, or one of its addresses where it gave none."""
-    key = rows["cookie"].copy()
+    key = cookie_key(rows)
     key[key == 0] = tuple_hash(rows[key == 0])
     return key
 
@@ -135,6 +135,7 @@ def _carry_over(pairs: _Pairs) -> None:
     _copy(rows, old, known & (rows["state"] == old["state"]), ("state_ns",))
     _copy(rows, old, known & (rows["pid"] == 0), ("pid", "comm"))
     _copy(rows, old, known & (rows["uid"] == UNKNOWN_UID), ("uid",))
+    _copy(rows, old, known & (rows["cgroup"] == 0), ("cgroup",))
     uncounted = known & ((rows["flags"] & Flag.GAUGES) == 0)
     _copy(rows, old, uncounted, _GAUGES)
     rows["flags"][uncounted] |= old["flags"][uncounted] & Flag.GAUGES

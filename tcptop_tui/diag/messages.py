@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from tcptop_tui.records import Rows
 
 INET_DIAG_INFO = 2
+INET_DIAG_CGROUP_ID = 21
 
 HEADER = np.dtype([("length", "<u4"), ("type", "<u2"), ("flags", "<u2"), ("seq", "<u4"), ("pid", "<u4")])
 """``struct nlmsghdr`` (include/uapi/linux/netlink.h)."""
@@ -39,6 +40,7 @@ TCP_INFO = np.dtype(
 """The part of ``struct tcp_info`` (include/uapi/linux/tcp.h) that is read; before Linux 4.19 it is shorter."""
 
 _ATTRIBUTE = np.dtype([("length", "<u2"), ("type", "<u2")])
+_ID = np.dtype([("id", "<u8")])
 _LENGTH_AND_TYPE = struct.Struct("<IH")
 
 
@@ -52,6 +54,8 @@ class Sockets:
     """dtype TCP_INFO; what the kernel did not give is 0."""
     info_bytes: NDArray[np.intp]
     """Bytes of tcp_info that the kernel gave; 0: none (TIME_WAIT, requests)."""
+    cgroups: NDArray[np.uint64]
+    """Ids of the sockets' cgroups (v2); 0: not given (TIME_WAIT, requests, before Linux 5.8)."""
 
     @classmethod
     def joined(cls, parts: list[Sockets]) -> Sockets:
@@ -60,7 +64,21 @@ class Sockets:
             np.concatenate([np.zeros(0, MESSAGE), *(part.messages for part in parts)]),
             np.concatenate([np.zeros(0, TCP_INFO), *(part.infos for part in parts)]),
             np.concatenate([np.zeros(0, np.intp), *(part.info_bytes for part in parts)]),
+            np.concatenate([np.zeros(0, np.uint64), *(part.cgroups for part in parts)]),
         )
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """Where one attribute's payload stands in each message, shape (n,); (0, 0) where there is none."""
+
+    starts: NDArray[np.intp]
+    sizes: NDArray[np.intp]
+    """bytes"""
+
+    @classmethod
+    def none(cls, count: int) -> _Found:
+        return cls(np.zeros(count, np.intp), np.zeros(count, np.intp))
 
 
 def runs(data: NDArray[np.uint8]) -> Iterator[tuple[int, int, int, int]]:
@@ -95,11 +113,14 @@ def decode(data: NDArray[np.uint8], places: NDArray[np.intp]) -> Sockets:
     """
     padded = np.concatenate([data, np.zeros(TCP_INFO.itemsize, "u1")])
     messages = _at(padded, places, MESSAGE)
-    starts, info_bytes = _find_info(padded, places, places + messages["header"]["length"].astype(np.intp))
-    infos = _at(padded, starts, TCP_INFO)
+    ends = places + messages["header"]["length"].astype(np.intp)
+    info, group = _find(padded, places, ends, (INET_DIAG_INFO, INET_DIAG_CGROUP_ID))
+    infos = _at(padded, info.starts, TCP_INFO)
     for name, (dtype, offset, *_) in (TCP_INFO.fields or {}).items():
-        infos[name][info_bytes < offset + dtype.itemsize] = 0
-    return Sockets(messages, infos, info_bytes)
+        infos[name][info.sizes < offset + dtype.itemsize] = 0
+    cgroups = _at(padded, group.starts, _ID)["id"].astype(np.uint64)
+    cgroups[group.sizes != _ID.itemsize] = 0
+    return Sockets(messages, infos, info.sizes, cgroups)
 
 
 def _at(data: NDArray[np.uint8], places: NDArray[np.intp], dtype: np.dtype[Any]) -> Rows:
@@ -109,26 +130,28 @@ def _at(data: NDArray[np.uint8], places: NDArray[np.intp], dtype: np.dtype[Any])
     return chosen
 
 
-def _find_info(
-    data: NDArray[np.uint8], places: NDArray[np.intp], ends: NDArray[np.intp]
-) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """(start, bytes) of each message's INET_DIAG_INFO; (0, 0) where there is none.
+def _find(
+    data: NDArray[np.uint8], places: NDArray[np.intp], ends: NDArray[np.intp], kinds: tuple[int, int]
+) -> tuple[_Found, _Found]:
+    """The first attribute of the first of ``kinds`` in each message, and one of the second before it.
 
     Goes from attribute to attribute in all messages at once: some half a dozen steps, since the
-    kernel writes few others before it (``inet_sk_diag_fill``, net/ipv4/inet_diag.c).
+    kernel writes few others before INET_DIAG_INFO, and INET_DIAG_CGROUP_ID among these
+    (``inet_sk_diag_fill`` and ``inet_diag_msg_attrs_fill``, net/ipv4/inet_diag.c).
     """
-    starts, sizes = np.zeros((2, len(places)), np.intp)
+    found = (_Found.none(len(places)), _Found.none(len(places)))
     at = places + MESSAGE.itemsize
     left = np.flatnonzero(at + _ATTRIBUTE.itemsize <= ends)
     while len(left):
         attributes = _at(data, at[left], _ATTRIBUTE)
         length = attributes["length"].astype(np.intp)
         whole = (length >= _ATTRIBUTE.itemsize) & (at[left] + length <= ends[left])
-        hit = whole & (attributes["type"] == INET_DIAG_INFO)
-        starts[left[hit]] = at[left[hit]] + _ATTRIBUTE.itemsize
-        sizes[left[hit]] = length[hit] - _ATTRIBUTE.itemsize
-        other = whole & ~hit
+        for kind, places_found in zip(kinds, found, strict=True):
+            hit = whole & (attributes["type"] == kind)
+            places_found.starts[left[hit]] = at[left[hit]] + _ATTRIBUTE.itemsize
+            places_found.sizes[left[hit]] = length[hit] - _ATTRIBUTE.itemsize
+        other = whole & (attributes["type"] != kinds[0])
         left = left[other]
         at[left] += (length[other] + 3) & ~3
         left = left[at[left] + _ATTRIBUTE.itemsize <= ends[left]]
-    return starts, sizes
+    return found

@@ -24,6 +24,7 @@ def as_rows(sockets: Sockets, now_ns: int, netns: int) -> Rows:
     messages = sockets.messages
     rows = np.zeros(len(messages), ROW)
     rows["netns"] = netns
+    rows["cgroup"] = sockets.cgroups
     rows["cookie"] = messages["cookie"].view("<u8")
     rows["lport"], rows["rport"] = messages["sport"], messages["dport"]
     rows["state"] = messages["state"]

@@ -36,6 +36,17 @@ def tuple_hash(rows: Rows) -> NDArray[np.uint64]:
     return mixed
 
 
+def cookie_key(rows: Rows) -> NDArray[np.uint64]:
+    """One 64-bit number for a socket by the kernel's own number of it, shape (n,); 0 where it has none.
+
+    A cookie is unique in its network namespace only, up to Linux 5.10 (``net->cookie_gen`` in
+    ``__sock_gen_cookie``, net/core/sock_diag.c).
+    """
+    key = _mixed(rows["cookie"].astype("<u8") + (rows["netns"].astype("<u8") << np.uint64(32)))
+    key[rows["cookie"] == 0] = 0
+    return key
+
+
 def capture_mask(rows: Rows, capture: Capture) -> Mask:
     """Which rows the capture filter wants; an owner or local port not known yet passes."""
     wanted = np.ones(len(rows), np.bool_)
