@@ -1,4 +1,4 @@
-"""Other tools on the same events, to compare with: bpftrace, ss."""
+"""Other tools on the same events, to compare with: bpftrace, bcc's tcpstates, ss."""
 
 from __future__ import annotations
 
@@ -6,15 +6,16 @@ import os
 import re
 import select
 import shutil
-import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+
+from tcptop_tui.bpf import headers
 
 _TRACEFS = Path("/sys/kernel/tracing")
 _PATIENCE_S = 60
@@ -42,14 +43,14 @@ def tracefs() -> Iterator[None]:
             subprocess.run(["umount", str(_TRACEFS)], check=True)
 
 
-class BpfTrace:
-    """A running one-liner that prints a line an event, of blank-separated numbers."""
+class Peer:
+    """A running tool that prints a line an event, with both ports among its words."""
 
-    def __init__(self, program: str) -> None:
+    def __init__(self, *command: str, **environment: str) -> None:
         self.process = subprocess.Popen(
-            ["bpftrace", "-e", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0, env={**os.environ, **environment}
         )
-        self.lines: list[list[int]] = []
+        self.lines: list[list[str]] = []
 
     def _until_seen(self) -> None:
         """Make a connection, and wait until its events come out: what was before is out too."""
@@ -58,7 +59,7 @@ class BpfTrace:
         with socket.socket() as server:
             server.bind(("127.0.0.1", 0))
             server.listen()
-            here = server.getsockname()[1]
+            here = str(server.getsockname()[1])
             while not any(here in line for line in self.lines):
                 assert time.monotonic() < deadline_s
                 assert self.process.poll() is None, self.process.stderr and self.process.stderr.read()
@@ -72,32 +73,62 @@ class BpfTrace:
                     self._take(self.process.stdout.readline())
 
     def _take(self, line: bytes) -> None:
-        if re.fullmatch(rb"[0-9 ]+\n", line):
-            self.lines.append([int(word) for word in line.split()])
+        self.lines.append(line.decode().strip().split(","))
 
-    def end(self) -> list[list[int]]:
-        """All lines."""
+    def end(self) -> list[list[str]]:
+        """The words of all lines."""
         self._until_seen()
-        self.process.send_signal(signal.SIGINT)
+        self.process.kill()  # bcc's loses a KeyboardInterrupt that comes in a callback
         out, _ = self.process.communicate(timeout=_PATIENCE_S)
-        for line in out.splitlines(keepends=True):
+        for line in out.splitlines():
             self._take(line)
         return self.lines
 
 
 @contextmanager
-def bpftrace(program: str) -> Iterator[BpfTrace]:
-    """An attached one-liner."""
-    require("bpftrace")
+def _running(make: Callable[[], Peer]) -> Iterator[Peer]:
     with tracefs():
-        running = BpfTrace(program)
+        peer = make()
         try:
-            running._until_seen()
-            running.lines.clear()
-            yield running
+            peer._until_seen()
+            peer.lines.clear()
+            yield peer
         finally:
-            running.process.kill()
-            running.process.communicate()
+            peer.process.kill()
+            peer.process.communicate()
+
+
+@contextmanager
+def bpftrace(program: str) -> Iterator[Peer]:
+    """An attached one-liner that prints lines of numbers with commas between."""
+    require("bpftrace")
+    with _running(lambda: Peer("bpftrace", "-e", program)) as peer:
+        yield peer
+
+
+_BCC_WANTS = """
+struct sock;
+#define AF_INET 2
+#define AF_INET6 10
+#define IPPROTO_TCP 6
+#define TASK_COMM_LEN 16
+enum { TCP_ESTABLISHED = 1, TCP_SYN_SENT, TCP_SYN_RECV, TCP_FIN_WAIT1, TCP_FIN_WAIT2, TCP_TIME_WAIT, TCP_CLOSE,
+       TCP_CLOSE_WAIT, TCP_LAST_ACK, TCP_LISTEN, TCP_CLOSING, TCP_NEW_SYN_RECV };
+"""
+
+
+@contextmanager
+def tcpstates(folder: Path) -> Iterator[Peer]:
+    """The one of bcc, against our generated header tree and the few names that it wants besides."""
+    require("tcpstates-bpfcc")
+    headers.write_tree(folder)
+    (folder / "include/linux/tcp.h").write_text("#pragma once\n#include <linux/types.h>\n" + _BCC_WANTS)
+    (folder / "include/net").mkdir()
+    (folder / "include/net/sock.h").touch()
+    with _running(
+        lambda: Peer("/usr/bin/python3", "-u", "/usr/sbin/tcpstates-bpfcc", "-s", BCC_KERNEL_SOURCE=str(folder))
+    ) as peer:
+        yield peer
 
 
 def ss(port: int) -> dict[str, str]:

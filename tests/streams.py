@@ -60,7 +60,13 @@ class Stream:
 
     def objects(self) -> list[dict[str, Any]]:
         """The lines as JSON."""
-        return [json.loads(line) for line in self.lines]
+        found = []
+        for line in self.lines:
+            try:
+                found.append(json.loads(line))
+            except ValueError as error:
+                raise AssertionError(f"not JSON: {line}") from error
+        return found
 
 
 @contextmanager

@@ -6,10 +6,11 @@ import json
 import subprocess
 import sys
 from collections import defaultdict
+from pathlib import Path
 
 import pytest
-from peers import bpftrace, ss
-from streams import calling, refused, streaming
+from peers import bpftrace, ss, tcpstates
+from streams import Stream, calling, refused, streaming
 
 from tcptop_tui.formats import state_name
 
@@ -18,32 +19,59 @@ pytestmark = pytest.mark.usefixtures("bpf_possible")
 _TCP = 6
 STATES = (
     "tracepoint:sock:inet_sock_set_state { "
-    'printf("%lu %d %d %d %d %d\\n", args->skaddr, args->protocol, args->sport, args->dport, '
+    'printf("%lu,%d,%d,%d,%d,%d\\n", args->skaddr, args->protocol, args->sport, args->dport, '
     "args->oldstate, args->newstate); }"
 )
 
 
-def test_states_agree_with_bpftrace() -> None:
-    with bpftrace(STATES) as peer, streaming("states", "--json") as stream:
-        ports = set()
-        for host in ("127.0.0.1", "::1"):
-            with calling(host) as call:
-                call.exchange(1000, 1000)
-                call.close()
-            _, free = refused(host)
-            ports |= {call.client_port, call.server_port, free}
-        theirs = peer.end()
-        stream.end()
-    by_socket: dict[str, list[tuple[str, str]]] = defaultdict(list)
-    for skaddr, protocol, sport, dport, old, new in theirs:
-        if protocol == _TCP and ports & {sport, dport}:
-            by_socket[f"{skaddr:x}"].append((state_name(old), state_name(new)))
-    ours: dict[str, list[tuple[str, str]]] = defaultdict(list)
+Moves = dict[str, list[tuple[str, str]]]
+
+
+def traffic() -> set[int]:
+    """Connections of both families, closed and refused; the ports that they had."""
+    ports = set()
+    for host in ("127.0.0.1", "::1"):
+        with calling(host) as call:
+            call.exchange(1000, 1000)
+            call.close()
+        _, free = refused(host)
+        ports |= {call.client_port, call.server_port, free}
+    return ports
+
+
+def ours(stream: Stream, ports: set[int]) -> Moves:
+    moves: Moves = defaultdict(list)
     for line in stream.objects():
         if ports & {line["lport"], line["rport"]}:
-            ours[line["skaddr"]].append((line["oldstate"], line["newstate"]))
-    assert by_socket
-    assert ours == by_socket
+            moves[line["skaddr"]].append((line["oldstate"], line["newstate"]))
+    return moves
+
+
+def test_states_agree_with_bpftrace() -> None:
+    with bpftrace(STATES) as peer, streaming("states", "--json") as stream:
+        ports = traffic()
+        lines = [[int(word) for word in line] for line in peer.end() if line[0].isdigit()]
+        stream.end()
+    theirs: Moves = defaultdict(list)
+    for skaddr, protocol, sport, dport, old, new in lines:
+        if protocol == _TCP and ports & {sport, dport}:
+            theirs[f"{skaddr:x}"].append((state_name(old), state_name(new)))
+    assert theirs
+    assert ours(stream, ports) == theirs
+
+
+def test_states_agree_with_tcpstates(tmp_path: Path) -> None:
+    with tcpstates(tmp_path) as peer, streaming("states", "--json") as stream:
+        ports = traffic()
+        lines = peer.end()
+        stream.end()
+    theirs: Moves = defaultdict(list)
+    for skaddr, _pid, _comm, _ip, _laddr, lport, _raddr, rport, old, new, _ms in lines:
+        if ports & {int(lport), int(rport)}:
+            # two perf buffers, one a family: the order is right within each
+            theirs[skaddr].append((old, new))
+    assert theirs
+    assert ours(stream, ports) == theirs
 
 
 def test_bytes_and_round_trip_time_agree_with_ss() -> None:

@@ -9,7 +9,7 @@ import sys
 
 import numpy as np
 import pytest
-from peers import bpftrace
+from peers import Peer, bpftrace
 from streams import Call, calling, streaming
 
 from tcptop_tui.bpf.library import load_bcc
@@ -18,7 +18,12 @@ from tcptop_tui.trace.rtt import log2_lines
 
 pytestmark = pytest.mark.usefixtures("bpf_possible")
 
-PROBE = 'tracepoint:tcp:tcp_probe { printf("%d %d %d\\n", args->sport, args->dport, args->srtt); }'
+PROBE = 'tracepoint:tcp:tcp_probe { printf("%d,%d,%d\\n", args->sport, args->dport, args->srtt); }'
+
+
+def sampled(peer: Peer) -> list[tuple[int, int, int]]:
+    """Ports and smoothed time of every segment, µs."""
+    return [tuple(map(int, line)) for line in peer.end() if line[0].isdigit()]
 
 
 def histogram(times: list[int]) -> dict[tuple[int, int], int]:
@@ -45,7 +50,7 @@ def test_histogram_agrees_with_bpftrace_on_the_same_segments() -> None:
         with calling() as call, streaming("rtt", "-s", "-p", str(call.client_port)) as csv:
             busy(call)
             call.close()
-            lines = peer.end()
+            lines = sampled(peer)
             csv.end()
         text.end()
     times = [srtt for sport, dport, srtt in lines if (sport, dport) == (call.client_port, call.server_port)]
@@ -59,7 +64,7 @@ def test_json_has_the_exact_average() -> None:
         with calling("127.0.0.77") as call:
             busy(call)
             call.close()
-        lines = peer.end()
+        lines = sampled(peer)
         stream.end()
     times = [srtt for sport, dport, srtt in lines if (sport, dport) == (call.client_port, call.server_port)]
     documents = [document for document in stream.objects() if document["key"] == "127.0.0.77"]
@@ -75,7 +80,7 @@ def test_milliseconds_are_counted_in_the_kernel() -> None:
     with bpftrace(PROBE) as peer, calling() as call, streaming("rtt", "-sm", "-p", str(call.client_port)) as stream:
         busy(call, 3)
         call.close()
-        lines = peer.end()
+        lines = sampled(peer)
         stream.end()
     times = [srtt // 1000 for sport, dport, srtt in lines if sport == call.client_port]
     counted = {(int(low), int(high)): int(count) for *_, low, high, count in (line.split(",") for line in stream.lines)}
