@@ -23,6 +23,8 @@ class Settings:
     """ICMP echo requests that are kept."""
     max_connections: int = 65_536
     """Entries of the kernel's per-socket map, some 300 bytes each, allocated at start."""
+    max_namespaces: int = 512
+    """Network namespaces whose sockets are read from sock_diag: a descriptor each."""
     ring_bytes: int = 16 * 2**20
     """The transitions ring, a power of two: 120,000 of them."""
     session_ring_bytes: int = 8 * 2**20

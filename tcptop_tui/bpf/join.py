@@ -1,10 +1,10 @@
 """One table out of two truths: the kernel map that follows events, and sock_diag's dump.
 
 The map knows every connection that moved since the start, with times, owner and histogram.
-sock_diag knows every socket that exists, with none of these. Each reading of the map is joined
-with the latest dump by (netns, addresses, ports): sockets from before our time and TIME_WAIT come
-from the dump alone; gauges of a connection that is quiet come from whichever saw more. What the
-two still disagree on a whole dump later is mended and counted.
+sock_diag knows every socket that exists, in each network namespace, with none of these. Each
+reading of the map is joined with the latest dump by (netns, addresses, ports): sockets from before
+our time and TIME_WAIT come from the dump alone; gauges of a connection that is quiet come from
+whichever saw more. What the two still disagree on a whole dump later is mended and counted.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from tcptop_tui.bpf.portless import adopt_ports
 from tcptop_tui.diag.netlink import Dump
 from tcptop_tui.records import CONN, ROW, Flag, Mask, Rows, State
-from tcptop_tui.source.identity import tuple_hash
+from tcptop_tui.source.identity import cookie_key, tuple_hash
 
 _CONN_FIELDS = list(CONN.names or ())
 _KEPT_IN_TIME_WAIT = ["pid", "uid", "comm", "born_ns", "tx_bytes", "rx_bytes", "srtt_us", "retrans", "cgroup", "mntns"]
@@ -51,16 +51,12 @@ def _is_full_socket(rows: Rows) -> Mask:
 
 
 class Joiner:
-    """Keeps identities and the latest dump between readings; used from the worker thread only.
+    """Keeps identities and the latest dump between readings; used from the worker thread only."""
 
-    Args:
-        netns: inode number of the network namespace that the dumps come from.
-    """
-
-    def __init__(self, netns: int) -> None:
+    def __init__(self) -> None:
         self.missed = 0
         self.mended = 0
-        self._netns = netns
+        self._netns: frozenset[int] = frozenset()
         self._next_id = 1
         self._last = np.zeros(0, ROW)
         self._dump = np.zeros(0, ROW)
@@ -171,23 +167,24 @@ class Joiner:
         self._number(rows)
         unmapped = ~np.isin(hashes, map_hash)
         # of several listeners on one address some may be in the map: cookies tell which are not
-        old_listener = (rows["state"] == State.LISTEN) & np.isin(rows["cookie"], before["cookie"][before_alone])
+        old_listener = (rows["state"] == State.LISTEN) & np.isin(cookie_key(rows), cookie_key(before[before_alone]))
         self._alone = unmapped | old_listener
-        self._judge(rows, full, before, before_alone, before_suspect)
+        self._judge(rows, full & _among(rows, dump.netns & self._netns), before, before_alone, before_suspect)
+        self._netns = dump.netns
         self._dump, self._dump_hash, self._dump_ns, self._full = rows, hashes, dump.now_ns, full
         self._closed = [(ts_ns, closed) for ts_ns, closed in self._closed if ts_ns[-1] > dump.now_ns]
         # what ended while the dump was read turns TIME_WAIT only in the next one
         self._ended = [ended for ended in self._ended if ended["state_ns"].max() > dump.now_ns]
-        return self._wrong_entries(keys, conns, map_hash)
+        return self._wrong_entries(keys, conns, map_hash, _among(conns, dump.netns))
 
     def _inherit(self, rows: Rows, full: Mask, hashes: NDArray[np.uint64], before: Rows, before_alone: Mask) -> None:
         """Carry ids over by cookie, and what TIME_WAIT forgot over by addresses and ports."""
         old = before[before_alone]
-        place, same = _Index.of(old["cookie"]).find(rows["cookie"])
+        place, same = _Index.of(cookie_key(old)).find(cookie_key(rows))
         same &= rows["cookie"] != 0
         rows["id"][same] = old["id"][place[same]]
         unowned = same & (rows["pid"] == 0)
-        for name in ("pid", "comm"):
+        for name in ("pid", "comm", "mntns"):
             rows[name][unowned] = old[name][place[unowned]]
         _keep(rows, same & ~full, old, place)
         live = self._last[self._last["state"] != State.LISTEN]
@@ -200,23 +197,26 @@ class Joiner:
         _drop_repeated_ids(rows)
 
     def _judge(self, rows: Rows, full: Mask, before: Rows, before_alone: Mask, before_suspect: Mask) -> None:
-        """A full socket that the map does not know is doubtful once and missed the second time."""
+        """A full socket that the map does not know is doubtful once and missed the second time.
+
+        Not at a namespace's first dump: what is in it may be from before our time.
+        """
         expected = self._alone & full
-        if self._dump_ns == 0:  # the first dump: all of these are from before our time
-            self._suspect = np.zeros(len(rows), np.bool_)
-            return
-        seen_before = np.isin(rows["cookie"], before["cookie"][before_alone])
-        doubted = np.isin(rows["cookie"], before["cookie"][before_suspect])
+        keys = cookie_key(rows)
+        seen_before = np.isin(keys, cookie_key(before[before_alone]))
+        doubted = np.isin(keys, cookie_key(before[before_suspect]))
         confirmed = int((expected & doubted).sum())
         self.missed += confirmed
         self.mended += confirmed
         self._suspect = expected & ~seen_before
 
-    def _wrong_entries(self, keys: NDArray[np.uint64], conns: Rows, map_hash: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    def _wrong_entries(
+        self, keys: NDArray[np.uint64], conns: Rows, map_hash: NDArray[np.uint64], dumped: Mask
+    ) -> NDArray[np.uint64]:
         """Entries that sock_diag contradicts, now and a whole dump ago, unchanged in between."""
         place, found = _Index.of(self._dump_hash).find(map_hash)
         agrees = found & (self._dump["state"][place] == conns["state"]) if len(self._dump) else found
-        doubtful = ~agrees & (conns["netns"] == self._netns) & (conns["lport"] != 0)
+        doubtful = ~agrees & dumped & (conns["lport"] != 0)
         doubtful &= (conns["state_ns"] < self._dump_ns) & (conns["state"] != State.CLOSE)
         marks = keys ^ conns["state_ns"]
         confirmed = doubtful & np.isin(marks, self._doubted)
@@ -224,6 +224,11 @@ class Joiner:
         self.mended += int(confirmed.sum())
         wrong: NDArray[np.uint64] = keys[confirmed].copy()
         return wrong
+
+
+def _among(rows: Rows, netns: frozenset[int]) -> Mask:
+    """Which of ``rows`` are in one of these namespaces."""
+    return np.isin(rows["netns"], np.array(sorted(netns), "<u4"))
 
 
 def _keep(rows: Rows, which: Mask, source: Rows, place: NDArray[np.intp]) -> None:

@@ -41,6 +41,9 @@ TRANSITIONS, RING_FULL, SESSION_RING_FULL, MAP_FULL, CAUGHT, EXCLUDED = range(6)
 _COUNTERS = 6
 
 LISTENER_KEY = np.dtype([("netns", "<u4"), ("lport", "<u4")])
+_MOST_PINNED = 1 << 20
+"""Entries of somebody else's map: HashMap's buffers grow with what is in it."""
+
 OWNER = np.dtype([("pid", "<u4"), ("uid", "<u4"), ("mntns", "<u4"), ("comm", "S16")])
 
 # connects.c, while every connect() is asked for
@@ -217,6 +220,11 @@ class Program:
         table.delete(old[~np.isin(old, chosen)])
         write_hash(lib, self._map_fd(name), chosen, np.ones(len(chosen), "<u4"))
 
+    def pinned(self, name: str, value: str) -> NDArray[np.uint64]:
+        """Keys of a map that somebody else pinned; ``name`` is its one in the program, ``value`` a value's dtype."""
+        table = HashMap(self._bcc.lib, self._map_fd(name), np.dtype(value), _MOST_PINNED)
+        return table.read()[0].copy()
+
     def remember_listeners(self, rows: Rows) -> None:
         """Tell the kernel side who listens; ``rows`` (dtype ROW) are LISTEN sockets.
 
@@ -226,7 +234,7 @@ class Program:
         keys = np.zeros(len(known), LISTENER_KEY)
         owners = np.zeros(len(known), OWNER)
         keys["netns"], keys["lport"] = known["netns"], known["lport"]
-        for name in ("pid", "uid", "comm"):
+        for name in ("pid", "uid", "mntns", "comm"):
             owners[name] = known[name]
         write_hash(self._bcc.lib, self._map_fd("listeners"), keys, owners)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,9 +12,13 @@ from tcptop_tui.bpf import program
 from tcptop_tui.bpf.complete import complete_owners, complete_transitions
 from tcptop_tui.bpf.join import Joiner
 from tcptop_tui.bpf.program import Program
-from tcptop_tui.diag.netlink import Dump, SockDiag
+from tcptop_tui.diag.cgroups import Cgroups
+from tcptop_tui.diag.chosen import Chosen, mount_namespaces
+from tcptop_tui.diag.names import Namer
+from tcptop_tui.diag.namespaces import Namespaces, left_out_note
+from tcptop_tui.diag.netlink import Dump
 from tcptop_tui.diag.owners import Owners
-from tcptop_tui.records import Rows, State
+from tcptop_tui.records import Mask, Rows, State
 from tcptop_tui.settings import Settings
 from tcptop_tui.source.batches import Capture, Loss, Sessions, Sink, Status, Table, Transitions
 from tcptop_tui.source.identity import capture_mask
@@ -41,14 +44,18 @@ class BpfSource:
         self._settings = settings
         self._capture = capture
         self._program: Program | None = None
-        self._diag: SockDiag | None = None
+        self._diag: Namespaces | None = None
         self._owners = Owners()
-        self._joiner = Joiner(Path("/proc/self/ns/net").stat().st_ino)
+        cgroups = Cgroups()
+        self._chosen = Chosen(capture, cgroups)
+        self._namer = Namer(cgroups)
+        self._joiner = Joiner()
         self._held: list[Transitions | Sessions] = []
         self._seeded = False
         self._loss = Loss()
         self._next_dump_s = 0.0
-        self._dump: Dump | None = None
+        self._netns: frozenset[int] = frozenset()
+        self._left_out = 0
 
     def open(self) -> None:
         """Compile, load, attach; then look at what is there already.
@@ -57,7 +64,7 @@ class BpfSource:
             BackendUnavailable: this host cannot run the kernel programs.
         """
         try:
-            self._diag = SockDiag()
+            self._diag = Namespaces(self._settings.max_namespaces)
             self._program = Program(self._settings, self._capture)
             self._program.attach(self._capture)
         except BaseException:
@@ -128,14 +135,34 @@ class BpfSource:
     def _wanted(self, rows: Rows) -> Rows:
         return rows if self._capture == Capture() else rows[capture_mask(rows, self._capture)]
 
+    def _shown(self, rows: Rows) -> Rows:
+        """Without the sockets that are not wanted; those in the kernel's map it has chosen itself.
+
+        TIME_WAIT and requests whose cgroup has not come out are left out where cgroups are asked for.
+        """
+        if self._capture == Capture():
+            return rows
+        shown: Mask = (rows["skaddr"] != 0) | self._chosen.mask(rows, unknown=False)
+        return self._wanted(rows[shown])
+
+    def _offer_names(self, sink: Sink, rows: Rows) -> None:
+        if self._diag is None:
+            return
+        self._namer.note(rows)
+        self._namer.offer(sink, self._diag.names, self._netns)
+        left_out = self._diag.left_out
+        if left_out != self._left_out and sink.offer(Status(self.backend, left_out_note(left_out))):
+            self._left_out = left_out
+
     def _offer_table(self, sink: Sink) -> None:
         if time.monotonic() >= self._next_dump_s:
             self._reconcile(sink)
             self._drain(sink)
         keys, conns = self._opened().conns.read()
         utc_ns, now_ns = time.time_ns(), time.monotonic_ns()
-        rows = self._wanted(self._joiner.table(keys, conns))
+        rows = self._shown(self._joiner.table(keys, conns))
         self._seeded = True
+        self._offer_names(sink, rows)
         sink.offer(Table(rows, now_ns, utc_ns))
         self._offer_loss(sink)
 
@@ -145,21 +172,35 @@ class BpfSource:
             return
         started_s = time.monotonic()
         dump = self._diag.dump()
-        keep = capture_mask(dump.rows, self._capture)
-        dump = Dump(dump.rows[keep], dump.inode[keep], dump.now_ns)
+        self._netns = dump.netns
+        self._read_pins()
         self._drain(sink)
+        # who listens must be known of all: an accepted socket is its listener's at first
+        dump = dump.only(capture_mask(dump.rows, self._capture) | (dump.rows["state"] == State.LISTEN))
         self._find_owners(dump)
+        listeners = dump.rows[dump.rows["state"] == State.LISTEN]
+        # what the kernel programs leave out must not look as if they had missed it
+        dump = dump.only(self._chosen.mask(dump.rows, unknown=True))
         self._drain(sink)  # whatever ended before the dump must be known when it is compared
         keys, conns = self._opened().conns.read()
         wrong = self._joiner.take_dump(dump, keys, conns)
         self._opened().conns.delete(wrong)
-        self._opened().remember_listeners(dump.rows[dump.rows["state"] == State.LISTEN])
+        self._opened().remember_listeners(listeners)
         took_s = time.monotonic() - started_s
         self._next_dump_s = started_s + max(self._settings.reconcile_s, took_s / _RECONCILE_SHARE)
 
     def _find_owners(self, dump: Dump) -> None:
         pid, comm = self._owners.resolve(dump.inode)
         dump.rows["pid"], dump.rows["comm"] = pid, comm
+        if self._capture.mntns_pin:
+            dump.rows["mntns"] = mount_namespaces(pid)
+
+    def _read_pins(self) -> None:
+        """The maps are somebody else's, who may change them at any time."""
+        if self._capture.cgroup_pin:
+            self._chosen.pinned_cgroups = self._opened().pinned("pinned_cgroups", "<u8")
+        if self._capture.mntns_pin:
+            self._chosen.pinned_mntns = self._opened().pinned("pinned_mntns", "<u4")
 
     def _offer_loss(self, sink: Sink) -> None:
         opened = self._opened()

@@ -1,4 +1,4 @@
-"""Every TCP socket of this network namespace, from the kernel's sock_diag, as numpy rows.
+"""Every TCP socket of a network namespace, from the kernel's sock_diag, as numpy rows.
 
 Raw netlink instead of a library: a dump of 18,000 sockets with TCP_INFO takes 35 ms this way, half
 of them in the kernel, and 1,650 ms through pyroute2's message objects.
@@ -46,6 +46,17 @@ class Dump:
     """Of each socket, 0 where no process has it; shape (n,)."""
     now_ns: int
     """CLOCK_MONOTONIC just before."""
+    netns: frozenset[int]
+    """Inode numbers of the network namespaces that were read; one may have no socket."""
+
+    def only(self, which: Mask) -> Dump:
+        """Of the same moment, with ``which`` of the sockets."""
+        return Dump(self.rows[which], self.inode[which], self.now_ns, self.netns)
+
+
+def new_buffer() -> NDArray[np.uint8]:
+    """To read into; sockets of one thread may share it."""
+    return np.zeros(_BUFFER_BYTES, "u1")
 
 
 def _request(family: int, states: int) -> bytes:
@@ -58,15 +69,16 @@ class SockDiag:
     """A netlink socket for dumps.
 
     Args:
-        netns: inode number of the network namespace that the socket belongs to; by default this process's.
+        netns: inode number of the network namespace that the thread is in; by default this process's.
+        buffer: to read into, from ``new_buffer``; by default one of its own.
 
     Raises:
         BackendUnavailable: the kernel has no sock_diag for TCP, or this process may not use it.
     """
 
-    def __init__(self, netns: int | None = None) -> None:
+    def __init__(self, netns: int | None = None, buffer: NDArray[np.uint8] | None = None) -> None:
         self._netns = Path("/proc/self/ns/net").stat().st_ino if netns is None else netns
-        self._buffer = np.zeros(_BUFFER_BYTES, "u1")
+        self._buffer = new_buffer() if buffer is None else buffer
         try:
             self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_SOCK_DIAG)
         except OSError as error:
@@ -104,7 +116,9 @@ class SockDiag:
         rows = as_rows(sockets, now_ns, self._netns)
         inode = sockets.messages["inode"].copy()
         latest = _latest(rows["cookie"])
-        return Dump(rows, inode, now_ns) if latest.all() else Dump(rows[latest], inode[latest], now_ns)
+        if not latest.all():
+            rows, inode = rows[latest], inode[latest]
+        return Dump(rows, inode, now_ns, frozenset([self._netns]))
 
     def _consistent(self, family: int) -> list[Sockets]:
         """Ask again when the kernel says that its tables changed meanwhile, but not for ever."""
@@ -130,7 +144,8 @@ class SockDiag:
             used_bytes += read
             more = end_flags is None
             interrupted |= bool((end_flags or 0) & _NLM_F_DUMP_INTR)
-            if not more or len(self._buffer) - used_bytes < _MOST_READ_BYTES:
+            full = len(self._buffer) - used_bytes < _MOST_READ_BYTES
+            if full or (not more and len(places) > 1):  # most namespaces have no sockets
                 parts.append(decode(self._buffer[:used_bytes], np.concatenate(places)))
                 interrupted |= bool((parts[-1].messages["header"]["flags"] & _NLM_F_DUMP_INTR).any())
                 used_bytes, places = 0, [np.zeros(0, np.intp)]

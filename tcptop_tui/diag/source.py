@@ -8,13 +8,16 @@ from dataclasses import replace
 
 import numpy as np
 
+from tcptop_tui.diag.cgroups import Cgroups
+from tcptop_tui.diag.chosen import Chosen
 from tcptop_tui.diag.diff import Differ
-from tcptop_tui.diag.netlink import SockDiag
+from tcptop_tui.diag.names import Namer
+from tcptop_tui.diag.namespaces import Namespaces, left_out_note
 from tcptop_tui.diag.owners import Owners
+from tcptop_tui.errors import BackendUnavailable
 from tcptop_tui.records import SESSION, TRANSITION, Rows
 from tcptop_tui.settings import Settings
 from tcptop_tui.source.batches import Capture, Loss, Sessions, Sink, Status, Table, Transitions
-from tcptop_tui.source.identity import capture_mask
 
 _DUMP_SHARE = 0.1
 """Of one core that polling may take: a dump of 100,000 sockets then comes every 3 s or so."""
@@ -38,20 +41,28 @@ class DiagSource:
         self._settings = settings
         self._capture = capture
         self._note = note
-        self._diag: SockDiag | None = None
+        self._diag: Namespaces | None = None
         self._owners = Owners()
+        cgroups = Cgroups()
+        # the process is asked for after the comparison
+        self._early = Chosen(replace(capture, pids=frozenset()), cgroups)
+        self._late = Chosen(capture, cgroups)
+        self._namer = Namer(cgroups)
+        self._left_out = 0
         self._differ = Differ()
         self._moved = np.zeros(0, TRANSITION)
         self._ended = np.zeros(0, SESSION)
         self._loss = Loss()
 
     def open(self) -> None:
-        """Open the netlink socket.
+        """Open the netlink sockets.
 
         Raises:
-            BackendUnavailable: the kernel has no sock_diag.
+            BackendUnavailable: the kernel has no sock_diag, or what is to be captured only BPF can tell.
         """
-        self._diag = SockDiag()
+        if self._capture.cgroup_pin or self._capture.mntns_pin:
+            raise BackendUnavailable("a pinned map can only be asked with BPF", mend="run with --backend bpf as root")
+        self._diag = Namespaces(self._settings.max_namespaces)
 
     def run(self, sink: Sink, stopped: Callable[[float], bool]) -> None:
         """Poll until ``stopped``.
@@ -77,16 +88,28 @@ class DiagSource:
             raise RuntimeError("run() before open()")
         dump = self._diag.dump()
         dump.rows["pid"], dump.rows["comm"] = self._owners.resolve(dump.inode)
-        rows = dump.rows[capture_mask(dump.rows, replace(self._capture, pids=frozenset()))]
+        rows = dump.rows[self._early.mask(dump.rows, unknown=True)]
         changes = self._differ.compare(rows, dump.now_ns)
         self._ended = np.concatenate([self._ended, self._wanted(changes.sessions)])
         self._moved = np.concatenate([self._moved, self._wanted(changes.transitions)])
+        self._namer.note(changes.rows)
+        self._namer.offer(sink, self._diag.names, dump.netns)
+        self._offer_left_out(sink, self._diag.left_out)
         self._offer(sink)
         utc_ns = time.time_ns() - (time.monotonic_ns() - dump.now_ns)
         sink.offer(Table(self._wanted(changes.rows), dump.now_ns, utc_ns))
 
     def _wanted(self, rows: Rows) -> Rows:
-        return rows[capture_mask(rows, self._capture)] if self._capture.pids else rows
+        """Without those whose cgroup has not come out: TIME_WAIT and requests do not tell."""
+        if not self._capture.pids and not self._early.by_cgroup:
+            return rows
+        return rows[self._late.mask(rows, unknown=False)]
+
+    def _offer_left_out(self, sink: Sink, left_out: int) -> None:
+        if left_out != self._left_out:
+            notes = filter(None, (self._note, left_out_note(left_out)))
+            if sink.offer(Status(self.backend, "; ".join(notes))):
+                self._left_out = left_out
 
     def _offer(self, sink: Sink) -> None:
         """Hand over what happened; what the reader has no room for waits, in bounded number."""

@@ -1,0 +1,234 @@
+"""Every network namespace of the host: where they are, a netlink socket in each, one dump of all.
+
+A namespace has no list that can be read: it is found by the processes in it and by the bind mounts
+that keep it (``ip netns``, docker). One that only a thread, a descriptor or a socket keeps is not.
+"""
+
+from __future__ import annotations
+
+import ctypes as ct
+import os
+import re
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from tcptop_tui.diag.containers import container_of
+from tcptop_tui.diag.netlink import Dump, SockDiag, new_buffer
+from tcptop_tui.errors import BackendUnavailable, TcptopError
+
+_NAMED = "/run/netns"
+"""iproute2's NETNS_RUN_DIR."""
+_MOUNTS = (_NAMED, "/run/docker/netns")
+_MACHINE_MADE = re.compile(r"(?:cni|netns)-[0-9a-f]{8}-[0-9a-f-]{27}")
+"""CNI's and podman's names: the container's says more."""
+_CLONE_NEWNET = 0x40000000
+_CAP_SYS_ADMIN = 21
+_MIN_PERIOD_S = 2.0
+_SCAN_SHARE = 0.05
+"""Of one core that looking for namespaces may take."""
+
+_OWN = "/proc/thread-self/ns/net"
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a namespace was found."""
+
+    path: str
+    """Of a file that stands for it."""
+    pid: int = 0
+    """The lowest of the processes in it; 0: only a mount keeps it."""
+    name: str = ""
+    """As ``ip netns`` lists it; empty where it does not."""
+
+
+def find_namespaces() -> dict[int, Place]:
+    """By inode number, each namespace that a process of ours to see is in, or that a bind mount keeps."""
+    device = os.stat(_OWN).st_dev  # noqa: PTH116  2 µs, not 8, for each process
+    places: dict[int, Place] = {}
+    for pid in sorted(int(name) for name in os.listdir("/proc") if name.isdigit()):
+        path = f"/proc/{pid}/ns/net"
+        try:
+            inode = os.stat(path).st_ino  # noqa: PTH116
+        except OSError:  # ended, or another user's
+            continue
+        if inode not in places:
+            places[inode] = Place(path, pid)
+    for folder in _MOUNTS:
+        for name, inode in _mounted(folder, device).items():
+            pid = places[inode].pid if inode in places else 0
+            given = places[inode].name if inode in places else ""
+            places[inode] = Place(f"{folder}/{name}", pid, given or (name if folder == _NAMED else ""))
+    return places
+
+
+def _mounted(folder: str, device: int) -> dict[str, int]:
+    """Inode of each namespace that is mounted in ``folder``; an ordinary file lies on another device."""
+    found: dict[str, int] = {}
+    try:
+        with os.scandir(folder) as entries:
+            names = sorted(entry.name for entry in entries)
+    except OSError:
+        return found
+    for name in names:
+        try:
+            stat = os.stat(f"{folder}/{name}")  # noqa: PTH116
+        except OSError:  # removed meanwhile
+            continue
+        if stat.st_dev == device:
+            found[name] = stat.st_ino
+    return found
+
+
+def _may_enter() -> bool:
+    """CAP_SYS_ADMIN, which setns(2) asks for."""
+    status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
+    return bool(int(status.partition("CapEff:")[2].split(maxsplit=1)[0], 16) >> _CAP_SYS_ADMIN & 1)
+
+
+def left_out_note(count: int) -> str:
+    """What the header says of namespaces that are not read; empty when all are."""
+    return f"{count} network namespaces are not read from sock_diag: too many" if count else ""
+
+
+class _Visit:
+    """Opens things in other network namespaces; only the calling thread goes there, and it comes back."""
+
+    def __init__(self) -> None:
+        self._libc = ct.CDLL(None, use_errno=True)  # os.setns is there from Python 3.12 on
+        self._home = os.open(_OWN, os.O_RDONLY | os.O_CLOEXEC)
+
+    def open(self, inode: int, path: str, make: Callable[[], SockDiag]) -> SockDiag:
+        """What ``make`` gives in the namespace with this inode number.
+
+        Raises:
+            OSError: it cannot be entered, or ``path`` has come to stand for another one.
+            BackendUnavailable: ``make`` failed there.
+            TcptopError: there is no way back. The thread must end.
+        """
+        there = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            if os.fstat(there).st_ino != inode:
+                raise ProcessLookupError(path)
+            self._enter(there)
+        finally:
+            os.close(there)
+        try:
+            return make()
+        finally:
+            try:
+                self._enter(self._home)
+            except OSError as error:
+                # no BackendUnavailable: the next source would take the wrong namespace for its own
+                raise TcptopError(f"no way back into our own network namespace ({error.strerror})") from error
+
+    def _enter(self, descriptor: int) -> None:
+        if self._libc.setns(descriptor, _CLONE_NEWNET):
+            number = ct.get_errno()
+            raise OSError(number, os.strerror(number))
+
+    def close(self) -> None:
+        os.close(self._home)
+
+
+class Namespaces:
+    """A netlink socket in each namespace, kept for as long as something else keeps the namespace.
+
+    A socket of ours would keep it alive: so each is closed at the next look after the last process
+    has left and the mount is gone. Used from one thread only.
+
+    Args:
+        most: namespaces at the same time; the rest is counted in ``left_out``.
+        clock: seconds from any start.
+
+    Raises:
+        BackendUnavailable: not even our own namespace can be dumped.
+    """
+
+    def __init__(self, most: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self.left_out = 0
+        self.names: dict[int, str] = {}
+        """By inode number: ``ip netns`` name, else container, where there is one."""
+        self._most = most
+        self._clock = clock
+        self._not_before_s = float("-inf")
+        self._own = os.stat(_OWN).st_ino  # noqa: PTH116
+        self._buffer = new_buffer()
+        self._open = {self._own: SockDiag(self._own, self._buffer)}
+        self._refused: set[int] = set()
+        self._containers: dict[tuple[int, int], str] = {}
+
+    def dump(self) -> Dump:
+        """The sockets of all namespaces, ours first.
+
+        Raises:
+            BackendUnavailable: the kernel refuses our own.
+            TcptopError: the thread is lost in another namespace.
+        """
+        if self._clock() >= self._not_before_s:
+            self.look()
+        dumps = [self._open[self._own].dump()]
+        for inode, diag in list(self._open.items()):
+            if inode != self._own:
+                try:
+                    dumps.append(diag.dump())
+                except BackendUnavailable:  # short of memory, as it were: opened anew at the next look
+                    self._open.pop(inode).close()
+        return Dump(
+            np.concatenate([dump.rows for dump in dumps]),
+            np.concatenate([dump.inode for dump in dumps]),
+            dumps[0].now_ns,
+            frozenset().union(*(dump.netns for dump in dumps)),
+        )
+
+    def look(self) -> None:
+        """Find out which namespaces there are now, and have a socket in each."""
+        started_s = self._clock()
+        places = find_namespaces()
+        for inode in self._open.keys() - places.keys() - {self._own}:
+            self._open.pop(inode).close()
+        self._refused &= places.keys()
+        missing = sorted(places.keys() - self._open.keys() - self._refused)
+        if missing and _may_enter():
+            self._enter(missing[: max(0, self._most - len(self._open))], places)
+            self.left_out = len(places.keys() - self._open.keys() - self._refused)
+        else:
+            self.left_out = 0
+        self._name(places)
+        ended_s = self._clock()
+        self._not_before_s = ended_s + max(_MIN_PERIOD_S, (ended_s - started_s) / _SCAN_SHARE)
+
+    def _enter(self, inodes: list[int], places: dict[int, Place]) -> None:
+        visit = _Visit()
+        try:
+            for inode in inodes:
+                try:
+                    self._open[inode] = visit.open(inode, places[inode].path, lambda: SockDiag(inode, self._buffer))  # noqa: B023  called at once
+                except PermissionError:
+                    self._refused.add(inode)
+                except (OSError, BackendUnavailable):  # gone, or no descriptor left: the next look tries again
+                    continue
+        finally:
+            visit.close()
+
+    def _name(self, places: dict[int, Place]) -> None:
+        """Call them by their mounts, else by the containers that their first processes are in."""
+        keys = {(inode, place.pid) for inode, place in places.items() if place.pid}
+        self._containers = {key: self._containers.get(key) or container_of(key[1]) for key in keys}
+        self.names = {}
+        for inode, place in places.items():
+            container = self._containers.get((inode, place.pid), "")
+            first, second = place.name, container
+            if _MACHINE_MADE.fullmatch(place.name):
+                first, second = container, place.name
+            if first or second:
+                self.names[inode] = first or second
+
+    def close(self) -> None:
+        """Close all sockets; may be called twice."""
+        for diag in self._open.values():
+            diag.close()
