@@ -22,7 +22,7 @@ from tcptop_tui.source.batches import Capture
 from tcptop_tui.trace.commands import trace
 
 _PROGRAM = "tcptop-tui"
-_MAX_PIDS = 1024  # entries of the map `pids`, bpf/tcptop.c
+_MAX_PIDS = 1024  # entries of the map `pids`, bpf/c/records.c
 
 F = TypeVar("F", bound=Callable[..., Any])
 

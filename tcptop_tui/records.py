@@ -1,6 +1,6 @@
 """The fixed-size records that flow from the kernel to the panels, as numpy dtypes.
 
-They mirror ``struct transition``, ``struct session`` and ``struct conn`` of ``bpf/tcptop.c``; the
+They mirror ``struct transition``, ``struct session`` and ``struct conn`` of ``bpf/c/records.c``; the
 other sources fill the same ones. All ``*_ns`` are CLOCK_MONOTONIC. What is not known has one
 spelling per field, written beside it.
 """
@@ -44,7 +44,7 @@ class State(IntEnum):
 
 
 class Flag:
-    """Bits of ``flags``, the ``F_*`` of ``bpf/tcptop.c``. Plain ints: numpy would widen an IntFlag to int64."""
+    """Bits of ``flags``, the ``F_*`` of ``bpf/c/records.c``. Plain ints: numpy would widen an IntFlag to int64."""
 
     OWNER_SURE: Final = 1
     """``pid`` was seen in its own process context, not inherited from a listener."""
@@ -63,7 +63,7 @@ class Flag:
 
 
 class End:
-    """Bits of ``ends``, the ``E_*`` of ``bpf/tcptop.c``: how a connection ended, as far as it has."""
+    """Bits of ``ends``, the ``E_*`` of ``bpf/c/records.c``: how a connection ended, as far as it has."""
 
     FIN_SENT: Final = 1
     FIN_RECEIVED: Final = 2

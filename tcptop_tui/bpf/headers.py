@@ -3,7 +3,7 @@
 bcc stops with "Unable to find kernel headers" where ``linux-headers-*`` is not installed. It
 wants very little from them when the program brings its own types: a few names that its built-in
 helpers use, and files that it includes by force. This module writes those into a directory, with
-``tcptop_kernel.h``: the members that ``tcptop.c`` reads, at this kernel's offsets.
+``tcptop_kernel.h``: the members that the program in ``c/`` reads, at this kernel's offsets.
 """
 
 from __future__ import annotations
@@ -167,7 +167,7 @@ def write_tree(root: Path) -> None:
     """Write the header tree below ``root`` (an empty directory of ours).
 
     Raises:
-        BackendUnavailable: no BTF, or a member that ``tcptop.c`` reads is missing.
+        BackendUnavailable: no BTF, or a member that the program in ``c/`` reads is missing.
         OSError: the directory cannot be written.
     """
     values = {"version": _version_code(), "page_size": os.sysconf("SC_PAGE_SIZE")}

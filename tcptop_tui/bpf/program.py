@@ -1,4 +1,4 @@
-"""Compile ``tcptop.c`` with bcc against a generated header tree, load it, and attach it."""
+"""Compile the program in ``c/`` with bcc against a generated header tree, load it, and attach it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,10 @@ from tcptop_tui.records import CONN, SESSION, TRANSITION, Rows
 from tcptop_tui.settings import Settings
 from tcptop_tui.source.batches import Capture
 
-# (program in tcptop.c, raw tracepoint). Attached in this order, run by the kernel in this order:
+# bcc rewrites only what stands in one file: the parts are joined, in this order.
+_PARTS = ("records.c", "filter.c", "sockets.c", "ends.c", "transitions.c", "gauges.c")
+
+# (program in c/, raw tracepoint). Attached in this order, run by the kernel in this order:
 # the guard must come after set_state.
 _ATTACHMENTS = (
     ("set_state", "inet_sock_set_state"),
@@ -36,7 +39,7 @@ _ATTACHMENTS = (
 # The first of these that the kernel has tells who sends; without them who reads has to do.
 _SENDERS = ("tcp_sendmsg_locked", "sock_send_length")
 
-# enum counter of tcptop.c
+# enum counter of c/records.c
 TRANSITIONS, RING_FULL, SESSION_RING_FULL, MAP_FULL, CAUGHT, EXCLUDED = range(6)
 _COUNTERS = 6
 
@@ -57,9 +60,10 @@ _AF = {0: 0, 4: 2, 6: 10}
 
 
 def source_text(capture: Capture | None = None) -> str:
-    """The C source, with what ``capture`` needs besides."""
-    names = ["tcptop.c", "connects.c"] if capture and _sees_failed_connects(capture) else ["tcptop.c"]
-    return "".join(resources.files("tcptop_tui.bpf").joinpath(name).read_text() for name in names)
+    """The C source, with what ``capture`` needs besides; complaints of the compiler name the parts."""
+    parts = (*_PARTS, "connects.c") if capture and _sees_failed_connects(capture) else _PARTS
+    folder = resources.files("tcptop_tui.bpf") / "c"
+    return "".join(f'#line 1 "{name}"\n{folder.joinpath(name).read_text()}' for name in parts)
 
 
 def _sees_failed_connects(capture: Capture) -> bool:

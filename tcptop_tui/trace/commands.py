@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from importlib import resources
 from typing import Any, TypeVar
 
 import click
@@ -39,10 +38,12 @@ def _run(feed: Feeds, stream: Stream, given: Common, output: Any) -> None:
         raise click.exceptions.Exit(code)
 
 
-def _printed(given: dict[str, Any], name: str = "tcptop.c") -> bool:
+def _printed(given: dict[str, Any]) -> bool:
     """For ``--ebpf``: the C source, and whether that was all."""
     if given["ebpf"]:
-        sys.stdout.write(resources.files("tcptop_tui.bpf").joinpath(name).read_text())
+        from tcptop_tui.bpf.program import source_text  # noqa: PLC0415  numpy: not for --help
+
+        sys.stdout.write(source_text())
     return bool(given["ebpf"])
 
 
@@ -172,7 +173,7 @@ def ping_command(cpu: int | None, **given: Any) -> None:
 
     PID 0 is an idle CPU; -p takes the interrupted process.
     """
-    if _printed(given, "packets.c"):
+    if _printed(given):
         return
     asked = check(given)
     _check_ping(given)

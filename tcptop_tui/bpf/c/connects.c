@@ -1,5 +1,6 @@
+// SPDX-License-Identifier: Apache-2.0
 /*
- * Appended to tcptop.c while somebody asks for every connect(): those that
+ * There only while somebody asks for every connect(): those that
  * fail before a SYN is sent never change the socket's state.
  *
  * REGS_NR, REGS_FD and REGS_ADDR are offsets into struct pt_regs, CONNECT_NR

@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: Apache-2.0
+/* What the capture filter wants: written by user space, read at each event. */
+static __always_inline void count(u32 which)
+{
+	u64 *value = counters.lookup(&which);
+
+	if (value)
+		(*value)++;
+}
+
+static __always_inline int port_wanted(u64 *word, u32 port)
+{
+	return word && (*word >> (port & 63) & 1);
+}
+
+static __always_inline int lport_wanted(u32 port)
+{
+	u32 index = port >> 6;
+
+	return port_wanted(lports.lookup(&index), port);
+}
+
+static __always_inline int rport_wanted(u32 port)
+{
+	u32 index = port >> 6;
+
+	return port_wanted(rports.lookup(&index), port);
+}
+
+static __always_inline struct capture *wanted(void)
+{
+	u32 zero = 0;
+
+	return capture.lookup(&zero);
+}
+
+static __always_inline int is_mapped(const struct conn *c)
+{
+	/* ::ffff:0:0/96 as two little-endian words */
+	return c->laddr[0] == 0 && (u32)c->laddr[1] == 0xffff0000 &&
+	       c->raddr[0] == 0 && (u32)c->raddr[1] == 0xffff0000;
+}
+
+/*
+ * Does the capture filter want this connection at all? A local port of 0 is
+ * one that connect() has not chosen yet: the answer is put off, see pending.
+ */
+static __always_inline int conn_wanted(const struct capture *want,
+				       const struct conn *c)
+{
+	if (want->by_lport && c->lport && !lport_wanted(c->lport))
+		return 0;
+	if (want->by_rport && !rport_wanted(c->rport))
+		return 0;
+	if (want->family)
+		return is_mapped(c) == (want->family == AF_INET);
+	return 1;
+}
+
+/* an owner not known yet cannot be held against a connection */
+static __always_inline int owner_wanted(const struct capture *want,
+					const struct conn *c)
+{
+	u32 pid = c->pid;
+
+#ifdef MNTNS_PIN
+	u64 mntns = c->mntns;
+
+	if (mntns && !pinned_mntns.lookup(&mntns))
+		return 0;
+#endif
+	return !want->by_pid || !pid || pids.lookup(&pid);
+}
+
+/*
+ * Is the socket's cgroup one of those asked for, or below one? The socket's,
+ * not the current task's: in softirq that is a bystander's.
+ */
+static __always_inline int cgroup_wanted(const struct capture *want,
+					 struct sock *sk)
+{
+#ifdef HAVE_SOCK_CGROUP
+	void *group = 0, *node = 0;
+	u64 id;
+
+#ifdef CGROUP_PIN
+	bpf_probe_read_kernel(&group, sizeof(group), &sk->sk_cgroup);
+	bpf_probe_read_kernel(&node, sizeof(node), &((struct cgroup *)group)->kn);
+	id = 0;
+	bpf_probe_read_kernel(&id, sizeof(id), &((struct kernfs_node *)node)->id);
+	if (!pinned_cgroups.lookup(&id))
+		return 0;
+#endif
+	if (!want->by_cgroup)
+		return 1;
+	bpf_probe_read_kernel(&group, sizeof(group), &sk->sk_cgroup);
+#pragma unroll
+	for (int level = 0; level < CGROUP_LEVELS; level++) {
+		id = 0;
+		if (!group)
+			return 0;
+		bpf_probe_read_kernel(&node, sizeof(node),
+				      &((struct cgroup *)group)->kn);
+		bpf_probe_read_kernel(&id, sizeof(id),
+				      &((struct kernfs_node *)node)->id);
+		if (cgroups.lookup(&id))
+			return 1;
+		/* struct cgroup begins with its own css, whose parent is the parent's */
+		bpf_probe_read_kernel(&group, sizeof(group),
+				      &((struct cgroup *)group)->parent);
+	}
+	return 0;
+#else
+	return 1;
+#endif
+}

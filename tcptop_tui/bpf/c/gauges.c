@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: Apache-2.0
+/* What moves between two states: segments, readers, senders, resets, retransmits. */
+/* The entry of a socket from before our time, at its first segment. */
+static __always_inline struct conn *adopt(struct sock *sk, u64 key)
+{
+	struct conn *c = blank(P_SEGMENT);
+	struct capture *want = wanted();
+
+	if (!c || !want)
+		return 0;
+	read_endpoints(c, sk);
+	if (!conn_wanted(want, c) || !cgroup_wanted(want, sk))
+		return 0;
+	read_identity(c, sk);
+	c->state = TCP_ESTABLISHED;
+	if (conns.update(&key, c))
+		return 0;
+	return conns.lookup(&key);
+}
+
+static __always_inline void add_rtt(struct conn *c, u32 srtt_us)
+{
+	u64 slot = 0, rest = srtt_us / RTT_UNIT_US;
+
+	/* floor(log2): [0,1] [2,3] [4,7] ... as bcc prints them */
+	if (rest >> 16) { slot += 16; rest >>= 16; }
+	if (rest >> 8) { slot += 8; rest >>= 8; }
+	if (rest >> 4) { slot += 4; rest >>= 4; }
+	if (rest >> 2) { slot += 2; rest >>= 2; }
+	slot += rest >> 1;
+	if (slot >= RTT_SLOTS)
+		slot = RTT_SLOTS - 1;
+	asm volatile("" : "+r"(slot));	/* or LLVM moves the check out of sight */
+	if (slot >= RTT_SLOTS)
+		return;
+	if (c->rtt_hist[slot] != ~0U) {		/* stays full, never wraps */
+		c->rtt_hist[slot]++;
+		c->rtt_sum_us += srtt_us;
+	}
+	c->srtt_us = srtt_us;
+}
+
+/*
+ * tcp:tcp_probe, from tcp_rcv_established() (net/ipv4/tcp_input.c): every
+ * segment that an established socket receives, before it is processed; mostly
+ * softirq. srtt_us is kept times eight (tcp_rtt_estimator, same file); bcc's
+ * tcprtt samples it at the same place.
+ */
+int segment(struct bpf_raw_tracepoint_args *ctx)
+{
+	struct sock *sk = (struct sock *)ctx->args[0];
+	struct tcp_sock *tp = (struct tcp_sock *)sk;
+	u64 key = (u64)sk;
+	struct conn *c = conns.lookup(&key);
+	u32 srtt_us = 0;
+
+	if (!c)
+		c = adopt(sk, key);
+	if (!c)
+		return 0;
+	bpf_probe_read_kernel(&srtt_us, sizeof(srtt_us), &tp->srtt_us);
+	add_rtt(c, srtt_us >> 3);
+	read_gauges(c, sk);
+	return 0;
+}
+
+/*
+ * tcp:tcp_rcv_space_adjust, from tcp_rcv_space_adjust() by way of tcp_recvmsg():
+ * the process that reads from a socket is on the CPU. For an accepted socket
+ * this is the first time its true owner is seen.
+ */
+int reader(struct bpf_raw_tracepoint_args *ctx)
+{
+	struct sock *sk = (struct sock *)ctx->args[0];
+	u64 key = (u64)sk;
+	struct conn *c = conns.lookup(&key);
+
+	if (!c)
+		return 0;
+	if (!(c->flags & F_OWNER_SURE))
+		own_by_current(c);
+	read_gauges(c, sk);
+	return 0;
+}
+
+/*
+ * tcp:tcp_sendmsg_locked (6.16 on) or sock:sock_send_length (6.3 on), whichever
+ * there is: the process that sends. Servers that speak first (SMTP, SSH) own
+ * their sockets before they read.
+ */
+int sender(struct bpf_raw_tracepoint_args *ctx)
+{
+	u64 key = ctx->args[0];
+	struct conn *c = conns.lookup(&key);
+
+	if (c && !(c->flags & F_OWNER_SURE))
+		own_by_current(c);
+	return 0;
+}
+
+static __always_inline void note_reset(u64 key, u8 how)
+{
+	struct conn *c = conns.lookup(&key);
+
+	if (!c)
+		return;
+	c->ends |= how;
+	c->reset_in = c->state;
+}
+
+/*
+ * tcp:tcp_send_reset, from tcp_v4_send_reset() (net/ipv4/tcp_ipv4.c: an answer to
+ * a segment, softirq) and tcp_send_active_reset() (net/ipv4/tcp_output.c).
+ */
+int reset_sent(struct bpf_raw_tracepoint_args *ctx)
+{
+	note_reset(ctx->args[0], E_RST_SENT);
+	return 0;
+}
+
+/* tcp:tcp_receive_reset, from tcp_reset() (net/ipv4/tcp_input.c), before CLOSE; softirq. */
+int reset_received(struct bpf_raw_tracepoint_args *ctx)
+{
+	note_reset(ctx->args[0], E_RST_RECEIVED);
+	return 0;
+}
+
+/*
+ * tcp:tcp_retransmit_skb, from __tcp_retransmit_skb() (net/ipv4/tcp_output.c),
+ * timer or softirq. For an unanswered SYN this is the first event after the
+ * local port was chosen.
+ */
+int retransmit(struct bpf_raw_tracepoint_args *ctx)
+{
+	struct sock *sk = (struct sock *)ctx->args[0];
+	u64 key = (u64)sk, state;
+	struct conn *c = conns.lookup(&key);
+
+	if (!c)
+		return 0;
+	read_endpoints(c, sk);
+	read_gauges(c, sk);
+	state = c->state;
+	asm volatile("" : "+r"(state));	/* or LLVM moves the check out of sight */
+	if (state < sizeof(c->retrans_in) && c->retrans_in[state] != 255)
+		c->retrans_in[state]++;
+	return 0;
+}
+
+/*
+ * tcp:tcp_destroy_sock, from tcp_v4_destroy_sock() (net/ipv4/tcp_ipv4.c): the
+ * address may be reused from here on. Only sockets whose CLOSE was missed still
+ * have an entry.
+ */
+int destroy(struct bpf_raw_tracepoint_args *ctx)
+{
+	u64 key = ctx->args[0];
+	struct conn *c = conns.lookup(&key);
+
+	if (!c)
+		return 0;
+	end_session(c, key);
+	conns.delete(&key);
+	return 0;
+}

@@ -1,0 +1,263 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Changes of state: from CLOSE to CLOSE, with two programs on one tracepoint. */
+static __always_inline void log_transition(const struct capture *want,
+					   const struct conn *c, u64 key,
+					   u64 ts_ns, u64 spent_ns,
+					   u8 oldstate, u8 newstate, u8 flags)
+{
+	u64 current = bpf_get_current_pid_tgid();
+	struct transition *t;
+
+	t = transitions.ringbuf_reserve(sizeof(*t));
+	if (!t) {
+		count(C_RING_FULL);
+		return;
+	}
+	t->ts_ns = ts_ns;
+	t->skaddr = key;
+	t->born_ns = c->born_ns;
+	t->spent_ns = spent_ns;
+	t->tx_bytes = c->tx_bytes;
+	t->rx_bytes = c->rx_bytes;
+	t->cgroup = c->cgroup;
+	t->laddr[0] = c->laddr[0];
+	t->laddr[1] = c->laddr[1];
+	t->raddr[0] = c->raddr[0];
+	t->raddr[1] = c->raddr[1];
+	t->netns = c->netns;
+	t->pid = c->pid;
+	t->uid = c->uid;
+	t->srtt_us = c->srtt_us;
+	t->retrans = c->retrans;
+	t->lport = c->lport;
+	t->rport = c->rport;
+	t->oldstate = oldstate;
+	t->newstate = newstate;
+	t->flags = flags | (c->flags & ~(F_PENDING | F_DELAYED));
+	t->ends = c->ends;
+	__builtin_memcpy(t->comm, c->comm, sizeof(t->comm));
+	t->err = c->err;
+	t->reset_in = c->reset_in;
+	t->pad = 0;
+	t->bystander = current >> 32;
+	t->bystander_tid = current;
+	__builtin_memset(t->bystander_comm, 0, sizeof(t->bystander_comm));
+	if (want->context)
+		bpf_get_current_comm(t->bystander_comm, sizeof(t->bystander_comm));
+	transitions.ringbuf_submit(t, BPF_RB_NO_WAKEUP);
+	count(C_TRANSITIONS);
+}
+
+static __always_inline u64 time_spent(const struct conn *c, u64 now_ns)
+{
+	return c->state_ns ? now_ns - c->state_ns : ~0ULL;
+}
+
+/* Start of a life: CLOSE -> SYN_SENT or LISTEN, and a listener's child. */
+static __always_inline int is_birth(u8 oldstate, u8 newstate)
+{
+	return is_own_context(oldstate, newstate) ||
+	       (oldstate == TCP_LISTEN && newstate == TCP_SYN_RECV);
+}
+
+static __always_inline void begin_life(struct conn *c, struct sock *sk,
+				       u8 oldstate, u8 newstate, u64 now_ns)
+{
+	read_endpoints(c, sk);
+	read_identity(c, sk);
+	if (is_birth(oldstate, newstate))
+		c->born_ns = now_ns;
+	if (is_own_context(oldstate, newstate))
+		own_by_current(c);
+	else if (newstate == TCP_SYN_RECV)
+		own_by_listener(c);
+	if (newstate == TCP_LISTEN) {
+		c->flags |= F_LISTENER;
+		remember_listener(c);
+	} else if (newstate == TCP_SYN_SENT) {
+		c->flags |= F_ACTIVE;
+	} else if (newstate == TCP_SYN_RECV) {
+		c->flags |= F_PASSIVE;
+	}
+}
+
+/* connect() chooses the local port only after SYN_SENT was announced */
+static __always_inline int must_wait(const struct capture *want,
+				     const struct conn *c, u8 newstate)
+{
+	return want->by_lport && !c->lport && newstate == TCP_SYN_SENT;
+}
+
+static __always_inline void log_pending(const struct capture *want,
+					struct conn *c, u64 key)
+{
+	if (!(c->flags & F_PENDING))
+		return;
+	c->flags &= ~F_PENDING;
+	log_transition(want, c, key, c->state_ns, ~0ULL, c->pending_old,
+		       c->pending_new, 0);
+}
+
+/* Write one transition into the socket's entry and into the ring. */
+static __always_inline void record(const struct capture *want, struct conn *c,
+				   u64 key, u64 now_ns, u8 oldstate,
+				   u8 newstate, u8 flags)
+{
+	u64 spent_ns = time_spent(c, now_ns);
+
+	if (must_wait(want, c, newstate)) {
+		c->pending_old = oldstate;
+		c->pending_new = newstate;
+		c->flags |= F_PENDING;
+	} else if (owner_wanted(want, c)) {
+		log_pending(want, c, key);
+		log_transition(want, c, key, now_ns, spent_ns, oldstate, newstate, flags);
+	} else {
+		c->flags &= ~F_PENDING;
+		count(C_EXCLUDED);
+	}
+	c->state = newstate;
+	c->state_ns = now_ns;
+	if (newstate == TCP_ESTABLISHED)
+		c->established_ns = now_ns;
+}
+
+/* Kernel address, old and new state of raw tracepoint inet_sock_set_state. */
+struct change {
+	struct sock *sk;
+	u8 oldstate;
+	u8 newstate;
+};
+
+static __always_inline int is_tcp(struct sock *sk)
+{
+	u16 protocol = 0;
+
+	bpf_probe_read_kernel(&protocol, sizeof(protocol), &sk->sk_protocol);
+	return protocol == IPPROTO_TCP;
+}
+
+/* Find or make the entry, bring it up to date, and record the transition. */
+static __always_inline void take(struct change *ch, u32 program, u8 flags)
+{
+	u64 key = (u64)ch->sk, now_ns = bpf_ktime_get_ns();
+	int birth = is_birth(ch->oldstate, ch->newstate);
+	struct conn *c = conns.lookup(&key);
+	struct capture *want = wanted();
+
+	if (!want)
+		return;
+	if (!c || birth) {
+		c = blank(program);
+		if (!c)
+			return;
+		begin_life(c, ch->sk, ch->oldstate, ch->newstate, now_ns);
+	}
+	if (c->seen)
+		read_endpoints(c, ch->sk);
+	read_gauges(c, ch->sk);
+	note_end(c, ch->sk, ch->oldstate, ch->newstate);
+	if (!conn_wanted(want, c) || (!c->seen && !cgroup_wanted(want, ch->sk))) {
+		conns.delete(&key);
+		settle(key);
+		count(C_EXCLUDED);
+		return;
+	}
+	c->seen++;
+	record(want, c, key, now_ns, ch->oldstate, ch->newstate, flags);
+	if (c->seen != 1)
+		return;
+	/* first transition of this entry: it is still in scratch */
+	if (conns.update(&key, c)) {
+		settle(key);
+		if (birth)
+			count(C_MAP_FULL);
+	}
+}
+
+static __always_inline void read_change(struct change *ch,
+					struct bpf_raw_tracepoint_args *ctx)
+{
+	ch->sk = (struct sock *)ctx->args[0];
+	ch->oldstate = ctx->args[1];
+	ch->newstate = ctx->args[2];
+}
+
+/*
+ * sock:inet_sock_set_state, from inet_sk_set_state() and inet_sk_state_store()
+ * (net/ipv4/af_inet.c). Fires before sk_state changes, with the socket locked:
+ * in process context for connect, listen and close, else in softirq, where the
+ * current task is a bystander. TCP only: SCTP, DCCP and MPTCP use it too.
+ */
+int set_state(struct bpf_raw_tracepoint_args *ctx)
+{
+	struct change ch;
+
+	read_change(&ch, ctx);
+	if (is_tcp(ch.sk))
+		take(&ch, P_SET_STATE, 0);
+	return 0;
+}
+
+/* The last word on a socket: its gauges and its histogram leave the map. */
+static __always_inline void end_session(const struct conn *c, u64 key)
+{
+	struct capture *want = wanted();
+	struct session *s;
+
+	if (!want || !owner_wanted(want, c))
+		return;
+	s = sessions.ringbuf_reserve(sizeof(*s));
+	if (!s) {
+		count(C_SESSION_RING_FULL);
+		return;
+	}
+	s->end_ns = c->state_ns;
+	s->skaddr = key;
+	bpf_probe_read_kernel(&s->conn, sizeof(s->conn), c);
+	sessions.ringbuf_submit(s, BPF_RB_NO_WAKEUP);
+}
+
+/* Did set_state run for this very transition? */
+static __always_inline int was_skipped(struct conn *c, struct change *ch)
+{
+	c->guarded++;
+	if (c->guarded == (u16)(c->seen + 1))
+		return 1;
+	c->guarded = c->seen;	/* this program was the one that was skipped */
+	return c->state != ch->newstate;
+}
+
+/*
+ * Same tracepoint, attached after set_state and so run after it. The kernel
+ * skips a program that would interrupt itself on one CPU (a softirq inside a
+ * system call: bpf_prog->active, kernel/trace/bpf_trace.c __bpf_trace_run) and
+ * tells nobody; this one records what set_state had to miss. It also ends the
+ * session at CLOSE, when set_state has read the last gauges.
+ */
+int set_state_guard(struct bpf_raw_tracepoint_args *ctx)
+{
+	struct change ch;
+	struct conn *c;
+	u64 key;
+
+	read_change(&ch, ctx);
+	if (!is_tcp(ch.sk))
+		return 0;
+	key = (u64)ch.sk;
+	c = conns.lookup(&key);
+	if (!c ? !is_settled(key) : was_skipped(c, &ch)) {
+		take(&ch, P_GUARD, F_DELAYED);
+		count(C_CAUGHT);
+		c = conns.lookup(&key);
+		if (c)
+			c->guarded = c->seen;
+	}
+	if (!c)
+		return 0;
+	if (ch.newstate == TCP_CLOSE) {
+		end_session(c, key);
+		conns.delete(&key);
+	}
+	return 0;
+}
