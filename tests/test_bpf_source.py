@@ -6,7 +6,6 @@ import dataclasses
 import os
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,51 +13,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import SMALL
+from running import Running
 from sockets import CW, C, E, listening, pair, path, port, reset, until_closed
 
 from tcptop_tui.bpf.source import BpfSource
-from tcptop_tui.model.store import Store
-from tcptop_tui.records import Rows, State
+from tcptop_tui.records import State
 from tcptop_tui.source.batches import Batch, Capture, Status
 
 ROOMY = dataclasses.replace(SMALL, ring_bytes=8 * 2**20)
 """The test's own thread keeps the worker from running for long: the ring holds what comes meanwhile."""
-
-
-class Running:
-    """A source in its thread, and the store that its batches go to."""
-
-    def __init__(self, capture: Capture) -> None:
-        self.store = Store(ROOMY)
-        self.batches: list[Batch] = []
-        self._changed = threading.Condition()
-        self._stop = threading.Event()
-        self._source = BpfSource(ROOMY, capture)
-        self._source.open()
-        self._thread = threading.Thread(target=self._source.run, args=(self, self._stop.wait))
-        self._thread.start()
-
-    def offer(self, batch: Batch) -> bool:
-        with self._changed:
-            self.batches.append(batch)
-            self.store.apply(batch)
-            self._changed.notify_all()
-        return True
-
-    def until(self, happened: Callable[[], bool]) -> None:
-        """Wait for batch after batch until it has happened."""
-        with self._changed:
-            assert self._changed.wait_for(happened, timeout=20)
-
-    def rows(self, lport: int) -> Rows:
-        """The table's rows with this local port."""
-        rows = self.store.facts().rows
-        return rows[rows["lport"] == lport]
-
-    def close(self) -> None:
-        self._stop.set()
-        self._thread.join()
-        self._source.close()
 
 
 @pytest.fixture
@@ -66,7 +29,7 @@ def start(bpf_possible: None) -> Iterator[Callable[[Capture], Running]]:
     running: list[Running] = []
 
     def begin(capture: Capture) -> Running:
-        running.append(Running(capture))
+        running.append(Running(BpfSource(ROOMY, capture), ROOMY))
         return running[-1]
 
     yield begin

@@ -2,59 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import os
 import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from elsewhere import inside
 
 from tcptop_tui.diag import namespaces as module
 from tcptop_tui.diag.namespaces import Namespaces, find_namespaces
 from tcptop_tui.diag.netlink import Dump, SockDiag
 from tcptop_tui.errors import TcptopError
 from tcptop_tui.records import Rows, State
-
-INSIDE = """
-import json, os, socket, subprocess
-subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
-server = socket.create_server(("127.0.0.1", 4321))
-client = socket.create_connection(("127.0.0.1", 4321))
-accepted, _ = server.accept()
-inode = os.stat("/proc/self/ns/net").st_ino
-print(json.dumps([inode, os.getpid(), client.getsockname()[1]]), flush=True)
-input()
-"""
-
-
-class Inside:
-    """A process in a namespace, with a listener and both ends of a connection."""
-
-    def __init__(self, *command: str) -> None:
-        self.process = subprocess.Popen(
-            [*command, sys.executable, "-c", INSIDE], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-        )
-        assert self.process.stdout is not None
-        self.inode, self.pid, self.port = json.loads(self.process.stdout.readline())
-
-    def end(self) -> None:
-        if self.process.returncode is None:
-            self.process.communicate(b"\n", timeout=20)
-
-
-@contextmanager
-def inside(*command: str) -> Iterator[Inside]:
-    if os.geteuid():
-        pytest.skip("network namespaces need root")
-    made = Inside(*(command or ("unshare", "--net")))
-    try:
-        yield made
-    finally:
-        made.end()
 
 
 @pytest.fixture

@@ -136,14 +136,14 @@ class BpfSource:
         return rows if self._capture == Capture() else rows[capture_mask(rows, self._capture)]
 
     def _shown(self, rows: Rows) -> Rows:
-        """Without the sockets that are not wanted; those in the kernel's map it has chosen itself.
+        """Without the sockets that are not wanted; by cgroup the kernel programs have chosen theirs themselves.
 
         TIME_WAIT and requests whose cgroup has not come out are left out where cgroups are asked for.
         """
         if self._capture == Capture():
             return rows
-        shown: Mask = (rows["skaddr"] != 0) | self._chosen.mask(rows, unknown=False)
-        return self._wanted(rows[shown])
+        mapped: Mask = (rows["skaddr"] != 0) & self._chosen.by_owner(rows)
+        return rows[mapped | self._chosen.mask(rows, unknown=False)]
 
     def _offer_names(self, sink: Sink, rows: Rows) -> None:
         if self._diag is None:

@@ -14,7 +14,7 @@ from tcptop_tui.source.identity import capture_mask
 
 
 class Chosen:
-    """Answers for rows of dtype ROW, SESSION or TRANSITION with an owner, as far as one is known.
+    """Keeps what it takes to answer, for one worker thread.
 
     Args:
         capture: what is wanted.
@@ -30,7 +30,7 @@ class Chosen:
         """Keys of the map at ``capture.mntns_pin``; inode numbers."""
 
     @property
-    def by_cgroup(self) -> bool:
+    def asks_cgroups(self) -> bool:
         """Is it cgroups that are asked for?"""
         return bool(self._capture.cgroups or self._capture.cgroup_pin)
 
@@ -38,12 +38,17 @@ class Chosen:
         """Which of ``rows`` are wanted, shape (n,).
 
         Args:
-            rows: an owner that is not known passes.
+            rows: of dtype ROW, SESSION or TRANSITION.
             unknown: whether a cgroup that is not known passes too: TIME_WAIT and requests have none.
         """
-        wanted = capture_mask(rows, self._capture)
-        if self.by_cgroup:
+        wanted = self.by_owner(rows)
+        if self.asks_cgroups:
             wanted &= self._in_cgroups(rows) | (unknown & (rows["cgroup"] == 0))
+        return wanted
+
+    def by_owner(self, rows: Rows) -> Mask:
+        """Which of ``rows`` are wanted whatever their cgroup; an owner that is not known passes."""
+        wanted = capture_mask(rows, self._capture)
         if self._capture.mntns_pin and "mntns" in (rows.dtype.names or ()):
             wanted &= (rows["mntns"] == 0) | np.isin(rows["mntns"], self.pinned_mntns)
         return wanted

@@ -101,7 +101,7 @@ class DiagSource:
 
     def _wanted(self, rows: Rows) -> Rows:
         """Without those whose cgroup has not come out: TIME_WAIT and requests do not tell."""
-        if not self._capture.pids and not self._early.by_cgroup:
+        if not self._capture.pids and not self._early.asks_cgroups:
             return rows
         return rows[self._late.mask(rows, unknown=False)]
 

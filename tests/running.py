@@ -1,0 +1,47 @@
+"""A source at work in its thread, as the program has it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+from tcptop_tui.model.store import Store
+from tcptop_tui.records import Rows
+from tcptop_tui.settings import Settings
+from tcptop_tui.source.batches import Batch, Source
+
+
+class Running:
+    """A source in its thread, and the store that its batches go to."""
+
+    def __init__(self, source: Source, settings: Settings) -> None:
+        self.store = Store(settings)
+        self.batches: list[Batch] = []
+        self._changed = threading.Condition()
+        self._stop = threading.Event()
+        self._source = source
+        self._source.open()
+        self._thread = threading.Thread(target=self._source.run, args=(self, self._stop.wait))
+        self._thread.start()
+
+    def offer(self, batch: Batch) -> bool:
+        with self._changed:
+            self.batches.append(batch)
+            self.store.apply(batch)
+            self._changed.notify_all()
+        return True
+
+    def until(self, happened: Callable[[], bool]) -> None:
+        """Wait for batch after batch until it has happened."""
+        with self._changed:
+            assert self._changed.wait_for(happened, timeout=20)
+
+    def rows(self, lport: int) -> Rows:
+        """The table's rows with this local port."""
+        rows = self.store.facts().rows
+        return rows[rows["lport"] == lport]
+
+    def close(self) -> None:
+        self._stop.set()
+        self._thread.join()
+        self._source.close()
