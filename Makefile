@@ -1,5 +1,6 @@
 # make run     install what is missing, make .venv, start the dashboard   (ARGS="--filter 443")
 # make test    the same set-up, then every test                           (TESTARGS="-k filter")
+# make bench   side by side with bcc's tcpstates and bpftrace              (BENCHARGS="--rounds 5")
 
 # The system's Python, whatever pyenv or conda put first on PATH: its packages are where bcc is.
 PYTHON ?= /usr/bin/python3
@@ -9,7 +10,7 @@ STAMP := .venv/.stamp
 # env variables that make colours and characters right; sudo would drop them
 KEEP := COLORTERM,LANG,LC_ALL,LC_CTYPE,NO_COLOR,TERM
 
-.PHONY: run test lint types check screenshots lock clean help
+.PHONY: run test lint types check screenshots bench lock clean help
 .DEFAULT_GOAL := help
 
 run: $(STAMP)
@@ -41,6 +42,11 @@ $(STAMP): pyproject.toml .ci/requirements.lock .ci/setup
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r .ci/requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $(STAMP)
+
+# peers: bpftrace and bpfcc-tools, from the system's packages
+bench: $(STAMP)
+	@.ci/setup tests
+	$(BIN)/python benchmarks/run.py $(BENCHARGS)
 
 # after a change of the dependencies; needs uv
 lock:

@@ -1,0 +1,50 @@
+"""What a process and its kernel programs have cost so far."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+_STATS = Path("/proc/sys/kernel/bpf_stats_enabled")
+_TICKS_PER_S = os.sysconf("SC_CLK_TCK")
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Since the process began."""
+
+    kernel_ns: int
+    """Run time of all its BPF programs, as the kernel counts it (``bpf_stats_enabled``)."""
+    cpu_s: float
+    """User and system time of all its threads."""
+    peak_bytes: int
+
+
+def count_kernel_time(*, on: bool) -> None:
+    """Have the kernel count the run time of BPF programs; costs some ns each run."""
+    _STATS.write_text(str(int(on)))
+
+
+def cost_of(pid: int) -> Cost:
+    """Of a running process."""
+    after_name = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    status = Path(f"/proc/{pid}/status").read_text()
+    return Cost(
+        kernel_ns=sum(_run_times(pid)),
+        cpu_s=(int(after_name[11]) + int(after_name[12])) / _TICKS_PER_S,
+        peak_bytes=int(status.partition("VmHWM:")[2].split()[0]) * 1024,
+    )
+
+
+def _run_times(pid: int) -> list[int]:
+    """Of each BPF program that the process has open, once each."""
+    found: dict[str, int] = {}
+    for entry in Path(f"/proc/{pid}/fdinfo").iterdir():
+        try:
+            fields = dict(line.split(":\t", 1) for line in entry.read_text().splitlines() if ":\t" in line)
+        except OSError:  # closed meanwhile
+            continue
+        if "run_time_ns" in fields:
+            found[fields.get("prog_id", entry.name)] = int(fields["run_time_ns"])
+    return list(found.values())
