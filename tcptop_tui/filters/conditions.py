@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import reduce
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tcptop_tui.cgroups import Cgroups
 from tcptop_tui.filters.addresses import Network
 from tcptop_tui.filters.names import distinct
 from tcptop_tui.filters.subject import Reader, Subject
+from tcptop_tui.reasons import reasons
 from tcptop_tui.records import TRANSITION, Mask, is_ipv4
 
 
@@ -85,6 +87,35 @@ class InStates:
         table[list(self.states)] = True
         columns = ("oldstate", "newstate") if subject.rows.dtype == TRANSITION else ("state",)
         return InTable(columns, table).mask(subject)
+
+
+@dataclass(frozen=True, slots=True)
+class EndedBy:
+    """An end for one of these ``Reason``s; what is open, or was not seen to end, has none."""
+
+    codes: frozenset[int]
+
+    def mask(self, subject: Subject) -> Mask:
+        """See ``Condition``."""
+        table = np.zeros(256, np.bool_)
+        table[list(self.codes)] = True
+        mask: Mask = table[reasons(subject.rows)]
+        return mask
+
+
+@dataclass(frozen=True, slots=True)
+class InCgroup:
+    """A socket in the cgroup with this id, or in one below it, as the hierarchy is while it is asked."""
+
+    top: int
+    _tree: Cgroups = field(default_factory=Cgroups, repr=False, compare=False)
+
+    def mask(self, subject: Subject) -> Mask:
+        """See ``Condition``."""
+        ids, place = np.unique(subject.rows["cgroup"], return_inverse=True)
+        inside = self._tree.below({self.top}, ids.tolist()) - {0}  # 0: unknown
+        mask: Mask = np.isin(ids, np.array(sorted(inside), np.uint64))[place]
+        return mask
 
 
 @dataclass(frozen=True, slots=True)

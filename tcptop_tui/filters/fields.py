@@ -14,9 +14,21 @@ import numpy as np
 from tcptop_tui.filters import subject as columns
 from tcptop_tui.filters import units
 from tcptop_tui.filters.addresses import read_network
-from tcptop_tui.filters.conditions import Between, Condition, InNetwork, InStates, InTable, Named, OfVersion
+from tcptop_tui.filters.conditions import (
+    Between,
+    Condition,
+    EndedBy,
+    InCgroup,
+    InNetwork,
+    InStates,
+    InTable,
+    Named,
+    OfVersion,
+)
+from tcptop_tui.filters.ends import read_reasons
 from tcptop_tui.filters.errors import shown
 from tcptop_tui.filters.lexer import Form, Value
+from tcptop_tui.filters.places import read_cgroup, read_namespace
 from tcptop_tui.filters.states import read_states
 
 Make: TypeAlias = Callable[[str, Value], Condition]
@@ -104,6 +116,23 @@ def _state(value: Value) -> Condition:
     return InStates(frozenset(read_states(value)))
 
 
+def _why(value: Value) -> Condition:
+    return EndedBy(frozenset(read_reasons(value)))
+
+
+def _namespace(operator: str, value: Value) -> Condition:
+    """By number, in order; or by name, looked up once, when the filter is read."""
+    read = columns.nonzero("netns")
+    if re.fullmatch("[0-9]+(-[0-9]+)?", value.text) or operator not in {":", "="}:
+        return Between(read, *units.whole_interval(operator, value, units.read_count))
+    inode = read_namespace(value)
+    return Between(read, inode, inode)
+
+
+def _cgroup(value: Value) -> Condition:
+    return InCgroup(read_cgroup(value))
+
+
 def _user(value: Value) -> Condition:
     """Look a name up once, when the filter is read."""
     number = value.text
@@ -157,10 +186,15 @@ FIELDS = (
     Field("pid", (), "pid:812", "process number", _whole(columns.nonzero("pid"), units.read_count)),
     Field("user", (), "user:root", "owner of the socket, by name or number", _unordered(_user)),
     Field("uid", (), "uid>=1000", "owner of the socket, by number", _whole(columns.uid, units.read_count)),
-    Field("netns", (), "netns:4026531840", "network namespace, by inode number",
-          _whole(columns.nonzero("netns"), units.read_count)),
+    Field("netns", (), "netns:4026531840", "network namespace, by inode number or by its name in ip netns",
+          _plain(_namespace)),
+    Field("cgroup", (), "cgroup:1032", "cgroup (v2) and all below it, by its path as /system.slice or its number",
+          _unordered(_cgroup)),
     Field("state", (), "state:estab,close_wait", "TCP state (of a transition the old or new one), or ss's "
           "connected, synchronized, bucket, big", _unordered(_state)),
+    Field("why", ("reason",), "why:refused,timeout", "how it ended: fin, fin-by-us, fin-by-peer, reset, "
+          "reset-sent, reset-received, refused, timeout, unreachable, given-up, no-port, aborted, error",
+          _unordered(_why)),
     Field("rtt", ("srtt",), "rtt>10ms", "smoothed round-trip time; us, ms (when no unit is given), s",
           _whole(columns.rtt_ns, units.read_duration_ns("ms"))),
     Field("age", (), "age>1m", "time since it was opened; s (when no unit is given), m, h, d",

@@ -1,4 +1,4 @@
-"""From text to terms, with the place of everything; knows no fields.
+"""From text to terms, with the place of everything; of the fields it knows only which have paths.
 
 ::
 
@@ -7,7 +7,7 @@
     part   = [field operator] value         a part without a field has that of the part before
     value  = plain | '"' quoted '"' | "/" regular expression "/"
 
-Blanks may stand after a comma and around ``<``, ``>`` and ``=``.
+A path as a value begins with a slash that is no mark. Blanks may stand after a comma and around ``<``, ``>`` and ``=``.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ _CLOSED = {
     '"': re.compile(r'"((?:[^"\\]|\\.)*)"'),
     "/": re.compile(r"/((?:[^/\\]|\\.)*)/"),
 }
+_PATH_FIELDS = frozenset({"cgroup"})
 _MARK_NAMES = {'"': "a quotation mark", "/": "a slash"}
 
 
@@ -112,25 +113,27 @@ def _term(text: str, place: int) -> tuple[Term, int]:
         place = _skip(text, place + 1)
     if place == len(text):
         raise FilterError("nothing after '!'", start, mend="as in !port:22")
-    part, place = _part(text, place)
-    parts = [part]
+    part, place = _part(text, place, "")
+    parts, field = [part], part.field
     while text.startswith(",", place):
-        part, place = _part(text, _skip(text, place + 1))
+        part, place = _part(text, _skip(text, place + 1), field)
         parts.append(part)
+        field = part.field or field
     return Term(negated, tuple(parts)), place
 
 
-def _part(text: str, place: int) -> tuple[Part, int]:
+def _part(text: str, place: int, field: str) -> tuple[Part, int]:
+    """The part that starts at ``place``, and where it ends; without a field of its own it has the one before's."""
     plain = _PLAIN.match(text, place)
     word = plain[0] if plain else ""
     head = None if is_ipv6_like(word) else _HEAD.match(text, place)
     if head is None:
         _check_start(word, place)
-        value, end = _value(text, place)
+        value, end = _value(text, place, field)
         return Part("", "", value, place, text[place:end]), end
     operator = (head[2] or head[3]).replace("==", "=")
     start = head.end() if operator == ":" else _skip(text, head.end())
-    value, end = _value(text, start)
+    value, end = _value(text, start, head[1])
     return Part(head[1], operator, value, place, head[1] + operator + text[start:end]), end
 
 
@@ -148,9 +151,10 @@ def _check_start(word: str, column: int) -> None:
         raise FilterError(f"there is no field before {word[0]!r}", column, mend="as in rtt>10ms or port:443")
 
 
-def _value(text: str, place: int) -> tuple[Value, int]:
-    """The value that starts at ``place``, and where it ends."""
-    if text[place : place + 1] in _CLOSED:
+def _value(text: str, place: int, field: str) -> tuple[Value, int]:
+    """The value of ``field`` that starts at ``place``, and where it ends."""
+    is_path = field.casefold() in _PATH_FIELDS and text.startswith("/", place)
+    if text[place : place + 1] in _CLOSED and not is_path:
         value, end = _closed(text, place)
     else:
         plain = _PLAIN.match(text, place)
