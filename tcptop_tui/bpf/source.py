@@ -171,7 +171,7 @@ class BpfSource:
         if self._diag is None:
             return
         started_s = time.monotonic()
-        dump = self._diag.dump()
+        dump = self._diag.dump(between=lambda: self._drain(sink))
         self._netns = dump.netns
         self._read_pins()
         self._drain(sink)

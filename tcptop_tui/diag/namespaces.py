@@ -162,8 +162,14 @@ class Namespaces:
         self._refused: set[int] = set()
         self._containers: dict[tuple[int, int], str] = {}
 
-    def dump(self) -> Dump:
+    def dump(self, between: Callable[[], object] = lambda: None) -> Dump:
         """The sockets of all namespaces, ours first.
+
+        Takes 0.6 ms for each even when it has none: the kernel walks the table of all namespaces
+        twice (``inet_diag_dump_icsk``, net/ipv4/inet_diag.c).
+
+        Args:
+            between: called after each namespace, for what must not wait for all of them.
 
         Raises:
             BackendUnavailable: the kernel refuses our own.
@@ -174,6 +180,7 @@ class Namespaces:
         dumps = [self._open[self._own].dump()]
         for inode, diag in list(self._open.items()):
             if inode != self._own:
+                between()
                 try:
                     dumps.append(diag.dump())
                 except BackendUnavailable:  # short of memory, as it were: opened anew at the next look
