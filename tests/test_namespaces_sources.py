@@ -21,7 +21,7 @@ from tcptop_tui.bpf.source import BpfSource
 from tcptop_tui.diag.source import DiagSource
 from tcptop_tui.errors import BackendUnavailable
 from tcptop_tui.records import Rows, State
-from tcptop_tui.source.batches import Capture, Status, Table
+from tcptop_tui.source.batches import Capture, Names, Status, Table, Transitions
 
 QUICK = dataclasses.replace(SMALL, refresh_s=0.1, reconcile_s=0.3)
 BOTH = pytest.mark.parametrize("backend", [BpfSource, DiagSource])
@@ -96,6 +96,21 @@ def test_names_go_with_the_rows(start: Start, backend: Any) -> None:
             assert names.netns[made.inode] == name
     finally:
         subprocess.run(["ip", "netns", "del", name], check=True)
+
+
+def test_a_new_cgroup_has_its_name_before_its_first_event(start: Start) -> None:
+    with cgroup() as group:
+        source = start(BpfSource)
+        more_tables(source, 1)
+        with inside(*in_cgroup(group)) as made:
+            check_all_of(source, made)
+        batches = list(source.batches)
+        ours = group.stat().st_ino
+        (first, *_) = [
+            index for index, one in enumerate(batches) if isinstance(one, Transitions) and ours in one.rows["cgroup"]
+        ]
+        named = [index for index, one in enumerate(batches) if isinstance(one, Names) and ours in one.cgroups]
+        assert named[0] < first
 
 
 @BOTH

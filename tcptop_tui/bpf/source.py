@@ -113,6 +113,8 @@ class BpfSource:
         if len(ended):
             self._joiner.note_sessions(ended)
             self._held.append(Sessions(ended))
+        if self._namer.note(moved):
+            self._offer_names(sink)  # before the first line that needs them
         self._pass_on(sink)
         return moved.nbytes
 
@@ -145,10 +147,9 @@ class BpfSource:
         mapped: Mask = (rows["skaddr"] != 0) & self._chosen.by_owner(rows)
         return rows[mapped | self._chosen.mask(rows, unknown=False)]
 
-    def _offer_names(self, sink: Sink, rows: Rows) -> None:
+    def _offer_names(self, sink: Sink) -> None:
         if self._diag is None:
             return
-        self._namer.note(rows)
         self._namer.offer(sink, self._diag.names, self._netns)
         left_out = self._diag.left_out
         if left_out != self._left_out and sink.offer(Status(self.backend, left_out_note(left_out))):
@@ -162,7 +163,8 @@ class BpfSource:
         utc_ns, now_ns = time.time_ns(), time.monotonic_ns()
         rows = self._shown(self._joiner.table(keys, conns))
         self._seeded = True
-        self._offer_names(sink, rows)
+        self._namer.note(rows)
+        self._offer_names(sink)
         sink.offer(Table(rows, now_ns, utc_ns))
         self._offer_loss(sink)
 

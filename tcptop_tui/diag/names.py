@@ -30,15 +30,20 @@ class Namer:
         self._names = Names()
         self._offered = Names()
 
-    def note(self, rows: Rows) -> None:
-        """Remember whose names are wanted; ``rows`` has ``cgroup``, whatever its dtype."""
+    def note(self, rows: Rows) -> bool:
+        """Remember whose names are wanted; ``rows`` has ``cgroup``, whatever its dtype.
+
+        Returns:
+            Is there one that was not wanted before?
+        """
         fresh = rows["cgroup"][~np.isin(rows["cgroup"], self._known)]
         if not len(fresh):
-            return
+            return False
         self._ids.update(dict.fromkeys(np.unique(fresh).tolist()))
         for oldest in list(self._ids)[: max(0, len(self._ids) - _MOST)]:
             del self._ids[oldest]
         self._known = np.fromiter(self._ids, np.uint64, len(self._ids))
+        return True
 
     def offer(self, sink: Sink, netns: Mapping[int, str], alive: frozenset[int]) -> None:
         """Hand over all names if there is a new one.
