@@ -85,7 +85,7 @@ class Running:
 
     def __init__(self, tool: Tool) -> None:
         self.tool = tool
-        self.lines = Path(tempfile.mkstemp(dir="/dev/shm", prefix="tcptop-bench-")[1])  # noqa: S108  memory, not disk
+        self.lines = Path(tempfile.mkstemp(dir="/dev/shm", prefix="tcptop-bench-")[1])
         self._live = False
         environment = {**os.environ, **tool.environment}
         if tool.screen:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from sockets import CW, F1, LOOPBACK, SR, SS, C, E, listening, pair, port, reset, until_closed, until_state
 
-from tcptop_tui.bpf.program import Program, prog_recursion_misses
+from tcptop_tui.bpf.program import Program
 from tcptop_tui.reasons import Reason, reason_text, reasons
 from tcptop_tui.records import End, Flag, Rows
 
@@ -139,7 +139,7 @@ def test_timed_out_and_retransmitted_in_syn_sent(tracer: Program, silent: socket
     assert (reason(session), session["err"][0]) == (Reason.TIMED_OUT, errno.ETIMEDOUT)
     counts = session["retrans_in"][0]
     # the tracepoint's count beside the kernel's own (tcp_sock.total_retrans)
-    skipped = prog_recursion_misses(tracer._functions["retransmit"])
+    skipped = tracer.misses("retransmit")
     assert counts[SS] + skipped == session["retrans"][0] >= 1
     assert counts[SS] == counts.sum()
 

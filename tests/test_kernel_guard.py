@@ -13,7 +13,7 @@ from tcptop_tui.records import Flag
 
 def skip_first(tracer: Program) -> None:
     """From here on set_state does not run; its link comes first."""
-    os.close(tracer._links.pop(0))
+    os.close(tracer._compiled._links.pop(0))
 
 
 def test_a_whole_life_without_the_first_program(tracer: Program) -> None:

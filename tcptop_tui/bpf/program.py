@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import os
-import tempfile
-from importlib import resources
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tcptop_tui.bpf import headers, library
-from tcptop_tui.bpf.btf import VMLINUX_BTF
+from tcptop_tui.bpf import headers
+from tcptop_tui.bpf.compiler import Compiled, parts_text
 from tcptop_tui.bpf.maps import CounterArray, HashMap, write_array, write_hash
 from tcptop_tui.bpf.ring import Ring
 from tcptop_tui.errors import BackendUnavailable
@@ -60,37 +57,12 @@ _AF = {0: 0, 4: 2, 6: 10}
 
 
 def source_text(capture: Capture | None = None) -> str:
-    """The C source, with what ``capture`` needs besides; complaints of the compiler name the parts."""
-    parts = (*_PARTS, "connects.c") if capture and _sees_failed_connects(capture) else _PARTS
-    folder = resources.files("tcptop_tui.bpf") / "c"
-    return "".join(f'#line 1 "{name}"\n{folder.joinpath(name).read_text()}' for name in parts)
+    """The C source, with what ``capture`` needs besides."""
+    return parts_text((*_PARTS, "connects.c") if capture and _sees_failed_connects(capture) else _PARTS)
 
 
 def _sees_failed_connects(capture: Capture) -> bool:
     return capture.connects and headers.knows_syscalls()
-
-
-def _require_kernel() -> None:
-    if not VMLINUX_BTF.exists():
-        raise BackendUnavailable(
-            f"the kernel has no type information ({VMLINUX_BTF} is missing)",
-            mend="use a kernel built with CONFIG_DEBUG_INFO_BTF=y",
-        )
-    missing = missing_capabilities()
-    if missing:
-        raise BackendUnavailable(f"BPF needs more privileges ({' and '.join(missing)})", mend="run with sudo")
-
-
-def missing_capabilities() -> list[str]:
-    """What this process lacks of CAP_BPF and CAP_PERFMON; CAP_SYS_ADMIN stands for both.
-
-    The numbers are those of include/uapi/linux/capability.h.
-    """
-    status = Path("/proc/self/status").read_text()
-    effective = int(status.partition("CapEff:")[2].split(maxsplit=1)[0], 16)
-    if effective >> 21 & 1:
-        return []
-    return [name for name, number in (("CAP_BPF", 39), ("CAP_PERFMON", 38)) if not effective >> number & 1]
 
 
 def _pins(capture: Capture) -> list[str]:
@@ -106,12 +78,6 @@ def _pins(capture: Capture) -> list[str]:
     return [f'-D{name}="{path}"' for name, path in given.items() if path]
 
 
-def _why(lines: list[str], error: Exception) -> str:
-    """The one line of a compiler's or verifier's output that says the most."""
-    telling = [line.strip() for line in lines if "error:" in line or "Failed" in line]
-    return telling[0] if telling else str(error)
-
-
 class Program:
     """The kernel programs of one tracer, loaded and attached while this object is open.
 
@@ -120,60 +86,24 @@ class Program:
     """
 
     def __init__(self, settings: Settings, capture: Capture | None = None) -> None:
-        _require_kernel()
-        self._links: list[int] = []
-        extra = _CONNECTS if capture and _sees_failed_connects(capture) else ()
-        self._attachments = (*_ATTACHMENTS, *extra)
-        self._bcc = library.load_bcc()
-        failed: Exception | None = None
-        with library.stderr_captured() as lines:
-            try:
-                self._bpf = self._compile(settings, capture or Capture())
-                self._functions = {name: self._load(name) for name in ("sender", *dict(self._attachments))}
-            except BackendUnavailable:
-                raise
-            except Exception as error:  # noqa: BLE001  bcc raises bare Exception
-                failed = error
-        if failed is not None:
-            raise BackendUnavailable(
-                f"the kernel program does not load: {_why(lines, failed)}",
-                mend="tcptop-tui doctor tells more",
-            ) from failed
-        self._bpf.free_bcc_memory()
+        asked = capture or Capture()
+        self._attachments = (*_ATTACHMENTS, *(_CONNECTS if _sees_failed_connects(asked) else ()))
+        page_bytes = os.sysconf("SC_PAGE_SIZE")
+        flags = [
+            f"-DMAX_CONNECTIONS={settings.max_connections}",
+            f"-DRING_PAGES={settings.ring_bytes // page_bytes}",
+            f"-DSESSION_RING_PAGES={settings.session_ring_bytes // page_bytes}",
+            f"-DRTT_UNIT_US={asked.rtt_unit_us}",
+            *_pins(asked),
+        ]
+        self._compiled = Compiled(source_text(asked), flags, ("sender", *dict(self._attachments)))
         self._open_maps(settings)
 
-    def _compile(self, settings: Settings, capture: Capture) -> Any:
-        page_bytes = os.sysconf("SC_PAGE_SIZE")
-        with tempfile.TemporaryDirectory(prefix="tcptop-") as tree:
-            headers.write_tree(Path(tree))
-            before = os.environ.get("BCC_KERNEL_SOURCE")
-            os.environ["BCC_KERNEL_SOURCE"] = tree
-            try:
-                return self._bcc.BPF(
-                    text=source_text(capture).encode(),  # bcc wants bytes
-                    cflags=[
-                        f"-I{tree}/include",
-                        f"-DMAX_CONNECTIONS={settings.max_connections}",
-                        f"-DRING_PAGES={settings.ring_bytes // page_bytes}",
-                        f"-DSESSION_RING_PAGES={settings.session_ring_bytes // page_bytes}",
-                        f"-DRTT_UNIT_US={capture.rtt_unit_us}",
-                        *_pins(capture),
-                    ],
-                )
-            finally:
-                if before is None:
-                    del os.environ["BCC_KERNEL_SOURCE"]
-                else:
-                    os.environ["BCC_KERNEL_SOURCE"] = before
-
-    def _load(self, name: str) -> int:
-        return int(self._bpf.load_func(name.encode(), self._bcc.BPF.RAW_TRACEPOINT).fd)
-
     def _map_fd(self, name: str) -> int:
-        return int(self._bcc.lib.bpf_table_fd(self._bpf.module, name.encode()))
+        return self._compiled.map_fd(name)
 
     def _open_maps(self, settings: Settings) -> None:
-        lib = self._bcc.lib
+        lib = self._compiled.lib
         self.conns = HashMap(lib, self._map_fd("conns"), CONN, settings.max_connections)
         self.counters = CounterArray(lib, self._map_fd("counters"), _COUNTERS)
         self.transitions = Ring(self._map_fd("transitions"), settings.ring_bytes, TRANSITION)
@@ -187,24 +117,12 @@ class Program:
         """
         self.set_capture(capture)
         for name, tracepoint in self._attachments:
-            # not bpf.attach_raw_tracepoint: that refuses a second program on one tracepoint
-            link = self._bcc.lib.bpf_attach_raw_tracepoint(self._functions[name], tracepoint.encode())
-            if link < 0:
-                raise BackendUnavailable(
-                    f"raw tracepoint {tracepoint} cannot be attached",
-                    mend="it needs Linux 5.8 or newer with CONFIG_BPF_EVENTS=y",
-                )
-            self._links.append(link)
-        for tracepoint in _SENDERS:
-            with library.stderr_captured():
-                link = self._bcc.lib.bpf_attach_raw_tracepoint(self._functions["sender"], tracepoint.encode())
-            if link >= 0:
-                self._links.append(link)
-                break
+            self._compiled.attach(name, tracepoint)
+        self._compiled.attach_first("sender", _SENDERS)
 
     def set_capture(self, capture: Capture) -> None:
         """Change what the kernel side looks at; takes effect with the next event."""
-        lib = self._bcc.lib
+        lib = self._compiled.lib
         write_array(lib, self._map_fd("lports"), _port_bits(capture.lports))
         write_array(lib, self._map_fd("rports"), _port_bits(capture.rports))
         self._write_set("pids", capture.pids, "<u4")
@@ -217,7 +135,7 @@ class Program:
 
     def _write_set(self, name: str, members: frozenset[int], key: str) -> None:
         """Make the keys of hash map ``name`` (values: u32) exactly ``members``."""
-        lib = self._bcc.lib
+        lib = self._compiled.lib
         table = HashMap(lib, self._map_fd(name), np.dtype("<u4"), 1024, key=key)
         chosen = np.array(sorted(members), key)
         old = table.read()[0].copy()
@@ -226,7 +144,7 @@ class Program:
 
     def pinned(self, name: str, value: str) -> NDArray[np.uint64]:
         """Keys of a map that somebody else pinned; ``name`` is its one in the program, ``value`` a value's dtype."""
-        table = HashMap(self._bcc.lib, self._map_fd(name), np.dtype(value), _MOST_PINNED)
+        table = HashMap(self._compiled.lib, self._map_fd(name), np.dtype(value), _MOST_PINNED)
         return table.read()[0].copy()
 
     def remember_listeners(self, rows: Rows) -> None:
@@ -240,20 +158,21 @@ class Program:
         keys["netns"], keys["lport"] = known["netns"], known["lport"]
         for name in ("pid", "uid", "mntns", "comm"):
             owners[name] = known[name]
-        write_hash(self._bcc.lib, self._map_fd("listeners"), keys, owners)
+        write_hash(self._compiled.lib, self._map_fd("listeners"), keys, owners)
 
     def recursion_misses(self) -> int:
         """How often the kernel did not run ``set_state`` because it was running already."""
-        return prog_recursion_misses(self._functions["set_state"])
+        return self.misses("set_state")
+
+    def misses(self, function: str) -> int:
+        """How often the kernel did not run one of the programs because it was running already."""
+        return prog_recursion_misses(self._compiled.functions[function])
 
     def close(self) -> None:
         """Detach; the kernel frees programs and maps with their last descriptor."""
-        for link in self._links:
-            os.close(link)
-        self._links.clear()
         self.transitions.close()
         self.sessions.close()
-        self._bpf.cleanup()
+        self._compiled.close()
 
 
 def _port_bits(ports: frozenset[int]) -> NDArray[np.uint64]:

@@ -148,6 +148,6 @@ def _cgroups(path: str) -> frozenset[int]:
     """The id of a cgroup: what lies below it the kernel side finds itself."""
     if not path:
         return frozenset()
-    from tcptop_tui.diag.cgroups import cgroup_id  # noqa: PLC0415  only where it is asked for
+    from tcptop_tui.cgroups import cgroup_id  # noqa: PLC0415  only where it is asked for
 
     return frozenset([cgroup_id(path)])
