@@ -38,7 +38,7 @@ def complete_owners(rows: Rows, table: Rows) -> Rows:
     same &= ~found & (wanted["born_ns"] == 0)
     place[same] = quiet[same]
     found |= same
-    for name in ("pid", "comm"):
+    for name in {"pid", "comm", "mntns"}.intersection(rows.dtype.names or ()):
         rows[name][unowned[found]] = table[name][place[found]]
     return rows
 

@@ -135,7 +135,7 @@ class BpfSource:
         return Sessions(self._wanted(complete_owners(batch.rows, self._joiner.rows)))
 
     def _wanted(self, rows: Rows) -> Rows:
-        return rows if self._capture == Capture() else rows[capture_mask(rows, self._capture)]
+        return rows if self._capture == Capture() else rows[self._chosen.by_owner(rows)]
 
     def _shown(self, rows: Rows) -> Rows:
         """Without the sockets that are not wanted; by cgroup the kernel programs have chosen theirs themselves.
@@ -181,6 +181,8 @@ class BpfSource:
         dump = dump.only(capture_mask(dump.rows, self._capture) | (dump.rows["state"] == State.LISTEN))
         self._find_owners(dump)
         listeners = dump.rows[dump.rows["state"] == State.LISTEN]
+        if self._capture.mntns_pin:  # the kernel side may know what /proc has not told
+            listeners = listeners[listeners["mntns"] != 0]
         # what the kernel programs leave out must not look as if they had missed it
         dump = dump.only(self._chosen.mask(dump.rows, unknown=True))
         self._drain(sink)  # whatever ended before the dump must be known when it is compared
