@@ -120,7 +120,7 @@ def connect_command(
     if counts:
         _run(feed, connect.ConnectStream(output, chosen, tally=connect.Tally()), asked, output)
         return
-    with lookups(asked.settings(), wanted=dns) as found:
+    with lookups(wanted=dns) as found:
         _run(feed, connect.ConnectStream(output, chosen, queries=found), asked, output)
 
 

@@ -39,11 +39,11 @@ class PingFeed:
 class Lookups:
     """Names that were looked up, from the answers that have come in."""
 
-    def __init__(self, settings: Settings) -> None:
-        from tcptop_tui.bpf.packets import NameProbe  # noqa: PLC0415
-        from tcptop_tui.dns.answers import NameCache  # noqa: PLC0415
+    def __init__(self) -> None:
+        from tcptop_tui.bpf.packets import NameProbe  # noqa: PLC0415  bcc costs 80 MB
+        from tcptop_tui.lookups import NameCache  # noqa: PLC0415
 
-        self._probe = NameProbe(settings)
+        self._probe = NameProbe()
         self._cache = NameCache()
 
     def name_of(self, words: tuple[int, int], ts_ns: int) -> tuple[str, float] | None:
@@ -60,7 +60,7 @@ class Lookups:
 
 
 @contextmanager
-def lookups(settings: Settings, *, wanted: bool) -> Iterator[Lookups | None]:
+def lookups(*, wanted: bool) -> Iterator[Lookups | None]:
     """A ``Lookups`` while it is needed.
 
     Raises:
@@ -69,7 +69,7 @@ def lookups(settings: Settings, *, wanted: bool) -> Iterator[Lookups | None]:
     if not wanted:
         yield None
         return
-    opened = Lookups(settings)
+    opened = Lookups()
     try:
         yield opened
     finally:

@@ -1,0 +1,74 @@
+"""Which name was likely looked up for an address: from DNS answers as they came in.
+
+Not seen: answers over TCP, TLS or HTTPS, those of more than 512 bytes, and names in /etc/hosts.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator
+from typing import TypeAlias
+
+import dns.exception
+import dns.flags
+import dns.message
+import dns.rdatatype
+
+from tcptop_tui import text
+
+Words: TypeAlias = tuple[int, int]
+"""The halves of an address in its IPv6 form."""
+
+MOST_NAMES = 10_240
+LONGEST_S = 86_400.0
+"""As many and as long as bcc's tcpconnect keeps them."""
+
+_MAPPED = 0xFFFF << 32
+
+
+def answered(payload: bytes) -> Iterator[tuple[Words, str]]:
+    """Addresses of an answer, with the name that was asked for: aliases lead back to it.
+
+    What is no answer gives nothing: a payload is whatever a stranger sent from port 53.
+    """
+    try:
+        message = dns.message.from_wire(payload, ignore_trailing=True)
+        if not message.flags & dns.flags.QR or not message.question:
+            return
+        name = text.clean(message.question[0].name.to_text(omit_final_dot=True))
+        found = [
+            ipaddress.ip_address(data.address)
+            for records in message.answer
+            if records.rdtype in {dns.rdatatype.A, dns.rdatatype.AAAA}
+            for data in records
+        ]
+    except (dns.exception.DNSException, ValueError, AttributeError):
+        return
+    for address in found:
+        number = int(address) if address.version == 6 else _MAPPED | int(address)
+        yield (number >> 64, number & (2**64 - 1)), name
+
+
+class NameCache:
+    """The latest name of each address."""
+
+    def __init__(self) -> None:
+        self._names: OrderedDict[Words, tuple[str, int]] = OrderedDict()
+
+    def learn(self, payloads: Iterable[tuple[int, bytes]]) -> None:
+        """Take in answers: CLOCK_MONOTONIC in ns, and payload. The oldest names make room."""
+        for ts_ns, payload in payloads:
+            for words, name in answered(payload):
+                self._names[words] = (name, ts_ns)
+                self._names.move_to_end(words)
+        while len(self._names) > MOST_NAMES:
+            self._names.popitem(last=False)
+
+    def name_of(self, words: Words, ts_ns: int) -> tuple[str, float] | None:
+        """Name of an address at ``ts_ns`` and the answer's age in s; None when none was seen, or long ago."""
+        known = self._names.get(words)
+        if known is None:
+            return None
+        age_s = max(0, ts_ns - known[1]) / 1e9
+        return (known[0], age_s) if age_s <= LONGEST_S else None

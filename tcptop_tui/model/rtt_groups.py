@@ -1,0 +1,125 @@
+"""Round-trip times by what their connections have in common: a histogram for each key."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tcptop_tui import formats, text
+from tcptop_tui.filters.names import distinct
+from tcptop_tui.model.facts import Facts
+from tcptop_tui.records import RTT_SLOTS, Flag, Mask, Rows
+
+GROUPINGS = ("total", "laddr", "raddr", "port", "process")
+TITLES = {
+    "total": "total", "laddr": "local address", "raddr": "remote address", "port": "service port", "process": "process",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RttGroups:
+    """A histogram a key, most samples first. Shapes: (n, RTT_SLOTS), (n,), (n,)."""
+
+    by: str
+    hist: NDArray[np.uint64] = field(default_factory=lambda: np.zeros((0, RTT_SLOTS), "<u8"))
+    sum_us: NDArray[np.uint64] = field(default_factory=lambda: np.zeros(0, "<u8"))
+    keys: NDArray[np.void] = field(default_factory=lambda: np.zeros(0, "V16"))
+    """16 bytes each: an address, a name, or a port; ``label`` makes words of one."""
+    older: int = -1
+    """Which one is of the ended connections that are kept only as a sum; -1: none."""
+
+    def label(self, index: int) -> str:
+        """The key in words: only what is on the screen is ever asked for."""
+        if index == self.older:
+            return "older, as a sum"
+        raw = self.keys[index].tobytes()
+        if self.by in {"laddr", "raddr"}:
+            return formats.address((int.from_bytes(raw[:8], "big"), int.from_bytes(raw[8:], "big")))
+        if self.by == "port":
+            return str(int.from_bytes(raw, "little") or formats.UNKNOWN)
+        if self.by == "process":
+            return text.clean(raw.split(b"\0", 1)[0]) or formats.UNKNOWN
+        return "total"
+
+
+def service_ports(rows: Rows) -> NDArray[np.uint16]:
+    """The listener's side: local where it was accepted, remote where it was opened, else the smaller one."""
+    lport, rport = rows["lport"], rows["rport"]
+    smaller = np.where((lport == 0) | ((rport != 0) & (rport < lport)), rport, lport)
+    unopened = np.where((rows["flags"] & Flag.ACTIVE) != 0, rport, smaller)
+    ports: NDArray[np.uint16] = np.where((rows["flags"] & Flag.PASSIVE) != 0, lport, unopened)
+    return ports
+
+
+def rtt_groups(facts: Facts, by: str, live: Mask, ended: Mask, *, filtered: bool) -> RttGroups:
+    """Sum up the chosen rows of ``facts.rows`` and ``facts.sessions``.
+
+    Args:
+        facts: what is known.
+        by: one of ``GROUPINGS``.
+        live: which connections are wanted.
+        ended: which kept ended ones are.
+        filtered: a filter is in force; it cannot choose from what is kept only as a sum.
+    """
+    parts = [_with_samples(facts.rows, live), _with_samples(facts.sessions, ended)]
+    hist = np.concatenate([part["rtt_hist"] for part in parts])
+    sum_us = np.concatenate([part["rtt_sum_us"] for part in parts])
+    keys = np.concatenate([_keys(part, by) for part in parts])
+    leaders, leader_of = distinct(keys.view("S16"))
+    group = np.empty(len(keys), np.intp)
+    group[leaders] = np.arange(len(leaders))
+    summed, sums = _summed(hist, sum_us, group[leader_of], len(leaders))
+    found = RttGroups(by, summed, sums, keys[leaders])
+    return _sorted(found if filtered else _with_older(found, facts))
+
+
+def _with_samples(rows: Rows, chosen: Mask) -> Rows:
+    return rows[chosen & (rows["rtt_sum_us"] != 0) | chosen & (rows["rtt_hist"][:, 0] != 0)]
+
+
+def _keys(rows: Rows, by: str) -> NDArray[np.void]:
+    """16 bytes a row, equal where the rows belong together."""
+    if by in {"laddr", "raddr"}:
+        return np.ascontiguousarray(rows[by]).view("V16").ravel()
+    if by == "process":
+        return np.ascontiguousarray(rows["comm"]).view("V16")
+    numbers = np.zeros((len(rows), 2), "<u8")
+    if by == "port":
+        numbers[:, 0] = service_ports(rows)
+    return numbers.view("V16").ravel()
+
+
+def _summed(
+    hist: NDArray[np.uint32], sum_us: NDArray[np.uint64], group: NDArray[np.intp], groups: int
+) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
+    """Sums by group. bincount adds floats: whole up to 2^53, so a sum of 64 bits goes in halves."""
+    summed = np.zeros((groups, RTT_SLOTS), np.uint64)
+    for slot in np.flatnonzero(hist.any(axis=0)):
+        summed[:, slot] = np.bincount(group, hist[:, slot], groups)
+    low = np.bincount(group, sum_us & np.uint64(0xFFFF_FFFF), groups).astype(np.uint64)
+    high = np.bincount(group, sum_us >> np.uint64(32), groups).astype(np.uint64)
+    return summed, low + (high << np.uint64(32))
+
+
+def _with_older(found: RttGroups, facts: Facts) -> RttGroups:
+    """Add what is kept only as a sum: to the total, or as a group of its own."""
+    if not facts.forgotten_hist.any():
+        return found
+    older_sum = np.uint64(facts.forgotten_sum_us)
+    if found.by == "total" and len(found.hist):
+        return RttGroups(found.by, found.hist + facts.forgotten_hist, found.sum_us + older_sum, found.keys)
+    return RttGroups(
+        found.by,
+        np.concatenate([found.hist, facts.forgotten_hist[None, :]]),
+        np.append(found.sum_us, older_sum),
+        np.concatenate([found.keys, np.zeros(1, "V16")]),
+        older=-1 if found.by == "total" else len(found.hist),
+    )
+
+
+def _sorted(found: RttGroups) -> RttGroups:
+    order = np.argsort(-found.hist.sum(axis=1).astype(np.int64), kind="stable")
+    older = int(np.flatnonzero(order == found.older)[0]) if found.older >= 0 else -1
+    return RttGroups(found.by, found.hist[order], found.sum_us[order], found.keys[order], older)

@@ -1,0 +1,106 @@
+"""Names from DNS answers: whatever a stranger sends, and what a resolver really says."""
+
+from __future__ import annotations
+
+import csv
+import socket
+import threading
+from collections.abc import Iterator
+
+import dns.message
+import dns.rrset
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from made import words
+from sockets import listening, port
+from streams import streaming
+
+from tcptop_tui.lookups import LONGEST_S, MOST_NAMES, NameCache, answered
+
+SERVER = ("127.0.0.99", 53)
+SECOND = 10**9
+
+
+def reply(name: str, *records: str, query: bytes | None = None) -> bytes:
+    """An answer with ``records`` (owner, type, data)."""
+    question = dns.message.from_wire(query) if query else dns.message.make_query(name, "A")
+    message = dns.message.make_response(question)
+    for record in records:
+        owner, kind, data = record.split()
+        message.answer.append(dns.rrset.from_text(owner, 60, "IN", kind, data))
+    return message.to_wire()
+
+
+def test_aliases_lead_back_to_what_was_asked() -> None:
+    payload = reply("www.example.org", "www.example.org. CNAME cdn.example.net.", "cdn.example.net. A 192.0.2.1",
+                    "cdn.example.net. AAAA 2001:db8::1")  # fmt: skip
+    assert dict(answered(payload)) == {
+        words("192.0.2.1"): "www.example.org",
+        words("2001:db8::1"): "www.example.org",
+    }
+
+
+def test_a_query_is_no_answer() -> None:
+    assert not list(answered(dns.message.make_query("example.org", "A").to_wire()))
+
+
+@given(st.binary(max_size=512))
+def test_any_bytes(payload: bytes) -> None:
+    for _, name in answered(payload):
+        assert name.isprintable()
+
+
+@given(st.integers(0, 60), st.binary(min_size=1, max_size=4))
+def test_damaged_answers(place: int, noise: bytes) -> None:
+    payload = bytearray(reply("a.example", "a.example. A 192.0.2.1"))
+    payload[place : place + len(noise)] = noise
+    for _, name in answered(bytes(payload)):
+        assert name.isprintable()
+
+
+def test_the_newest_name_counts_and_old_ones_go() -> None:
+    cache = NameCache()
+    cache.learn([(SECOND, reply("old", "old. A 192.0.2.1")), (2 * SECOND, reply("new", "new. A 192.0.2.1"))])
+    assert cache.name_of(words("192.0.2.1"), 5 * SECOND) == ("new", 3.0)
+    assert cache.name_of(words("192.0.2.1"), 3 * SECOND + int(LONGEST_S) * SECOND) is None
+    assert cache.name_of(words("192.0.2.2"), 0) is None
+    cache.learn(
+        (SECOND, reply("x", f"x. A 10.{number >> 16}.{number >> 8 & 255}.{number & 255}"))
+        for number in range(MOST_NAMES)
+    )
+    assert cache.name_of(words("192.0.2.1"), SECOND) is None
+
+
+@pytest.fixture
+def resolver() -> Iterator[None]:
+    """A name server for one query, on a loopback address of its own."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
+        server.bind(SERVER)
+
+        def serve() -> None:
+            query, client = server.recvfrom(512)
+            server.sendto(reply("", "probe.test. A 127.0.0.78", query=query), client)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield
+        thread.join()
+
+
+@pytest.mark.usefixtures("bpf_possible", "resolver")
+def test_trace_connect_shows_the_name_that_was_looked_up() -> None:
+    with listening() as server, streaming("connect", "-s", "-d", "-P", str(port(server))) as stream:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+            client.connect(SERVER)
+            client.send(dns.message.make_query("probe.test", "A").to_wire())
+            assert client.recv(512)
+        with socket.socket() as any_address:
+            any_address.bind(("127.0.0.78", 0))
+            any_address.listen()
+        for host in ("127.0.0.78", "127.0.0.1"):
+            with socket.socket() as caller:
+                caller.connect_ex((host, port(server)))
+        stream.end()
+    rows = {row[4]: row[6] for row in csv.reader(stream.lines)}
+    assert rows == {"127.0.0.78": "probe.test", "127.0.0.1": ""}
