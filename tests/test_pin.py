@@ -34,7 +34,7 @@ def test_expressible(text: str, capture: Capture) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["port:22", "22", "lport:22,rport:80", "rtt>10ms", "!pid:3", "pid>3", "pid:1-9999", "ip:4,6", "ip:10.0.0.0/8", "nginx"],
+    ["port:22", "22", "lport:22,rport:80", "rtt>10ms", "!pid:3", "pid>3", "pid:1-9999", "ip:4,6", "ip:::1", "nginx"],
 )  # fmt: skip
 def test_stays_in_user_space(text: str) -> None:
     pinned = pin(parse(text), Capture())
@@ -53,9 +53,7 @@ def test_what_is_said() -> None:
     assert pin(parse(""), Capture()).told == ""
 
 
-@pytest.mark.parametrize(
-    "text", ["lport:22", "!lport:22", "!rport:80", "rport<100", "pid:5", "!ip:6", "lport:22 rport:80"]
-)
+@pytest.mark.parametrize("text", ["lport:22", "!rport:80", "rport<100", "pid:5", "!ip:6", "lport:22 rport:80"])
 def test_the_capture_lets_through_all_that_the_filter_shows(text: str) -> None:
     rows = connections(
         *(

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from tcptop_tui.filters import MATCH_ALL, Filter, Subject
 from tcptop_tui.model.facts import Facts
+from tcptop_tui.model.rtt_groups import RttGroups, rtt_groups
 from tcptop_tui.model.sorting import DEFAULT_SORT, ordered
 from tcptop_tui.records import RTT_SLOTS, Mask, Rows
 
@@ -20,6 +21,10 @@ class Look:
     filter: Filter = MATCH_ALL
     sort: str = DEFAULT_SORT
     descending: bool = True
+    rtt_by: str = ""
+    """What round-trip times are grouped by, while somebody looks at the groups; empty: nobody does."""
+    pinned: str = ""
+    """What the capture filter was pinned to, and what of it stays in user space; in words."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -47,6 +52,8 @@ class Frame:
     log: NDArray[np.intp] = field(default_factory=lambda: np.zeros(0, np.intp))
     """Rows of ``facts.log`` that match, oldest first."""
     rtt: Rtt = field(default_factory=Rtt)
+    groups: RttGroups | None = None
+    """The round-trip times by ``look.rtt_by``; None while nobody looks at them."""
 
     @property
     def rows(self) -> Rows:
@@ -66,23 +73,25 @@ class Frame:
 def make_frame(facts: Facts, look: Look) -> Frame:
     """Filter, sort and sum. Pure, so that it can run in any thread."""
     matches = look.filter.matches(Subject(facts.rows, facts.now_ns, facts.tx_rate, facts.rx_rate))
+    ended = look.filter.matches(Subject(facts.sessions, facts.now_ns, None, None))
     chosen = np.flatnonzero(matches)
+    filtered = bool(look.filter.text)
     return Frame(
         facts,
         look,
         ordered(facts, chosen, look.sort, descending=look.descending),
         np.flatnonzero(look.filter.matches(Subject(facts.log, facts.now_ns, None, None))),
-        _round_trips(facts, look.filter, matches),
+        _round_trips(facts, matches, ended, filtered=filtered),
+        rtt_groups(facts, look.rtt_by, matches, ended, filtered=filtered) if look.rtt_by else None,
     )
 
 
-def _round_trips(facts: Facts, wanted: Filter, matches: Mask) -> Rtt:
-    ended = wanted.matches(Subject(facts.sessions, facts.now_ns, None, None))
+def _round_trips(facts: Facts, matches: Mask, ended: Mask, *, filtered: bool) -> Rtt:
     live, ended_hists = facts.rows["rtt_hist"][matches], facts.sessions["rtt_hist"][ended]
     hist = live.sum(axis=0, dtype=np.uint64) + ended_hists.sum(axis=0, dtype=np.uint64)
     sum_us = int(facts.rows["rtt_sum_us"][matches].sum()) + int(facts.sessions["rtt_sum_us"][ended].sum())
     counts = int(live.any(axis=1).sum()), int(ended_hists.any(axis=1).sum())
-    if wanted.text:
+    if filtered:
         return Rtt(hist, sum_us, *counts, unfilterable=facts.forgotten_sessions)
     return Rtt(
         hist + facts.forgotten_hist,

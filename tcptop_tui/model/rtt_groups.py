@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,10 +64,8 @@ def rtt_groups(facts: Facts, by: str, live: Mask, ended: Mask, *, filtered: bool
         ended: which kept ended ones are.
         filtered: a filter is in force; it cannot choose from what is kept only as a sum.
     """
-    parts = [_with_samples(facts.rows, live), _with_samples(facts.sessions, ended)]
-    hist = np.concatenate([part["rtt_hist"] for part in parts])
-    sum_us = np.concatenate([part["rtt_sum_us"] for part in parts])
-    keys = np.concatenate([_keys(part, by) for part in parts])
+    parts = [_columns(facts.rows, live, by), _columns(facts.sessions, ended, by)]
+    hist, sum_us, keys = (np.concatenate(column) for column in zip(*parts, strict=True))
     leaders, leader_of = distinct(keys.view("S16"))
     group = np.empty(len(keys), np.intp)
     group[leaders] = np.arange(len(leaders))
@@ -75,20 +74,27 @@ def rtt_groups(facts: Facts, by: str, live: Mask, ended: Mask, *, filtered: bool
     return _sorted(found if filtered else _with_older(found, facts))
 
 
-def _with_samples(rows: Rows, chosen: Mask) -> Rows:
-    return rows[chosen & (rows["rtt_sum_us"] != 0) | chosen & (rows["rtt_hist"][:, 0] != 0)]
+def _columns(rows: Rows, chosen: Mask, by: str) -> tuple[NDArray[np.uint32], NDArray[np.uint64], NDArray[np.void]]:
+    """Histograms, sums and keys of what has samples; whole rows are never copied, they are long."""
+    places = np.flatnonzero(chosen)
+    hist = rows["rtt_hist"][places]
+    sampled = hist.any(axis=1)
+    if not sampled.all():
+        places, hist = places[sampled], hist[sampled]
+    return hist, rows["rtt_sum_us"][places], _keys(rows, by)[places]
 
 
 def _keys(rows: Rows, by: str) -> NDArray[np.void]:
     """16 bytes a row, equal where the rows belong together."""
-    if by in {"laddr", "raddr"}:
-        return np.ascontiguousarray(rows[by]).view("V16").ravel()
-    if by == "process":
-        return np.ascontiguousarray(rows["comm"]).view("V16")
-    numbers = np.zeros((len(rows), 2), "<u8")
+    words: NDArray[Any] = np.zeros((len(rows), 2), "<u8")
     if by == "port":
-        numbers[:, 0] = service_ports(rows)
-    return numbers.view("V16").ravel()
+        words[:, 0] = service_ports(rows)
+    elif by == "process":
+        words = np.ascontiguousarray(rows["comm"])
+    elif by != "total":
+        words = np.ascontiguousarray(rows[by])
+    keys: NDArray[np.void] = words.view("V16").ravel()
+    return keys
 
 
 def _summed(
