@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Literal, TypeAlias
@@ -12,7 +13,7 @@ from tcptop_tui.export.files import create_export
 from tcptop_tui.replay.recording import Recorder
 from tcptop_tui.replay.source import ReplaySource
 from tcptop_tui.settings import Settings
-from tcptop_tui.source.batches import Capture, Sink, Source, Status
+from tcptop_tui.source.batches import Batch, Capture, Pings, Sink, Source, Status
 
 Backend: TypeAlias = Literal["auto", "bpf", "diag"]
 
@@ -39,6 +40,48 @@ class Feed:
         self._capture = capture
         self._replay = replay
         self._record = record
+        self.capture = capture
+        """What the command line asked for."""
+        self._source: Source | None = None
+        self._opening = threading.Lock()
+
+    def recapture(self, capture: Capture) -> None:
+        """From any thread: look at something else; the source's worker takes it up at its next poll."""
+        self._capture = capture
+        change = getattr(self._source, "recapture", None)  # a recording has no capture
+        if change is not None:
+            change(capture)
+
+    def run_pings(self, sink: Sink, stopped: Callable[[float], bool]) -> str:
+        """Probe echo requests until ``stopped``; never raises.
+
+        Returns:
+            Why nothing is attached; empty when it was.
+        """
+        if self._replay is not None:
+            return "a recording is played: nothing is attached"
+        if self._backend == "diag":
+            return "echo requests can only be probed with BPF (--backend diag was chosen)"
+        try:
+            # here, because bcc costs 80 MB and must not be touched by the other backends
+            from tcptop_tui.bpf.packets import PingSource  # noqa: PLC0415
+
+            self._feed(PingSource(self._settings), PingsOnly(sink), stopped)
+        except Exception as error:  # noqa: BLE001  a view that cannot be fed is no reason to end
+            return f"not attached: {describe(error)}"
+        return ""
+
+    def _play(self, source: Source, sink: Sink, stopped: Callable[[float], bool]) -> None:
+        self._source = source
+        self._feed(source, sink, stopped)
+
+    def _feed(self, source: Source, sink: Sink, stopped: Callable[[float], bool]) -> None:
+        try:
+            with self._opening:  # one compiler at a time
+                source.open()
+            source.run(sink, stopped)
+        finally:
+            source.close()
 
     def _bpf(self) -> Source:
         # here, because bcc costs 80 MB and must not be touched by the other backends
@@ -62,27 +105,30 @@ class Feed:
 
     def _run(self, sink: Sink, stopped: Callable[[float], bool]) -> None:
         if self._replay is not None:
-            _run(ReplaySource(self._replay), sink, stopped)
+            self._play(ReplaySource(self._replay), sink, stopped)
         elif self._backend == "diag":
-            _run(self._diag("chosen with --backend diag: transitions are found from poll to poll"), sink, stopped)
+            self._play(self._diag("chosen with --backend diag: transitions are found from poll to poll"), sink, stopped)
         else:
             self._run_bpf(sink, stopped)
 
     def _run_bpf(self, sink: Sink, stopped: Callable[[float], bool]) -> None:
         try:
-            _run(self._bpf(), sink, stopped)
+            self._play(self._bpf(), sink, stopped)
         except (BackendUnavailable, OSError, ValueError, RuntimeError) as error:
             if self._backend == "bpf":
                 raise
-            _run(self._diag(f"no BPF, polling sock_diag instead: {describe(error)}"), sink, stopped)
+            self._play(self._diag(f"no BPF, polling sock_diag instead: {describe(error)}"), sink, stopped)
 
 
-def _run(source: Source, sink: Sink, stopped: Callable[[float], bool]) -> None:
-    try:
-        source.open()
-        source.run(sink, stopped)
-    finally:
-        source.close()
+class PingsOnly:
+    """Lets only pings through: what the probe says of itself is not said of the feed."""
+
+    def __init__(self, sink: Sink) -> None:
+        self._sink = sink
+
+    def offer(self, batch: Batch) -> bool:
+        """See ``Sink``."""
+        return self._sink.offer(batch) if isinstance(batch, Pings) else True
 
 
 def describe(error: Exception) -> str:

@@ -87,6 +87,11 @@ class Joiner:
             ended[name] = rows[name]
         self._ended.append(ended)
 
+    def start_anew(self) -> None:
+        """The capture changed: what it lets in again was not missed, what it leaves out is not left over."""
+        self._netns = frozenset()  # the next dump is each namespace's first one
+        self._doubted = np.zeros(0, "<u8")
+
     def table(self, keys: NDArray[np.uint64], conns: Rows) -> Rows:
         """Join a reading of the map with the latest dump.
 

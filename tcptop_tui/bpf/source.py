@@ -46,9 +46,10 @@ class BpfSource:
         self._program: Program | None = None
         self._diag: Namespaces | None = None
         self._owners = Owners()
-        cgroups = Cgroups()
-        self._chosen = Chosen(capture, cgroups)
-        self._namer = Namer(cgroups)
+        self._pending: Capture | None = None
+        self._cgroups = Cgroups()
+        self._chosen = Chosen(capture, self._cgroups)
+        self._namer = Namer(self._cgroups)
         self._joiner = Joiner()
         self._held: list[Transitions | Sessions] = []
         self._seeded = False
@@ -78,6 +79,7 @@ class BpfSource:
         self._offer_table(sink)
         next_table_s = time.monotonic() + self._settings.refresh_s
         while True:
+            self._take_capture(sink)
             drained = self._drain(sink)
             now_s = time.monotonic()
             if now_s >= next_table_s:
@@ -89,6 +91,23 @@ class BpfSource:
         # the last word: what is still in the rings, and who waits for an answer
         self._drain(sink)
         self._offer_table(sink)
+
+    def recapture(self, capture: Capture) -> None:
+        """From any thread: look at something else from the next poll on."""
+        self._pending = capture
+
+    def _take_capture(self, sink: Sink) -> None:
+        """Change the kernel's filter, and start every comparison anew."""
+        capture, self._pending = self._pending, None
+        if capture is None:
+            return
+        self._drain(sink)
+        self._opened().set_capture(capture)
+        self._capture, self._chosen = capture, Chosen(capture, self._cgroups)
+        keys, conns = self._opened().conns.read()
+        self._opened().conns.delete(keys[~capture_mask(conns, capture)].copy())
+        self._joiner.start_anew()
+        self._next_dump_s = 0.0
 
     def _opened(self) -> Program:
         if self._program is None:

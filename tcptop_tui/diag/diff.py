@@ -58,6 +58,12 @@ class Differ:
         self._before: Rows | None = None
         self._next_id = 1
 
+    def start_anew(self) -> None:
+        """Forget what was there: the next poll is the first one; numbers go on."""
+        numbered = self._next_id
+        self.__init__()  # type: ignore[misc]
+        self._next_id = numbered
+
     def compare(self, rows: Rows, now_ns: int) -> Changes:
         """Give ``rows`` (dtype ROW, without ids; changed in place) their identity and say what changed.
 

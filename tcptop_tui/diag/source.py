@@ -43,16 +43,31 @@ class DiagSource:
         self._note = note
         self._diag: Namespaces | None = None
         self._owners = Owners()
-        cgroups = Cgroups()
-        # the process is asked for after the comparison
-        self._early = Chosen(replace(capture, pids=frozenset()), cgroups)
-        self._late = Chosen(capture, cgroups)
-        self._namer = Namer(cgroups)
+        self._pending: Capture | None = None
+        self._cgroups = Cgroups()
+        self._choose(capture)
+        self._namer = Namer(self._cgroups)
         self._left_out = 0
         self._differ = Differ()
         self._moved = np.zeros(0, TRANSITION)
         self._ended = np.zeros(0, SESSION)
         self._loss = Loss()
+
+    def _choose(self, capture: Capture) -> None:
+        self._capture = capture
+        # the process is asked for after the comparison
+        self._early = Chosen(replace(capture, pids=frozenset()), self._cgroups)
+        self._late = Chosen(capture, self._cgroups)
+
+    def recapture(self, capture: Capture) -> None:
+        """From any thread: look at something else from the next poll on."""
+        self._pending = capture
+
+    def _take_capture(self) -> None:
+        capture, self._pending = self._pending, None
+        if capture is not None:
+            self._choose(capture)
+            self._differ.start_anew()  # what is left out has not ended
 
     def open(self) -> None:
         """Open the netlink sockets.
@@ -73,6 +88,7 @@ class DiagSource:
         sink.offer(Status(self.backend, self._note))
         while True:
             started_s = time.monotonic()
+            self._take_capture()
             self._poll(sink)
             took_s = time.monotonic() - started_s
             if stopped(max(self._settings.refresh_s - took_s, took_s / _DUMP_SHARE - took_s)):

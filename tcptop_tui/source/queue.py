@@ -10,11 +10,11 @@ from __future__ import annotations
 import asyncio
 import threading
 
-from tcptop_tui.source.batches import Batch, Sessions, Table, Transitions
+from tcptop_tui.source.batches import Batch, Pings, Sessions, Table, Transitions
 
 
 class BatchQueue:
-    """One producer thread, one consumer on the event loop.
+    """Few producer threads, one consumer on the event loop.
 
     Args:
         max_batches: in flight at most; a further ``offer`` is refused.
@@ -39,7 +39,7 @@ class BatchQueue:
                 if self._tables:
                     return False
                 self._tables += 1
-            elif isinstance(batch, Transitions | Sessions) and self._in_flight >= self._max_batches:
+            elif isinstance(batch, Transitions | Sessions | Pings) and self._in_flight >= self._max_batches:
                 return False
             self._in_flight += 1
         try:

@@ -1,0 +1,136 @@
+"""Round-trip times by key: histograms side by side, on one scale."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import RenderableType
+from rich.text import Text
+from textual.binding import Binding, BindingType
+from textual.message import Message
+from textual.widget import Widget
+
+from tcptop_tui import formats
+from tcptop_tui.model.frame import Frame
+from tcptop_tui.model.histogram import summarise
+from tcptop_tui.model.rtt_groups import GROUPINGS, TITLES, RttGroups
+from tcptop_tui.text import fit
+from tcptop_tui.widgets.histogram import bar, label, used_slots
+
+COLUMN_CELLS = 38
+_GAP = 2
+_LABEL_CELLS = 19
+_COUNT_CELLS = 7
+_HEAD_LINES = 4
+
+
+class RttView(Widget, can_focus=True):
+    """Shows ``Frame.groups``."""
+
+    HELP = "Round-trip times by total, address, service port or process; most samples first."
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("g", "group", "Group by"),
+        Binding("left", "move(-1)", "Key before", show=False),
+        Binding("right", "move(1)", "Next key", show=False),
+        Binding("pageup", "page(-1)", "Keys before", show=False),
+        Binding("pagedown", "page(1)", "Next keys", show=False),
+        Binding("home", "page(-1000000)", "First key", show=False),
+        Binding("end", "page(1000000)", "Last key", show=False),
+    ]
+
+    class Grouped(Message):
+        """Somebody looks at groups by ``by``; empty: nobody looks at any."""
+
+        def __init__(self, by: str) -> None:
+            self.by = by
+            super().__init__()
+
+    def __init__(self, *, id: str) -> None:
+        super().__init__(id=id)
+        self._groups = RttGroups("")
+        self._by = GROUPINGS[0]
+        self._first = 0
+        self.border_title = "RTT"
+
+    def on_show(self) -> None:
+        """From now on groups are worth making."""
+        self.post_message(self.Grouped(self._by))
+
+    def on_hide(self) -> None:
+        """Nobody looks any more."""
+        self.post_message(self.Grouped(""))
+
+    def show(self, frame: Frame) -> None:
+        """Paint ``frame``, if it has groups."""
+        if frame.groups is not None:
+            self._groups = frame.groups
+            self._move_to(self._first)
+
+    @property
+    def _fitting(self) -> int:
+        return max(1, (self.size.width + _GAP) // (COLUMN_CELLS + _GAP))
+
+    def _move_to(self, first: int) -> None:
+        count = len(self._groups.hist)
+        self._first = max(0, min(first, count - self._fitting))
+        shown = f"{self._first + 1}–{min(count, self._first + self._fitting)} of {count:,}" if count else "none"
+        self.border_title = f"RTT by {TITLES.get(self._groups.by, '…')}: {shown} (g groups by another key)"
+        self.refresh()
+
+    def on_resize(self) -> None:
+        """As many as fit now."""
+        self._move_to(self._first)
+
+    def render(self) -> RenderableType:
+        """A column for each key, on common buckets and a common scale."""
+        width, height = self.size
+        hist = self._groups.hist
+        if not len(hist):
+            return Text("no round-trip time yet: nothing that the filter shows was received")
+        slots = used_slots(hist.sum(axis=0), height - _HEAD_LINES)
+        chosen = range(self._first, min(len(hist), self._first + self._fitting))
+        cells = min(width, COLUMN_CELLS)
+        columns = [column_lines(self._groups, index, slots, cells) for index in chosen]
+        return Text("\n".join((" " * _GAP).join(line) for line in zip(*columns, strict=True)), no_wrap=True, end="")
+
+    def action_group(self) -> None:
+        """The next grouping."""
+        self._by = GROUPINGS[(GROUPINGS.index(self._by) + 1) % len(GROUPINGS)]
+        self._first = 0
+        self.post_message(self.Grouped(self._by))
+
+    def action_move(self, keys: int) -> None:
+        """Scroll by keys."""
+        self._move_to(self._first + keys)
+
+    def action_page(self, pages: int) -> None:
+        """Scroll by a screenful."""
+        self._move_to(self._first + pages * self._fitting)
+
+
+def column_lines(groups: RttGroups, index: int, slots: range, cells: int) -> list[str]:
+    """Key, summary and a line for each of ``slots``, ``cells`` wide; bars are shares of the key's samples.
+
+    Shares, and the same buckets for all: so a key with few samples can be compared with one with many.
+    """
+    hist: NDArray[np.uint64] = groups.hist[index]
+    summary = summarise(hist, int(groups.sum_us[index]))
+    avg, p50, p90, p99 = (
+        formats.UNKNOWN if value is None else formats.rtt_us(value)
+        for value in (summary.avg_us, summary.p50_us, summary.p90_us, summary.p99_us)
+    )
+    room = max(1, cells - _LABEL_CELLS - _COUNT_CELLS - 2)
+    lines = [
+        groups.label(index),
+        f"{formats.count(summary.count)} samples  avg {avg}",
+        f"p50 {p50} p90 {p90} p99 {p99}",
+        f"{'usecs':>{_LABEL_CELLS}} {'count':>{_COUNT_CELLS}} share",
+    ]
+    for slot in slots:
+        count = int(hist[slot])
+        share = bar(count / max(1, summary.count), room)
+        told = formats.size_bytes(count) if count > 9_999_999 else str(count)
+        lines.append(f"{label(slot):<{_LABEL_CELLS}} {told:>{_COUNT_CELLS}} {share}")
+    return [fit(line, cells) for line in lines]
