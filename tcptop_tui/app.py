@@ -15,6 +15,8 @@ from textual.widgets import Input
 from tcptop_tui.errors import TcptopError
 from tcptop_tui.export.files import resolve_path, write_export
 from tcptop_tui.export.snapshot import Origin, default_path, render
+from tcptop_tui.filters import MATCH_ALL
+from tcptop_tui.filters.pin import pin
 from tcptop_tui.live import LiveApp
 from tcptop_tui.model.frame import Frame
 from tcptop_tui.model.sorting import DESCENDING
@@ -37,6 +39,7 @@ class TcptopApp(LiveApp):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("f1,question_mark,h", "help", "Help", key_display="F1"),
         Binding("slash,f4,backslash", "filter", "Filter", key_display="/", priority=True),
+        Binding("F", "pin", "Pin the filter as capture filter, or let it go", show=False),
         Binding("f6", "pick_sort", "Sort", key_display="F6"),
         Binding("less_than_sign", "sort_next(-1)", "Sort by the column before", show=False),
         Binding("greater_than_sign", "sort_next(1)", "Sort by the next column", show=False),
@@ -71,6 +74,14 @@ class TcptopApp(LiveApp):
     @on(FilterBar.Closed)
     def _filter_closed(self) -> None:
         self.screen.set_focus(self.panel(ConnectionTable))
+
+    def action_pin(self) -> None:
+        """Let the kernel apply what it can of the filter; again, or with no filter: no more."""
+        base = self._feed.capture
+        pinned = pin(MATCH_ALL if self.look.pinned else self.look.filter, base)
+        self._feed.recapture(pinned.capture)
+        self.notify(pinned.told or "capture as at the start", markup=False)
+        self.set_look(replace(self.look, pinned=pinned.told))
 
     # -- sort ---------------------------------------------------------------------------------
 

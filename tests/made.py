@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import ipaddress
+import threading
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from tcptop_tui.records import ROW, SESSION, TRANSITION, UNKNOWN_NS, UNKNOWN_UID, Flag, Rows, State
-from tcptop_tui.source.batches import Batch, Sink
+from tcptop_tui.source.batches import Batch, Capture, Sink
 
 SECOND = 10**9
 NOW = 1_000 * SECOND
@@ -68,6 +69,11 @@ class Script:
     def __init__(self, *batches: Batch) -> None:
         self._batches = list(batches)
         self._sink: Sink | None = None
+        self.capture = Capture()
+        self.captures: list[Capture] = []
+        self.attached = 0
+        self.detached = threading.Event()
+        self.refusal = ""
 
     def run(self, sink: Sink, stopped: Callable[[float], bool]) -> None:
         """Play, then wait for the end."""
@@ -76,6 +82,22 @@ class Script:
             sink.offer(batch)
         while not stopped(0.05):
             pass
+
+    def recapture(self, capture: Capture) -> None:
+        """Remember it."""
+        self.captures.append(capture)
+
+    def run_pings(self, _sink: Sink, stopped: Callable[[float], bool]) -> str:
+        """Be attached until told to stop."""
+        if self.refusal:
+            return self.refusal
+        self.attached += 1
+        self.detached.clear()
+        while not stopped(0.01):
+            pass
+        self.attached -= 1
+        self.detached.set()
+        return ""
 
     def more(self, *batches: Batch) -> None:
         """Offer some more, from any thread."""

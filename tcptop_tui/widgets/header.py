@@ -94,6 +94,8 @@ class HeaderLines(Widget):
         if shown:
             line.append(f"  filter {text.clean(shown)} ", style="bold")
             line.append(f"({len(self._frame.order):,} of {len(facts.rows):,})")
+        if self._frame.look.pinned:
+            line.append(f"  {text.clean(self._frame.look.pinned)}", style="bold")
         summary = summarise(self._frame.rtt.hist, self._frame.rtt.sum_us)
         if summary.p50_us is not None and summary.p99_us is not None:
             line.append(f"  RTT p50 {formats.rtt_us(summary.p50_us)} p99 {formats.rtt_us(summary.p99_us)}")

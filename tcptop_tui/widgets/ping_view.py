@@ -90,9 +90,13 @@ class PingView(ScrollView, can_focus=True):
         """One line of the screen: the title or a request, and the summary beside it."""
         width = self.size.width
         style = self.visual_style.rich_style
-        beside = self._side[y] if y < len(self._side) else ""
-        room = max(0, width - _SUMMARY_CELLS - 1)
-        line = fit(self._line(y), room) + " " + fit(beside, _SUMMARY_CELLS)
+        line = self._line(y)
+        if width > len(_HEADER) + _SUMMARY_CELLS:
+            beside = self._side[y] if y < len(self._side) else ""
+            line = fit(line, width - _SUMMARY_CELLS - 1) + " " + fit(beside, _SUMMARY_CELLS)
+        elif y == 0 and not self.complaint:
+            line = "interrupted: " + " · ".join(" ".join(part.split()) for part in self._side[1:] if part)
+        line = fit(line, width)
         return Strip([Segment(line, style)]).adjust_cell_length(width, style)
 
     def _line(self, y: int) -> str:
