@@ -17,33 +17,28 @@ from tcptop_tui.export.files import resolve_path, write_export
 from tcptop_tui.export.snapshot import Origin, default_path, render
 from tcptop_tui.filters import MATCH_ALL
 from tcptop_tui.filters.pin import pin
-from tcptop_tui.live import LiveApp
 from tcptop_tui.model.frame import Frame
-from tcptop_tui.model.sorting import DESCENDING
-from tcptop_tui.widgets.columns import COLUMNS
+from tcptop_tui.views import ViewsApp
 from tcptop_tui.widgets.connections import ConnectionTable
-from tcptop_tui.widgets.detail import DetailScreen
+from tcptop_tui.widgets.connects import ConnectsTable, Destinations
+from tcptop_tui.widgets.detail import DetailScreen, as_row
 from tcptop_tui.widgets.export_dialog import ExportDialog
 from tcptop_tui.widgets.filter_bar import FilterBar
 from tcptop_tui.widgets.help import HelpScreen
 from tcptop_tui.widgets.histogram import RttPanel
-from tcptop_tui.widgets.sort_dialog import SortDialog
+from tcptop_tui.widgets.listing import Listing
+from tcptop_tui.widgets.rtt_view import RttView
+from tcptop_tui.widgets.sessions import SessionsTable
 from tcptop_tui.widgets.transitions import TransitionLog
 
-_SORTABLE = [column.key for column in COLUMNS]
 
-
-class TcptopApp(LiveApp):
+class TcptopApp(ViewsApp):
     """The dashboard with its keys."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("f1,question_mark,h", "help", "Help", key_display="F1"),
         Binding("slash,f4,backslash", "filter", "Filter", key_display="/", priority=True),
         Binding("F", "pin", "Pin the filter as capture filter, or let it go", show=False),
-        Binding("f6", "pick_sort", "Sort", key_display="F6"),
-        Binding("less_than_sign", "sort_next(-1)", "Sort by the column before", show=False),
-        Binding("greater_than_sign", "sort_next(1)", "Sort by the next column", show=False),
-        Binding("I", "invert", "Invert the order", show=False),
         Binding("p,Z", "pause", "Pause", key_display="p"),
         Binding("e", "export", "Export", key_display="e", priority=True),
         Binding("tab", "app.focus_next", "Next panel", show=False),
@@ -73,7 +68,7 @@ class TcptopApp(LiveApp):
 
     @on(FilterBar.Closed)
     def _filter_closed(self) -> None:
-        self.screen.set_focus(self.panel(ConnectionTable))
+        self.focus_view()
 
     def action_pin(self) -> None:
         """Let the kernel apply what it can of the filter; again, or with no filter: no more."""
@@ -83,37 +78,6 @@ class TcptopApp(LiveApp):
         self.notify(pinned.told or "capture as at the start", markup=False)
         self.set_look(replace(self.look, pinned=pinned.told))
 
-    # -- sort ---------------------------------------------------------------------------------
-
-    def sort_by(self, key: str | None) -> None:
-        """Sort by a column; by the one that is sorted by already, the other way round."""
-        if key is None:
-            return
-        same = key == self.look.sort
-        descending = not self.look.descending if same else key in DESCENDING
-        self.set_look(replace(self.look, sort=key, descending=descending))
-
-    def action_sort_next(self, step: int) -> None:
-        """Sort by the neighbouring column."""
-        place = (_SORTABLE.index(self.look.sort) + step) % len(_SORTABLE)
-        self.sort_by(_SORTABLE[place])
-
-    def action_invert(self) -> None:
-        """Turn the order round."""
-        self.sort_by(self.look.sort)
-
-    async def action_pick_sort(self) -> None:
-        """Choose the column from a list."""
-        await self.push_screen(SortDialog(self.look.sort), self._sort_picked)
-
-    def _sort_picked(self, key: str | None) -> None:
-        if key != self.look.sort:
-            self.sort_by(key)
-
-    @on(ConnectionTable.HeaderClicked)
-    def _header_clicked(self, event: ConnectionTable.HeaderClicked) -> None:
-        self.sort_by(event.key)
-
     # -- look closer --------------------------------------------------------------------------
 
     def action_pause(self) -> None:
@@ -122,16 +86,24 @@ class TcptopApp(LiveApp):
 
     @on(ConnectionTable.Opened)
     async def _opened(self, event: ConnectionTable.Opened) -> None:
-        await self.push_screen(DetailScreen(self.frame, event.connection_id))
+        rows = self.frame.facts.rows
+        await self.push_screen(DetailScreen(self.frame, rows[rows["id"] == event.connection_id].copy()))
+
+    @on(SessionsTable.Opened)
+    async def _session_opened(self, event: SessionsTable.Opened) -> None:
+        await self.push_screen(DetailScreen(self.frame, as_row(self.frame.facts.sessions[event.row])))
 
     async def action_help(self) -> None:
         """Show every key, from the bindings that are in force."""
         await self.push_screen(HelpScreen(self._bindings_by_part()))
 
     def _bindings_by_part(self) -> Iterator[tuple[str, list[Binding]]]:
-        parts: list[tuple[str, type[Widget | LiveApp]]] = [
+        parts: list[tuple[str, type[Widget | ViewsApp]]] = [
             ("Everywhere", TcptopApp),
+            ("Views", ViewsApp),
+            ("Lists", Listing),
             ("Connections", ConnectionTable),
+            ("Round-trip times", RttView),
             ("Transitions", TransitionLog),
             ("Filter line", FilterBar),
         ]
@@ -142,6 +114,8 @@ class TcptopApp(LiveApp):
         """On a narrow screen the histogram takes the log's place while it has the focus."""
         if isinstance(event.widget, RttPanel | TransitionLog):
             self.screen.set_class(isinstance(event.widget, RttPanel), "show-rtt")
+        if isinstance(event.widget, ConnectsTable | Destinations):
+            self.screen.set_class(isinstance(event.widget, Destinations), "show-destinations")
 
     # -- export -------------------------------------------------------------------------------
 

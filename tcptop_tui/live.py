@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from typing import TypeVar
+from collections.abc import Callable
+from typing import TypeAlias, TypeVar, cast
 
 from textual import work
 from textual.app import App, ComposeResult
 from textual.containers import Horizontal, Vertical
 from textual.widget import Widget
-from textual.widgets import Footer
+from textual.widgets import ContentSwitcher, Footer
 from textual.worker import get_current_worker
 
 from tcptop_tui import theme
@@ -22,16 +23,24 @@ from tcptop_tui.settings import Settings
 from tcptop_tui.source.batches import Table
 from tcptop_tui.source.queue import BatchQueue
 from tcptop_tui.widgets.connections import ConnectionTable
+from tcptop_tui.widgets.connects import ConnectsView
 from tcptop_tui.widgets.detail import DetailScreen
 from tcptop_tui.widgets.filter_bar import FilterBar
 from tcptop_tui.widgets.header import HeaderLines
 from tcptop_tui.widgets.histogram import RttPanel
+from tcptop_tui.widgets.ping_view import PingView
+from tcptop_tui.widgets.rtt_view import RttView
+from tcptop_tui.widgets.sessions import SessionsTable
 from tcptop_tui.widgets.transitions import TransitionLog
 
 _THREAD_ROWS = 5_000
 """From this many connections on a frame is made in a thread: the loop must not stop for it."""
 
 PanelT = TypeVar("PanelT", bound=Widget)
+View: TypeAlias = ConnectionTable | ConnectsView | SessionsTable | RttView | PingView
+
+VIEWS = ("connections", "connects", "sessions", "rtt-view", "ping-view")
+"""By number key, from 1."""
 
 
 class LiveApp(App[None]):
@@ -67,7 +76,12 @@ class LiveApp(App[None]):
         """Header, three panels, filter, footer."""
         yield HeaderLines(self.host, self.kernel, id="header")
         with Vertical(id="panels"):
-            yield ConnectionTable(id="connections")
+            with ContentSwitcher(initial="connections", id="views"):
+                yield ConnectionTable(id="connections")
+                yield ConnectsView(id="connects")
+                yield SessionsTable(id="sessions")
+                yield RttView(id="rtt-view")
+                yield PingView(self._attach_pings, id="ping-view")
             with Horizontal(id="below"):
                 yield TransitionLog(id="transitions")
                 yield RttPanel(id="rtt")
@@ -84,15 +98,19 @@ class LiveApp(App[None]):
         for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
             loop.add_signal_handler(number, self.exit, None, 128 + number)
         self.query_one(ConnectionTable).focus()
-        queue = BatchQueue(loop, self._settings.queue_batches)
-        self._trace(queue)
-        self._pump(queue)
+        self._queue = BatchQueue(loop, self._settings.queue_batches)
+        self._trace(self._queue)
+        self._pump(self._queue)
         self.set_interval(self._settings.refresh_s, self.tick)
 
     @work(thread=True, group="source", exit_on_error=False)
     def _trace(self, queue: BatchQueue) -> None:
         """Everything that touches the kernel; hands batches over and nothing else."""
         self._feed.run(queue, get_current_worker().cancelled_event.wait)
+
+    def _attach_pings(self, stopped: Callable[[float], bool]) -> str:
+        """In a thread of its own, while the ping view is open: feed its echo requests in."""
+        return self._feed.run_pings(self._queue, stopped)
 
     @work(group="pump")
     async def _pump(self, queue: BatchQueue) -> None:
@@ -142,7 +160,7 @@ class LiveApp(App[None]):
                 self.frame = await asyncio.to_thread(make_frame, facts, self.look)
             self._show_header()
             with self.batch_update():
-                self.panel(ConnectionTable).show(self.frame)
+                self.view.show(self.frame)
                 self.panel(TransitionLog).show(self.frame)
                 self.panel(RttPanel).show(self.frame)
             if isinstance(self.screen, DetailScreen):
@@ -151,6 +169,11 @@ class LiveApp(App[None]):
     def _show_header(self) -> None:
         newer = None if self._paused_total is None else self._store.facts().log_total - self._paused_total
         self.panel(HeaderLines).show(self.frame, newer)
+
+    @property
+    def view(self) -> View:
+        """The view that is open."""
+        return cast("View", self.screen_stack[0].query_one(f"#{self.look.view}"))
 
     def panel(self, kind: type[PanelT]) -> PanelT:
         """A panel of the main screen, whatever dialog is above it."""

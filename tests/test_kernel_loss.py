@@ -103,7 +103,7 @@ def test_reading_a_map_of_any_size(server: socket.socket) -> None:
 
 def test_layouts_are_those_of_the_c_source(tracer: Program) -> None:
     """Bcc describes the map's value from the C source itself."""
-    leaf = tracer._bpf["conns"].Leaf
+    leaf = tracer._compiled._bpf["conns"].Leaf
     assert CONN.itemsize == ctypes.sizeof(leaf)
     names = [name for name, *_ in leaf._fields_ if not name.startswith("__pad")]
     assert [name for name in CONN.names or () if name != "pad"] == [name for name in names if name != "pad"]

@@ -134,6 +134,7 @@ async def test_first_frame_has_everything() -> None:
             "RX/s▼",
             "RTT",
             "RETR",
+            "USER",
         ]
         assert "nginx" in top[3]
         assert board.lines(TransitionLog)[-1].endswith("2.0s")

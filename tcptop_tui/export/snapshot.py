@@ -10,8 +10,9 @@ from tcptop_tui.errors import UsageError
 from tcptop_tui.export.document import SnapshotInput, build
 from tcptop_tui.export.writers import default_name, to_csv, to_json, to_text
 from tcptop_tui.filters import Subject
+from tcptop_tui.model.ended import is_connection
 from tcptop_tui.model.frame import Frame
-from tcptop_tui.records import Flag, Rows
+from tcptop_tui.records import Rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +34,7 @@ def default_path(host: str, utc_ns: int, kind: str) -> Path:
 def _sessions(frame: Frame) -> Rows:
     """The ended connections that the filter shows."""
     rows = frame.facts.sessions
-    connected = ((rows["flags"] & Flag.LISTENER) == 0) & (rows["rport"] != 0)
-    shown: Rows = rows[connected & frame.look.filter.matches(Subject(rows, frame.facts.now_ns, None, None))]
+    shown: Rows = rows[is_connection(rows) & frame.look.filter.matches(Subject(rows, frame.facts.now_ns, None, None))]
     return shown
 
 

@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tcptop_tui.filters import MATCH_ALL, Filter, Subject
+from tcptop_tui.model.connects import Connects, connects
+from tcptop_tui.model.ended import ended_order
 from tcptop_tui.model.facts import Facts
+from tcptop_tui.model.grouping import Tree, make_tree
 from tcptop_tui.model.rtt_groups import RttGroups, rtt_groups
 from tcptop_tui.model.sorting import DEFAULT_SORT, ordered
 from tcptop_tui.records import RTT_SLOTS, Mask, Rows
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """By which column a list is sorted."""
+
+    key: str = "time"
+    descending: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +32,14 @@ class Look:
     filter: Filter = MATCH_ALL
     sort: str = DEFAULT_SORT
     descending: bool = True
+    view: str = "connections"
+    """Which view is open; what only another one shows is not made."""
+    group: str = ""
+    """What connections are grouped by (grouping.GROUPINGS); empty: nothing."""
+    folded: frozenset[int] = frozenset()
+    """Groups that are folded."""
+    connects: Order = Order()
+    sessions: Order = Order()
     rtt_by: str = ""
     """What round-trip times are grouped by, while somebody looks at the groups; empty: nobody does."""
     pinned: str = ""
@@ -52,6 +71,12 @@ class Frame:
     log: NDArray[np.intp] = field(default_factory=lambda: np.zeros(0, np.intp))
     """Rows of ``facts.log`` that match, oldest first."""
     rtt: Rtt = field(default_factory=Rtt)
+    tree: Tree | None = None
+    """``order`` in groups, while they are asked for."""
+    connects: Connects = field(default_factory=Connects)
+    """Made while its view is open."""
+    ended: NDArray[np.intp] = field(default_factory=lambda: np.zeros(0, np.intp))
+    """Rows of ``facts.sessions`` that match, in display order, while their view is open."""
     groups: RttGroups | None = None
     """The round-trip times by ``look.rtt_by``; None while nobody looks at them."""
 
@@ -76,14 +101,30 @@ def make_frame(facts: Facts, look: Look) -> Frame:
     ended = look.filter.matches(Subject(facts.sessions, facts.now_ns, None, None))
     chosen = np.flatnonzero(matches)
     filtered = bool(look.filter.text)
-    return Frame(
+    frame = Frame(
         facts,
         look,
         ordered(facts, chosen, look.sort, descending=look.descending),
         np.flatnonzero(look.filter.matches(Subject(facts.log, facts.now_ns, None, None))),
         _round_trips(facts, matches, ended, filtered=filtered),
-        rtt_groups(facts, look.rtt_by, matches, ended, filtered=filtered) if look.rtt_by else None,
+        groups=rtt_groups(facts, look.rtt_by, matches, ended, filtered=filtered) if look.rtt_by else None,
     )
+    return _with_view(frame, chosen, ended)
+
+
+def _with_view(frame: Frame, chosen: NDArray[np.intp], ended: Mask) -> Frame:
+    """What only the view that is open shows."""
+    facts, look = frame.facts, frame.look
+    if look.view == "connections" and look.group:
+        tree = make_tree(facts, chosen, look.group, look.folded, look.sort, descending=look.descending)
+        return replace(frame, tree=tree)
+    if look.view == "connects":
+        made = connects(facts, look.filter, look.connects.key, descending=look.connects.descending)
+        return replace(frame, connects=made)
+    if look.view == "sessions":
+        order = ended_order(facts, ended, look.sessions.key, descending=look.sessions.descending)
+        return replace(frame, ended=order)
+    return frame
 
 
 def _round_trips(facts: Facts, matches: Mask, ended: Mask, *, filtered: bool) -> Rtt:

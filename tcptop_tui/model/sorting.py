@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tcptop_tui.model.facts import Facts
-from tcptop_tui.records import UNKNOWN_UID, Flag
+from tcptop_tui.records import UNKNOWN_UID, Flag, Rows
 
 Key = NDArray[Any]
 
@@ -18,36 +18,43 @@ DESCENDING = frozenset({"rx_rate", "tx_rate", "rx_bytes", "tx_bytes", "srtt", "r
 """Columns that are looked at from the largest value down, unless asked otherwise."""
 
 
-def _known(values: Key, known: Key) -> Key:
-    """``values`` as floats with NaN where not ``known``."""
-    return np.where(known, values.astype(np.float64), np.nan)
+def known(values: Key, which: Key) -> Key:
+    """``values`` as floats, NaN where not ``which``."""
+    return np.where(which, values.astype(np.float64), np.nan)
 
 
 def _gauge(name: str) -> Callable[[Facts], Key]:
-    return lambda facts: _known(facts.rows[name], (facts.rows["flags"] & Flag.GAUGES) != 0)
+    return lambda facts: known(facts.rows[name], (facts.rows["flags"] & Flag.GAUGES) != 0)
 
 
 def _nonzero(name: str) -> Callable[[Facts], Key]:
-    return lambda facts: _known(facts.rows[name], facts.rows[name] != 0)
+    return lambda facts: known(facts.rows[name], facts.rows[name] != 0)
 
 
 def _since(name: str) -> Callable[[Facts], Key]:
     def age(facts: Facts) -> Key:
         began = facts.rows[name]
-        return _known(facts.now_ns - began.astype(np.int64), began != 0)
+        return known(facts.now_ns - began.astype(np.int64), began != 0)
 
     return age
 
 
+def words(rows: Rows, name: str) -> Key:
+    """A field of 16 bytes as two numbers a row that sort as text does, shape (2, n)."""
+    return np.ascontiguousarray(rows[name]).view(">u8").reshape(-1, 2).T.astype("<u8")
+
+
 def _words(name: str) -> Callable[[Facts], Key]:
     """Addresses and names as pairs of big-endian words, shape (2, n): they sort as text does."""
-    return lambda facts: np.ascontiguousarray(facts.rows[name]).view(">u8").reshape(-1, 2).T.astype("<u8")
+    return lambda facts: words(facts.rows, name)
 
 
 _KEYS: dict[str, Callable[[Facts], Key]] = {
     "pid": _nonzero("pid"),
     "comm": _words("comm"),
-    "user": lambda facts: _known(facts.rows["uid"], facts.rows["uid"] != UNKNOWN_UID),
+    "user": lambda facts: known(facts.rows["uid"], facts.rows["uid"] != UNKNOWN_UID),
+    "netns": _nonzero("netns"),
+    "cgroup": _nonzero("cgroup"),
     "laddr": _words("laddr"),
     "lport": _nonzero("lport"),
     "raddr": _words("raddr"),
@@ -72,7 +79,11 @@ def ordered(facts: Facts, chosen: NDArray[np.intp], key: str, *, descending: boo
     Equal rows keep the order of their ids, so that nothing moves without a reason; what is
     unknown comes last either way.
     """
-    values = _KEYS[key](facts)[..., chosen]
+    return arranged(_KEYS[key](facts)[..., chosen], chosen, descending=descending)
+
+
+def arranged(values: Key, chosen: NDArray[np.intp], *, descending: bool) -> NDArray[np.intp]:
+    """``chosen`` by ``values`` beside it: numbers, shape (n,), NaN last, or pairs of words, shape (2, n)."""
     if values.ndim == 2:
         if descending:
             values = ~values

@@ -10,15 +10,13 @@ import numpy as np
 
 from tcptop_tui import formats
 from tcptop_tui.filters import Filter, Subject
-from tcptop_tui.reasons import reason_text, reasons
-from tcptop_tui.records import TRANSITION, UNKNOWN_NS, Rows, State
+from tcptop_tui.model.connects import outcomes, result_text, results, unanswered
+from tcptop_tui.records import TRANSITION, Rows, State
 from tcptop_tui.source.batches import Batch, Loss, Table, Transitions
 from tcptop_tui.trace import columns as c
 from tcptop_tui.trace.columns import Column, Lines
 from tcptop_tui.trace.output import Form, Output
 from tcptop_tui.trace.run import Moment
-
-CONNECTED, WAITING = "connected", "waiting"
 
 _MOST_KEYS = 65_536
 """Different destinations that are counted one by one."""
@@ -40,16 +38,10 @@ class Queries(Protocol):
         ...
 
 
-def results(lines: Lines) -> list[Any]:
+def _results(lines: Lines) -> list[Any]:
     """What came of each connect()."""
-    rows = lines.rows
-    done = np.isin(rows["newstate"], [State.ESTABLISHED, State.SYN_RECV]).tolist()
-    waits = (rows["newstate"] == State.SYN_SENT).tolist()
-    codes, errs = reasons(rows).tolist(), rows["err"].tolist()
-    return [
-        CONNECTED if ok else WAITING if wait else reason_text(code, err) or "closed"
-        for ok, wait, code, err in zip(done, waits, codes, errs, strict=True)
-    ]
+    pairs = zip(results(lines.rows).tolist(), lines.rows["err"].tolist(), strict=True)
+    return [result_text(code, err) or "closed" for code, err in pairs]
 
 
 SADDR = Column("laddr", "SADDR", c.address("laddr"), width=16, wide=26)
@@ -62,7 +54,7 @@ def _none(lines: Lines) -> list[Any]:  # noqa: ARG001  a table of its own has it
 
 DPORT = Column("rport", "DPORT", c.number("rport"), width=6)
 MS = Column("ms", "MS", c.span_ms, c.ms3, width=9)
-RESULT = Column("result", "RESULT", results, width=11)
+RESULT = Column("result", "RESULT", _results, width=11)
 QUERY = Column("query", "QUERY", c.query, foreign=True)
 _JSON = (
     c.UTC, c.SKADDR, c.PID, c.COMM, c.UID, c.IP, SADDR, c.LPORT, DADDR, DPORT, MS, RESULT, c.RETRANS, c.NETNS,
@@ -89,27 +81,6 @@ def columns(
     if form == "csv":
         return (*start, *((MS, RESULT, c.NETNS, c.CGROUP) if wide else ()), *query)
     return (*start, MS, *((c.NETNS,) if wide else ()), RESULT, *query)
-
-
-def outcomes(rows: Rows) -> Rows:
-    """Of transitions those that end a connect()."""
-    early = (rows["oldstate"] == State.CLOSE) & (rows["newstate"] == State.CLOSE)  # Capture.connects
-    ended: Rows = rows[(rows["oldstate"] == State.SYN_SENT) | early]
-    return ended
-
-
-def unanswered(table: Rows, now_ns: int) -> Rows:
-    """The connects that still wait, as transitions from SYN_SENT to itself; ``table`` has dtype ROW."""
-    rows = table[table["state"] == State.SYN_SENT]
-    made = np.zeros(len(rows), TRANSITION)
-    for name in TRANSITION.names or ():
-        if name in (rows.dtype.names or ()):
-            made[name] = rows[name]
-    made["ts_ns"] = now_ns
-    made["oldstate"] = made["newstate"] = State.SYN_SENT
-    began = rows["state_ns"]
-    made["spent_ns"] = np.where(began != 0, np.maximum(began, now_ns) - began, UNKNOWN_NS)
-    return made
 
 
 @dataclass(slots=True)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tcptop_tui.filters import Filter, Subject
+from tcptop_tui.model.ended import is_connection
 from tcptop_tui.records import Flag
 from tcptop_tui.source.batches import Batch, Loss, Sessions
 from tcptop_tui.trace import columns as c
@@ -80,8 +81,7 @@ class LifeStream:
         if not isinstance(batch, Sessions):
             return
         rows: Any = batch.rows
-        connected = ((rows["flags"] & Flag.LISTENER) == 0) & (rows["rport"] != 0)
-        rows = rows[connected & self.chosen.matches(Subject(rows, moment.now_ns, None, None))]
+        rows = rows[is_connection(rows) & self.chosen.matches(Subject(rows, moment.now_ns, None, None))]
         self.output.lines(moment.lines(rows, rows["end_ns"]))
 
     def lost(self, loss: Loss) -> int:

@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 
 import numpy as np
 
 from tcptop_tui import formats, text
-from tcptop_tui.records import Flag, State
+from tcptop_tui.records import UNKNOWN_UID, Flag, State
+from tcptop_tui.source.batches import Names
 
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One connection at one moment: what a column's text is made from."""
+    """One row at one moment: what a column's text is made from."""
 
     row: np.void
-    """A row of dtype ROW."""
+    """Of dtype ROW, in other lists SESSION or TRANSITION."""
     now_ns: int
-    tx_rate: float
-    rx_rate: float
+    tx_rate: float = math.nan
+    rx_rate: float = math.nan
+    names: Names = field(default_factory=Names)
+    label: str = ""
+    """Of a group: what stands in place of a connection's own facts."""
+    utc_offset_ns: int = 0
+    result: str = ""
+    """In lists of outcomes: what came of it, in words."""
 
     def gauge(self, name: str) -> int | None:
         """A counter, or None when it is unknown."""
@@ -45,6 +53,16 @@ class Column:
     right: bool = True
     stretch: int = 0
     """Cells that it may take more than ``width`` when there is room."""
+    asked: bool = False
+    """Only on the screen when → brings it there, however much room there is."""
+    sums: bool = False
+    """Has a meaning for a group."""
+
+    def shown(self, cell: Cell) -> str:
+        """The text of a cell; a group has its label in place of the process, and sums."""
+        if not cell.label:
+            return self.text(cell)
+        return cell.label if self.key == "comm" else self.text(cell) if self.sums else ""
 
 
 def _number(name: str) -> Callable[[Cell], str]:
@@ -77,6 +95,21 @@ def _srtt(cell: Cell) -> str:
     return formats.rtt_us(srtt_us) if srtt_us else formats.UNKNOWN
 
 
+def _user(cell: Cell) -> str:
+    return text.clean(formats.user_name(int(cell.row["uid"]))) if cell.row["uid"] != UNKNOWN_UID else formats.UNKNOWN
+
+
+def _netns(cell: Cell) -> str:
+    number = int(cell.row["netns"])
+    return text.clean(cell.names.netns.get(number, str(number))) if number else formats.UNKNOWN
+
+
+def _cgroup(cell: Cell) -> str:
+    number = int(cell.row["cgroup"])
+    path = text.clean(cell.names.cgroups.get(number, str(number)))
+    return (path.rpartition("/")[2] or path) if number else formats.UNKNOWN
+
+
 def ends(row: np.void) -> str:
     """``10.0.0.1:443 ↔ 10.0.0.2:5555`` of a row."""
     cell = Cell(row, 0, np.nan, np.nan)
@@ -84,12 +117,16 @@ def ends(row: np.void) -> str:
     return f"{local} ↔ {_remote_address(cell)}:{_remote_port(cell)}"
 
 
+def _listens(cell: Cell) -> bool:
+    return "state" in (cell.row.dtype.names or ()) and cell.row["state"] == State.LISTEN
+
+
 def _remote_port(cell: Cell) -> str:
-    return "*" if cell.row["state"] == State.LISTEN else _number("rport")(cell)
+    return "*" if _listens(cell) else _number("rport")(cell)
 
 
 def _remote_address(cell: Cell) -> str:
-    return "*" if cell.row["state"] == State.LISTEN else _address("raddr")(cell)
+    return "*" if _listens(cell) else _address("raddr")(cell)
 
 
 COLUMNS = (
@@ -100,15 +137,21 @@ COLUMNS = (
     Column("raddr", "RADDR", 15, _remote_address, rank=2, right=False, stretch=24),
     Column("rport", "RPORT", 6, _remote_port, rank=4),
     Column("state", "STATE", 11, lambda cell: formats.state_name(int(cell.row["state"])), rank=1, right=False),
-    Column("in_state", "IN STATE", 9, lambda cell: cell.since("state_ns"), rank=6),
-    Column("age", "AGE", 7, lambda cell: cell.since("born_ns"), rank=12),
-    Column("tx_bytes", "TX", 6, _gauge("tx_bytes"), rank=13),
-    Column("rx_bytes", "RX", 6, _gauge("rx_bytes"), rank=14),
-    Column("tx_rate", "TX/s", 6, lambda cell: formats.rate(cell.tx_rate), rank=9),
-    Column("rx_rate", "RX/s", 6, lambda cell: formats.rate(cell.rx_rate), rank=7),
-    Column("srtt", "RTT", 6, _srtt, rank=5),
-    Column("retrans", "RETR", 5, _retrans, rank=10),
+    Column("in_state", "IN STATE", 9, lambda cell: cell.since("state_ns"), rank=6, sums=True),
+    Column("age", "AGE", 7, lambda cell: cell.since("born_ns"), rank=12, sums=True),
+    Column("tx_bytes", "TX", 6, _gauge("tx_bytes"), rank=13, sums=True),
+    Column("rx_bytes", "RX", 6, _gauge("rx_bytes"), rank=14, sums=True),
+    Column("tx_rate", "TX/s", 6, lambda cell: formats.rate(cell.tx_rate), rank=9, sums=True),
+    Column("rx_rate", "RX/s", 6, lambda cell: formats.rate(cell.rx_rate), rank=7, sums=True),
+    Column("srtt", "RTT", 6, _srtt, rank=5, sums=True),
+    Column("retrans", "RETR", 5, _retrans, rank=10, sums=True),
+    Column("user", "USER", 8, _user, rank=15, right=False),
+    Column("netns", "NETNS", 10, _netns, rank=16, right=False, asked=True),
+    Column("cgroup", "CGROUP", 12, _cgroup, rank=17, right=False, stretch=20, asked=True),
 )
+
+
+BY_KEY = {column.key: column for column in COLUMNS}
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,17 +164,17 @@ class Placed:
 
 
 @lru_cache(maxsize=64)
-def place(width: int, skip: int = 0) -> tuple[Placed, ...]:
+def place(columns: tuple[Column, ...], pinned_key: str, width: int, skip: int = 0) -> tuple[Placed, ...]:
     """The columns for a screen of ``width`` cells, a blank between two.
 
     With ``skip`` of 0 those of the lowest rank that fit; else, as after → was pressed, all in
-    their order from number ``skip`` on (counted from 1), PROCESS always among them.
+    their order from number ``skip`` on (counted from 1), the pinned one always among them.
     """
     if skip:
-        pinned = COLUMNS[1]
-        candidates = [pinned, *(column for column in COLUMNS[skip - 1 :] if column is not pinned)]
+        pinned = next(column for column in columns if column.key == pinned_key)
+        candidates = [pinned, *(column for column in columns[skip - 1 :] if column is not pinned)]
     else:
-        candidates = sorted(COLUMNS, key=lambda column: column.rank)
+        candidates = sorted((column for column in columns if not column.asked), key=lambda column: column.rank)
     chosen: list[Column] = []
     used = 0
     for column in candidates:
@@ -140,7 +183,7 @@ def place(width: int, skip: int = 0) -> tuple[Placed, ...]:
         chosen.append(column)
         used += column.width + 1
     if not skip:
-        chosen.sort(key=COLUMNS.index)
+        chosen.sort(key=columns.index)
     return _stretched(chosen, width - used + 1)
 
 

@@ -1,41 +1,32 @@
-"""The connection table: a row each, only what is on the screen is ever formatted."""
+"""View 1: every connection a row, or in groups that unfold."""
 
 from __future__ import annotations
 
 from typing import ClassVar
 
-from rich.segment import Segment
 from rich.style import Style
-from textual import events
 from textual.binding import Binding, BindingType
-from textual.geometry import Region, Size
 from textual.message import Message
-from textual.scroll_view import ScrollView
-from textual.strip import Strip
 
 from tcptop_tui.model.frame import Frame
-from tcptop_tui.text import fit
-from tcptop_tui.widgets.columns import COLUMNS, Cell, Placed, place
+from tcptop_tui.model.grouping import TITLES
+from tcptop_tui.widgets.columns import COLUMNS, Cell
+from tcptop_tui.widgets.listing import Listing, Sheet
 from tcptop_tui.widgets.states import STATE_CLASSES, state_style
 
-_HEADER_LINES = 1
 
-
-class ConnectionTable(ScrollView, can_focus=True):
-    """Shows ``Frame.order``. The selection belongs to a connection, not to a line."""
+class ConnectionTable(Listing):
+    """Shows ``Frame.order``, or ``Frame.tree`` while it is grouped."""
 
     HELP = "Every TCP connection of this host."
-    COMPONENT_CLASSES: ClassVar[set[str]] = {"table--header", "table--sorted", "table--cursor", *STATE_CLASSES}
+    COLUMNS = COLUMNS
+    COMPONENT_CLASSES: ClassVar[set[str]] = {
+        "table--header", "table--sorted", "table--cursor", "table--group", *STATE_CLASSES,
+    }  # fmt: skip
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("up,k", "move(-1)", "Row up", show=False),
-        Binding("down,j", "move(1)", "Row down", show=False),
-        Binding("pageup", "page(-1)", "Page up", show=False),
-        Binding("pagedown", "page(1)", "Page down", show=False),
-        Binding("home,g", "first", "First row", show=False),
-        Binding("end,G", "last", "Last row", show=False),
-        Binding("left", "columns(-1)", "Columns to the left", show=False),
-        Binding("right", "columns(1)", "Columns to the right", show=False),
         Binding("enter", "open", "Open"),
+        Binding("space", "fold", "Fold or unfold the group", show=False),
+        Binding("asterisk", "fold_all", "Fold or unfold all groups", show=False),
     ]
 
     class Opened(Message):
@@ -45,182 +36,64 @@ class ConnectionTable(ScrollView, can_focus=True):
             self.connection_id = connection_id
             super().__init__()
 
-    class HeaderClicked(Message):
-        """The user clicked on a column's title."""
+    class Folded(Message):
+        """The user wants a group folded or unfolded; None: all of them."""
 
-        def __init__(self, key: str) -> None:
-            self.key = key
+        def __init__(self, group: int | None) -> None:
+            self.group = group
             super().__init__()
 
     def __init__(self, *, id: str) -> None:
         super().__init__(id=id)
         self._frame = Frame()
-        self._selected_id: int | None = None
-        self._cursor = 0
-        self._skip = 0
-        self._painted: list[list[str]] = []
-        self._painted_for: tuple[object, ...] = ()
-
-    # -- data ---------------------------------------------------------------------------------
 
     def show(self, frame: Frame) -> None:
-        """Paint ``frame``; of what is on the screen already only the cells that changed."""
-        resorted = frame.look != self._frame.look
+        """Paint ``frame``."""
         self._frame = frame
-        self.virtual_size = Size(self.size.width, len(frame.order) + _HEADER_LINES)
-        self.border_title = f"Connections {len(frame.order):,}"
-        moved = self._follow_selection()
-        before = None if resorted or moved else self._painted
-        self._refresh_changes(before)
+        title = f"Connections {len(frame.order):,}"
+        if frame.tree is not None:
+            title += f" in {len(frame.tree.groups):,} groups by {TITLES[frame.look.group]}"
+        self.border_title = title
+        rows, order = (frame.facts.rows, frame.order) if frame.tree is None else (frame.tree.rows, frame.tree.order)
+        self.show_sheet(Sheet(order, rows["id"], self._cell, frame.look.sort, frame.look.descending, frame.look))
 
-    def _follow_selection(self) -> bool:
-        """Keep the cursor on its connection, and that on its line of the screen."""
-        place_now = None if self._selected_id is None else self._frame.position_of(self._selected_id)
-        before = self._cursor
-        last = max(0, len(self._frame.order) - 1)
-        self._cursor = min(before, last) if place_now is None else place_now
-        if self._cursor == before:
-            return False
-        self.scroll_to(y=self.scroll_offset.y + self._cursor - before, animate=False, force=True)
-        return True
+    def _cell(self, row: int) -> Cell:
+        facts, tree = self._frame.facts, self._frame.tree
+        if tree is None:
+            return Cell(facts.rows[row], facts.now_ns, facts.tx_rate[row], facts.rx_rate[row], facts.names)
+        rates = tree.tx_rate[row], tree.rx_rate[row]
+        return Cell(tree.rows[row], facts.now_ns, *rates, facts.names, tree.label(row, facts.names))
 
-    def _refresh_changes(self, before: list[list[str]] | None) -> None:
-        after = self._cells()
-        if before is None or len(before) != len(after):
-            self.refresh()
-            return
-        placed = self._placed
-        regions = [
-            Region(placed[column].left, line + _HEADER_LINES, placed[column].width, 1)
-            for line, (old, new) in enumerate(zip(before, after, strict=True))
-            if old != new
-            for column in range(len(placed))
-            if old[column : column + 1] != new[column : column + 1]
-        ]
-        if regions:
-            self.refresh(*regions)
-
-    # -- painting -----------------------------------------------------------------------------
-
-    @property
-    def _placed(self) -> tuple[Placed, ...]:
-        return place(self.size.width, self._skip)
-
-    def _cells(self) -> list[list[str]]:
-        """The texts on the screen, a list a line; made once for a frame and a scroll position."""
-        key = (self._frame, self.scroll_offset.y, self.size, self._skip)
-        if key != self._painted_for:
-            top = self.scroll_offset.y
-            lines = max(0, self.size.height - _HEADER_LINES)
-            self._painted = [self._line(row) for row in self._frame.order[top : top + lines]]
-            self._painted_for = key
-        return self._painted
-
-    def _line(self, row: int) -> list[str]:
-        facts = self._frame.facts
-        cell = Cell(facts.rows[row], facts.now_ns, facts.tx_rate[row], facts.rx_rate[row])
-        return [fit(spot.column.text(cell), spot.width, right=spot.column.right) for spot in self._placed]
-
-    def render_line(self, y: int) -> Strip:
-        """One line of the screen; line 0 is the header."""
-        width = self.size.width
-        if y < _HEADER_LINES:
-            return self._header().adjust_cell_length(width, self.get_component_rich_style("table--header"))
-        cells = self._cells()
-        line = y - _HEADER_LINES
-        if line >= len(cells):
-            return Strip.blank(width, self.rich_style)
-        return self._row_strip(cells[line], self.scroll_offset.y + line).adjust_cell_length(width, self.rich_style)
-
-    def _row_strip(self, cells: list[str], position: int) -> Strip:
-        base = self.rich_style
-        selected = position == self._cursor and self.has_focus
-        if selected:
-            base = self.get_component_rich_style("table--cursor")
-        number = int(self._frame.facts.rows["state"][self._frame.order[position]])
-        segments = []
-        for spot, cell in zip(self._placed, cells, strict=True):
-            style = base
-            if spot.column.key == "state" and not selected:
-                style = base + state_style(self, number)
-            segments += [Segment(cell, style), Segment(" ", base)]
-        return Strip(segments)
-
-    def _header(self) -> Strip:
-        plain = self.get_component_rich_style("table--header")
-        chosen = self.get_component_rich_style("table--sorted")
-        look = self._frame.look
-        segments: list[Segment] = []
-        for spot in self._placed:
-            title, style = spot.column.title, plain
-            if spot.column.key == look.sort:
-                title = (title + ("▼" if look.descending else "▲"))[-spot.width :]
-                style = chosen
-            segments += [Segment(fit(title, spot.width, right=spot.column.right), style), Segment(" ", plain)]
-        return Strip(segments)
-
-    @property
-    def rich_style(self) -> Style:
-        """Widget style without the link handling that the base adds for every read."""
-        return self.visual_style.rich_style
-
-    # -- keys and mouse -----------------------------------------------------------------------
-
-    def _select(self, position: int) -> None:
-        last = len(self._frame.order) - 1
-        self._cursor = max(0, min(position, last))
-        # at the top the cursor stays at the top, whoever comes there
-        self._selected_id = self.selected_id if self._cursor else None
-        top, lines = self.scroll_offset.y, max(1, self.size.height - _HEADER_LINES)
-        if self._cursor < top:
-            self.scroll_to(y=self._cursor, animate=False, force=True)
-        elif self._cursor >= top + lines:
-            self.scroll_to(y=self._cursor - lines + 1, animate=False, force=True)
-        self.refresh()
-
-    @property
-    def selected_id(self) -> int | None:
-        """Id of the connection under the cursor."""
-        if self._cursor >= len(self._frame.order):
+    def cell_style(self, row: int, key: str) -> Style | None:
+        """States in their colours, groups in theirs."""
+        tree = self._frame.tree
+        if tree is not None and tree.is_group(row):
+            return self.get_component_rich_style("table--group", partial=True)
+        if key != "state":
             return None
-        return int(self._frame.facts.rows["id"][self._frame.order[self._cursor]])
-
-    def action_move(self, lines: int) -> None:
-        """Move the cursor."""
-        self._select(self._cursor + lines)
-
-    def action_page(self, pages: int) -> None:
-        """Move the cursor by a screenful."""
-        self._select(self._cursor + pages * max(1, self.size.height - _HEADER_LINES - 1))
-
-    def action_first(self) -> None:
-        """Go to the top and stay there."""
-        self._select(0)
-
-    def action_last(self) -> None:
-        """Go to the last row."""
-        self._select(len(self._frame.order) - 1)
-
-    def action_columns(self, step: int) -> None:
-        """Bring the columns that did not fit onto the screen."""
-        self._skip = max(0, min(self._skip + step, len(COLUMNS) - 3))
-        self.refresh()
+        rows = self._frame.facts.rows if tree is None else tree.rows
+        return state_style(self, int(rows["state"][row]))
 
     def action_open(self) -> None:
-        """Open the connection under the cursor."""
-        if self.selected_id is not None:
+        """Open the connection under the cursor, or the group."""
+        row = self.selected_row
+        if row is None or self.selected_id is None:
+            return
+        if self._frame.tree is not None and self._frame.tree.is_group(row):
+            self.action_fold()
+        else:
             self.post_message(self.Opened(self.selected_id))
 
-    def on_click(self, event: events.Click) -> None:
-        """A title sorts, a row is selected, a second click opens it."""
-        spot = event.get_content_offset(self)
-        if spot is None:
-            return
-        if spot.y < _HEADER_LINES:
-            for placed in self._placed:
-                if placed.left <= spot.x < placed.left + placed.width:
-                    self.post_message(self.HeaderClicked(placed.column.key))
-            return
-        self._select(self.scroll_offset.y + spot.y - _HEADER_LINES)
-        if event.chain > 1:
-            self.action_open()
+    def action_fold(self) -> None:
+        """Fold or unfold the group that the cursor is in."""
+        row, tree = self.selected_row, self._frame.tree
+        if row is not None and tree is not None:
+            group = tree.group_of(row)
+            self._select(self._sheet.position_of(group) or 0)
+            self.post_message(self.Folded(group))
+
+    def action_fold_all(self) -> None:
+        """Fold all groups, or unfold them when all are folded."""
+        if self._frame.tree is not None:
+            self._select(0)
+            self.post_message(self.Folded(None))

@@ -15,8 +15,10 @@ from textual.screen import ModalScreen
 from textual.widgets import Static
 
 from tcptop_tui import formats, text
+from tcptop_tui.export.values import opened, retrans_in
 from tcptop_tui.model.frame import Frame, Rtt
-from tcptop_tui.records import UNKNOWN_NS, Rows
+from tcptop_tui.reasons import reason_text, reasons
+from tcptop_tui.records import ROW, UNKNOWN_NS, UNKNOWN_UID, Rows
 from tcptop_tui.source.identity import tuple_hash
 from tcptop_tui.widgets.columns import COLUMNS, Cell, ends
 from tcptop_tui.widgets.histogram import histogram_lines, summary_lines
@@ -29,16 +31,14 @@ class DetailScreen(ModalScreen[None]):
 
     Args:
         frame: the frame in which it was chosen.
-        connection_id: of a row of that frame.
+        row: of dtype ROW, shape (1,): a connection, or what is left of one.
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,enter,q,f10", "dismiss(None)", "Back")]
 
-    def __init__(self, frame: Frame, connection_id: int) -> None:
+    def __init__(self, frame: Frame, row: Rows) -> None:
         super().__init__()
-        self._connection_id = connection_id
-        rows = frame.facts.rows
-        self._row = rows[rows["id"] == connection_id].copy()
+        self._row = row
         self._frame = frame
 
     def compose(self) -> ComposeResult:
@@ -57,7 +57,7 @@ class DetailScreen(ModalScreen[None]):
     def show(self, frame: Frame) -> None:
         """Take the connection's state from ``frame``; when it is gone the last one stays."""
         facts = frame.facts
-        place = np.flatnonzero(facts.rows["id"] == self._connection_id)
+        place = np.flatnonzero(facts.rows["id"] == self._row["id"][0])
         if len(place):
             self._row = facts.rows[place].copy()
         cell = Cell(
@@ -65,6 +65,7 @@ class DetailScreen(ModalScreen[None]):
             facts.now_ns,
             float(facts.tx_rate[place[0]]) if len(place) else np.nan,
             float(facts.rx_rate[place[0]]) if len(place) else np.nan,
+            facts.names,
         )
         self.query_one("#facts", Static).update(facts_table(cell, alive=bool(len(place))))
         self.query_one("#history", Static).update(history_table(own_history(self._row, facts.log), frame))
@@ -100,8 +101,12 @@ def facts_table(cell: Cell, *, alive: bool) -> RenderableType:
     uid = int(cell.row["uid"])
     pairs = [(column.title, column.text(cell)) for column in COLUMNS]
     pairs += [
-        ("USER", formats.user_name(uid)),
-        ("NETNS", str(cell.row["netns"])),
+        ("UID", formats.UNKNOWN if uid == UNKNOWN_UID else str(uid)),
+        ("OPENED BY", opened(cell.row) or formats.UNKNOWN),
+        ("HANDSHAKE", _handshake(cell.row)),
+        ("WHY", "" if alive else _why(cell.row)),
+        ("RESET IN", formats.state_name(int(cell.row["reset_in"])) if cell.row["reset_in"] else formats.UNKNOWN),
+        ("RETR IN", " ".join(f"{name} {count}" for name, count in retrans_in(cell.row).items()) or formats.UNKNOWN),
         ("SKADDR", f"{int(cell.row['skaddr']):x}" if cell.row["skaddr"] else formats.UNKNOWN),
         ("", "" if alive else "this connection has ended"),
     ]
@@ -110,6 +115,27 @@ def facts_table(cell: Cell, *, alive: bool) -> RenderableType:
     for left, right in zip(pairs[:half], [*pairs[half:], ("", "")], strict=False):
         table.add_row(Text(left[0], "bold"), Text(left[1]), Text(right[0], "bold"), Text(right[1]))
     return table
+
+
+def _handshake(row: np.void) -> str:
+    """From the first SYN to ESTABLISHED."""
+    if not (row["born_ns"] and row["established_ns"]):
+        return formats.UNKNOWN
+    return formats.duration_ns(int(row["established_ns"]) - int(row["born_ns"]))
+
+
+def _why(row: np.void) -> str:
+    one = np.array([row])
+    return reason_text(int(reasons(one)[0]), int(row["err"])) or formats.UNKNOWN
+
+
+def as_row(session: np.void) -> Rows:
+    """An ended connection as a row of the table, shape (1,)."""
+    row = np.zeros(1, ROW)
+    for name in ROW.names or ():
+        if name in (session.dtype.names or ()):
+            row[name] = session[name]
+    return row
 
 
 def history_table(rows: Rows, frame: Frame) -> RenderableType:

@@ -10,7 +10,7 @@ from textual.screen import ModalScreen
 from textual.widgets import OptionList
 from textual.widgets.option_list import Option
 
-from tcptop_tui.widgets.columns import COLUMNS
+from tcptop_tui.widgets.columns import Column
 
 
 class SortDialog(ModalScreen[str | None]):
@@ -18,19 +18,20 @@ class SortDialog(ModalScreen[str | None]):
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,q,f6", "dismiss(None)", "Cancel")]
 
-    def __init__(self, current: str) -> None:
+    def __init__(self, columns: tuple[Column, ...], current: str) -> None:
         super().__init__()
+        self._columns = columns
         self._current = current
 
     def compose(self) -> ComposeResult:
         """The list of columns, the present one highlighted."""
-        options = OptionList(*(Option(column.title, id=column.key) for column in COLUMNS), id="dialog")
+        options = OptionList(*(Option(column.title, id=column.key) for column in self._columns), id="dialog")
         options.border_title = "Sort by"
         yield options
 
     def on_mount(self) -> None:
         """Start at the present column."""
-        self.query_one(OptionList).highlighted = [column.key for column in COLUMNS].index(self._current)
+        self.query_one(OptionList).highlighted = [column.key for column in self._columns].index(self._current)
 
     def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
         """Take it."""

@@ -1,0 +1,131 @@
+"""What came of each connect(), and of how many to each destination."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tcptop_tui.filters import Filter, Subject
+from tcptop_tui.model.facts import Facts
+from tcptop_tui.model.sorting import Key, arranged, known, words
+from tcptop_tui.reasons import reason_text, reasons
+from tcptop_tui.records import TRANSITION, UNKNOWN_NS, Rows, State
+
+CONNECTED: Final = 0
+WAITING: Final = 255
+"""Results beside those of ``reasons.Reason``."""
+
+DESTINATION = np.dtype(
+    [("raddr", ">u8", (2,)), ("rport", "<u2"), ("connects", "<u4"), ("failed", "<u4"), ("waiting", "<u4"),
+     ("avg_ns", "<f8")]
+)  # fmt: skip
+"""``avg_ns``: latency of those that connected; NaN: none did."""
+
+_WAITING_BIT = np.uint64(1 << 62)
+_COMMON = tuple(TRANSITION.names or ())
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Connects:
+    """Outcomes that the filter wants."""
+
+    rows: Rows = field(default_factory=lambda: np.zeros(0, TRANSITION))
+    """Dtype TRANSITION: out of SYN_SENT; of those that wait into it, with the time so far."""
+    ids: NDArray[np.uint64] = field(default_factory=lambda: np.zeros(0, np.uint64))
+    results: NDArray[np.uint8] = field(default_factory=lambda: np.zeros(0, np.uint8))
+    order: NDArray[np.intp] = field(default_factory=lambda: np.zeros(0, np.intp))
+    destinations: Rows = field(default_factory=lambda: np.zeros(0, DESTINATION))
+    """Most failures first, then most connects."""
+
+    def result(self, row: int) -> str:
+        """``connected``, ``waiting``, or why not."""
+        return result_text(int(self.results[row]), int(self.rows["err"][row]))
+
+
+def result_text(code: int, err: int) -> str:
+    """A result in words."""
+    if code in {CONNECTED, WAITING}:
+        return "waiting" if code else "connected"
+    return reason_text(code, err)
+
+
+def outcomes(rows: Rows) -> Rows:
+    """Of transitions those that end a connect()."""
+    early = (rows["oldstate"] == State.CLOSE) & (rows["newstate"] == State.CLOSE)  # Capture.connects
+    ended: Rows = rows[(rows["oldstate"] == State.SYN_SENT) | early]
+    return ended
+
+
+def unanswered(table: Rows, now_ns: int) -> Rows:
+    """The connects that still wait, as transitions from SYN_SENT to itself; ``table`` has dtype ROW."""
+    rows = table[table["state"] == State.SYN_SENT]
+    made = np.zeros(len(rows), TRANSITION)
+    for name in _COMMON:
+        if name in (rows.dtype.names or ()):
+            made[name] = rows[name]
+    made["ts_ns"] = now_ns
+    made["oldstate"] = made["newstate"] = State.SYN_SENT
+    began = rows["state_ns"]
+    made["spent_ns"] = np.where(began != 0, np.maximum(began, now_ns) - began, UNKNOWN_NS)
+    return made
+
+
+def results(rows: Rows) -> NDArray[np.uint8]:
+    """A result for each of ``rows``; dtype TRANSITION, as ``outcomes`` and ``unanswered`` give them."""
+    codes = reasons(rows)
+    codes[np.isin(rows["newstate"], [State.ESTABLISHED, State.SYN_RECV])] = CONNECTED
+    codes[rows["newstate"] == State.SYN_SENT] = WAITING
+    return codes
+
+
+def connects(facts: Facts, wanted: Filter, sort: str, *, descending: bool) -> Connects:
+    """Of the transitions that are kept, and of the connections that there are."""
+    first = facts.log_total - len(facts.log)
+    ended = (facts.log["oldstate"] == State.SYN_SENT) | (
+        (facts.log["oldstate"] == State.CLOSE) & (facts.log["newstate"] == State.CLOSE)
+    )
+    waits = facts.rows["state"] == State.SYN_SENT
+    rows = np.concatenate([facts.log[ended], unanswered(facts.rows, facts.now_ns)])
+    ids = np.concatenate([np.flatnonzero(ended).astype(np.uint64) + np.uint64(first + 1),
+                          facts.rows["id"][waits] | _WAITING_BIT])  # fmt: skip
+    match = wanted.matches(Subject(rows, facts.now_ns, None, None))
+    rows, ids = rows[match], ids[match]
+    codes = results(rows)
+    order = arranged(_key(rows, codes, sort), np.arange(len(rows)), descending=descending)
+    return Connects(rows, ids, codes, order, _destinations(rows, codes))
+
+
+def _key(rows: Rows, codes: NDArray[np.uint8], sort: str) -> Key:
+    if sort in {"comm", "laddr", "raddr"}:
+        return words(rows, sort)
+    if sort == "ms":
+        return known(rows["spent_ns"], rows["spent_ns"] != UNKNOWN_NS)
+    if sort == "result":
+        return codes
+    if sort == "time":
+        return rows["ts_ns"].astype(np.float64)
+    return known(rows[sort], rows[sort] != 0)
+
+
+def _destinations(rows: Rows, codes: NDArray[np.uint8]) -> Rows:
+    ends = np.zeros(len(rows), [("raddr", ">u8", (2,)), ("rport", "<u2")])
+    ends["raddr"], ends["rport"] = rows["raddr"], rows["rport"]
+    found, inverse = np.unique(ends.view("V18"), return_inverse=True)
+    inverse = inverse.reshape(-1)
+    made = np.zeros(len(found), DESTINATION)
+    made["raddr"], made["rport"] = found.view(ends.dtype)["raddr"], found.view(ends.dtype)["rport"]
+    timed = (codes == CONNECTED) & (rows["spent_ns"] != UNKNOWN_NS)
+    for name, which in (
+        ("connects", np.ones(len(rows), np.bool_)),
+        ("failed", (codes != CONNECTED) & (codes != WAITING)),
+        ("waiting", codes == WAITING),
+    ):
+        made[name] = np.bincount(inverse[which], minlength=len(found))
+    total = np.bincount(inverse[timed], weights=rows["spent_ns"][timed].astype(np.float64), minlength=len(found))
+    count = np.bincount(inverse[timed], minlength=len(found))
+    made["avg_ns"] = np.where(count > 0, total / np.maximum(count, 1), np.nan)
+    sorted_: Rows = made[np.lexsort((-made["connects"].astype(np.int64), -made["failed"].astype(np.int64)))]
+    return sorted_

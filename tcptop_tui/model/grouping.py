@@ -1,0 +1,161 @@
+"""Connections in groups with sums: by process, remote address, service port or state."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tcptop_tui import formats, text
+from tcptop_tui.model.facts import Facts
+from tcptop_tui.model.rtt_groups import service_ports
+from tcptop_tui.model.sorting import ordered
+from tcptop_tui.records import ROW, UNKNOWN_UID, Flag, Rows
+from tcptop_tui.source.batches import Names
+
+GROUPINGS = ("", "process", "raddr", "port", "state")
+TITLES = {"": "nothing", "process": "process", "raddr": "remote address", "port": "service port", "state": "state"}
+
+_GROUP_BIT = np.uint64(1 << 63)
+"""Ids of groups have it, those of connections never."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Tree:
+    """Connections and, behind them, their groups as rows of the same dtype: sums where sums make sense."""
+
+    by: str
+    rows: Rows
+    """Dtype ROW: first the connections of the facts, then the groups."""
+    tx_rate: NDArray[np.float64]
+    rx_rate: NDArray[np.float64]
+    order: NDArray[np.intp]
+    """Rows in display order: each group, and behind it its members unless it is folded."""
+    groups: NDArray[np.uint64]
+    """Ids of the groups, shape (g,)."""
+    counts: NDArray[np.intp]
+    """Members of each group."""
+    folded: frozenset[int]
+    member_of: NDArray[np.intp]
+    """Group of each connection by number; -1: filtered out."""
+
+    @property
+    def _first(self) -> int:
+        return len(self.rows) - len(self.groups)
+
+    def is_group(self, row: int) -> bool:
+        """Whether a row is a group's."""
+        return row >= self._first
+
+    def group_of(self, row: int) -> int:
+        """Id of the group that a row is, or is in."""
+        number = row - self._first if self.is_group(row) else int(self.member_of[row])
+        return int(self.groups[number])
+
+    def label(self, row: int, names: Names) -> str:
+        """What stands in the first column of a group: ``▼ nginx (12)``; empty for a connection."""
+        del names
+        if not self.is_group(row):
+            return ""
+        number = row - self._first
+        mark = "▶" if int(self.groups[number]) in self.folded else "▼"
+        return f"{mark} {self._name(self.rows[row])} ({self.counts[number]:,})"
+
+    def _name(self, row: Any) -> str:
+        if self.by == "process":
+            return text.clean(bytes(row["comm"])) or formats.UNKNOWN
+        if self.by == "raddr":
+            return formats.address((int(row["raddr"][0]), int(row["raddr"][1])))
+        if self.by == "port":
+            return f":{row['lport']}" if row["lport"] else formats.UNKNOWN
+        return formats.state_name(int(row["state"]))
+
+
+def _keys(rows: Rows, by: str) -> NDArray[Any]:
+    """What rows of one group have in common, shape (n, 2)."""
+    if by == "process":
+        return np.ascontiguousarray(rows["comm"]).view("<u8").reshape(-1, 2)
+    if by == "raddr":
+        return rows["raddr"].astype("<u8")
+    value = service_ports(rows) if by == "port" else rows["state"]
+    return np.stack([np.zeros(len(rows), "<u8"), value.astype("<u8")], axis=1)
+
+
+def make_tree(
+    facts: Facts, chosen: NDArray[np.intp], by: str, folded: frozenset[int], sort: str, *, descending: bool
+) -> Tree:
+    """Group the rows number ``chosen`` of ``facts.rows``.
+
+    Groups are sorted by their sums like connections by their values, members within their group.
+    """
+    keys = _keys(facts.rows[chosen], by)
+    packed = np.ascontiguousarray(keys).view([("a", "<u8"), ("b", "<u8")]).reshape(-1)
+    found, inverse = np.unique(packed, return_inverse=True)
+    inverse = inverse.reshape(-1)
+    sums, tx_rate, rx_rate = _sums(facts, chosen, inverse, len(found), by)
+    sums["id"] = _GROUP_BIT | (found["a"] * np.uint64(31) + found["b"]) ^ (found["a"] >> np.uint64(17))
+    rows = np.concatenate([facts.rows, sums])
+    together = Facts(
+        now_ns=facts.now_ns, rows=rows,
+        tx_rate=np.concatenate([facts.tx_rate, tx_rate]), rx_rate=np.concatenate([facts.rx_rate, rx_rate]),
+    )  # fmt: skip
+    member_of = np.full(len(facts.rows), -1, np.intp)
+    member_of[chosen] = inverse
+    first = len(facts.rows)
+    groups = ordered(together, np.arange(first, len(rows)), sort, descending=descending) - first
+    members = ordered(facts, chosen, sort, descending=descending)
+    return Tree(
+        by, rows, together.tx_rate, together.rx_rate,
+        _displayed(groups, members, member_of, sums["id"], folded, first),
+        sums["id"], np.bincount(inverse, minlength=len(found)), folded, member_of,
+    )  # fmt: skip
+
+
+def _displayed(
+    groups: NDArray[np.intp], members: NDArray[np.intp], member_of: NDArray[np.intp],
+    ids: NDArray[np.uint64], folded: frozenset[int], first: int,
+) -> NDArray[np.intp]:  # fmt: skip
+    """Groups in their order, each followed by its members in theirs."""
+    rank = np.empty(len(groups), np.intp)
+    rank[groups] = np.arange(len(groups))
+    open_group = ~np.isin(ids, np.array(sorted(folded), np.uint64))
+    shown = members[open_group[member_of[members]]]
+    lines = np.concatenate([groups + first, shown])
+    ranks = np.concatenate([np.arange(len(groups)), rank[member_of[shown]]])
+    displayed: NDArray[np.intp] = lines[np.argsort(ranks, kind="stable")]  # a group's own line comes first
+    return displayed
+
+
+def _sums(
+    facts: Facts, chosen: NDArray[np.intp], inverse: NDArray[np.intp], count: int, by: str
+) -> tuple[Rows, NDArray[np.float64], NDArray[np.float64]]:
+    """A row for each group, and its rates; what has no sum is unknown."""
+    rows = facts.rows[chosen]
+    sums = np.zeros(count, ROW)
+    sums["uid"] = UNKNOWN_UID
+    sums["flags"] = Flag.GAUGES
+    known = (rows["flags"] & Flag.GAUGES) != 0
+    for name in ("tx_bytes", "rx_bytes", "retrans"):
+        np.add.at(sums[name], inverse[known], rows[name][known])
+    for name in ("state_ns", "born_ns"):  # the oldest
+        oldest = np.full(count, np.iinfo(np.uint64).max, np.uint64)
+        np.minimum.at(oldest, inverse[rows[name] != 0], rows[name][rows[name] != 0])
+        sums[name] = np.where(oldest == np.iinfo(np.uint64).max, 0, oldest)
+    timed = rows["srtt_us"] != 0
+    total = np.bincount(inverse[timed], weights=rows["srtt_us"][timed], minlength=count)
+    sums["srtt_us"] = total / np.maximum(1, np.bincount(inverse[timed], minlength=count))
+    one = np.zeros(count, np.intp)
+    one[inverse] = np.arange(len(rows))
+    named = {"process": ("comm",), "raddr": ("raddr",), "port": (), "state": ("state",)}[by]
+    for name in named:
+        sums[name] = rows[name][one]
+    if by == "port":
+        sums["lport"] = service_ports(rows)[one]
+    return sums, _summed(facts.tx_rate[chosen], inverse, count), _summed(facts.rx_rate[chosen], inverse, count)
+
+
+def _summed(rate: NDArray[np.float64], inverse: NDArray[np.intp], count: int) -> NDArray[np.float64]:
+    """Rates of groups; what is unknown counts nothing."""
+    return np.bincount(inverse, weights=np.nan_to_num(rate), minlength=count).astype(np.float64)

@@ -1,0 +1,131 @@
+"""The dashboard's views: which is open, how its list is sorted, what connections are grouped by."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import ClassVar
+
+from textual import on
+from textual.binding import Binding, BindingType
+from textual.widgets import ContentSwitcher
+
+from tcptop_tui.live import VIEWS, LiveApp
+from tcptop_tui.model.frame import Order
+from tcptop_tui.model.grouping import GROUPINGS, TITLES
+from tcptop_tui.model.sorting import DESCENDING
+from tcptop_tui.widgets.columns import COLUMNS
+from tcptop_tui.widgets.connections import ConnectionTable
+from tcptop_tui.widgets.connects import ConnectsTable
+from tcptop_tui.widgets.listing import Listing
+from tcptop_tui.widgets.rtt_view import RttView
+from tcptop_tui.widgets.sessions import SessionsTable
+from tcptop_tui.widgets.sort_dialog import SortDialog
+
+_DESCENDING = DESCENDING | {"time", "ms", "lived", "rtt"}
+
+_SORTED_LISTS = {"connections": COLUMNS, "connects": ConnectsTable.COLUMNS, "sessions": SessionsTable.COLUMNS}
+
+
+class ViewsApp(LiveApp):
+    """Views by number, their order and their groups."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("1", "view(0)", "Connections", show=False),
+        Binding("2", "view(1)", "Connects, with failures and counts by destination", show=False),
+        Binding("3", "view(2)", "Closed sessions", show=False),
+        Binding("4", "view(3)", "Round-trip times side by side", show=False),
+        Binding("5", "view(4)", "Ping: whom echo requests interrupt", show=False),
+        Binding("l", "log", "Log and histogram, on or off", show=False),
+        Binding("t,f5", "group", "Group", key_display="t"),
+        Binding("f6", "pick_sort", "Sort", key_display="F6"),
+        Binding("less_than_sign", "sort_next(-1)", "Sort by the column before", show=False),
+        Binding("greater_than_sign", "sort_next(1)", "Sort by the next column", show=False),
+        Binding("I", "invert", "Invert the order", show=False),
+    ]
+
+    # -- views --------------------------------------------------------------------------------
+
+    def action_view(self, number: int) -> None:
+        """Open a view."""
+        self.query_one("#views", ContentSwitcher).current = VIEWS[number]
+        self.set_look(replace(self.look, view=VIEWS[number]))
+        self.focus_view()
+
+    def focus_view(self) -> None:
+        """Give the keys to the view that is open."""
+        main = self.screen_stack[0]
+        main.set_focus(next((one for one in (self.view, *self.view.query("*")) if one.can_focus), None))
+
+    def action_log(self) -> None:
+        """Give the view the whole height, or the log its part of it."""
+        below = self.screen_stack[0].query_one("#below")
+        below.display = not below.display
+
+    # -- groups -------------------------------------------------------------------------------
+
+    def action_group(self) -> None:
+        """Group by the next thing, after the last by nothing."""
+        if self.look.view != "connections":
+            self.action_view(0)
+        by = GROUPINGS[(GROUPINGS.index(self.look.group) + 1) % len(GROUPINGS)]
+        self.set_look(replace(self.look, group=by, folded=frozenset()))
+        self.notify(f"grouped by {TITLES[by]}", timeout=2)
+
+    @on(ConnectionTable.Folded)
+    def _folded(self, event: ConnectionTable.Folded) -> None:
+        tree = self.frame.tree
+        if event.group is not None:
+            self.set_look(replace(self.look, folded=self.look.folded ^ {event.group}))
+        elif tree is not None:
+            every = frozenset(int(group) for group in tree.groups)
+            self.set_look(replace(self.look, folded=frozenset() if every <= self.look.folded else every))
+
+    @on(RttView.Grouped)
+    def _rtt_grouped(self, event: RttView.Grouped) -> None:
+        self.set_look(replace(self.look, rtt_by=event.by))
+
+    # -- sort ---------------------------------------------------------------------------------
+
+    @property
+    def _order(self) -> Order:
+        """Of the view that is open."""
+        if self.look.view == "connects":
+            return self.look.connects
+        return self.look.sessions if self.look.view == "sessions" else Order(self.look.sort, self.look.descending)
+
+    def sort_by(self, key: str | None) -> None:
+        """Sort by a column; by the one that is sorted by already, the other way round."""
+        if key is None or self.look.view not in _SORTED_LISTS:
+            return
+        same = key == self._order.key
+        descending = not self._order.descending if same else key in _DESCENDING
+        if self.look.view == "connects":
+            self.set_look(replace(self.look, connects=Order(key, descending)))
+        elif self.look.view == "sessions":
+            self.set_look(replace(self.look, sessions=Order(key, descending)))
+        else:
+            self.set_look(replace(self.look, sort=key, descending=descending))
+
+    def action_sort_next(self, step: int) -> None:
+        """Sort by the neighbouring column."""
+        keys = [column.key for column in _SORTED_LISTS.get(self.look.view, ())]
+        if keys:
+            self.sort_by(keys[(keys.index(self._order.key) + step) % len(keys)])
+
+    def action_invert(self) -> None:
+        """Turn the order round."""
+        self.sort_by(self._order.key)
+
+    async def action_pick_sort(self) -> None:
+        """Choose the column from a list."""
+        columns = _SORTED_LISTS.get(self.look.view)
+        if columns:
+            await self.push_screen(SortDialog(columns, self._order.key), self._sort_picked)
+
+    def _sort_picked(self, key: str | None) -> None:
+        if key != self._order.key:
+            self.sort_by(key)
+
+    @on(Listing.HeaderClicked)
+    def _header_clicked(self, event: Listing.HeaderClicked) -> None:
+        self.sort_by(event.key)

@@ -1,0 +1,126 @@
+"""View 2: what came of each connect(), and counts by destination."""
+
+from __future__ import annotations
+
+import math
+from typing import ClassVar
+
+import numpy as np
+from rich.style import Style
+from textual.app import ComposeResult
+from textual.containers import Horizontal
+
+from tcptop_tui import formats
+from tcptop_tui.model.connects import CONNECTED, WAITING
+from tcptop_tui.model.frame import Frame
+from tcptop_tui.records import UNKNOWN_NS
+from tcptop_tui.widgets.columns import BY_KEY, Cell, Column
+from tcptop_tui.widgets.listing import Listing, Sheet
+
+_CLASSES = {"table--header", "table--sorted", "table--cursor", "table--failed", "table--waiting"}
+
+
+def _time(cell: Cell) -> str:
+    return formats.clock(int(cell.row["ts_ns"]) + cell.utc_offset_ns)[:-4]
+
+
+def _latency(cell: Cell) -> str:
+    spent_ns = int(cell.row["spent_ns"])
+    return formats.UNKNOWN if spent_ns == UNKNOWN_NS else formats.duration_ns(spent_ns)
+
+
+def _average(cell: Cell) -> str:
+    avg_ns = float(cell.row["avg_ns"])
+    return formats.UNKNOWN if math.isnan(avg_ns) else formats.duration_ns(round(avg_ns))
+
+
+class ConnectsTable(Listing):
+    """Shows ``Frame.connects``."""
+
+    HELP = "What came of each connect(), latest first."
+    COLUMNS: ClassVar[tuple[Column, ...]] = (
+        Column("time", "TIME", 8, _time, rank=4, right=False),
+        BY_KEY["pid"],
+        BY_KEY["comm"],
+        BY_KEY["laddr"],
+        BY_KEY["lport"],
+        BY_KEY["raddr"],
+        BY_KEY["rport"],
+        Column("ms", "LATENCY", 7, _latency, rank=2),
+        Column("result", "RESULT", 14, lambda cell: cell.result, rank=1, right=False),
+    )
+    COMPONENT_CLASSES: ClassVar[set[str]] = _CLASSES
+
+    def __init__(self, *, id: str) -> None:
+        super().__init__(id=id)
+        self._frame = Frame()
+
+    def show(self, frame: Frame) -> None:
+        """Paint ``frame``."""
+        self._frame = frame
+        made, order = frame.connects, frame.look.connects
+        failed = int(((made.results != CONNECTED) & (made.results != WAITING)).sum())
+        self.border_title = f"Connects {len(made.order):,}  failed {failed:,}"
+        self.show_sheet(Sheet(made.order, made.ids, self._cell, order.key, order.descending, frame.look))
+
+    def _cell(self, row: int) -> Cell:
+        facts, made = self._frame.facts, self._frame.connects
+        offset_ns = facts.utc_ns - facts.now_ns
+        return Cell(made.rows[row], facts.now_ns, utc_offset_ns=offset_ns, result=made.result(row))
+
+    def cell_style(self, row: int, key: str) -> Style | None:
+        """Failures and what waits stand out."""
+        code = int(self._frame.connects.results[row])
+        if key != "result" or code == CONNECTED:
+            return None
+        return self.get_component_rich_style("table--waiting" if code == WAITING else "table--failed", partial=True)
+
+
+class Destinations(Listing):
+    """Shows ``Frame.connects.destinations``."""
+
+    HELP = "Connects by destination, most failures first."
+    PINNED = "raddr"
+    COLUMNS: ClassVar[tuple[Column, ...]] = (
+        BY_KEY["raddr"],
+        BY_KEY["rport"],
+        Column("connects", "CONNECTS", 8, lambda cell: str(cell.row["connects"]), rank=1),
+        Column("failed", "FAILED", 6, lambda cell: str(cell.row["failed"]), rank=0),
+        Column("waiting", "WAIT", 5, lambda cell: str(cell.row["waiting"]), rank=5),
+        Column("avg", "AVG", 7, _average, rank=6),
+    )
+    COMPONENT_CLASSES: ClassVar[set[str]] = _CLASSES
+
+    def __init__(self, *, id: str) -> None:
+        super().__init__(id=id)
+        self._frame = Frame()
+
+    def show(self, frame: Frame) -> None:
+        """Paint ``frame``."""
+        self._frame = frame
+        rows = frame.connects.destinations
+        self.border_title = f"By destination {len(rows):,}"
+        numbers = np.arange(len(rows))
+        self.show_sheet(Sheet(numbers, numbers.astype(np.uint64), self._cell, look=frame.look))
+
+    def _cell(self, row: int) -> Cell:
+        return Cell(self._frame.connects.destinations[row], self._frame.facts.now_ns)
+
+    def cell_style(self, row: int, key: str) -> Style | None:
+        """Failures stand out."""
+        failed = key == "failed" and self._frame.connects.destinations["failed"][row]
+        return self.get_component_rich_style("table--failed", partial=True) if failed else None
+
+
+class ConnectsView(Horizontal):
+    """Both, side by side where there is room."""
+
+    def compose(self) -> ComposeResult:
+        """The list, and the counts."""
+        yield ConnectsTable(id="connects-list")
+        yield Destinations(id="destinations")
+
+    def show(self, frame: Frame) -> None:
+        """Paint ``frame``."""
+        self.query_one(ConnectsTable).show(frame)
+        self.query_one(Destinations).show(frame)

@@ -1,0 +1,251 @@
+"""A list of rows with titles, a cursor and a sort mark; only what is on the screen is ever formatted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.segment import Segment
+from rich.style import Style
+from textual import events
+from textual.binding import Binding, BindingType
+from textual.geometry import Region, Size
+from textual.message import Message
+from textual.scroll_view import ScrollView
+from textual.strip import Strip
+
+from tcptop_tui.text import fit
+from tcptop_tui.widgets.columns import Cell, Column, Placed, place
+
+_HEADER_LINES = 1
+
+
+def _nothing(row: int) -> Cell:
+    raise IndexError(row)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Sheet:
+    """What a list shows at one moment."""
+
+    order: NDArray[np.intp]
+    """Rows in display order, shape (n,)."""
+    ids: NDArray[np.uint64]
+    """By row: what stays with it from one sheet to the next."""
+    cell: Callable[[int], Cell]
+    """By row: what its texts are made from."""
+    sort: str = ""
+    descending: bool = True
+    look: object = None
+    """Another one, and nothing of what is on the screen can stay."""
+
+    def position_of(self, row_id: int) -> int | None:
+        """Where a row stands; None when it is not shown."""
+        found = np.flatnonzero(self.ids[self.order] == row_id)
+        return int(found[0]) if len(found) else None
+
+
+NO_SHEET = Sheet(np.zeros(0, np.intp), np.zeros(0, np.uint64), _nothing)
+
+
+class Listing(ScrollView, can_focus=True):
+    """Shows a ``Sheet``. The selection belongs to a row's id, not to a line."""
+
+    COLUMNS: ClassVar[tuple[Column, ...]] = ()
+    PINNED: ClassVar[str] = "comm"
+    """The column that stays when others are brought in from the right."""
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("up,k", "move(-1)", "Row up", show=False),
+        Binding("down,j", "move(1)", "Row down", show=False),
+        Binding("pageup", "page(-1)", "Page up", show=False),
+        Binding("pagedown", "page(1)", "Page down", show=False),
+        Binding("home,g", "first", "First row", show=False),
+        Binding("end,G", "last", "Last row", show=False),
+        Binding("left", "columns(-1)", "Columns to the left", show=False),
+        Binding("right", "columns(1)", "Columns to the right", show=False),
+    ]
+
+    class HeaderClicked(Message):
+        """The user clicked on a column's title."""
+
+        def __init__(self, key: str) -> None:
+            self.key = key
+            super().__init__()
+
+    def __init__(self, *, id: str) -> None:
+        super().__init__(id=id)
+        self._sheet = NO_SHEET
+        self._selected_id: int | None = None
+        self._cursor = 0
+        self._skip = 0
+        self._painted: list[list[str]] = []
+        self._painted_for: tuple[object, ...] = ()
+
+    # -- data ---------------------------------------------------------------------------------
+
+    def show_sheet(self, sheet: Sheet) -> None:
+        """Paint ``sheet``; of what is on the screen already only the cells that changed."""
+        other = sheet.look != self._sheet.look
+        self._sheet = sheet
+        self.virtual_size = Size(self.size.width, len(sheet.order) + _HEADER_LINES)
+        moved = self._follow_selection()
+        before = None if other or moved else self._painted
+        self._refresh_changes(before)
+
+    def _follow_selection(self) -> bool:
+        """Keep the cursor on its row, and that on its line of the screen."""
+        place_now = None if self._selected_id is None else self._sheet.position_of(self._selected_id)
+        before = self._cursor
+        last = max(0, len(self._sheet.order) - 1)
+        self._cursor = min(before, last) if place_now is None else place_now
+        if self._cursor == before:
+            return False
+        self.scroll_to(y=self.scroll_offset.y + self._cursor - before, animate=False, force=True)
+        return True
+
+    def _refresh_changes(self, before: list[list[str]] | None) -> None:
+        after = self._cells()
+        if before is None or len(before) != len(after):
+            self.refresh()
+            return
+        placed = self._placed
+        regions = [
+            Region(placed[column].left, line + _HEADER_LINES, placed[column].width, 1)
+            for line, (old, new) in enumerate(zip(before, after, strict=True))
+            if old != new
+            for column in range(len(placed))
+            if old[column : column + 1] != new[column : column + 1]
+        ]
+        if regions:
+            self.refresh(*regions)
+
+    # -- painting -----------------------------------------------------------------------------
+
+    @property
+    def _placed(self) -> tuple[Placed, ...]:
+        return place(self.COLUMNS, self.PINNED, self.size.width, self._skip)
+
+    def _cells(self) -> list[list[str]]:
+        """The texts on the screen, a list a line; made once for a sheet and a scroll position."""
+        key = (self._sheet, self.scroll_offset.y, self.size, self._skip)
+        if key != self._painted_for:
+            top = self.scroll_offset.y
+            lines = max(0, self.size.height - _HEADER_LINES)
+            self._painted = [self._line(int(row)) for row in self._sheet.order[top : top + lines]]
+            self._painted_for = key
+        return self._painted
+
+    def _line(self, row: int) -> list[str]:
+        cell = self._sheet.cell(row)
+        return [fit(spot.column.shown(cell), spot.width, right=spot.column.right) for spot in self._placed]
+
+    def render_line(self, y: int) -> Strip:
+        """One line of the screen; line 0 is the header."""
+        width = self.size.width
+        if y < _HEADER_LINES:
+            return self._header().adjust_cell_length(width, self.get_component_rich_style("table--header"))
+        cells = self._cells()
+        line = y - _HEADER_LINES
+        if line >= len(cells):
+            return Strip.blank(width, self.rich_style)
+        return self._row_strip(cells[line], self.scroll_offset.y + line).adjust_cell_length(width, self.rich_style)
+
+    def _row_strip(self, cells: list[str], position: int) -> Strip:
+        base = self.rich_style
+        selected = position == self._cursor and self.has_focus
+        if selected:
+            base = self.get_component_rich_style("table--cursor")
+        row = int(self._sheet.order[position])
+        segments = []
+        for spot, cell in zip(self._placed, cells, strict=True):
+            extra = None if selected else self.cell_style(row, spot.column.key)
+            segments += [Segment(cell, base if extra is None else base + extra), Segment(" ", base)]
+        return Strip(segments)
+
+    def cell_style(self, row: int, key: str) -> Style | None:
+        """A colour for one cell; None: the row's."""
+        del row, key
+        return None
+
+    def _header(self) -> Strip:
+        plain = self.get_component_rich_style("table--header")
+        chosen = self.get_component_rich_style("table--sorted")
+        segments: list[Segment] = []
+        for spot in self._placed:
+            title, style = spot.column.title, plain
+            if spot.column.key == self._sheet.sort:
+                title = (title + ("▼" if self._sheet.descending else "▲"))[-spot.width :]
+                style = chosen
+            segments += [Segment(fit(title, spot.width, right=spot.column.right), style), Segment(" ", plain)]
+        return Strip(segments)
+
+    @property
+    def rich_style(self) -> Style:
+        """Widget style without the link handling that the base adds for every read."""
+        return self.visual_style.rich_style
+
+    # -- keys and mouse -----------------------------------------------------------------------
+
+    def _select(self, position: int) -> None:
+        last = len(self._sheet.order) - 1
+        self._cursor = max(0, min(position, last))
+        # at the top the cursor stays at the top, whoever comes there
+        self._selected_id = self.selected_id if self._cursor else None
+        top, lines = self.scroll_offset.y, max(1, self.size.height - _HEADER_LINES)
+        if self._cursor < top:
+            self.scroll_to(y=self._cursor, animate=False, force=True)
+        elif self._cursor >= top + lines:
+            self.scroll_to(y=self._cursor - lines + 1, animate=False, force=True)
+        self.refresh()
+
+    @property
+    def selected_row(self) -> int | None:
+        """Row under the cursor."""
+        return int(self._sheet.order[self._cursor]) if self._cursor < len(self._sheet.order) else None
+
+    @property
+    def selected_id(self) -> int | None:
+        """Id of the row under the cursor."""
+        row = self.selected_row
+        return None if row is None else int(self._sheet.ids[row])
+
+    def action_move(self, lines: int) -> None:
+        """Move the cursor."""
+        self._select(self._cursor + lines)
+
+    def action_page(self, pages: int) -> None:
+        """Move the cursor by a screenful."""
+        self._select(self._cursor + pages * max(1, self.size.height - _HEADER_LINES - 1))
+
+    def action_first(self) -> None:
+        """Go to the top and stay there."""
+        self._select(0)
+
+    def action_last(self) -> None:
+        """Go to the last row."""
+        self._select(len(self._sheet.order) - 1)
+
+    def action_columns(self, step: int) -> None:
+        """Bring the columns that did not fit onto the screen."""
+        self._skip = max(0, min(self._skip + step, len(self.COLUMNS) - 3))
+        self.refresh()
+
+    def action_open(self) -> None:
+        """Look closer at the row under the cursor; not every list has more to show."""
+
+    def on_click(self, event: events.Click) -> None:
+        """A title sorts, a row is selected, a second click opens it."""
+        spot = event.get_content_offset(self)
+        if spot is None:
+            return
+        if spot.y < _HEADER_LINES:
+            for placed in self._placed:
+                if placed.left <= spot.x < placed.left + placed.width:
+                    self.post_message(self.HeaderClicked(placed.column.key))
+            return
+        self._select(self.scroll_offset.y + spot.y - _HEADER_LINES)
+        if event.chain > 1:
+            self.action_open()
