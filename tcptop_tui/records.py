@@ -170,6 +170,16 @@ PING = np.dtype(
 _MAPPED_PREFIX = 0x0000_FFFF
 
 
+def joined(dtype: np.dtype[Any], *parts: Rows) -> Rows:
+    """Rows of ``parts`` one after the other.
+
+    With the dtype said: numpy else gives the result one of its own, whose addresses are in this
+    machine's byte order, which is another dtype to whoever compares, views or writes it.
+    """
+    rows: Rows = np.concatenate(parts, dtype=dtype)
+    return rows
+
+
 def is_ipv4(addr: NDArray[np.uint64]) -> Mask:
     """Which of ``addr`` (shape (n, 2), big-endian words) are IPv4 in ``::ffff:0:0/96``."""
     mapped: Mask = (addr[:, 0] == 0) & (addr[:, 1] >> np.uint64(32) == _MAPPED_PREFIX)

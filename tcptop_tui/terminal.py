@@ -29,6 +29,18 @@ def require_screen() -> None:
 
 
 @contextmanager
+def _drawing_on(screen: int) -> Iterator[None]:
+    """Have Textual draw on a descriptor, which is closed at the end."""
+    before = sys.__stderr__
+    sys.__stderr__ = os.fdopen(screen, "w", encoding=before.encoding if before else "utf-8")  # type: ignore[misc]
+    try:
+        yield
+    finally:
+        sys.__stderr__.close()
+        sys.__stderr__ = before  # type: ignore[misc]
+
+
+@contextmanager
 def own_stderr() -> Iterator[None]:
     """Keep the screen for Textual alone while it runs.
 
@@ -36,8 +48,12 @@ def own_stderr() -> Iterator[None]:
     print on file descriptor 2, which is the same terminal. So Textual gets a descriptor of its own
     and number 2 leads into memory; the last of that is printed when the screen is given back.
     """
-    if sys.__stderr__ is None or not os.isatty(2):
+    if sys.__stderr__ is None:
         yield
+        return
+    if not os.isatty(2):  # redirected: the screen is where standard output goes
+        with _drawing_on(os.dup(1)):
+            yield
         return
     screen = os.dup(2)
     aside = os.memfd_create("tcptop-aside")

@@ -7,7 +7,7 @@ from made import NOW, SECOND, connections, transitions
 
 from tcptop_tui.bpf.join import Joiner
 from tcptop_tui.diag.netlink import Dump
-from tcptop_tui.records import CONN, Flag, Rows, State
+from tcptop_tui.records import CONN, ROW, Flag, Rows, State
 
 NETNS = 1
 
@@ -41,6 +41,14 @@ def test_sockets_from_before_come_from_the_dump_and_keep_their_id() -> None:
     row = rows[rows["lport"] == 22][0]
     assert (row["id"], row["pid"], row["tx_bytes"]) == (first, 7, 5)
     assert (joiner.missed, joiner.mended) == (0, 0)
+
+
+def test_the_table_has_the_dtype_of_rows_to_the_byte_order() -> None:
+    """Numpy's concatenate gives addresses this machine's byte order: recordings of that read as other addresses."""
+    joiner = Joiner()
+    keys, conns = entries({"rport": 1})
+    joiner.take_dump(dumped(NOW, {"lport": 22}), keys, conns)
+    assert joiner.table(keys, conns).dtype == ROW
 
 
 def test_of_two_counts_the_larger_is_newer() -> None:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from tcptop_tui.bpf.portless import adopt_ports
 from tcptop_tui.diag.netlink import Dump
-from tcptop_tui.records import CONN, ROW, Flag, Mask, Rows, State
+from tcptop_tui.records import CONN, ROW, Flag, Mask, Rows, State, joined
 from tcptop_tui.source.identity import cookie_key, tuple_hash
 
 _CONN_FIELDS = list(CONN.names or ())
@@ -111,7 +111,7 @@ class Joiner:
         self._fill_from_dump(mapped, mapped_hash)
         self._name_mapped(mapped, mapped_hash)
         alone = self._dump[self._alone & self._still_there(mapped_hash)]
-        rows = np.concatenate([mapped, alone])
+        rows = joined(ROW, mapped, alone)
         self._last = rows[np.argsort(rows["id"], kind="stable")]
         return self._last
 
@@ -193,7 +193,7 @@ class Joiner:
             rows[name][unowned] = old[name][place[unowned]]
         _keep(rows, same & ~full, old, place)
         live = self._last[self._last["state"] != State.LISTEN]
-        known = np.concatenate([*reversed(self._ended), live])  # the latest end counts
+        known = joined(ROW, *reversed(self._ended), live)  # the latest end counts
         place, found = _Index.of(tuple_hash(known)).find(hashes)
         found &= ~same & ~full & (rows["state"] != State.SYN_RECV)
         _keep(rows, found, known, place)

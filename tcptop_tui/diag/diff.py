@@ -19,6 +19,7 @@ from tcptop_tui.records import (
     Mask,
     Rows,
     State,
+    joined,
 )
 from tcptop_tui.source.identity import cookie_key, tuple_hash
 
@@ -77,7 +78,7 @@ class Differ:
         self._next_id += len(fresh)
         transitions, sessions = np.zeros(0, TRANSITION), np.zeros(0, SESSION)
         if not first:
-            transitions = np.concatenate([_moved(pairs, now_ns), _closed(pairs.gone, now_ns)])
+            transitions = joined(TRANSITION, _moved(pairs, now_ns), _closed(pairs.gone, now_ns))
             sessions = _ended(pairs.gone, now_ns)
         _sample_rtt(pairs)
         self._before = rows[np.argsort(rows["id"], kind="stable")]

@@ -19,6 +19,7 @@ import numpy as np
 from tcptop_tui.diag.containers import container_of
 from tcptop_tui.diag.netlink import Dump, SockDiag, new_buffer
 from tcptop_tui.errors import BackendUnavailable, TcptopError
+from tcptop_tui.records import ROW, joined
 
 _NAMED = "/run/netns"
 """iproute2's NETNS_RUN_DIR."""
@@ -186,7 +187,7 @@ class Namespaces:
                 except BackendUnavailable:  # short of memory, as it were: opened anew at the next look
                     self._open.pop(inode).close()
         return Dump(
-            np.concatenate([dump.rows for dump in dumps]),
+            joined(ROW, *(dump.rows for dump in dumps)),
             np.concatenate([dump.inode for dump in dumps]),
             dumps[0].now_ns,
             frozenset().union(*(dump.netns for dump in dumps)),

@@ -15,7 +15,7 @@ from tcptop_tui.diag.names import Namer
 from tcptop_tui.diag.namespaces import Namespaces, left_out_note
 from tcptop_tui.diag.owners import Owners
 from tcptop_tui.errors import BackendUnavailable
-from tcptop_tui.records import SESSION, TRANSITION, Rows
+from tcptop_tui.records import SESSION, TRANSITION, Rows, joined
 from tcptop_tui.settings import Settings
 from tcptop_tui.source.batches import Capture, Loss, Sessions, Sink, Status, Table, Transitions
 
@@ -106,8 +106,8 @@ class DiagSource:
         dump.rows["pid"], dump.rows["comm"] = self._owners.resolve(dump.inode)
         rows = dump.rows[self._early.mask(dump.rows, unknown=True)]
         changes = self._differ.compare(rows, dump.now_ns)
-        self._ended = np.concatenate([self._ended, self._wanted(changes.sessions)])
-        self._moved = np.concatenate([self._moved, self._wanted(changes.transitions)])
+        self._ended = joined(SESSION, self._ended, self._wanted(changes.sessions))
+        self._moved = joined(TRANSITION, self._moved, self._wanted(changes.transitions))
         self._namer.note(changes.rows)
         self._namer.offer(sink, self._diag.names, dump.netns)
         self._offer_left_out(sink, self._diag.left_out)

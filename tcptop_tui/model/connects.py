@@ -12,7 +12,7 @@ from tcptop_tui.filters import Filter, Subject
 from tcptop_tui.model.facts import Facts
 from tcptop_tui.model.sorting import Key, arranged, known, words
 from tcptop_tui.reasons import reason_text, reasons
-from tcptop_tui.records import TRANSITION, UNKNOWN_NS, Rows, State
+from tcptop_tui.records import TRANSITION, UNKNOWN_NS, Rows, State, joined
 
 CONNECTED: Final = 0
 WAITING: Final = 255
@@ -88,7 +88,7 @@ def connects(facts: Facts, wanted: Filter, sort: str, *, descending: bool) -> Co
         (facts.log["oldstate"] == State.CLOSE) & (facts.log["newstate"] == State.CLOSE)
     )
     waits = facts.rows["state"] == State.SYN_SENT
-    rows = np.concatenate([facts.log[ended], unanswered(facts.rows, facts.now_ns)])
+    rows = joined(TRANSITION, facts.log[ended], unanswered(facts.rows, facts.now_ns))
     ids = np.concatenate([np.flatnonzero(ended).astype(np.uint64) + np.uint64(first + 1),
                           facts.rows["id"][waits] | _WAITING_BIT])  # fmt: skip
     match = wanted.matches(Subject(rows, facts.now_ns, None, None))

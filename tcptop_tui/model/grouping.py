@@ -12,7 +12,7 @@ from tcptop_tui import formats, text
 from tcptop_tui.model.facts import Facts
 from tcptop_tui.model.rtt_groups import service_ports
 from tcptop_tui.model.sorting import ordered
-from tcptop_tui.records import ROW, UNKNOWN_UID, Flag, Rows
+from tcptop_tui.records import ROW, UNKNOWN_UID, Flag, Rows, joined
 from tcptop_tui.source.batches import Names
 
 GROUPINGS = ("", "process", "raddr", "port", "state")
@@ -96,7 +96,7 @@ def make_tree(
     inverse = inverse.reshape(-1)
     sums, tx_rate, rx_rate = _sums(facts, chosen, inverse, len(found), by)
     sums["id"] = _GROUP_BIT | (found["a"] * np.uint64(31) + found["b"]) ^ (found["a"] >> np.uint64(17))
-    rows = np.concatenate([facts.rows, sums])
+    rows = joined(ROW, facts.rows, sums)
     together = Facts(
         now_ns=facts.now_ns, rows=rows,
         tx_rate=np.concatenate([facts.tx_rate, tx_rate]), rx_rate=np.concatenate([facts.rx_rate, rx_rate]),
