@@ -30,7 +30,7 @@ class ViewsApp(LiveApp):
     """Views by number, their order and their groups."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("1", "view(0)", "Connections", show=False),
+        Binding("1", "view(0)", "Views", key_display="1-5", tooltip="Connections"),
         Binding("2", "view(1)", "Connects, with failures and counts by destination", show=False),
         Binding("3", "view(2)", "Closed sessions", show=False),
         Binding("4", "view(3)", "Round-trip times side by side", show=False),

@@ -13,9 +13,11 @@ from tcptop_tui.model.facts import Facts
 from tcptop_tui.model.rtt_groups import service_ports
 from tcptop_tui.model.sorting import ordered
 from tcptop_tui.records import ROW, UNKNOWN_UID, Flag, Rows, joined
-from tcptop_tui.source.batches import Names
 
 GROUPINGS = ("", "process", "raddr", "port", "state")
+COLUMN = {"process": "comm", "raddr": "raddr", "port": "lport", "state": "state"}
+"""The column that says what a group has in common."""
+
 TITLES = {"": "nothing", "process": "process", "raddr": "remote address", "port": "service port", "state": "state"}
 
 _GROUP_BIT = np.uint64(1 << 63)
@@ -40,6 +42,8 @@ class Tree:
     folded: frozenset[int]
     member_of: NDArray[np.intp]
     """Group of each connection by number; -1: filtered out."""
+    last: NDArray[np.bool_]
+    """By row: whether it is the last that is shown of its group."""
 
     @property
     def _first(self) -> int:
@@ -54,23 +58,14 @@ class Tree:
         number = row - self._first if self.is_group(row) else int(self.member_of[row])
         return int(self.groups[number])
 
-    def label(self, row: int, names: Names) -> str:
-        """What stands in the first column of a group: ``▼ nginx (12)``; empty for a connection."""
-        del names
+    def label(self, row: int) -> str:
+        """What stands in a group's first column: ``▼ 12``, of a process with its name; of a member the tree's line."""
         if not self.is_group(row):
-            return ""
+            return "└ " if self.last[row] else "├ "
         number = row - self._first
         mark = "▶" if int(self.groups[number]) in self.folded else "▼"
-        return f"{mark} {self._name(self.rows[row])} ({self.counts[number]:,})"
-
-    def _name(self, row: Any) -> str:
-        if self.by == "process":
-            return text.clean(bytes(row["comm"])) or formats.UNKNOWN
-        if self.by == "raddr":
-            return formats.address((int(row["raddr"][0]), int(row["raddr"][1])))
-        if self.by == "port":
-            return f":{row['lport']}" if row["lport"] else formats.UNKNOWN
-        return formats.state_name(int(row["state"]))
+        name = text.clean(bytes(self.rows[row]["comm"])) or formats.UNKNOWN
+        return f"{mark} {self.counts[number]:,}{f' {name}' if self.by == 'process' else ''}"
 
 
 def _keys(rows: Rows, by: str) -> NDArray[Any]:
@@ -106,10 +101,12 @@ def make_tree(
     first = len(facts.rows)
     groups = ordered(together, np.arange(first, len(rows)), sort, descending=descending) - first
     members = ordered(facts, chosen, sort, descending=descending)
+    order = _displayed(groups, members, member_of, sums["id"], folded, first)
+    last = np.zeros(len(rows), np.bool_)
+    last[order] = np.append(order[1:] >= first, True)[: len(order)]
     return Tree(
-        by, rows, together.tx_rate, together.rx_rate,
-        _displayed(groups, members, member_of, sums["id"], folded, first),
-        sums["id"], np.bincount(inverse, minlength=len(found)), folded, member_of,
+        by, rows, together.tx_rate, together.rx_rate, order,
+        sums["id"], np.bincount(inverse, minlength=len(found)), folded, member_of, last,
     )  # fmt: skip
 
 

@@ -25,7 +25,9 @@ class Cell:
     rx_rate: float = math.nan
     names: Names = field(default_factory=Names)
     label: str = ""
-    """Of a group: what stands in place of a connection's own facts."""
+    """In a tree: what stands in the column of the process, of a member before its own."""
+    common: str = ""
+    """Of a group: key of the column that its members have in common."""
     utc_offset_ns: int = 0
     result: str = ""
     """In lists of outcomes: what came of it, in words."""
@@ -59,10 +61,14 @@ class Column:
     """Has a meaning for a group."""
 
     def shown(self, cell: Cell) -> str:
-        """The text of a cell; a group has its label in place of the process, and sums."""
+        """The text of a cell; a group has its label in place of the process, and sums only."""
         if not cell.label:
             return self.text(cell)
-        return cell.label if self.key == "comm" else self.text(cell) if self.sums else ""
+        if not cell.common:
+            return cell.label + self.text(cell) if self.key == "comm" else self.text(cell)
+        if self.key == "comm":
+            return cell.label
+        return self.text(cell) if self.sums or self.key == cell.common else ""
 
 
 def _number(name: str) -> Callable[[Cell], str]:

@@ -9,7 +9,7 @@ from textual.binding import Binding, BindingType
 from textual.message import Message
 
 from tcptop_tui.model.frame import Frame
-from tcptop_tui.model.grouping import TITLES
+from tcptop_tui.model.grouping import COLUMN, TITLES
 from tcptop_tui.widgets.columns import COLUMNS, Cell
 from tcptop_tui.widgets.listing import Listing, Sheet
 from tcptop_tui.widgets.states import STATE_CLASSES, state_style
@@ -62,7 +62,14 @@ class ConnectionTable(Listing):
         if tree is None:
             return Cell(facts.rows[row], facts.now_ns, facts.tx_rate[row], facts.rx_rate[row], facts.names)
         rates = tree.tx_rate[row], tree.rx_rate[row]
-        return Cell(tree.rows[row], facts.now_ns, *rates, facts.names, tree.label(row, facts.names))
+        return Cell(
+            tree.rows[row],
+            facts.now_ns,
+            *rates,
+            facts.names,
+            tree.label(row),
+            COLUMN[tree.by] if tree.is_group(row) else "",
+        )
 
     def cell_style(self, row: int, key: str) -> Style | None:
         """States in their colours, groups in theirs."""

@@ -45,7 +45,7 @@ def keys_table(title: str, bindings: list[Binding]) -> RenderableType:
     """A line for each action: all of its keys, then what it does."""
     keys: dict[str, list[str]] = {}
     for binding in bindings:
-        keys.setdefault(binding.description, []).append(format_key(binding.key))
+        keys.setdefault(binding.tooltip or binding.description, []).append(format_key(binding.key))
     table = _table(title)
     for description, names in keys.items():
         table.add_row(Text(" ".join(names)), Text(description))
