@@ -121,6 +121,8 @@ async def all_pictures() -> None:
     hidden = "!state:time-wait"
     await picture("dashboard", WIDE, press(), hidden)
     await picture("filter", WIDE, press("slash", "end", *" rtt>10us 8080"), hidden)
+    await picture("connects", WIDE, press("2"), "")
+    await picture("grouped", WIDE, press("t"), hidden)
     await picture("connection", WIDE, press("down", "enter"), hidden)
     await picture("narrow", SMALL, press(), hidden)
 

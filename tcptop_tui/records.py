@@ -165,7 +165,7 @@ PING = np.dtype(
         ("comm", "S16"),
     ]
 )
-"""``struct ping`` of ``bpf/packets.c``: an ICMP echo request as it came in, 80 bytes."""
+"""``struct ping`` of ``bpf/c/packets.c``: an ICMP echo request as it was answered, 80 bytes."""
 
 _MAPPED_PREFIX = 0x0000_FFFF
 

@@ -73,11 +73,12 @@ class PingSource:
     def _drain(self, sink: Sink) -> None:
         if not self._held:  # what the reader has no room for waits in the ring, where its loss is counted
             rows = self._ring.drain()
-            self._held = [Pings(rows[np.argsort(rows["ts_ns"], kind="stable")])] if len(rows) else []
+            lost = int(self._counters.read()[_LOST_PINGS])
+            if len(rows) or lost != self._lost:
+                self._held = [Pings(rows[np.argsort(rows["ts_ns"], kind="stable")], lost)]
+            if lost != self._lost and sink.offer(Loss(ring_full=lost)):
+                self._lost = lost
         self._held = [batch for batch in self._held if not sink.offer(batch)]
-        lost = int(self._counters.read()[_LOST_PINGS])
-        if lost != self._lost and sink.offer(Loss(ring_full=lost)):
-            self._lost = lost
 
     def close(self) -> None:
         """Detach; may be called twice, and without ``open``."""

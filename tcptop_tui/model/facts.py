@@ -37,6 +37,8 @@ class Facts:
     pings: Rows = field(default_factory=lambda: np.zeros(0, PING))
     """The ICMP echo requests that are kept, oldest first, dtype PING."""
     pings_total: int = 0
+    pings_lost: int = 0
+    """Since the probe was attached last."""
     names: Names = field(default_factory=Names)
     forgotten_hist: NDArray[np.uint64] = field(default_factory=lambda: np.zeros(RTT_SLOTS, "<u8"))
     """Round-trip times of ended connections that are not kept any more."""

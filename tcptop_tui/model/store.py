@@ -28,6 +28,7 @@ class Store:
         self._log = History(TRANSITION, settings.log_rows)
         self._sessions = History(SESSION, settings.session_rows)
         self._pings = History(PING, settings.ping_rows)
+        self._pings_lost = 0
         self._names = Names()
         self._forgotten_hist = np.zeros(RTT_SLOTS, "<u8")
         self._forgotten_sum_us = 0
@@ -48,6 +49,7 @@ class Store:
             self._loss = batch
         elif isinstance(batch, Pings):
             self._pings.append(batch.rows)
+            self._pings_lost = batch.lost
         elif isinstance(batch, Names):
             self._names = batch
         else:
@@ -88,6 +90,7 @@ class Store:
             sessions_total=self._sessions.total,
             pings=self._pings.rows,
             pings_total=self._pings.total,
+            pings_lost=self._pings_lost,
             names=self._names,
             forgotten_hist=self._forgotten_hist,
             forgotten_sum_us=self._forgotten_sum_us,

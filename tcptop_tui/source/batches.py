@@ -83,9 +83,11 @@ class Names:
 
 @dataclass(frozen=True, slots=True)
 class Pings:
-    """ICMP echo requests as they came in; ``rows`` has dtype PING."""
+    """ICMP echo requests as they were answered; ``rows`` has dtype PING."""
 
     rows: Rows
+    lost: int = 0
+    """Those that the ring had no room for, since the probe was attached."""
 
 
 Batch: TypeAlias = Transitions | Sessions | Table | Loss | Status | Names | Pings

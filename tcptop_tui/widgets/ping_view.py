@@ -55,6 +55,7 @@ class PingView(ScrollView, can_focus=True):
 
     def on_show(self) -> None:
         """Attach."""
+        self.complaint = ""
         self._run()
 
     def on_hide(self) -> None:
@@ -76,14 +77,16 @@ class PingView(ScrollView, can_focus=True):
     def show(self, frame: Frame) -> None:
         """Paint ``frame``; who has scrolled down stays with the same requests."""
         newer = frame.facts.pings_total - self._frame.facts.pings_total
+        more_lost = frame.facts.pings_lost != self._frame.facts.pings_lost
         self._frame = frame
-        if not newer and self._side:
+        if not newer and not more_lost and self._side:
             return
         self._side = summary_lines(frame.facts.pings)
         self.virtual_size = Size(self.size.width, max(len(frame.facts.pings) + 2, len(self._side)))
         if self.scroll_offset.y:
             self.scroll_to(y=self.scroll_offset.y + newer, animate=False, force=True, immediate=True)
         self.border_title = f"Ping {frame.facts.pings_total:,}: whom answering echo requests interrupted"
+        self.border_subtitle = f"lost {frame.facts.pings_lost:,}" if frame.facts.pings_lost else ""
         self.refresh()
 
     def render_line(self, y: int) -> Strip:
