@@ -53,17 +53,20 @@ class _Pairs:
 
 
 class Differ:
-    """Compares each dump with the one before."""
+    """Compares each dump with the one before.
 
-    def __init__(self) -> None:
+    Args:
+        rtt_unit_us: what the slots of the RTT histograms count in.
+    """
+
+    def __init__(self, rtt_unit_us: int = 1) -> None:
         self._before: Rows | None = None
         self._next_id = 1
+        self._rtt_unit_us = rtt_unit_us
 
     def start_anew(self) -> None:
         """Forget what was there: the next poll is the first one; numbers go on."""
-        numbered = self._next_id
-        self.__init__()  # type: ignore[misc]
-        self._next_id = numbered
+        self._before = None
 
     def compare(self, rows: Rows, now_ns: int) -> Changes:
         """Give ``rows`` (dtype ROW, without ids; changed in place) their identity and say what changed.
@@ -80,7 +83,7 @@ class Differ:
         if not first:
             transitions = joined(TRANSITION, _moved(pairs, now_ns), _closed(pairs.gone, now_ns))
             sessions = _ended(pairs.gone, now_ns)
-        _sample_rtt(pairs)
+        _sample_rtt(pairs, self._rtt_unit_us)
         self._before = rows[np.argsort(rows["id"], kind="stable")]
         return Changes(self._before, transitions, sessions)
 
@@ -193,7 +196,7 @@ def _transitions(
     return made
 
 
-def _sample_rtt(pairs: _Pairs) -> None:
+def _sample_rtt(pairs: _Pairs, unit_us: int) -> None:
     """One sample a poll for each connection that moved: the nearest to one a segment that there is.
 
     An acknowledgement moves no bytes, but it is what the smoothed time is made of.
@@ -205,6 +208,6 @@ def _sample_rtt(pairs: _Pairs) -> None:
         moved |= rows[name] != old[name]
     chosen = np.flatnonzero(busy & moved)
     srtt_us = rows["srtt_us"][chosen]
-    slot = np.minimum(np.log2(np.maximum(srtt_us, 1)).astype(np.intp), RTT_SLOTS - 1)
+    slot = np.minimum(np.log2(np.maximum(srtt_us // unit_us, 1)).astype(np.intp), RTT_SLOTS - 1)
     rows["rtt_hist"][chosen, slot] += 1
     rows["rtt_sum_us"][chosen] += srtt_us

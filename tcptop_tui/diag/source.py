@@ -48,7 +48,7 @@ class DiagSource:
         self._choose(capture)
         self._namer = Namer(self._cgroups)
         self._left_out = 0
-        self._differ = Differ()
+        self._differ = Differ(capture.rtt_unit_us)
         self._moved = np.zeros(0, TRANSITION)
         self._ended = np.zeros(0, SESSION)
         self._loss = Loss()

@@ -136,6 +136,11 @@ def cgroup(lines: Lines) -> list[Any]:
     return [text.clean(paths.get(value, str(value))) if value else None for value in lines.rows["cgroup"].tolist()]
 
 
+def flagged(bit: int) -> Values:
+    """Whether a bit of ``flags`` is set."""
+    return lambda lines: ((lines.rows["flags"] & bit) != 0).tolist()
+
+
 def netns_name(lines: Lines) -> list[Any]:
     """Name of the network namespace, where it has one."""
     return [text.clean(lines.names.netns.get(value, "")) or None for value in lines.rows["netns"].tolist()]

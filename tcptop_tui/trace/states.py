@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tcptop_tui.filters import Filter, Subject
+from tcptop_tui.records import Flag
 from tcptop_tui.source.batches import Batch, Loss, Transitions
 from tcptop_tui.trace import columns as c
 from tcptop_tui.trace.columns import Column
@@ -26,6 +27,7 @@ _MORE = (c.WHY, c.UID, c.NETNS, c.CGROUP)
 _JSON = (
     c.UTC, c.SKADDR, c.PID, c.COMM, c.UID, c.IP, c.LADDR, c.LPORT, c.RADDR, c.RPORT, OLDSTATE, NEWSTATE, MS,
     c.TX_BYTES, c.RX_BYTES, c.RETRANS, c.NETNS, c.NETNS_NAME, c.CGROUP, c.WHY, c.RESET_IN,
+    Column("delayed", "", c.flagged(Flag.DELAYED)), Column("polled", "", c.flagged(Flag.POLLED)),
 )  # fmt: skip
 
 
