@@ -109,14 +109,14 @@ def make_frame(facts: Facts, look: Look) -> Frame:
         _round_trips(facts, matches, ended, filtered=filtered),
         groups=rtt_groups(facts, look.rtt_by, matches, ended, filtered=filtered) if look.rtt_by else None,
     )
-    return _with_view(frame, chosen, ended)
+    return _with_view(frame, ended)
 
 
-def _with_view(frame: Frame, chosen: NDArray[np.intp], ended: Mask) -> Frame:
+def _with_view(frame: Frame, ended: Mask) -> Frame:
     """What only the view that is open shows."""
     facts, look = frame.facts, frame.look
     if look.view == "connections" and look.group:
-        tree = make_tree(facts, chosen, look.group, look.folded, look.sort, descending=look.descending)
+        tree = make_tree(facts, frame.order, look.group, look.folded, look.sort, descending=look.descending)
         return replace(frame, tree=tree)
     if look.view == "connects":
         made = connects(facts, look.filter, look.connects.key, descending=look.connects.descending)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +12,7 @@ from tcptop_tui.model.facts import Facts
 from tcptop_tui.model.rtt_groups import service_ports
 from tcptop_tui.model.sorting import ordered
 from tcptop_tui.records import ROW, UNKNOWN_UID, Flag, Rows, joined
+from tcptop_tui.source.identity import pair_hash
 
 GROUPINGS = ("", "process", "raddr", "port", "state")
 COLUMN = {"process": "comm", "raddr": "raddr", "port": "lport", "state": "state"}
@@ -20,6 +20,7 @@ COLUMN = {"process": "comm", "raddr": "raddr", "port": "lport", "state": "state"
 
 TITLES = {"": "nothing", "process": "process", "raddr": "remote address", "port": "service port", "state": "state"}
 
+_SUMMED = ("flags", "tx_bytes", "rx_bytes", "retrans", "state_ns", "born_ns", "srtt_us")
 _GROUP_BIT = np.uint64(1 << 63)
 """Ids of groups have it, those of connections never."""
 
@@ -68,29 +69,30 @@ class Tree:
         return f"{mark} {self.counts[number]:,}{f' {name}' if self.by == 'process' else ''}"
 
 
-def _keys(rows: Rows, by: str) -> NDArray[Any]:
-    """What rows of one group have in common, shape (n, 2)."""
+def _keys(rows: Rows, by: str) -> NDArray[np.uint64]:
+    """A number for what rows of one group have in common, shape (n,)."""
     if by == "process":
-        return np.ascontiguousarray(rows["comm"]).view("<u8").reshape(-1, 2)
+        return pair_hash(np.ascontiguousarray(rows["comm"]).view("<u8").reshape(-1, 2))
     if by == "raddr":
-        return rows["raddr"].astype("<u8")
-    value = service_ports(rows) if by == "port" else rows["state"]
-    return np.stack([np.zeros(len(rows), "<u8"), value.astype("<u8")], axis=1)
+        return pair_hash(rows["raddr"].astype("<u8"))
+    value: NDArray[np.uint64] = (service_ports(rows) if by == "port" else rows["state"]).astype("<u8")
+    return value
 
 
 def make_tree(
     facts: Facts, chosen: NDArray[np.intp], by: str, folded: frozenset[int], sort: str, *, descending: bool
 ) -> Tree:
-    """Group the rows number ``chosen`` of ``facts.rows``.
+    """Group the rows number ``chosen`` of ``facts.rows``, which are in display order already.
 
     Groups are sorted by their sums like connections by their values, members within their group.
     """
-    keys = _keys(facts.rows[chosen], by)
-    packed = np.ascontiguousarray(keys).view([("a", "<u8"), ("b", "<u8")]).reshape(-1)
-    found, inverse = np.unique(packed, return_inverse=True)
-    inverse = inverse.reshape(-1)
+    found, first_at, inverse = np.unique(_keys(facts.rows, by)[chosen], return_index=True, return_inverse=True)
+    appeared = np.argsort(first_at)  # groups that are equal stand as their first members do
+    rank = np.empty(len(found), np.intp)
+    rank[appeared] = np.arange(len(found))
+    found, inverse = found[appeared], rank[inverse]
     sums, tx_rate, rx_rate = _sums(facts, chosen, inverse, len(found), by)
-    sums["id"] = _GROUP_BIT | (found["a"] * np.uint64(31) + found["b"]) ^ (found["a"] >> np.uint64(17))
+    sums["id"] = _GROUP_BIT | found
     rows = joined(ROW, facts.rows, sums)
     together = Facts(
         now_ns=facts.now_ns, rows=rows,
@@ -100,8 +102,7 @@ def make_tree(
     member_of[chosen] = inverse
     first = len(facts.rows)
     groups = ordered(together, np.arange(first, len(rows)), sort, descending=descending) - first
-    members = ordered(facts, chosen, sort, descending=descending)
-    order = _displayed(groups, members, member_of, sums["id"], folded, first)
+    order = _displayed(groups, chosen, member_of, sums["id"], folded, first)
     last = np.zeros(len(rows), np.bool_)
     last[order] = np.append(order[1:] >= first, True)[: len(order)]
     return Tree(
@@ -129,27 +130,28 @@ def _sums(
     facts: Facts, chosen: NDArray[np.intp], inverse: NDArray[np.intp], count: int, by: str
 ) -> tuple[Rows, NDArray[np.float64], NDArray[np.float64]]:
     """A row for each group, and its rates; what has no sum is unknown."""
-    rows = facts.rows[chosen]
+    # field by field: whole rows are 288 bytes each
+    column = {name: facts.rows[name][chosen] for name in _SUMMED}
     sums = np.zeros(count, ROW)
     sums["uid"] = UNKNOWN_UID
     sums["flags"] = Flag.GAUGES
-    known = (rows["flags"] & Flag.GAUGES) != 0
+    counted = (column["flags"] & Flag.GAUGES) != 0
     for name in ("tx_bytes", "rx_bytes", "retrans"):
-        np.add.at(sums[name], inverse[known], rows[name][known])
+        np.add.at(sums[name], inverse[counted], column[name][counted])
     for name in ("state_ns", "born_ns"):  # the oldest
         oldest = np.full(count, np.iinfo(np.uint64).max, np.uint64)
-        np.minimum.at(oldest, inverse[rows[name] != 0], rows[name][rows[name] != 0])
+        began = column[name] != 0
+        np.minimum.at(oldest, inverse[began], column[name][began])
         sums[name] = np.where(oldest == np.iinfo(np.uint64).max, 0, oldest)
-    timed = rows["srtt_us"] != 0
-    total = np.bincount(inverse[timed], weights=rows["srtt_us"][timed], minlength=count)
+    timed = column["srtt_us"] != 0
+    total = np.bincount(inverse[timed], weights=column["srtt_us"][timed], minlength=count)
     sums["srtt_us"] = total / np.maximum(1, np.bincount(inverse[timed], minlength=count))
     one = np.zeros(count, np.intp)
-    one[inverse] = np.arange(len(rows))
-    named = {"process": ("comm",), "raddr": ("raddr",), "port": (), "state": ("state",)}[by]
-    for name in named:
-        sums[name] = rows[name][one]
+    one[inverse] = chosen
     if by == "port":
-        sums["lport"] = service_ports(rows)[one]
+        sums["lport"] = service_ports(facts.rows)[one]
+    else:
+        sums[COLUMN[by]] = facts.rows[COLUMN[by]][one]
     return sums, _summed(facts.tx_rate[chosen], inverse, count), _summed(facts.rx_rate[chosen], inverse, count)
 
 

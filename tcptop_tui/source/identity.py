@@ -19,6 +19,11 @@ def _mixed(value: NDArray[np.uint64]) -> NDArray[np.uint64]:
     return value ^ (value >> np.uint64(31))
 
 
+def pair_hash(words: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """One 64-bit number for two, shape (n, 2) to (n,); see ``tuple_hash`` for how often two pairs share one."""
+    return _mixed(_mixed(words[:, 0] + _STEP) ^ words[:, 1])
+
+
 def tuple_hash(rows: Rows) -> NDArray[np.uint64]:
     """One 64-bit number for (netns, addresses, ports) of each row, shape (n,).
 
