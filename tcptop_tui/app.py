@@ -67,8 +67,10 @@ class TcptopApp(ViewsApp):
         self.set_look(replace(self.look, filter=event.chosen))
 
     @on(FilterBar.Closed)
-    def _filter_closed(self) -> None:
+    def _filter_closed(self, event: FilterBar.Closed) -> None:
         self.focus_view()
+        for key in event.late:
+            self.post_message(events.Key(key.key, key.character))
 
     def action_pin(self) -> None:
         """Let the kernel apply what it can of the filter; again, or with no filter: no more."""

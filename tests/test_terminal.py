@@ -7,6 +7,7 @@ import os
 import pty
 import shutil
 import signal
+import socket
 import struct
 import subprocess
 import sys
@@ -148,6 +149,37 @@ def test_a_whole_visit(start: Callable[..., Terminal], tmp_path: Path) -> None:
         assert terminal.ended() == 0
         assert LEAVE_SCREEN in terminal.output
         assert termios.tcgetattr(terminal._other)[3] == terminal.settings[3]
+
+
+def test_a_fast_hand_reaches_the_filter_and_the_view_behind_it(start: Callable[..., Terminal]) -> None:
+    terminal = start()
+    terminal.shows("Connections")
+    terminal.shows("LISTEN")
+    terminal.type("/!port:1\rp")  # one write: the terminal has them all at once
+    terminal.shows("PAUSED")
+    terminal.shows("filter !port:1 ")
+    terminal.type("/port:\rp\x7f\x7f")  # an invalid one is not ended by Enter: p is typed, and taken back
+    terminal.shows("Filter:  port ")
+    terminal.type("q\x03")
+    terminal.ended()
+
+
+def test_every_view_on_real_traffic(start: Callable[..., Terminal]) -> None:
+    terminal = start(columns=80, lines=24)
+    terminal.shows("LISTEN")
+    with listening() as server:
+        client, accepted = pair(server)
+        client.close()
+        accepted.close()
+        free = port(server)
+    with contextlib.suppress(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", free))
+    for key, seen in (("2", "refused"), ("3", "FIN by us"), ("4", "RTT"), ("5", "whom answering"),
+                      ("1t", "groups by process"), ("tttt", "Connections")):  # fmt: skip
+        terminal.type(key)
+        terminal.shows(seen)
+    terminal.type("q")
+    assert terminal.ended() == 0
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129)])

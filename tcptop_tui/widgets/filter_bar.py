@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from textual import events
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
@@ -12,6 +13,37 @@ from textual.widgets import Input, Label
 
 from tcptop_tui.errors import UsageError
 from tcptop_tui.filters import Filter, parse
+
+
+class FilterInput(Input):
+    """An input that takes no more after Enter or Esc: a fast hand's next keys are for the view.
+
+    Textual hands keys to whoever has the focus when they come in, and that changes only when the
+    line's end has been dealt with; ``late`` holds what came in between.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(placeholder="443  comm:nginx  state:close_wait  !port:22  rtt>10ms", max_length=1000)
+        self.late: list[events.Key] = []
+        self.ended = False
+
+    async def _on_key(self, event: events.Key) -> None:
+        if self.ended:
+            self.late.append(event)
+            event.stop()
+            event.prevent_default()
+            return
+        self.ended = event.key == "escape" or (event.key == "enter" and is_valid(self.value))
+        await super()._on_key(event)
+
+
+def is_valid(value: str) -> bool:
+    """Whether it parses."""
+    try:
+        parse(value)
+    except UsageError:
+        return False
+    return True
 
 
 class FilterBar(Vertical):
@@ -31,6 +63,11 @@ class FilterBar(Vertical):
     class Closed(Message):
         """The bar is not shown any more."""
 
+        def __init__(self, late: list[events.Key]) -> None:
+            self.late = late
+            """Keys that were typed behind its end."""
+            super().__init__()
+
     def __init__(self, *, id: str) -> None:
         super().__init__(id=id)
         self._before = parse("")
@@ -40,14 +77,15 @@ class FilterBar(Vertical):
         """Prompt and input, the complaint below."""
         with Horizontal():
             yield Label("Filter: ")
-            yield Input(placeholder="443  comm:nginx  state:close_wait  !port:22  rtt>10ms", max_length=1000)
+            yield FilterInput()
         yield Label("", id="complaint", markup=False)
 
     def open(self, current: Filter) -> None:
         """Show the bar with the filter in force."""
         self._before = current
         self.display = True
-        entry = self.query_one(Input)
+        entry = self.query_one(FilterInput)
+        entry.ended, entry.late = False, []
         entry.value = current.text
         entry.cursor_position = len(entry.value)
         # at once, not when the loop comes round to it: the next key may be here already
@@ -85,4 +123,4 @@ class FilterBar(Vertical):
 
     def _close(self) -> None:
         self.display = False
-        self.post_message(self.Closed())
+        self.post_message(self.Closed(self.query_one(FilterInput).late))
