@@ -12,7 +12,7 @@ from tcptop_tui.bpf import program
 from tcptop_tui.bpf.complete import complete_owners, complete_transitions
 from tcptop_tui.bpf.join import Joiner
 from tcptop_tui.bpf.program import Program
-from tcptop_tui.diag.cgroups import Cgroups
+from tcptop_tui.cgroups import Cgroups
 from tcptop_tui.diag.chosen import Chosen, mount_namespaces
 from tcptop_tui.diag.names import Namer
 from tcptop_tui.diag.namespaces import Namespaces, left_out_note

@@ -7,7 +7,7 @@ import os
 import numpy as np
 from numpy.typing import NDArray
 
-from tcptop_tui.diag.cgroups import Cgroups
+from tcptop_tui.cgroups import Cgroups
 from tcptop_tui.records import Mask, Rows
 from tcptop_tui.source.batches import Capture
 from tcptop_tui.source.identity import capture_mask

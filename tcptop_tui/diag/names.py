@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from tcptop_tui.diag.cgroups import Cgroups
+from tcptop_tui.cgroups import Cgroups
 from tcptop_tui.records import Rows
 from tcptop_tui.source.batches import Names, Sink
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from tcptop_tui.diag.cgroups import Cgroups
+from tcptop_tui.cgroups import Cgroups
 from tcptop_tui.diag.chosen import Chosen
 from tcptop_tui.diag.diff import Differ
 from tcptop_tui.diag.names import Namer

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tcptop_tui.diag.cgroups import Cgroups, cgroup_id, mount_point
+from tcptop_tui.cgroups import Cgroups, cgroup_id, mount_point
 from tcptop_tui.diag.netlink import SockDiag
 from tcptop_tui.errors import UsageError
 
