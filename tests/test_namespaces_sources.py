@@ -147,7 +147,8 @@ def test_another_process_than_the_one_asked_for_is_not_missed(start: Start) -> N
         source = start(BpfSource, Capture(pids=frozenset([made.pid])))
         check_all_of(source, made)
         client, accepted = pair(server)
-        more_tables(source, 15)
+        # whose it is comes out with a scan of /proc, every two seconds at most
+        more_tables(source, 50)
         assert not len(source.rows(port(client)))
         assert (source.store.facts().loss.missed, source.store.facts().loss.mended) == (0, 0)
         reset(client)

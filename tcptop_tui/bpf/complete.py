@@ -43,6 +43,23 @@ def complete_owners(rows: Rows, table: Rows) -> Rows:
     return rows
 
 
+def agree_on_owners(rows: Rows, conns: Rows) -> None:
+    """Give each connection one owner on both sides, in place: the map's, which has seen it, else the dump's.
+
+    Args:
+        rows: of a dump, dtype ROW.
+        conns: entries of the map, dtype CONN.
+    """
+    if not len(rows) or not len(conns):
+        return
+    place, found = _find(tuple_hash(conns), tuple_hash(rows))
+    seen = found & (conns["pid"][place] != 0)
+    rows["pid"][seen] = conns["pid"][place[seen]]
+    place, found = _find(tuple_hash(rows), tuple_hash(conns))
+    unseen = found & (conns["pid"] == 0)
+    conns["pid"][unseen] = rows["pid"][place[unseen]]
+
+
 def _find(keys: NDArray[np.uint64], wanted: NDArray[np.uint64]) -> tuple[NDArray[np.intp], Mask]:
     """Where each of ``wanted`` stands in ``keys`` (not empty), and which of them do."""
     order = np.argsort(keys, kind="stable")

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tcptop_tui.bpf import program
-from tcptop_tui.bpf.complete import complete_owners, complete_transitions
+from tcptop_tui.bpf.complete import agree_on_owners, complete_owners, complete_transitions
 from tcptop_tui.bpf.join import Joiner
 from tcptop_tui.bpf.program import Program
 from tcptop_tui.cgroups import Cgroups
@@ -202,11 +202,13 @@ class BpfSource:
         listeners = dump.rows[dump.rows["state"] == State.LISTEN]
         if self._capture.mntns_pin:  # the kernel side may know what /proc has not told
             listeners = listeners[listeners["mntns"] != 0]
-        # what the kernel programs leave out must not look as if they had missed it
-        dump = dump.only(self._chosen.mask(dump.rows, unknown=True))
         self._drain(sink)  # whatever ended before the dump must be known when it is compared
         keys, conns = self._opened().conns.read()
-        wrong = self._joiner.take_dump(dump, keys, conns)
+        # what is not wanted must look neither missed here nor left over there, whoever knows its owner
+        agree_on_owners(dump.rows, conns)
+        wanted = self._chosen.by_owner(conns)
+        dump = dump.only(self._chosen.mask(dump.rows, unknown=True))
+        wrong = self._joiner.take_dump(dump, keys[wanted], conns[wanted])
         self._opened().conns.delete(wrong)
         self._opened().remember_listeners(listeners)
         took_s = time.monotonic() - started_s
