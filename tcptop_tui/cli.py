@@ -16,7 +16,7 @@ from tcptop_tui.errors import TcptopError, UsageError
 from tcptop_tui.export.files import resolve_path
 from tcptop_tui.feed import Feed
 from tcptop_tui.filters import Filter, parse, parse_ports
-from tcptop_tui.replay.recording import read_batches
+from tcptop_tui.replay.recording import opened_recording
 from tcptop_tui.settings import Settings
 from tcptop_tui.source.batches import Capture
 from tcptop_tui.trace.commands import trace
@@ -88,19 +88,8 @@ def _options(**given: Any) -> Options:
         pids=frozenset(given["pid"]),
         ip=4 if given["ipv4"] else 6 if given["ipv6"] else 0,
     )
-    feed = Feed(given["backend"], settings, capture, _recording(given["replay"]), _target(given["record"]))
+    feed = Feed(given["backend"], settings, capture, opened_recording(given["replay"]), _target(given["record"]))
     return Options(settings, feed, parse(given["filter_text"]))
-
-
-def _recording(path: str | None) -> Path | None:
-    """A recording that can be opened, or the reason why not before the screen changes."""
-    if path is None:
-        return None
-    try:
-        next(iter(read_batches(Path(path))), None)
-    except OSError as error:
-        raise UsageError(f"cannot read {path}: {error.strerror}", mend="name a file made with --record") from None
-    return Path(path)
 
 
 def _target(path: str | None) -> Path | None:

@@ -6,10 +6,16 @@ import csv
 import json
 import re
 import signal
+import socket
+import subprocess
+import sys
+import time
 from datetime import datetime
+from pathlib import Path
 
 import pytest
-from streams import calling, refused, streaming
+from sockets import listening, port
+from streams import Stream, calling, refused, streaming
 
 pytestmark = pytest.mark.usefixtures("bpf_possible")
 
@@ -166,3 +172,61 @@ def test_json_is_one_object_a_line() -> None:
         assert json.loads(stream.header)["newstate"]
         stream.end()
     assert all(isinstance(line, dict) for line in stream.objects())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["states", "-4", "-6"], "-4 and -6 exclude each other: leave one out"),
+        (["life", "--csv", "--json"], "--csv and --json exclude each other: leave one out"),
+        (["states", "-L", "99999"], "ports, column 1: '99999' is not a port number: they end at 65535"),
+        (["rtt", "-a", "nowhere"], "'nowhere' is no address: as in 10.0.0.1, 10.0.0.0/8 or ::1"),
+        (["rtt", "-b", "-B"], "-b and -B exclude each other: leave one out"),
+        (["connect", "--replay", "/nothing/here"],
+         "cannot read /nothing/here: No such file or directory: name a file made with --record"),
+    ],
+)  # fmt: skip
+def test_wrong_usage_is_one_line(arguments: list[str], said: str) -> None:
+    stream = Stream(*arguments)
+    assert stream.wait() == 2
+    assert stream.said == f"tcptop-tui: {said}\n"
+    assert not stream.lines
+
+
+def test_without_a_stream_there_is_help() -> None:
+    stream = Stream()
+    assert stream.wait() == 0
+    assert {"states", "life", "connect", "rtt", "ping"} <= {line.split()[0] for line in stream.lines if line.strip()}
+
+
+def until_written(recording: Path) -> None:
+    """Make connections until one of them stands in the file: what was before stands there too."""
+    deadline_s = time.monotonic() + 30
+    with listening() as server:
+        while not recording.exists() or port(server).to_bytes(2, "little") not in recording.read_bytes():
+            assert time.monotonic() < deadline_s
+            socket.create_connection(server.getsockname()).close()
+            server.accept()[0].close()
+            time.sleep(0.05)
+
+
+def test_a_recording_gives_the_same_lines(tmp_path: Path) -> None:
+    recording = tmp_path / "r.tcptop"
+    command = [sys.executable, "-m", "tcptop_tui", "snapshot", "--after", "60", "--record", str(recording)]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as recorder:
+        until_written(recording)
+        with calling("::1") as call:
+            call.exchange(10, 20)
+            call.close()
+        until_written(recording)
+        recorder.terminate()
+    stream = Stream("states", "-s", "--replay", str(recording))
+    assert stream.wait() == 0
+    rows = list(csv.reader(stream.lines))
+    mine = [row for row in rows if row[1] == str(call.client_pid)]
+    assert [f"{row[8]}>{row[9]}" for row in mine] == CLIENT
+    assert {(row[4], row[6], row[5], row[7]) for row in mine} == {
+        ("::1", "::1", str(call.client_port), str(call.server_port))
+    }
+    others = [row for row in rows if row[1] == str(call.server_pid)]
+    assert [f"{row[8]}>{row[9]}" for row in others] == SERVER[2:]

@@ -96,3 +96,18 @@ def _batch(path: Path, kind: int, payload: bytes, now_ns: int, utc_ns: int) -> B
         raise UsageError(f"{path} is damaged: {error}") from error
     made: Batch = Table(rows, now_ns, utc_ns) if make is Table else make(rows)
     return made
+
+
+def opened_recording(path: str | None) -> Path | None:
+    """A recording that can be read, or the reason why not before anything else happens; None for none.
+
+    Raises:
+        UsageError: it cannot.
+    """
+    if path is None:
+        return None
+    try:
+        next(iter(read_batches(Path(path))), None)
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror}", mend="name a file made with --record") from None
+    return Path(path)

@@ -24,12 +24,15 @@ def _ports(*names: str, which: str) -> Callable[[F], F]:
     return click.option(*names, default="", metavar="PORTS", help=f"These {which} ports only, as in 80,8000-8010.")
 
 
-@click.group(name="trace")
-def trace() -> None:
+@click.group(name="trace", invoke_without_command=True)
+@click.pass_context
+def trace(context: click.Context) -> None:
     """Streams of lines for pipes and scripts, like bcc's tcpstates, tcplife, tcpconnect and tcprtt.
 
     Ctrl-C ends a stream with a line of counts and losses on stderr.
     """
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help())
 
 
 def _run(feed: Feeds, stream: Stream, given: Common, output: Any) -> None:

@@ -6,7 +6,6 @@ import ipaddress
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, TypeVar
 
 import click
@@ -14,6 +13,7 @@ import click
 from tcptop_tui.errors import UsageError
 from tcptop_tui.feed import Feed
 from tcptop_tui.filters import Filter, parse, parse_ports
+from tcptop_tui.replay.recording import opened_recording
 from tcptop_tui.settings import Settings
 from tcptop_tui.source.batches import Capture
 from tcptop_tui.trace import columns as c
@@ -111,8 +111,7 @@ class Common:
 
     def feed(self, capture: Capture, settings: Settings) -> Feed:
         """What the stream listens to."""
-        replay = self.given["replay"]
-        return Feed(self.given["backend"], settings, capture, None if replay is None else Path(replay))
+        return Feed(self.given["backend"], settings, capture, opened_recording(self.given["replay"]))
 
 
 def check(given: dict[str, Any]) -> Common:
