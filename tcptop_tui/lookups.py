@@ -13,6 +13,8 @@ from typing import TypeAlias
 import dns.exception
 import dns.flags
 import dns.message
+import dns.name
+import dns.rdataclass
 import dns.rdatatype
 
 from tcptop_tui import text
@@ -27,6 +29,19 @@ LONGEST_S = 86_400.0
 _MAPPED = 0xFFFF << 32
 
 
+def _same_as_asked(message: dns.message.Message) -> set[dns.name.Name]:
+    """The name that was asked for and what its aliases lead to, in whatever order they stand."""
+    names = {message.question[0].name}
+    aliases = [(records.name, data.target) for records in message.answer
+               if records.rdtype == dns.rdatatype.CNAME for data in records]  # fmt: skip
+    for _ in aliases:  # a chain is no longer than this; circles end here
+        more = {target for owner, target in aliases if owner in names} - names
+        if not more:
+            break
+        names |= more
+    return names
+
+
 def answered(payload: bytes) -> Iterator[tuple[Words, str]]:
     """Addresses of an answer, with the name that was asked for: aliases lead back to it.
 
@@ -37,10 +52,13 @@ def answered(payload: bytes) -> Iterator[tuple[Words, str]]:
         if not message.flags & dns.flags.QR or not message.question:
             return
         name = text.clean(message.question[0].name.to_text(omit_final_dot=True))
+        names = _same_as_asked(message)
         found = [
             ipaddress.ip_address(data.address)
             for records in message.answer
             if records.rdtype in {dns.rdatatype.A, dns.rdatatype.AAAA}
+            and records.rdclass == dns.rdataclass.IN
+            and records.name in names  # others were not asked for: anybody may add them
             for data in records
         ]
     except (dns.exception.DNSException, ValueError, AttributeError):

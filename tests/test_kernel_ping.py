@@ -91,6 +91,29 @@ def test_each_once_with_what_was_sent() -> None:
     assert all(rows["comm"])
 
 
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+def test_pings_that_look_the_same_are_all_there(host: str) -> None:
+    source, sink = PingSource(SMALL), Collected()
+    source.open()
+    for _ in range(50):
+        ask(host, 7)
+    source.run(sink, lambda _: True)
+    source.close()
+    assert sink.rows[sink.rows["id"] == ID]["seq"].tolist() == [7] * 50
+
+
+def test_a_reply_of_a_raw_socket_answers_nobody() -> None:
+    source, sink = PingSource(SMALL), Collected()
+    source.open()
+    blank = struct.pack("!BBHHH", 0, 0, 0, ID, 9)
+    with socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP) as raw:
+        raw.sendto(blank[:2] + struct.pack("!H", checksum(blank)) + blank[4:], ("127.0.0.1", 0))
+    ask("127.0.0.1", 10)
+    source.run(sink, lambda _: True)
+    source.close()
+    assert sink.rows[sink.rows["id"] == ID]["seq"].tolist() == [10]
+
+
 def ksoftirqds() -> set[int]:
     return {
         int(folder.name)

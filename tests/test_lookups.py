@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import socket
+import struct
 import threading
 from collections.abc import Iterator
 
@@ -16,6 +17,7 @@ from made import words
 from sockets import listening, port
 from streams import streaming
 
+from tcptop_tui.bpf.packets import NameProbe
 from tcptop_tui.lookups import LONGEST_S, MOST_NAMES, NameCache, answered
 
 SERVER = ("127.0.0.99", 53)
@@ -39,6 +41,15 @@ def test_aliases_lead_back_to_what_was_asked() -> None:
         words("192.0.2.1"): "www.example.org",
         words("2001:db8::1"): "www.example.org",
     }
+
+
+def test_what_was_not_asked_for_is_not_learnt() -> None:
+    payload = reply("evil.test", "evil.test. A 192.0.2.1", "bank.test. A 192.0.2.9", "x.test. CNAME evil.test.")
+    assert dict(answered(payload)) == {words("192.0.2.1"): "evil.test"}
+
+
+def test_a_circle_of_aliases_ends() -> None:
+    assert not list(answered(reply("a.test", "a.test. CNAME b.test.", "b.test. CNAME a.test.")))
 
 
 def test_a_query_is_no_answer() -> None:
@@ -70,6 +81,18 @@ def test_the_newest_name_counts_and_old_ones_go() -> None:
         for number in range(MOST_NAMES)
     )
     assert cache.name_of(words("192.0.2.1"), SECOND) is None
+
+
+@pytest.mark.usefixtures("bpf_possible")
+def test_memory_behind_a_packet_is_not_read() -> None:
+    """Its length claims 400 bytes more than came; the whole one behind it shows that the probe looks."""
+    probe = NameProbe()
+    with socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_UDP) as raw:
+        for claimed in (405, 5):
+            raw.sendto(struct.pack("!HHHH", 53, 40000, 8 + claimed, 0) + b"probe", ("127.0.0.1", 0))
+    payloads = [payload for _, payload in probe.drain()]
+    probe.close()
+    assert [payload for payload in payloads if payload.startswith(b"probe")] == [b"probe"]
 
 
 @pytest.fixture

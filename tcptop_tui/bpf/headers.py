@@ -32,6 +32,7 @@ _MEMBERS: dict[str, dict[str, tuple[str, str]]] = {
         "sk_err": ("sk_err", "u32"),
         "sk_lingertime": ("sk_lingertime", "u64"),
         "sk_cgroup": ("sk_cgrp_data.cgroup", "void *"),
+        "sk_socket": ("sk_socket", "void *"),
     },
     "inet_sock": {"inet_sport": ("inet_sport", "u16")},
     "tcp_sock": {
@@ -47,6 +48,8 @@ _MEMBERS: dict[str, dict[str, tuple[str, str]]] = {
         "network_header": ("network_header", "u16"),
         "sk": ("sk", "void *"),
         "dev": ("dev", "void *"),
+        "len": ("len", "u32"),
+        "data_len": ("data_len", "u32"),
         "pkt_type_byte": ("__pkt_type_offset", "u8"),
     },
     "net_device": {"nd_net": ("nd_net.net", "void *")},
@@ -57,7 +60,7 @@ _MEMBERS: dict[str, dict[str, tuple[str, str]]] = {
     "files_struct": {"fdt": ("fdt", "void *")},
     "fdtable": {"fd": ("fd", "void *")},
     "file": {"private_data": ("private_data", "void *")},
-    "socket": {"sk": ("sk", "void *")},
+    "socket": {"sk": ("sk", "void *"), "file": ("file", "void *")},
     "nsproxy": {"mnt_ns": ("mnt_ns", "void *")},
     "mnt_namespace": {"mnt_inum": ("ns.inum", "u32")},
 }

@@ -16,7 +16,7 @@ from tcptop_tui.source.batches import Batch, Loss, Table, Transitions
 from tcptop_tui.trace import columns as c
 from tcptop_tui.trace.columns import Column, Lines
 from tcptop_tui.trace.output import Form, Output
-from tcptop_tui.trace.run import Moment
+from tcptop_tui.trace.run import Moment, say
 
 _MOST_KEYS = 65_536
 """Different destinations that are counted one by one."""
@@ -35,6 +35,11 @@ class Queries(Protocol):
 
     def refresh(self) -> None:
         """Take in the answers that have come since."""
+        ...
+
+    @property
+    def lost(self) -> int:
+        """Answers that nobody could take in."""
         ...
 
 
@@ -182,3 +187,5 @@ class ConnectStream:
             self._write(self._waiting, moment)
         else:
             self.output.table(COUNTS, self.tally.rows())
+        if self.queries is not None and self.queries.lost:
+            say(f"{self.queries.lost:,} DNS answers were lost: names may be missing")

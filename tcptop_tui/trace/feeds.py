@@ -54,6 +54,11 @@ class Lookups:
         """Take in what has come."""
         self._cache.learn(self._probe.drain())
 
+    @property
+    def lost(self) -> int:
+        """See ``connect.Queries``."""
+        return self._probe.lost
+
     def close(self) -> None:
         """Detach."""
         self._probe.close()

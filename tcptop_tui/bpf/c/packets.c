@@ -51,6 +51,7 @@ struct chosen {
 /* a reply that was logged last on a CPU */
 struct sent {
 	u64 skb;
+	u64 dev;
 	u32 id_seq;
 };
 
@@ -168,15 +169,22 @@ static __always_inline int is_echo_reply(const struct transport *t)
 	return t->protocol == IPPROTO_ICMPV6 && byte_at(t->at) == ECHO_REPLY_V6;
 }
 
-/* A reply passes each of several stacked devices (VLAN, bond), one after the other. */
+/*
+ * A reply passes each of several stacked devices (VLAN, bond), one after the other.
+ * The same device again is another reply: the slab gives the same address to the
+ * next skb, and there are pings that never change their id and sequence number.
+ */
 static __always_inline int is_new(struct sk_buff *skb, u32 id_seq)
 {
 	u32 zero = 0;
 	struct sent *last = latest.lookup(&zero);
+	u64 dev = 0;
 
-	if (!last || (last->skb == (u64)skb && last->id_seq == id_seq))
+	bpf_probe_read_kernel(&dev, sizeof(dev), &skb->dev);
+	if (!last || (last->skb == (u64)skb && last->id_seq == id_seq && last->dev != dev))
 		return 0;
 	last->skb = (u64)skb;
+	last->dev = dev;
 	last->id_seq = id_seq;
 	return 1;
 }
@@ -188,6 +196,20 @@ static __always_inline int ping_wanted(u32 tgid, u32 cpu)
 
 	return want && (!want->by_tgid || want->tgid == tgid) &&
 	       (!want->by_cpu || want->cpu == cpu);
+}
+
+/* The kernel's own ICMP socket has no file; a raw socket, which may send any reply, has one. */
+static __always_inline int is_kernels(void *sk)
+{
+	void *socket = 0, *file = 0;
+
+	if (!sk)
+		return 0;
+	bpf_probe_read_kernel(&socket, sizeof(socket), &((struct sock *)sk)->sk_socket);
+	if (!socket)
+		return 0;
+	bpf_probe_read_kernel(&file, sizeof(file), &((struct socket *)socket)->file);
+	return !file;
 }
 
 /*
@@ -213,7 +235,7 @@ int echo_reply(struct bpf_raw_tracepoint_args *ctx)
 	struct ping *p;
 
 	bpf_probe_read_kernel(&owner, sizeof(owner), &skb->sk);
-	if (!owner)
+	if (!is_kernels(owner))
 		return 0;
 	bpf_probe_read_kernel(&head, sizeof(head), &skb->head);
 	bpf_probe_read_kernel(&offset, sizeof(offset), &skb->network_header);
@@ -253,27 +275,40 @@ static __always_inline int is_for_us(struct sk_buff *skb)
 	return (type & PKT_TYPE_MASK) == PACKET_HOST;
 }
 
+/* Whether ``bytes`` from ``at`` on lie in the linear part of the packet. */
+static __always_inline int is_there(struct sk_buff *skb, const u8 *data, const u8 *at, u32 bytes)
+{
+	u32 len = 0, paged = 0;
+
+	bpf_probe_read_kernel(&len, sizeof(len), &skb->len);
+	bpf_probe_read_kernel(&paged, sizeof(paged), &skb->data_len);
+	return (u64)at - (u64)data + bytes <= (u64)(len - paged);
+}
+
 /*
  * net:netif_receive_skb, from __netif_receive_skb_core() (net/core/dev.c), softirq:
  * every packet that comes in by any device. UDP from port 53, at most 512 bytes of
- * it; only the linear part of the packet is there to read, answers are that small.
+ * it. Nobody has checked the packet yet: a length may claim more than came, and what
+ * lies behind the linear part is somebody else's memory, so such a packet is left out.
  */
 int dns_answer(struct bpf_raw_tracepoint_args *ctx)
 {
 	struct sk_buff *skb = (struct sk_buff *)ctx->args[0];
 	struct transport t = {};
+	const u8 *data = 0;
 	struct answer *a;
 	u32 length;
 
 	if (!is_for_us(skb))
 		return 0;
-	bpf_probe_read_kernel(&t.ip, sizeof(t.ip), &skb->data);
+	bpf_probe_read_kernel(&data, sizeof(data), &skb->data);
+	t.ip = data;
 	if (!find_transport(&t) || t.protocol != IPPROTO_UDP)
 		return 0;
-	if (half_at(t.at) != DNS_PORT)
+	if (!is_there(skb, data, t.at, 8) || half_at(t.at) != DNS_PORT)
 		return 0;
 	length = half_at(t.at + 4) - 8;		/* UDP's own header is counted */
-	if (length == 0 || length > DNS_BYTES)
+	if (length == 0 || length > DNS_BYTES || !is_there(skb, data, t.at, 8 + length))
 		return 0;
 	a = answers.ringbuf_reserve(sizeof(*a));
 	if (!a) {
