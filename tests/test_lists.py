@@ -138,6 +138,27 @@ def test_groups_have_everything_once_and_their_sums(by: str, given_rows: list[An
     assert sorted(folded.order.tolist()) == list(range(first, first + len(tree.groups)))
 
 
+def test_groups_of_what_is_unknown_are_unknown() -> None:
+    rows = connections({"flags": 0, "state": State.TIME_WAIT}, {"flags": 0, "state": State.TIME_WAIT}, {})
+    rates = np.array([np.nan, np.nan, 5.0])
+    tree = make_tree(Facts(NOW, UTC, rows, rates, rates), np.arange(3), "state", frozenset(), "comm", descending=False)
+    known = {
+        int(row["state"]): (int(row["flags"]), rate) for row, rate in zip(tree.rows[3:], tree.rx_rate[3:], strict=True)
+    }
+    assert known[EST] == (Flag.GAUGES, 5.0)
+    assert known[State.TIME_WAIT][0] == 0
+    assert np.isnan(known[State.TIME_WAIT][1])
+
+
+def test_a_connect_that_went_between_two_polls_neither_connected_nor_failed() -> None:
+    polled = transitions(
+        {"newstate": CLOSE, "flags": Flag.POLLED}, {"newstate": State.CLOSE_WAIT, "flags": Flag.POLLED}
+    )
+    made = connects(facts(log=polled), MATCH_ALL, "time", descending=True)
+    assert [made.result(row) for row in (0, 1)] == ["", "connected"]
+    assert made.destinations["failed"].sum() == 0
+
+
 def test_listeners_are_no_sessions_and_averages_are_of_samples() -> None:
     shown = make_frame(Facts(NOW, UTC, sessions=ended().rows, sessions_total=4), Look(view="sessions"))
     assert shown.ended.tolist() == [0, 1, 2]
@@ -271,6 +292,17 @@ async def test_views(size: tuple[int, int], keys: tuple[str, ...], snapshot: Sna
         board.app.clear_notifications()
         await board.press()
         assert screen(board) == snapshot
+
+
+async def test_a_click_on_a_title_of_the_destinations_does_not_sort() -> None:
+    async with dashboard() as board:
+        await filled(board)
+        await board.press("2")
+        spots = {spot.column.key: spot.left for spot in board.app.panel(Destinations)._placed}
+        for key in ("failed", "raddr"):
+            await board.pilot.click(Destinations, offset=(spots[key] + 1, 1))
+            await board.press("down")
+            assert board.app.look.connects.key == "time"
 
 
 async def test_by_destination_takes_the_list_s_place_on_a_narrow_screen() -> None:

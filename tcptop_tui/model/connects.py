@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 from tcptop_tui.filters import Filter, Subject
 from tcptop_tui.model.facts import Facts
 from tcptop_tui.model.sorting import Key, arranged, known, words
-from tcptop_tui.reasons import reason_text, reasons
-from tcptop_tui.records import TRANSITION, UNKNOWN_NS, Rows, State, joined
+from tcptop_tui.reasons import Reason, reason_text, reasons
+from tcptop_tui.records import TRANSITION, UNKNOWN_NS, Mask, Rows, State, joined
 
-CONNECTED: Final = 0
+CONNECTED: Final = 254
 WAITING: Final = 255
-"""Results beside those of ``reasons.Reason``."""
+"""Results beside those of ``reasons.Reason``, of which NONE is: gone between two polls, nobody saw how."""
 
 DESTINATION = np.dtype(
     [("raddr", ">u8", (2,)), ("rport", "<u2"), ("connects", "<u4"), ("failed", "<u4"), ("waiting", "<u4"),
@@ -48,7 +48,7 @@ class Connects:
 def result_text(code: int, err: int) -> str:
     """A result in words."""
     if code in {CONNECTED, WAITING}:
-        return "waiting" if code else "connected"
+        return "waiting" if code == WAITING else "connected"
     return reason_text(code, err)
 
 
@@ -76,9 +76,14 @@ def unanswered(table: Rows, now_ns: int) -> Rows:
 def results(rows: Rows) -> NDArray[np.uint8]:
     """A result for each of ``rows``; dtype TRANSITION, as ``outcomes`` and ``unanswered`` give them."""
     codes = reasons(rows)
-    codes[np.isin(rows["newstate"], [State.ESTABLISHED, State.SYN_RECV])] = CONNECTED
+    codes[rows["newstate"] != State.CLOSE] = CONNECTED  # polls may skip ESTABLISHED
     codes[rows["newstate"] == State.SYN_SENT] = WAITING
     return codes
+
+
+def failed(codes: NDArray[np.uint8]) -> Mask:
+    """Which of ``results`` are of connects that came to nothing, as far as somebody saw it."""
+    return ~np.isin(codes, [CONNECTED, WAITING, Reason.NONE])
 
 
 def connects(facts: Facts, wanted: Filter, sort: str, *, descending: bool) -> Connects:
@@ -120,7 +125,7 @@ def _destinations(rows: Rows, codes: NDArray[np.uint8]) -> Rows:
     timed = (codes == CONNECTED) & (rows["spent_ns"] != UNKNOWN_NS)
     for name, which in (
         ("connects", np.ones(len(rows), np.bool_)),
-        ("failed", (codes != CONNECTED) & (codes != WAITING)),
+        ("failed", failed(codes)),
         ("waiting", codes == WAITING),
     ):
         made[name] = np.bincount(inverse[which], minlength=len(found))

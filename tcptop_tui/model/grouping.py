@@ -134,8 +134,8 @@ def _sums(
     column = {name: facts.rows[name][chosen] for name in _SUMMED}
     sums = np.zeros(count, ROW)
     sums["uid"] = UNKNOWN_UID
-    sums["flags"] = Flag.GAUGES
     counted = (column["flags"] & Flag.GAUGES) != 0
+    sums["flags"] = np.where(np.bincount(inverse[counted], minlength=count) > 0, Flag.GAUGES, 0)
     for name in ("tx_bytes", "rx_bytes", "retrans"):
         np.add.at(sums[name], inverse[counted], column[name][counted])
     for name in ("state_ns", "born_ns"):  # the oldest
@@ -156,5 +156,7 @@ def _sums(
 
 
 def _summed(rate: NDArray[np.float64], inverse: NDArray[np.intp], count: int) -> NDArray[np.float64]:
-    """Rates of groups; what is unknown counts nothing."""
-    return np.bincount(inverse, weights=np.nan_to_num(rate), minlength=count).astype(np.float64)
+    """Rates of groups; what is unknown counts nothing, and where all of it is so is the sum."""
+    some = ~np.isnan(rate)
+    total = np.bincount(inverse[some], weights=rate[some], minlength=count)
+    return np.where(np.bincount(inverse[some], minlength=count) > 0, total, np.nan)

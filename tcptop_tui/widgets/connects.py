@@ -11,8 +11,9 @@ from textual.app import ComposeResult
 from textual.containers import Horizontal
 
 from tcptop_tui import formats
-from tcptop_tui.model.connects import CONNECTED, WAITING
+from tcptop_tui.model.connects import CONNECTED, WAITING, failed
 from tcptop_tui.model.frame import Frame
+from tcptop_tui.reasons import Reason
 from tcptop_tui.records import UNKNOWN_NS
 from tcptop_tui.widgets.columns import BY_KEY, Cell, Column
 from tcptop_tui.widgets.listing import Listing, Sheet
@@ -59,19 +60,18 @@ class ConnectsTable(Listing):
         """Paint ``frame``."""
         self._frame = frame
         made, order = frame.connects, frame.look.connects
-        failed = int(((made.results != CONNECTED) & (made.results != WAITING)).sum())
-        self.border_title = f"Connects {len(made.order):,}  failed {failed:,}"
+        self.border_title = f"Connects {len(made.order):,}  failed {int(failed(made.results).sum()):,}"
         self.show_sheet(Sheet(made.order, made.ids, self._cell, order.key, order.descending, frame.look))
 
     def _cell(self, row: int) -> Cell:
         facts, made = self._frame.facts, self._frame.connects
         offset_ns = facts.utc_ns - facts.now_ns
-        return Cell(made.rows[row], facts.now_ns, utc_offset_ns=offset_ns, result=made.result(row))
+        return Cell(made.rows[row], facts.now_ns, utc_offset_ns=offset_ns, result=made.result(row) or formats.UNKNOWN)
 
     def cell_style(self, row: int, key: str) -> Style | None:
         """Failures and what waits stand out."""
         code = int(self._frame.connects.results[row])
-        if key != "result" or code == CONNECTED:
+        if key != "result" or code in {CONNECTED, Reason.NONE}:
             return None
         return self.get_component_rich_style("table--waiting" if code == WAITING else "table--failed", partial=True)
 

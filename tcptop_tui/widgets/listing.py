@@ -242,7 +242,7 @@ class Listing(ScrollView, can_focus=True):
         if spot is None:
             return
         if spot.y < _HEADER_LINES:
-            for placed in self._placed:
+            for placed in self._placed if self._sheet.sort else ():  # else its order is its own
                 if placed.left <= spot.x < placed.left + placed.width:
                     self.post_message(self.HeaderClicked(placed.column.key))
             return
