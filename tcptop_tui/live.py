@@ -15,6 +15,7 @@ from textual.widgets import ContentSwitcher, Footer
 from textual.worker import get_current_worker
 
 from tcptop_tui import theme
+from tcptop_tui.config.schema import Config
 from tcptop_tui.feed import Feed
 from tcptop_tui.filters import Filter, parse
 from tcptop_tui.model.frame import Frame, Look, make_frame
@@ -52,14 +53,24 @@ class LiveApp(App[None]):
         host: name of this host.
         kernel: its kernel's release.
         chosen: the filter to start with.
+        config: what the user has chosen in F2.
     """
 
     TITLE = "tcptop-tui"
     CSS_PATH = "app.tcss"
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (120, "-wide")]  # noqa: RUF012  as Textual declares it
 
-    def __init__(self, feed: Feed, settings: Settings, host: str, kernel: str, chosen: Filter | None = None) -> None:
+    def __init__(
+        self,
+        feed: Feed,
+        settings: Settings,
+        host: str,
+        kernel: str,
+        chosen: Filter | None = None,
+        config: Config | None = None,
+    ) -> None:
         super().__init__()
+        self.config = config or Config()
         self._feed = feed
         self._settings = settings
         self.host, self.kernel = host, kernel

@@ -1,0 +1,45 @@
+"""Keys that choose what is shown: the filter, and what of it the kernel applies."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import ClassVar
+
+from textual import events, on
+from textual.binding import Binding, BindingType
+
+from tcptop_tui.filters import MATCH_ALL
+from tcptop_tui.filters.pin import pin
+from tcptop_tui.views import ViewsApp
+from tcptop_tui.widgets.filter_bar import FilterBar
+
+
+class Filtering(ViewsApp):
+    """The filter line and capture filters."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("slash,f4,backslash", "filter", "Filter", key_display="/", priority=True),
+        Binding("F", "pin", "Pin the filter as capture filter, or let it go", show=False),
+    ]
+
+    def action_filter(self) -> None:
+        """Open the filter."""
+        self.panel(FilterBar).open(self.look.filter)
+
+    @on(FilterBar.Changed)
+    def _filter_changed(self, event: FilterBar.Changed) -> None:
+        self.set_look(replace(self.look, filter=event.chosen))
+
+    @on(FilterBar.Closed)
+    def _filter_closed(self, event: FilterBar.Closed) -> None:
+        self.focus_view()
+        for key in event.late:
+            self.post_message(events.Key(key.key, key.character))
+
+    def action_pin(self) -> None:
+        """Let the kernel apply what it can of the filter; again, or with no filter: no more."""
+        base = self._feed.capture
+        pinned = pin(MATCH_ALL if self.look.pinned else self.look.filter, base)
+        self._feed.recapture(pinned.capture)
+        self.notify(pinned.told or "capture as at the start", markup=False)
+        self.set_look(replace(self.look, pinned=pinned.told))

@@ -1,0 +1,46 @@
+"""Keys that look closer: one connection, pause."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from textual import events, on
+from textual.binding import Binding, BindingType
+
+from tcptop_tui.views import ViewsApp
+from tcptop_tui.widgets.connections import ConnectionTable
+from tcptop_tui.widgets.connects import ConnectsTable, Destinations
+from tcptop_tui.widgets.detail import DetailScreen, as_row
+from tcptop_tui.widgets.histogram import RttPanel
+from tcptop_tui.widgets.sessions import SessionsTable
+from tcptop_tui.widgets.transitions import TransitionLog
+
+
+class Looking(ViewsApp):
+    """Stop, and look at one."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("p,Z", "pause", "Pause", key_display="p"),
+        Binding("tab", "app.focus_next", "Next panel", show=False),
+        Binding("shift+tab", "app.focus_previous", "Panel before", show=False),
+    ]
+
+    def action_pause(self) -> None:
+        """Stop the view, or let it go on."""
+        self.set_paused(paused=not self.paused)
+
+    @on(ConnectionTable.Opened)
+    async def _opened(self, event: ConnectionTable.Opened) -> None:
+        rows = self.frame.facts.rows
+        await self.push_screen(DetailScreen(self.frame, rows[rows["id"] == event.connection_id].copy()))
+
+    @on(SessionsTable.Opened)
+    async def _session_opened(self, event: SessionsTable.Opened) -> None:
+        await self.push_screen(DetailScreen(self.frame, as_row(self.frame.facts.sessions[event.row])))
+
+    def on_descendant_focus(self, event: events.DescendantFocus) -> None:
+        """On a narrow screen the histogram takes the log's place while it has the focus."""
+        if isinstance(event.widget, RttPanel | TransitionLog):
+            self.screen.set_class(isinstance(event.widget, RttPanel), "show-rtt")
+        if isinstance(event.widget, ConnectsTable | Destinations):
+            self.screen.set_class(isinstance(event.widget, Destinations), "show-destinations")
