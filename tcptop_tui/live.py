@@ -74,7 +74,7 @@ class LiveApp(App[None]):
         self._feed = feed
         self._settings = settings
         self.host, self.kernel = host, kernel
-        self.look = Look(filter=chosen or parse(""))
+        self.look = Look(filter=chosen or parse(""), names=self.config.names, rtt_unit=self.config.rtt_unit)
         self.frame = Frame(look=self.look)
         self._store = Store(settings)
         self._shown_generation = 0

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from tcptop_tui.config.schema import RttUnit
 from tcptop_tui.filters import MATCH_ALL, Filter, Subject
 from tcptop_tui.model.connects import Connects, connects
 from tcptop_tui.model.ended import ended_order
@@ -42,6 +43,9 @@ class Look:
     sessions: Order = Order()
     rtt_by: str = ""
     """What round-trip times are grouped by, while somebody looks at the groups; empty: nobody does."""
+    names: bool = False
+    """Host and service names instead of numbers, where they are known."""
+    rtt_unit: RttUnit = "auto"
     pinned: str = ""
     """What the capture filter was pinned to, and what of it stays in user space; in words."""
 
