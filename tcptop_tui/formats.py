@@ -53,6 +53,22 @@ def duration_ns(span_ns: int) -> str:
     return f"{hours}h{minutes:02}m" if hours else f"{minutes}m{seconds:02}s"
 
 
+def age_ns(span_ns: int) -> str:
+    """``0s``, ``59s``, ``3m05s``, ``14m``, ``2h14m``, ``5d03h``; at most 6 cells.
+
+    For what grows while somebody looks: with no more digits than matter, because over a slow link
+    each change costs.
+    """
+    seconds = max(0, span_ns) // 10**9
+    if seconds < 60:
+        return f"{seconds}s"
+    if seconds < 600:
+        return f"{seconds // 60}m{seconds % 60:02}s"
+    if seconds < 3600:
+        return f"{seconds // 60}m"
+    return duration_ns(seconds * 10**9)
+
+
 _SHORT = (
     (999.5, 1, "{:.0f}µs"),
     (9_950, 1e3, "{:.1f}ms"),

@@ -16,6 +16,7 @@ from textual.worker import get_current_worker
 
 from tcptop_tui import theme
 from tcptop_tui.config.schema import Config
+from tcptop_tui.drawing.driver import ThinDriver
 from tcptop_tui.feed import Feed
 from tcptop_tui.filters import Filter, parse
 from tcptop_tui.model.frame import Frame, Look, make_frame
@@ -69,7 +70,7 @@ class LiveApp(App[None]):
         chosen: Filter | None = None,
         config: Config | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(driver_class=ThinDriver)
         self.config = config or Config()
         self._feed = feed
         self._settings = settings

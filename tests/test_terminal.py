@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import pty
 import shutil
 import signal
 import socket
@@ -18,78 +17,11 @@ from fcntl import ioctl
 from pathlib import Path
 from typing import Any
 
-import pyte
 import pytest
 from sockets import listening, pair, port
+from terminals import Terminal
 
 ENTER_SCREEN, LEAVE_SCREEN = b"\x1b[?1049h", b"\x1b[?1049l"
-
-
-class Terminal:
-    """A pty with the dashboard in it, and a screen that shows what it draws."""
-
-    def __init__(self, *arguments: str, columns: int = 160, lines: int = 50, cwd: Path | None = None) -> None:
-        self.screen = pyte.Screen(columns, lines)
-        self._stream = pyte.ByteStream(self.screen)
-        self.output = b""
-        main, self._other = pty.openpty()
-        self._main = main
-        ioctl(main, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
-        os.set_blocking(main, False)
-        self.settings = termios.tcgetattr(self._other)
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "tcptop_tui", *arguments],
-            stdin=self._other, stdout=self._other, stderr=self._other, start_new_session=True,
-            cwd=cwd,
-            env={**os.environ, "TERM": "xterm-256color"},
-            preexec_fn=lambda: ioctl(0, termios.TIOCSCTTY, 0),  # noqa: PLW1509  a real controlling terminal
-        )  # fmt: skip
-
-    def _read(self) -> None:
-        try:
-            data = os.read(self._main, 1 << 16)
-        except BlockingIOError:
-            time.sleep(0.02)
-        except OSError:
-            time.sleep(0.02)  # nobody has the other end open any more
-        else:
-            self.output += data
-            # pyte does not know the answers that kitty's protocol wants
-            self._stream.feed(data.replace(b"\x1b[>1u", b"").replace(b"\x1b[<u", b""))
-
-    @property
-    def text(self) -> str:
-        return "\n".join(self.screen.display)
-
-    def until(self, happened: Callable[[], bool], seconds: float = 30) -> None:
-        """Read until it has happened."""
-        deadline_s = time.monotonic() + seconds
-        while not happened():
-            assert time.monotonic() < deadline_s, self.text
-            self._read()
-
-    def shows(self, text: str) -> None:
-        self.until(lambda: text in self.text)
-
-    def type(self, keys: str) -> None:
-        os.write(self._main, keys.encode())
-
-    def ended(self) -> int:
-        self.until(lambda: self.process.poll() is not None)
-        for _ in range(5):
-            self._read()
-        return int(self.process.returncode)
-
-    def hang_up(self) -> None:
-        os.close(self._main)
-
-    def close(self) -> None:
-        if self.process.poll() is None:
-            self.process.kill()
-            self.process.wait()
-        for end in (self._main, self._other):
-            with contextlib.suppress(OSError):
-                os.close(end)
 
 
 @pytest.fixture

@@ -39,7 +39,7 @@ class Cell:
     def since(self, name: str) -> str:
         """Time since the moment in field ``name``."""
         began = int(self.row[name])
-        return formats.duration_ns(self.now_ns - began) if began else formats.UNKNOWN
+        return formats.age_ns(self.now_ns - began) if began else formats.UNKNOWN
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,120 @@
+"""Textual's driver for Linux, but what it draws goes through a ``Grid``: only cells that differ are sent.
+
+Textual repaints whole widgets, with all of a style before and a reset behind each piece of text:
+15,800 bytes a second for a quiet host. And when the terminal is slower than the dashboard, its
+drawings queue up, until the event loop waits for them. Here a drawing that has not left yet is
+replaced by the next one.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any, Final
+
+from textual.drivers.linux_driver import LinuxDriver
+
+from tcptop_tui.drawing.grid import Grid
+from tcptop_tui.drawing.pens import read_pen
+
+_TOKEN: Final = re.compile(
+    r"\x1b\[(?P<y>\d+);(?P<x>\d+)H"
+    r"|\x1b\[(?P<pen>[\d;]*)m"
+    r"|(?P<sync>\x1b\[\?2026[hl])"
+    r"|(?P<text>[^\x1b\r\n]+)"
+    r"|(?P<line>[\r\n]+)"  # Textual ends lines, but says where the next one is besides
+    r"|(?P<other>\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[^\[\]])?)"
+)
+_SYNC_BEGIN, _SYNC_END = "\x1b[?2026h", "\x1b[?2026l"
+_PLAIN = "\x1b[m"
+
+
+class _Noticed:
+    """A text file that tells when all that was written to it has left: Textual's thread flushes then."""
+
+    def __init__(self, file: Any, left: Callable[[], None]) -> None:
+        self._file, self._left = file, left
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
+
+    def flush(self) -> None:
+        """Wait until the terminal has taken it."""
+        self._file.flush()
+        self._left()
+
+
+class ThinDriver(LinuxDriver):
+    """Sends differences, one drawing at a time."""
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self._file: Any = _Noticed(self._file, self._left)
+        self._size_cells = self._get_terminal_size()
+        self._grid = Grid(*self._size_cells)
+        self._on_its_way = False
+        self._waiting = False
+        self._synced = False
+        self._rest = (0, 0)
+
+    # -- what Textual draws -------------------------------------------------------------------
+
+    def write(self, data: str) -> None:
+        """Take a drawing in, or pass on what is none."""
+        self._fit_terminal()
+        for token in _TOKEN.finditer(data):
+            kind, value = token.lastgroup, token.group()
+            if kind == "text":
+                self._grid.write(value)
+            elif kind == "pen":
+                self._grid.use(read_pen(token["pen"]))
+            elif kind == "x":
+                self._rest = int(token["x"]) - 1, int(token["y"]) - 1
+                self._grid.move(*self._rest)
+            elif kind == "sync":
+                self._synced = True
+            elif kind == "other":
+                self._grid.lost_cursor()
+                super().write(_PLAIN + value)
+                if value.startswith("\x1b[?1049"):
+                    self._grid.forget()
+
+    def flush(self) -> None:
+        """Send what differs; while the last drawing is on its way, when it has arrived."""
+        if self._on_its_way:
+            self._waiting = True
+            return
+        self._waiting = False
+        drawing = self._grid.difference()
+        if not drawing:
+            return
+        if self._rest != (0, 0):  # somebody types there
+            drawing += self._grid.rest_at(*self._rest)
+        self._on_its_way = True
+        super().write(f"{_SYNC_BEGIN}{drawing}{_SYNC_END}" if self._synced else drawing)
+
+    # -- the terminal -------------------------------------------------------------------------
+
+    def _left(self) -> None:
+        """In Textual's writing thread."""
+        self._loop.call_soon_threadsafe(self._arrived)
+
+    def _arrived(self) -> None:
+        self._on_its_way = False
+        if self._waiting:
+            self.flush()
+
+    def _fit_terminal(self) -> None:
+        """Of a terminal of another size nobody knows what it shows; Textual will draw all of it."""
+        size = self._get_terminal_size()
+        if size != self._size_cells:
+            self._size_cells = size
+            self._grid = Grid(*size)
+        elif self._grid.full:
+            self._grid = Grid(*size)
+            self._app.screen.refresh()
+
+    def redraw(self) -> None:
+        """Send everything again: somebody else has written on the terminal."""
+        self._grid.forget()
+        self.flush()

@@ -1,0 +1,227 @@
+"""What the terminal shows, what it should show, and the shortest way from one to the other."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tcptop_tui.drawing.cells import BLANK, CONTINUED, UNKNOWN, Codes, Interned, is_plain
+from tcptop_tui.drawing.pens import PLAIN, Pen, switch
+
+_BRIDGE_CELLS = 4
+"""Unchanged cells up to here are written again rather than jumped over: a jump costs as much."""
+_FARTHEST_SHIFT = 3
+_LEAST_SHIFTED = 4
+"""Lines that must have moved together before the terminal is asked to move them."""
+
+
+@dataclass(slots=True)
+class _Layer:
+    codes: Codes
+    pens: NDArray[np.uint16]
+
+    @classmethod
+    def of(cls, width: int, height: int, code: int) -> _Layer:
+        return cls(np.full((height, width), code, np.uint32), np.zeros((height, width), np.uint16))
+
+
+class Grid:
+    """A screen of ``width`` by ``height`` cells.
+
+    ``move``, ``use`` and ``write`` say what should be there; ``difference`` gives what to send, and
+    takes it for shown.
+    """
+
+    def __init__(self, width: int, height: int) -> None:
+        self._width, self._height = width, height
+        self._interned = Interned()
+        self._wanted = _Layer.of(width, height, BLANK)
+        self._shown = _Layer.of(width, height, UNKNOWN)
+        self._touched: set[int] = set()
+        self._x = self._y = 0
+        self._pen = 0
+        self._at: tuple[int, int] | None = None
+        self._drawn_with: Pen | None = None
+        self._out: list[str] = []
+
+    # -- what should be there -----------------------------------------------------------------
+
+    def move(self, x: int, y: int) -> None:
+        """Write from there on; counted from 0."""
+        self._x, self._y = x, y
+
+    def use(self, pen: Pen) -> None:
+        """Write in this style."""
+        self._pen = self._interned.pen(pen)
+
+    def write(self, text: str) -> None:
+        """Put ``text`` where the cursor is; what goes beyond the line's end is cut."""
+        if not 0 <= self._y < self._height:
+            return
+        codes = self._interned.codes(text)
+        start, self._x = self._x, self._x + len(codes)
+        codes = codes[: max(0, self._width - start)]
+        end = start + len(codes)
+        self._wanted.codes[self._y, start:end] = codes
+        pens = self._wanted.pens[self._y, start:end]
+        pens[:] = self._pen
+        on_blanks = self._interned.on_blanks[self._pen]
+        if on_blanks != self._pen:
+            pens[codes == BLANK] = on_blanks
+        self._touched.add(self._y)
+
+    def forget(self) -> None:
+        """The terminal was written to by somebody else: all of it has to be sent again."""
+        self._shown.codes[:] = UNKNOWN
+        self._touched.update(range(self._height))
+        self._at = self._drawn_with = None
+
+    def lost_cursor(self) -> None:
+        """A sequence was sent that may have moved the cursor or changed the style."""
+        self._at = self._drawn_with = None
+
+    @property
+    def full(self) -> bool:
+        """More styles or characters than are kept: make a new grid."""
+        return self._interned.full
+
+    # -- the way there ------------------------------------------------------------------------
+
+    def difference(self) -> str:
+        """What makes the terminal show what it should; empty when it does already."""
+        self._out = []
+        lines = sorted(line for line in self._touched if self._differs(line))
+        self._touched.clear()
+        if len(lines) >= _LEAST_SHIFTED and self._shift(lines):
+            lines = [line for line in range(self._height) if self._differs(line)]
+        for line in lines:
+            self._draw(line)
+        return "".join(self._out)
+
+    def rest_at(self, x: int, y: int) -> str:
+        """Put the cursor there, for who reads the screen by it."""
+        self._out = []
+        self._go(x, y)
+        return "".join(self._out)
+
+    def _changed(self, line: int) -> NDArray[np.bool_]:
+        changed: NDArray[np.bool_] = (self._wanted.codes[line] != self._shown.codes[line]) | (
+            self._wanted.pens[line] != self._shown.pens[line]
+        )
+        return changed
+
+    def _differs(self, line: int) -> bool:
+        return bool(self._changed(line).any())
+
+    def _draw(self, line: int) -> None:
+        changed = self._changed(line)
+        if not changed.any():
+            return
+        wanted, shown = self._wanted, self._shown
+        if (wanted.codes[line] == CONTINUED).any() or (shown.codes[line] == CONTINUED).any():
+            changed[:] = True  # half of a wide character takes the other half with it
+        for start, end in self._runs(line, np.flatnonzero(changed)):
+            self._draw_run(line, start, end)
+        shown.codes[line], shown.pens[line] = wanted.codes[line], wanted.pens[line]
+
+    def _runs(self, line: int, places: NDArray[np.intp]) -> list[tuple[int, int]]:
+        """Parts of a line to write, small gaps in one style included."""
+        codes, pens = self._wanted.codes[line], self._wanted.pens[line]
+        runs: list[tuple[int, int]] = []
+        breaks = np.flatnonzero(np.diff(places) > 1)
+        for first, last in zip(
+            places[np.append(0, breaks + 1)].tolist(), places[np.append(breaks, len(places) - 1)].tolist(), strict=True
+        ):
+            if runs:
+                end = runs[-1][1]
+                if first - end <= _BRIDGE_CELLS and self._drawn_as(
+                    int(pens[end - 1]), codes[end:first], pens[end:first]
+                ):
+                    runs[-1] = (runs[-1][0], last + 1)
+                    continue
+            runs.append((first, last + 1))
+        return runs
+
+    def _drawn_as(self, pen: int, codes: Codes, pens: NDArray[np.uint16]) -> bool:
+        """Whether cells look the same when they are drawn in the style ``pen``."""
+        blank = (codes == BLANK) & (pens == self._interned.on_blanks[pen])
+        return bool(((pens == pen) | blank).all())
+
+    def _draw_run(self, line: int, start: int, end: int) -> None:
+        for first, last, pen in self._in_one_style(line, start, end):
+            codes = self._wanted.codes[line, first:last]
+            for offset, text in self._interned.pieces(codes):
+                self._go(first + offset, line)
+                self._draw_with(self._interned.pens[pen])
+                self._out.append(text)
+                self._at = None
+            # at the last column some terminals keep the cursor and some hold it back
+            if is_plain(codes) and last < self._width:
+                self._at = (last, line)
+
+    def _in_one_style(self, line: int, start: int, end: int) -> list[tuple[int, int, int]]:
+        """Parts of a run with their style; blanks go with a neighbour when nobody sees the difference."""
+        codes, pens = self._wanted.codes[line], self._wanted.pens[line]
+        bounds = [start, *(np.flatnonzero(np.diff(pens[start:end])) + start + 1).tolist(), end]
+        parts: list[tuple[int, int, int]] = []
+        for first, last in pairwise(bounds):
+            pen = int(pens[first])
+            if parts and self._drawn_as(parts[-1][2], codes[first:last], pens[first:last]):
+                parts[-1] = (parts[-1][0], last, parts[-1][2])
+            elif parts and self._drawn_as(pen, codes[parts[-1][0] : first], pens[parts[-1][0] : first]):
+                parts[-1] = (parts[-1][0], last, pen)
+            else:
+                parts.append((first, last, pen))
+        return parts
+
+    def _go(self, x: int, y: int) -> None:
+        if self._at == (x, y):
+            return
+        ways = [f"\x1b[{y + 1};{x + 1}H" if x else f"\x1b[{y + 1}H"]
+        if self._at is not None and self._at[1] == y and x > self._at[0]:
+            forward = x - self._at[0]
+            ways.append(f"\x1b[{forward}C" if forward > 1 else "\x1b[C")
+        self._out.append(min(ways, key=len))
+        self._at = (x, y)
+
+    def _draw_with(self, pen: Pen) -> None:
+        self._out.append(switch(self._drawn_with, pen) if self._drawn_with is not None else f"\x1b[0;{pen.parameters}m")
+        self._drawn_with = pen
+
+    # -- lines that move together -------------------------------------------------------------
+
+    def _shift(self, lines: list[int]) -> bool:
+        """Let the terminal move what only moved up or down; returns whether it did."""
+        wanted = {line: self._key(self._wanted, line) for line in lines}
+        shown = {line: self._key(self._shown, line) for line in range(self._height)}
+        best = 0
+        moved: list[int] = []
+        for step in (by * way for by in range(1, _FARTHEST_SHIFT + 1) for way in (1, -1)):
+            same = [line for line in lines if shown.get(line + step) == wanted[line]]
+            if len(same) > max(len(moved), _LEAST_SHIFTED - 1):
+                best, moved = step, same
+        top, bottom = (min(moved[0], moved[0] + best), max(moved[-1], moved[-1] + best) + 1) if moved else (0, 0)
+        if not moved or bottom - top > 2 * len(moved):
+            return False
+        self._move_lines(top, bottom, best)
+        return True
+
+    @staticmethod
+    def _key(layer: _Layer, line: int) -> bytes:
+        key: bytes = layer.codes[line].tobytes() + layer.pens[line].tobytes()
+        return key
+
+    def _move_lines(self, top: int, bottom: int, step: int) -> None:
+        """Delete or insert lines at the top of a scrolling region: every terminal since the VT102 can."""
+        self._draw_with(PLAIN)
+        self._out.append(f"\x1b[{top + 1};{bottom}r\x1b[{top + 1}H")
+        self._out.append(f"\x1b[{abs(step)}{'M' if step > 0 else 'L'}\x1b[r")
+        self._at = None
+        for layer in (self._shown.codes, self._shown.pens):
+            part = layer[top:bottom]
+            part[:] = np.roll(part, -step, axis=0)
+        emptied = slice(bottom - step, bottom) if step > 0 else slice(top, top - step)
+        self._shown.codes[emptied] = UNKNOWN
