@@ -9,6 +9,8 @@ from textual.binding import Binding, BindingType
 from textual.widget import Widget
 from textual.widgets import Input
 
+from tcptop_tui.actions.adjusting import Adjusting
+from tcptop_tui.actions.copying import Copying
 from tcptop_tui.actions.exporting import Exporting
 from tcptop_tui.actions.filtering import Filtering
 from tcptop_tui.actions.looking import Looking
@@ -22,8 +24,8 @@ from tcptop_tui.widgets.transitions import TransitionLog
 
 _PARTS: tuple[tuple[str, tuple[type[Widget | ViewsApp], ...]], ...] = (
     ("Choose", (Filtering,)),
-    ("Look", (ViewsApp, Looking)),
-    ("Take out", (Exporting,)),
+    ("Look", (ViewsApp, Looking, Adjusting)),
+    ("Take out", (Exporting, Copying)),
     ("Lists", (Listing,)),
     ("Connections", (ConnectionTable,)),
     ("Round-trip times", (RttView,)),
@@ -35,7 +37,7 @@ _PARTS: tuple[tuple[str, tuple[type[Widget | ViewsApp], ...]], ...] = (
 _OPENS_A_LINE = frozenset({"filter", "export"})
 
 
-class TcptopApp(Filtering, Looking, Exporting):
+class TcptopApp(Filtering, Looking, Adjusting, Exporting, Copying):
     """The dashboard with its keys: each base class has those of one subject."""
 
     BINDINGS: ClassVar[list[BindingType]] = [

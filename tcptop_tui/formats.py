@@ -8,6 +8,7 @@ import pwd
 import time
 from functools import lru_cache
 
+from tcptop_tui.config.schema import RttUnit
 from tcptop_tui.records import UNKNOWN_UID, State
 
 UNKNOWN = "–"
@@ -77,13 +78,25 @@ _SHORT = (
 )
 
 
-def rtt_us(span_us: float) -> str:
-    """``87µs``, ``1.24ms``, ``31.0ms``, ``310ms``, ``1.20s``; at most 6 cells."""
+RTT_UNITS = {"auto": "", "us": "µs", "ms": "ms"}
+"""How the units of round-trip times that can be chosen are written."""
+
+
+def rtt_us(span_us: float, unit: RttUnit = "auto") -> str:
+    """``87µs``, ``1.24ms``, ``31.0ms``, ``310ms``, ``1.20s``; at most 6 cells.
+
+    With a ``unit`` they are bare numbers that stand one below the other: ``87`` or ``0.087``.
+    """
+    if unit == "us":
+        return f"{span_us:.0f}" if span_us < 999_999.5 else f"{span_us / 1e6:.2f}s"
+    if unit == "ms":
+        span_ms = span_us / 1e3
+        return f"{span_ms:.{3 if span_ms < 99 else 1 if span_ms < 9_999 else 0}f}"
     if span_us < 999.5:
         return f"{span_us:.0f}µs"
-    value, unit = (span_us / 1e3, "ms") if span_us < 999_500 else (span_us / 1e6, "s")
+    value, unit_name = (span_us / 1e3, "ms") if span_us < 999_500 else (span_us / 1e6, "s")
     digits = 2 if value < 9.995 else 1 if value < 99.95 else 0
-    return f"{value:.{digits}f}{unit}"
+    return f"{value:.{digits}f}{unit_name}"
 
 
 def clock(utc_ns: int) -> str:

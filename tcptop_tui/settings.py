@@ -30,3 +30,7 @@ class Settings:
     session_ring_bytes: int = 8 * 2**20
     queue_batches: int = 64
     """Batches between the worker thread and the event loop."""
+    linger_s: float = 5.0
+    """How long a connection that has ended stays in the table; 0: not at all."""
+    linger_rows: int = 1_000
+    """How many of those there are at most, the latest."""

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from made import NOW, SECOND, UNKNOWN, UTC, connections, sessions, transitions
 
 from tcptop_tui.filters import parse
-from tcptop_tui.model.frame import Frame, Look, make_frame
+from tcptop_tui.model.frame import Look, make_frame
 from tcptop_tui.model.histogram import percentile, slot_bounds, summarise
 from tcptop_tui.model.history import History
 from tcptop_tui.model.rates import Rates
@@ -134,14 +134,6 @@ def test_sorting_by_name_and_number() -> None:
     assert make_frame(facts, Look(sort="comm", descending=False)).order.tolist() == [1, 0, 2]
     assert make_frame(facts, Look(sort="comm", descending=True)).order.tolist() == [2, 0, 1]
     assert make_frame(facts, Look(sort="rx_bytes", descending=True)).order.tolist() == [1, 0, 2]
-
-
-def test_a_frame_knows_where_a_connection_is() -> None:
-    frame = make_frame(filled_store().facts(), Look(parse("lport:443"), sort="rx_bytes"))
-    assert frame.position_of(1) == 0
-    assert frame.position_of(2) is None
-    assert frame.position_of(77) is None
-    assert Frame().position_of(1) is None
 
 
 def test_the_log_is_filtered_too() -> None:

@@ -42,8 +42,8 @@ def _input(frame: Frame, origin: Origin) -> SnapshotInput:
     facts = frame.facts
     return SnapshotInput(
         rows=frame.rows,
-        tx_rate=facts.tx_rate[frame.order],
-        rx_rate=facts.rx_rate[frame.order],
+        tx_rate=facts.tx_rate[frame.present],
+        rx_rate=facts.rx_rate[frame.present],
         transitions=facts.log[frame.log],
         sessions=_sessions(frame),
         names=facts.names,

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from tcptop_tui.model.departed import NOBODY, Departed
 from tcptop_tui.records import PING, ROW, RTT_SLOTS, SESSION, TRANSITION, Rows
 from tcptop_tui.source.batches import Loss, Names, Status
 
@@ -26,6 +27,8 @@ class Facts:
     tx_rate: NDArray[np.float64] = field(default_factory=_no_rates)
     """bytes/s beside ``rows``; NaN: unknown."""
     rx_rate: NDArray[np.float64] = field(default_factory=_no_rates)
+    departed: Departed = NOBODY
+    """Connections that have just ended; they are not in ``rows`` any more."""
     log: Rows = field(default_factory=lambda: np.zeros(0, TRANSITION))
     """The transitions that are kept, oldest first, dtype TRANSITION."""
     log_total: int = 0

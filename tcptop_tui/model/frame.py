@@ -15,7 +15,7 @@ from tcptop_tui.model.facts import Facts
 from tcptop_tui.model.grouping import Tree, make_tree
 from tcptop_tui.model.rtt_groups import RttGroups, rtt_groups
 from tcptop_tui.model.sorting import DEFAULT_SORT, ordered
-from tcptop_tui.records import RTT_SLOTS, Mask, Rows
+from tcptop_tui.records import ROW, RTT_SLOTS, Mask, Rows, joined
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +70,12 @@ class Frame:
 
     facts: Facts = field(default_factory=Facts)
     look: Look = field(default_factory=Look)
+    gone: Facts = field(default_factory=Facts)
+    """Only the connections that have just ended; their row numbers follow those of ``facts.rows``."""
+    gone_at_ns: NDArray[np.uint64] = field(default_factory=lambda: np.zeros(0, np.uint64))
+    """When, beside ``gone.rows``."""
     order: NDArray[np.intp] = field(default_factory=lambda: np.zeros(0, np.intp))
-    """Rows of ``facts.rows`` that match, in display order."""
+    """Row numbers of those that match, in display order."""
     log: NDArray[np.intp] = field(default_factory=lambda: np.zeros(0, np.intp))
     """Rows of ``facts.log`` that match, oldest first."""
     rtt: Rtt = field(default_factory=Rtt)
@@ -85,30 +89,60 @@ class Frame:
     """The round-trip times by ``look.rtt_by``; None while nobody looks at them."""
 
     @property
+    def present(self) -> NDArray[np.intp]:
+        """``order`` without those that have ended: rows of ``facts.rows``."""
+        return self.order[self.order < len(self.facts.rows)]
+
+    @property
     def rows(self) -> Rows:
         """The connections that match, in display order (a copy), dtype ROW."""
-        return self.facts.rows[self.order]
+        return self.facts.rows[self.present]
 
-    def position_of(self, connection_id: int) -> int | None:
-        """Where the connection stands in ``order``; None when it is not shown."""
-        ids = self.facts.rows["id"]
-        row = int(np.searchsorted(ids, connection_id))
-        if row == len(ids) or ids[row] != connection_id:
-            return None
-        place = np.flatnonzero(self.order == row)
-        return int(place[0]) if len(place) else None
+    @property
+    def ids(self) -> NDArray[np.uint64]:
+        """By row number."""
+        return np.concatenate([self.facts.rows["id"], self.gone.rows["id"]])
+
+    def row(self, number: int) -> tuple[np.void, float, float]:
+        """A row as it was seen last, dtype ROW, and its rates in bytes/s."""
+        place = number - len(self.facts.rows)
+        source, place = (self.gone, place) if place >= 0 else (self.facts, number)
+        return source.rows[place], float(source.tx_rate[place]), float(source.rx_rate[place])
+
+    def gone_ns(self, number: int) -> int:
+        """When a connection ended; 0: it has not."""
+        place = number - len(self.facts.rows)
+        return int(self.gone_at_ns[place]) if 0 <= place < len(self.gone_at_ns) else 0
+
+    @property
+    def listed(self) -> Facts:
+        """``facts`` with the rows of ``gone`` behind; a copy, and not a cheap one."""
+        if not len(self.gone.rows):
+            return self.facts
+        return replace(
+            self.facts,
+            rows=joined(ROW, self.facts.rows, self.gone.rows),
+            tx_rate=np.concatenate([self.facts.tx_rate, self.gone.tx_rate]),
+            rx_rate=np.concatenate([self.facts.rx_rate, self.gone.rx_rate]),
+        )
 
 
 def make_frame(facts: Facts, look: Look) -> Frame:
     """Filter, sort and sum. Pure, so that it can run in any thread."""
-    matches = look.filter.matches(Subject(facts.rows, facts.now_ns, facts.tx_rate, facts.rx_rate))
+    left = facts.departed.chosen(facts.departed.ended)
+    gone = Facts(now_ns=facts.now_ns, rows=left.rows, tx_rate=left.tx_rate, rx_rate=left.rx_rate)
+    matches, gone_matches = (
+        look.filter.matches(Subject(part.rows, part.now_ns, part.tx_rate, part.rx_rate)) for part in (facts, gone)
+    )
     ended = look.filter.matches(Subject(facts.sessions, facts.now_ns, None, None))
-    chosen = np.flatnonzero(matches)
     filtered = bool(look.filter.text)
+    chosen = np.flatnonzero(np.concatenate([matches, gone_matches]))
     frame = Frame(
         facts,
         look,
-        ordered(facts, chosen, look.sort, descending=look.descending),
+        gone,
+        left.gone_ns,
+        ordered((facts, gone), chosen, look.sort, descending=look.descending),
         np.flatnonzero(look.filter.matches(Subject(facts.log, facts.now_ns, None, None))),
         _round_trips(facts, matches, ended, filtered=filtered),
         groups=rtt_groups(facts, look.rtt_by, matches, ended, filtered=filtered) if look.rtt_by else None,
@@ -120,7 +154,7 @@ def _with_view(frame: Frame, ended: Mask) -> Frame:
     """What only the view that is open shows."""
     facts, look = frame.facts, frame.look
     if look.view == "connections" and look.group:
-        tree = make_tree(facts, frame.order, look.group, look.folded, look.sort, descending=look.descending)
+        tree = make_tree(frame.listed, frame.order, look.group, look.folded, look.sort, descending=look.descending)
         return replace(frame, tree=tree)
     if look.view == "connects":
         made = connects(facts, look.filter, look.connects.key, descending=look.connects.descending)

@@ -101,7 +101,7 @@ def make_tree(
     member_of = np.full(len(facts.rows), -1, np.intp)
     member_of[chosen] = inverse
     first = len(facts.rows)
-    groups = ordered(together, np.arange(first, len(rows)), sort, descending=descending) - first
+    groups = ordered([together], np.arange(first, len(rows)), sort, descending=descending) - first
     order = _displayed(groups, chosen, member_of, sums["id"], folded, first)
     last = np.zeros(len(rows), np.bool_)
     last[order] = np.append(order[1:] >= first, True)[: len(order)]

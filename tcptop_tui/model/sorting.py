@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -73,13 +73,14 @@ _KEYS: dict[str, Callable[[Facts], Key]] = {
 SORT_KEYS = tuple(_KEYS)
 
 
-def ordered(facts: Facts, chosen: NDArray[np.intp], key: str, *, descending: bool) -> NDArray[np.intp]:
-    """``chosen`` row numbers, sorted by ``key``.
+def ordered(parts: Sequence[Facts], chosen: NDArray[np.intp], key: str, *, descending: bool) -> NDArray[np.intp]:
+    """``chosen`` row numbers, counted through the rows of all ``parts``, sorted by ``key``.
 
-    Equal rows keep the order of their ids, so that nothing moves without a reason; what is
+    Equal rows keep the order of their numbers, so that nothing moves without a reason; what is
     unknown comes last either way.
     """
-    return arranged(_KEYS[key](facts)[..., chosen], chosen, descending=descending)
+    values = np.concatenate([_KEYS[key](part) for part in parts if len(part.rows)] or [np.zeros(0)], axis=-1)
+    return arranged(values[..., chosen], chosen, descending=descending)
 
 
 def arranged(values: Key, chosen: NDArray[np.intp], *, descending: bool) -> NDArray[np.intp]:

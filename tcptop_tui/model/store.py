@@ -6,6 +6,7 @@ from collections import deque
 
 import numpy as np
 
+from tcptop_tui.model.departed import NOBODY, depart, lingering
 from tcptop_tui.model.facts import Facts
 from tcptop_tui.model.history import History
 from tcptop_tui.model.rates import Rates
@@ -33,6 +34,9 @@ class Store:
         self._forgotten_hist = np.zeros(RTT_SLOTS, "<u8")
         self._forgotten_sum_us = 0
         self._forgotten_sessions = 0
+        self._departed = NOBODY
+        self._linger_rows = settings.linger_rows
+        self.linger_s = settings.linger_s
         self._pace: deque[tuple[int, int]] = deque()
         self._loss = Loss()
         self._status = Status("")
@@ -56,12 +60,30 @@ class Store:
             self._status = batch
         self.generation += 1
 
+    def clear(self) -> None:
+        """Forget what was, keep what is: no transitions, ended connections or pings from before now."""
+        for history in (self._log, self._sessions, self._pings):
+            history.clear()
+        self._forgotten_hist = np.zeros(RTT_SLOTS, "<u8")
+        self._forgotten_sum_us = self._forgotten_sessions = 0
+        self._departed = NOBODY
+        self.generation += 1
+
     def _take_table(self, table: Table) -> None:
+        self._note_departed(table)
         self._rates.update(table.rows, table.now_ns)
         self._table = (table, self._rates.tx, self._rates.rx)
         self._pace.append((table.now_ns, self._log.total))
         while len(self._pace) > 2 and table.now_ns - self._pace[1][0] >= _PACE_S * 1e9:
             self._pace.popleft()
+
+    def _note_departed(self, table: Table) -> None:
+        (before, tx_rate, rx_rate), linger_ns = self._table, int(self.linger_s * 1e9)
+        since_ns = table.now_ns - linger_ns
+        lately = self._sessions.rows[-2 * self._linger_rows :]
+        lately = lately[lately["end_ns"] >= since_ns]
+        missed = self._departed.joined(depart(before.rows, tx_rate, rx_rate, table.rows, table.now_ns))
+        self._departed = lingering(missed, table.rows, lately, since_ns + 1, self._linger_rows)
 
     def _forget(self, sessions: Rows) -> None:
         """Sum up what falls out of the kept sessions, so that the grand total stays whole."""
@@ -84,6 +106,7 @@ class Store:
             rows=table.rows,
             tx_rate=tx_rate,
             rx_rate=rx_rate,
+            departed=self._departed,
             log=self._log.rows,
             log_total=self._log.total,
             sessions=self._sessions.rows,

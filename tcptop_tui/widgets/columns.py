@@ -10,6 +10,7 @@ from functools import lru_cache
 import numpy as np
 
 from tcptop_tui import formats, text
+from tcptop_tui.config.schema import RttUnit
 from tcptop_tui.records import UNKNOWN_UID, Flag, State
 from tcptop_tui.source.batches import Names
 
@@ -29,6 +30,7 @@ class Cell:
     common: str = ""
     """Of a group: key of the column that its members have in common."""
     utc_offset_ns: int = 0
+    rtt_unit: RttUnit = "auto"
     result: str = ""
     """In lists of outcomes: what came of it, in words."""
 
@@ -98,7 +100,7 @@ def _comm(cell: Cell) -> str:
 
 def _srtt(cell: Cell) -> str:
     srtt_us = int(cell.row["srtt_us"])
-    return formats.rtt_us(srtt_us) if srtt_us else formats.UNKNOWN
+    return formats.rtt_us(srtt_us, cell.rtt_unit) if srtt_us else formats.UNKNOWN
 
 
 def _user(cell: Cell) -> str:
@@ -155,6 +157,13 @@ COLUMNS = (
     Column("netns", "NETNS", 10, _netns, rank=16, right=False, asked=True),
     Column("cgroup", "CGROUP", 12, _cgroup, rank=17, right=False, stretch=20, asked=True),
 )
+
+
+def titled(column: Column, unit: RttUnit) -> str:
+    """A column's title; of round-trip times with the unit that its numbers then are without."""
+    if unit == "auto" or column.key not in {"srtt", "rtt"}:
+        return column.title
+    return column.title + formats.RTT_UNITS[unit]
 
 
 BY_KEY = {column.key: column for column in COLUMNS}

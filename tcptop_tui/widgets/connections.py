@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from typing import ClassVar
 
+import numpy as np
 from rich.style import Style
 from textual.binding import Binding, BindingType
 from textual.message import Message
 
 from tcptop_tui.model.frame import Frame
 from tcptop_tui.model.grouping import COLUMN, TITLES
-from tcptop_tui.widgets.columns import COLUMNS, Cell
+from tcptop_tui.records import State
+from tcptop_tui.widgets.columns import COLUMNS, Cell, Column, titled
 from tcptop_tui.widgets.listing import Listing, Sheet
 from tcptop_tui.widgets.states import STATE_CLASSES, state_style
 
@@ -21,7 +24,7 @@ class ConnectionTable(Listing):
     HELP = "Every TCP connection of this host."
     COLUMNS = COLUMNS
     COMPONENT_CLASSES: ClassVar[set[str]] = {
-        "table--header", "table--sorted", "table--cursor", "table--group", *STATE_CLASSES,
+        "table--header", "table--sorted", "table--cursor", "table--group", "table--gone", *STATE_CLASSES,
     }  # fmt: skip
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter", "open", "Open"),
@@ -50,36 +53,41 @@ class ConnectionTable(Listing):
     def show(self, frame: Frame) -> None:
         """Paint ``frame``."""
         self._frame = frame
-        title = f"Connections {len(frame.order):,}"
+        title = f"Connections {len(frame.present):,}"
         if frame.tree is not None:
             title += f" in {len(frame.tree.groups):,} groups by {TITLES[frame.look.group]}"
         self.border_title = title
-        rows, order = (frame.facts.rows, frame.order) if frame.tree is None else (frame.tree.rows, frame.tree.order)
-        self.show_sheet(Sheet(order, rows["id"], self._cell, frame.look.sort, frame.look.descending, frame.look))
+        ids, order = (frame.ids, frame.order) if frame.tree is None else (frame.tree.rows["id"], frame.tree.order)
+        self.show_sheet(Sheet(order, ids, self._cell, frame.look.sort, frame.look.descending, frame.look))
 
     def _cell(self, row: int) -> Cell:
         facts, tree = self._frame.facts, self._frame.tree
         if tree is None:
-            return Cell(facts.rows[row], facts.now_ns, facts.tx_rate[row], facts.rx_rate[row], facts.names)
-        rates = tree.tx_rate[row], tree.rx_rate[row]
-        return Cell(
-            tree.rows[row],
-            facts.now_ns,
-            *rates,
-            facts.names,
-            tree.label(row),
-            COLUMN[tree.by] if tree.is_group(row) else "",
-        )
+            shown, tx_rate, rx_rate = self._frame.row(row)
+        else:
+            shown, tx_rate, rx_rate = tree.rows[row], float(tree.tx_rate[row]), float(tree.rx_rate[row])
+        if gone_ns := self._frame.gone_ns(row):
+            shown, tx_rate, rx_rate = _closed(shown, gone_ns), math.nan, math.nan
+        common = COLUMN[tree.by] if tree is not None and tree.is_group(row) else ""
+        label = "" if tree is None else tree.label(row)
+        unit = self._frame.look.rtt_unit
+        return Cell(shown, facts.now_ns, tx_rate, rx_rate, facts.names, label, common, rtt_unit=unit)
+
+    def title(self, column: Column) -> str:
+        """With the unit of round-trip times that was chosen."""
+        return titled(column, self._frame.look.rtt_unit)
 
     def cell_style(self, row: int, key: str) -> Style | None:
         """States in their colours, groups in theirs."""
         tree = self._frame.tree
         if tree is not None and tree.is_group(row):
             return self.get_component_rich_style("table--group", partial=True)
+        if self._frame.gone_ns(row):
+            return self.get_component_rich_style("table--gone", partial=True)
         if key != "state":
             return None
-        rows = self._frame.facts.rows if tree is None else tree.rows
-        return state_style(self, int(rows["state"][row]))
+        shown = self._frame.row(row)[0] if tree is None else tree.rows[row]
+        return state_style(self, int(shown["state"]))
 
     def action_open(self) -> None:
         """Open the connection under the cursor, or the group."""
@@ -104,3 +112,10 @@ class ConnectionTable(Listing):
         if self._frame.tree is not None:
             self._select(0)
             self.post_message(self.Folded(None))
+
+
+def _closed(row: np.void, gone_ns: int) -> np.void:
+    """A connection as it is after its end."""
+    after: np.void = row.copy()
+    after["state"], after["state_ns"] = State.CLOSE, gone_ns
+    return after

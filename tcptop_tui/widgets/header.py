@@ -93,7 +93,7 @@ class HeaderLines(Widget):
         shown = self._frame.look.filter.text
         if shown:
             line.append(f"  filter {text.clean(shown)} ", style="bold")
-            line.append(f"({len(self._frame.order):,} of {len(facts.rows):,})")
+            line.append(f"({len(self._frame.present):,} of {len(facts.rows):,})")
         if self._frame.look.pinned:
             line.append(f"  {text.clean(self._frame.look.pinned)}", style="bold")
         summary = summarise(self._frame.rtt.hist, self._frame.rtt.sum_us)

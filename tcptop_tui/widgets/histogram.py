@@ -9,6 +9,7 @@ from rich.text import Text
 from textual.widget import Widget
 
 from tcptop_tui import formats
+from tcptop_tui.config.schema import RttUnit
 from tcptop_tui.model.frame import Frame, Rtt
 from tcptop_tui.model.histogram import slot_bounds, summarise
 
@@ -38,10 +39,21 @@ def used_slots(hist: NDArray[np.uint64], lines: int) -> range:
     return range(first, last + 1)
 
 
-def label(slot: int) -> str:
-    """``128 -> 255``, as bcc prints the bounds, µs."""
+def label(slot: int, unit: RttUnit = "auto") -> str:
+    """``128 -> 255``, as bcc prints the bounds, µs; ``0.128 -> 0.255`` in ms."""
     low, high = slot_bounds(slot)
-    return f"{low:>8} -> {'…' if high is None else high:<7}"
+    if unit != "ms":
+        return f"{low:>8} -> {'…' if high is None else high:<7}"
+    return f"{_in_ms(low):>8} -> {'…' if high is None else _in_ms(high):<7}"
+
+
+def _in_ms(bound_us: int) -> str:
+    return f"{bound_us / 1e3:.3f}" if bound_us < 99_999 else f"{bound_us / 1e3:.0f}"
+
+
+def unit_title(unit: RttUnit) -> str:
+    """What stands above the bounds, as in bcc's tcprtt."""
+    return "msecs" if unit == "ms" else "usecs"
 
 
 class RttPanel(Widget, can_focus=True):
@@ -55,13 +67,14 @@ class RttPanel(Widget, can_focus=True):
     def __init__(self, *, id: str) -> None:
         super().__init__(id=id)
         self._rtt = Rtt()
+        self._unit: RttUnit = "auto"
         self._shown = ""
         self.border_title = "RTT of what the filter shows"
 
     def show(self, frame: Frame) -> None:
         """Paint ``frame``, if anything in it moved."""
-        self._rtt = frame.rtt
-        shown = f"{frame.rtt.hist.tobytes()!r}{frame.rtt.live}/{frame.rtt.ended}"
+        self._rtt, self._unit = frame.rtt, frame.look.rtt_unit
+        shown = f"{self._unit}{frame.rtt.hist.tobytes()!r}{frame.rtt.live}/{frame.rtt.ended}"
         if shown != self._shown:
             self._shown = shown
             self.refresh()
@@ -69,17 +82,18 @@ class RttPanel(Widget, can_focus=True):
     def render(self) -> RenderableType:
         """Summary, then a line for each bucket in use."""
         width, height = self.size
-        summary = summary_lines(self._rtt)
-        lines = [*summary, *histogram_lines(self._rtt.hist, width, height - len(summary))]
+        summary = summary_lines(self._rtt, self._unit)
+        lines = [*summary, *histogram_lines(self._rtt.hist, width, height - len(summary), self._unit)]
         return Text("\n".join(line[:width] for line in lines), no_wrap=True, end="")
 
 
-def summary_lines(rtt: Rtt) -> list[str]:
+def summary_lines(rtt: Rtt, unit: RttUnit = "auto") -> list[str]:
     """Count, average and percentiles, and what they are taken from."""
     summary = summarise(rtt.hist, rtt.sum_us)
+    said = formats.RTT_UNITS[unit]
 
     def shown(value: float | None) -> str:
-        return formats.UNKNOWN if value is None else formats.rtt_us(value)
+        return formats.UNKNOWN if value is None else formats.rtt_us(value, unit) + said
 
     told = f"from {formats.count(rtt.live)} live and {formats.count(rtt.ended)} ended connections"
     if rtt.unfilterable:
@@ -91,15 +105,18 @@ def summary_lines(rtt: Rtt) -> list[str]:
     ]
 
 
-def histogram_lines(hist: NDArray[np.uint64], width: int, lines: int) -> list[str]:
+def histogram_lines(hist: NDArray[np.uint64], width: int, lines: int, unit: RttUnit = "auto") -> list[str]:
     """The header and a line for each bucket, for a panel of ``width`` by ``lines`` cells."""
     slots = used_slots(hist, lines - 1)
     if not slots:
         return ["no round-trip time yet: nothing was received"]
     cells = max(4, width - _LABEL_CELLS - _COUNT_CELLS - 5)
     most = int(hist.max())
-    header = f"{'usecs':>{_LABEL_CELLS}} : {'count':<{_COUNT_CELLS}} distribution"
+    header = f"{unit_title(unit):>{_LABEL_CELLS}} : {'count':<{_COUNT_CELLS}} distribution"
     return [
         header,
-        *(f"{label(slot)} : {int(hist[slot]):<{_COUNT_CELLS}} {bar(int(hist[slot]) / most, cells)}" for slot in slots),
+        *(
+            f"{label(slot, unit)} : {int(hist[slot]):<{_COUNT_CELLS}} {bar(int(hist[slot]) / most, cells)}"
+            for slot in slots
+        ),
     ]

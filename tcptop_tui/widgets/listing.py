@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
@@ -170,12 +171,16 @@ class Listing(ScrollView, can_focus=True):
         del row, key
         return None
 
+    def title(self, column: Column) -> str:
+        """What stands above a column."""
+        return column.title
+
     def _header(self) -> Strip:
         plain = self.get_component_rich_style("table--header")
         chosen = self.get_component_rich_style("table--sorted")
         segments: list[Segment] = []
         for spot in self._placed:
-            title, style = spot.column.title, plain
+            title, style = self.title(spot.column), plain
             if spot.column.key == self._sheet.sort:
                 title = (title + ("▼" if self._sheet.descending else "▲"))[-spot.width :]
                 style = chosen
@@ -211,6 +216,14 @@ class Listing(ScrollView, can_focus=True):
         """Id of the row under the cursor."""
         row = self.selected_row
         return None if row is None else int(self._sheet.ids[row])
+
+    def row_text(self) -> str:
+        """All columns of the row under the cursor, as ``pid=812 process=nginx ...``; empty without a row."""
+        if self.selected_row is None:
+            return ""
+        cell = self._sheet.cell(self.selected_row)
+        pairs = ((column.title.lower().replace(" ", "_"), column.shown(cell)) for column in self.COLUMNS)
+        return " ".join(f"{title}={_quoted(shown)}" for title, shown in pairs)
 
     def action_move(self, lines: int) -> None:
         """Move the cursor."""
@@ -249,3 +262,9 @@ class Listing(ScrollView, can_focus=True):
         self._select(self.scroll_offset.y + spot.y - _HEADER_LINES)
         if event.chain > 1:
             self.action_open()
+
+
+def _quoted(value: str) -> str:
+    """As logfmt has it: in quotes where blanks or quotes would mislead."""
+    value = value.strip()
+    return json.dumps(value, ensure_ascii=False) if not value or set(value) & set(' "=') else value

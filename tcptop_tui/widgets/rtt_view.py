@@ -13,11 +13,12 @@ from textual.message import Message
 from textual.widget import Widget
 
 from tcptop_tui import formats
+from tcptop_tui.config.schema import RttUnit
 from tcptop_tui.model.frame import Frame
 from tcptop_tui.model.histogram import summarise
 from tcptop_tui.model.rtt_groups import GROUPINGS, TITLES, RttGroups
 from tcptop_tui.text import fit
-from tcptop_tui.widgets.histogram import bar, label, used_slots
+from tcptop_tui.widgets.histogram import bar, label, unit_title, used_slots
 
 COLUMN_CELLS = 38
 _GAP = 2
@@ -50,6 +51,7 @@ class RttView(Widget, can_focus=True):
     def __init__(self, *, id: str) -> None:
         super().__init__(id=id)
         self._groups = RttGroups("")
+        self._unit: RttUnit = "auto"
         self._by = GROUPINGS[0]
         self._first = 0
         self.border_title = "RTT"
@@ -64,6 +66,7 @@ class RttView(Widget, can_focus=True):
 
     def show(self, frame: Frame) -> None:
         """Paint ``frame``, if it has groups."""
+        self._unit = frame.look.rtt_unit
         if frame.groups is not None:
             self._groups = frame.groups
             self._move_to(self._first)
@@ -92,7 +95,7 @@ class RttView(Widget, can_focus=True):
         slots = used_slots(hist.sum(axis=0), height - _HEAD_LINES)
         chosen = range(self._first, min(len(hist), self._first + self._fitting))
         cells = min(width, COLUMN_CELLS)
-        columns = [column_lines(self._groups, index, slots, cells) for index in chosen]
+        columns = [column_lines(self._groups, index, slots, cells, self._unit) for index in chosen]
         return Text("\n".join((" " * _GAP).join(line) for line in zip(*columns, strict=True)), no_wrap=True, end="")
 
     def action_group(self) -> None:
@@ -110,7 +113,7 @@ class RttView(Widget, can_focus=True):
         self._move_to(self._first + pages * self._fitting)
 
 
-def column_lines(groups: RttGroups, index: int, slots: range, cells: int) -> list[str]:
+def column_lines(groups: RttGroups, index: int, slots: range, cells: int, unit: RttUnit = "auto") -> list[str]:
     """Key, summary and a line for each of ``slots``, ``cells`` wide; bars are shares of the key's samples.
 
     Shares, and the same buckets for all: so a key with few samples can be compared with one with many.
@@ -118,7 +121,7 @@ def column_lines(groups: RttGroups, index: int, slots: range, cells: int) -> lis
     hist: NDArray[np.uint64] = groups.hist[index]
     summary = summarise(hist, int(groups.sum_us[index]))
     avg, p50, p90, p99 = (
-        formats.UNKNOWN if value is None else formats.rtt_us(value)
+        formats.UNKNOWN if value is None else formats.rtt_us(value, unit) + formats.RTT_UNITS[unit]
         for value in (summary.avg_us, summary.p50_us, summary.p90_us, summary.p99_us)
     )
     room = max(1, cells - _LABEL_CELLS - _COUNT_CELLS - 2)
@@ -126,11 +129,11 @@ def column_lines(groups: RttGroups, index: int, slots: range, cells: int) -> lis
         groups.label(index),
         f"{formats.count(summary.count)} samples  avg {avg}",
         f"p50 {p50} p90 {p90} p99 {p99}",
-        f"{'usecs':>{_LABEL_CELLS}} {'count':>{_COUNT_CELLS}} share",
+        f"{unit_title(unit):>{_LABEL_CELLS}} {'count':>{_COUNT_CELLS}} share",
     ]
     for slot in slots:
         count = int(hist[slot])
         share = bar(count / max(1, summary.count), room)
         told = formats.size_bytes(count) if count > 9_999_999 else str(count)
-        lines.append(f"{label(slot):<{_LABEL_CELLS}} {told:>{_COUNT_CELLS}} {share}")
+        lines.append(f"{label(slot, unit):<{_LABEL_CELLS}} {told:>{_COUNT_CELLS}} {share}")
     return [fit(line, cells) for line in lines]

@@ -12,7 +12,7 @@ from textual.message import Message
 from tcptop_tui import formats
 from tcptop_tui.model.frame import Frame
 from tcptop_tui.reasons import Reason, reason_text, reasons
-from tcptop_tui.widgets.columns import BY_KEY, Cell, Column
+from tcptop_tui.widgets.columns import BY_KEY, Cell, Column, titled
 from tcptop_tui.widgets.listing import Listing, Sheet
 
 _FAILURES = frozenset(Reason) - {Reason.NONE, Reason.FIN_BY_US, Reason.FIN_BY_PEER}
@@ -29,7 +29,7 @@ def _lived(cell: Cell) -> str:
 
 def _rtt(cell: Cell) -> str:
     count = int(cell.row["rtt_hist"].sum())
-    return formats.rtt_us(int(cell.row["rtt_sum_us"]) / count) if count else formats.UNKNOWN
+    return formats.rtt_us(int(cell.row["rtt_sum_us"]) / count, cell.rtt_unit) if count else formats.UNKNOWN
 
 
 class SessionsTable(Listing):
@@ -73,7 +73,14 @@ class SessionsTable(Listing):
         facts = self._frame.facts
         session = facts.sessions[row]
         why = reason_text(int(self._codes[row]), int(session["err"])) or formats.UNKNOWN
-        return Cell(session, facts.now_ns, names=facts.names, utc_offset_ns=facts.utc_ns - facts.now_ns, result=why)
+        return Cell(
+            session, facts.now_ns, names=facts.names, utc_offset_ns=facts.utc_ns - facts.now_ns, result=why,
+            rtt_unit=self._frame.look.rtt_unit,
+        )  # fmt: skip
+
+    def title(self, column: Column) -> str:
+        """With the unit of round-trip times that was chosen."""
+        return titled(column, self._frame.look.rtt_unit)
 
     def cell_style(self, row: int, key: str) -> Style | None:
         """Failures stand out."""
