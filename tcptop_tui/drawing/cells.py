@@ -77,35 +77,18 @@ class Interned:
             return ord(cell)
         return self._cluster(cell)
 
-    def pieces(self, codes: Codes) -> list[tuple[int, str]]:
-        """What to write for ``codes``, with the cell that each piece starts at.
+    def cells(self, codes: Codes) -> tuple[list[str], frozenset[int]]:
+        """What to write for each cell, and after which cells nobody knows where the cursor is.
 
-        After a character that is not plainly one cell wide terminals disagree about where the
-        cursor is, so a piece ends there.
+        Terminals disagree about the width of what is not plainly one cell wide.
         """
-        odd = np.flatnonzero(codes >= _FIRST_CLUSTER)
-        if not odd.size:
-            return [(0, _plain(codes))]
-        ends = [int(place) + 1 for place in odd]
-        found: list[tuple[int, str]] = []
-        for start, end in zip([0, *ends], [*ends, len(codes) + 1], strict=True):
-            text = _plain(codes[start : end - 1])
-            if end <= len(codes):
-                text += self._clusters[int(codes[end - 1]) - _FIRST_CLUSTER]
-            skipped = int(start < len(codes) and codes[start] == CONTINUED)
-            if text:
-                found.append((start + skipped, text))
-        return found
-
-
-def is_plain(codes: Codes) -> bool:
-    """Whether each code is one character of one cell."""
-    return bool(((codes < _FIRST_CLUSTER) & (codes != CONTINUED)).all())
-
-
-def _plain(codes: Codes) -> str:
-    text: str = codes[codes != CONTINUED].astype("<u4").tobytes().decode("utf-32-le", "surrogatepass")
-    return text
+        if bool(((codes < _FIRST_CLUSTER) & (codes != CONTINUED)).all()):
+            return list(codes.astype("<u4").tobytes().decode("utf-32-le", "surrogatepass")), frozenset()
+        cells = [
+            "" if code == CONTINUED else chr(code) if code < _FIRST_CLUSTER else self._clusters[code - _FIRST_CLUSTER]
+            for code in codes.tolist()
+        ]
+        return cells, frozenset(np.flatnonzero(codes >= _FIRST_CLUSTER).tolist())
 
 
 @lru_cache(maxsize=4096)

@@ -8,7 +8,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from tcptop_tui.drawing.cells import BLANK, CONTINUED, UNKNOWN, Codes, Interned, is_plain
+from tcptop_tui.drawing.cells import BLANK, CONTINUED, UNKNOWN, Codes, Interned
 from tcptop_tui.drawing.pens import PLAIN, Pen, switch
 
 _BRIDGE_CELLS = 4
@@ -26,6 +26,16 @@ class _Layer:
     @classmethod
     def of(cls, width: int, height: int, code: int) -> _Layer:
         return cls(np.full((height, width), code, np.uint32), np.zeros((height, width), np.uint16))
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """A line while it is drawn: lists, because lines are too short for numpy to be fast."""
+
+    line: int
+    cells: list[str]
+    pens: list[int]
+    unsure_after: frozenset[int]
 
 
 class Grid:
@@ -123,59 +133,58 @@ class Grid:
         wanted, shown = self._wanted, self._shown
         if (wanted.codes[line] == CONTINUED).any() or (shown.codes[line] == CONTINUED).any():
             changed[:] = True  # half of a wide character takes the other half with it
-        for start, end in self._runs(line, np.flatnonzero(changed)):
-            self._draw_run(line, start, end)
+        cells, unsure_after = self._interned.cells(wanted.codes[line])
+        row = _Row(line, cells, wanted.pens[line].tolist(), unsure_after)
+        for start, end in self._runs(row, np.flatnonzero(changed).tolist()):
+            for first, last, pen in self._in_one_style(row, start, end):
+                self._draw_with(self._interned.pens[pen])
+                self._put(row, first, last)
         shown.codes[line], shown.pens[line] = wanted.codes[line], wanted.pens[line]
 
-    def _runs(self, line: int, places: NDArray[np.intp]) -> list[tuple[int, int]]:
+    def _runs(self, row: _Row, places: list[int]) -> list[tuple[int, int]]:
         """Parts of a line to write, small gaps in one style included."""
-        codes, pens = self._wanted.codes[line], self._wanted.pens[line]
-        runs: list[tuple[int, int]] = []
-        breaks = np.flatnonzero(np.diff(places) > 1)
-        for first, last in zip(
-            places[np.append(0, breaks + 1)].tolist(), places[np.append(breaks, len(places) - 1)].tolist(), strict=True
-        ):
-            if runs:
-                end = runs[-1][1]
-                if first - end <= _BRIDGE_CELLS and self._drawn_as(
-                    int(pens[end - 1]), codes[end:first], pens[end:first]
-                ):
-                    runs[-1] = (runs[-1][0], last + 1)
-                    continue
-            runs.append((first, last + 1))
-        return runs
+        runs = [[places[0], places[0] + 1]]
+        for place in places[1:]:
+            end = runs[-1][1]
+            if place == end or (
+                place - end <= _BRIDGE_CELLS and self._looks_the_same(row, end, place, row.pens[end - 1])
+            ):
+                runs[-1][1] = place + 1
+            else:
+                runs.append([place, place + 1])
+        return [(start, end) for start, end in runs]
 
-    def _drawn_as(self, pen: int, codes: Codes, pens: NDArray[np.uint16]) -> bool:
-        """Whether cells look the same when they are drawn in the style ``pen``."""
-        blank = (codes == BLANK) & (pens == self._interned.on_blanks[pen])
-        return bool(((pens == pen) | blank).all())
+    def _looks_the_same(self, row: _Row, start: int, end: int, pen: int) -> bool:
+        """Whether cells look as they should when they are drawn in the style ``pen``."""
+        on_blanks = self._interned.on_blanks[pen]
+        return all(row.pens[x] == pen or (row.cells[x] == " " and row.pens[x] == on_blanks) for x in range(start, end))
 
-    def _draw_run(self, line: int, start: int, end: int) -> None:
-        for first, last, pen in self._in_one_style(line, start, end):
-            codes = self._wanted.codes[line, first:last]
-            for offset, text in self._interned.pieces(codes):
-                self._go(first + offset, line)
-                self._draw_with(self._interned.pens[pen])
-                self._out.append(text)
-                self._at = None
-            # at the last column some terminals keep the cursor and some hold it back
-            if is_plain(codes) and last < self._width:
-                self._at = (last, line)
-
-    def _in_one_style(self, line: int, start: int, end: int) -> list[tuple[int, int, int]]:
+    def _in_one_style(self, row: _Row, start: int, end: int) -> list[tuple[int, int, int]]:
         """Parts of a run with their style; blanks go with a neighbour when nobody sees the difference."""
-        codes, pens = self._wanted.codes[line], self._wanted.pens[line]
-        bounds = [start, *(np.flatnonzero(np.diff(pens[start:end])) + start + 1).tolist(), end]
+        bounds = [start, *(x for x in range(start + 1, end) if row.pens[x] != row.pens[x - 1]), end]
         parts: list[tuple[int, int, int]] = []
         for first, last in pairwise(bounds):
-            pen = int(pens[first])
-            if parts and self._drawn_as(parts[-1][2], codes[first:last], pens[first:last]):
+            pen = row.pens[first]
+            if parts and self._looks_the_same(row, first, last, parts[-1][2]):
                 parts[-1] = (parts[-1][0], last, parts[-1][2])
-            elif parts and self._drawn_as(pen, codes[parts[-1][0] : first], pens[parts[-1][0] : first]):
+            elif parts and self._looks_the_same(row, parts[-1][0], first, pen):
                 parts[-1] = (parts[-1][0], last, pen)
             else:
                 parts.append((first, last, pen))
         return parts
+
+    def _put(self, row: _Row, first: int, last: int) -> None:
+        """Write cells in the style that is set; go there, and go anew after what has no sure width."""
+        bounds = [first, *(x + 1 for x in sorted(row.unsure_after) if first <= x < last - 1), last]
+        for start, end in pairwise(bounds):
+            text = "".join(row.cells[start:end])
+            if not text:
+                continue
+            self._go(start + (row.cells[start] == ""), row.line)
+            self._out.append(text)
+            # at the last column some terminals keep the cursor and some hold it back
+            sure = end < self._width and end - 1 not in row.unsure_after and row.cells[end - 1] != ""
+            self._at = (end, row.line) if sure else None
 
     def _go(self, x: int, y: int) -> None:
         if self._at == (x, y):
