@@ -142,6 +142,7 @@ def _dashboard(options: Options) -> None:
     from tcptop_tui.terminal import own_stderr, require_screen  # noqa: PLC0415
 
     require_screen()
+    options.feed.prepare()
     if not os.environ.get("TEXTUAL_ANIMATIONS"):
         os.environ["TEXTUAL_ANIMATIONS"] = "none"  # read at import: over SSH each frame costs bytes
     with own_stderr():

@@ -16,8 +16,8 @@ from rich.text import Text
 
 from tcptop_tui.bpf import library
 from tcptop_tui.bpf.btf import VMLINUX_BTF, KernelTypes
-from tcptop_tui.bpf.compiler import missing_capabilities
 from tcptop_tui.bpf.headers import kernel_header
+from tcptop_tui.bpf.loaded import missing_capabilities
 from tcptop_tui.bpf.program import Program
 from tcptop_tui.diag.netlink import SockDiag
 from tcptop_tui.errors import TcptopError

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from tcptop_tui.diag.source import DiagSource
 from tcptop_tui.errors import BackendUnavailable, TcptopError
@@ -14,6 +14,9 @@ from tcptop_tui.replay.recording import Recorder
 from tcptop_tui.replay.source import ReplaySource
 from tcptop_tui.settings import Settings
 from tcptop_tui.source.batches import Batch, Capture, Pings, Sink, Source, Status
+
+if TYPE_CHECKING:
+    from tcptop_tui.bpf.source import BpfSource
 
 Backend: TypeAlias = Literal["auto", "bpf", "diag"]
 
@@ -43,6 +46,7 @@ class Feed:
         self.capture = capture
         """What the command line asked for."""
         self._source: Source | None = None
+        self._prepared: BpfSource | None = None
         self._opening = threading.Lock()
 
     def recapture(self, capture: Capture) -> None:
@@ -63,8 +67,7 @@ class Feed:
         if self._backend == "diag":
             return "echo requests can only be probed with BPF (--backend diag was chosen)"
         try:
-            # here, because bcc costs 80 MB and must not be touched by the other backends
-            from tcptop_tui.bpf.packets import PingSource  # noqa: PLC0415
+            from tcptop_tui.bpf.packets import PingSource  # noqa: PLC0415  the other backends do without
 
             self._feed(PingSource(self._settings), PingsOnly(sink), stopped)
         except Exception as error:  # noqa: BLE001  a view that cannot be fed is no reason to end
@@ -84,10 +87,19 @@ class Feed:
             source.close()
 
     def _bpf(self) -> Source:
-        # here, because bcc costs 80 MB and must not be touched by the other backends
-        from tcptop_tui.bpf.source import BpfSource  # noqa: PLC0415
+        prepared, self._prepared = self._prepared, None
+        return prepared or self._bpf_source()
+
+    def _bpf_source(self) -> BpfSource:
+        from tcptop_tui.bpf.source import BpfSource  # noqa: PLC0415  the other backends do without
 
         return BpfSource(self._settings, self._capture)
+
+    def prepare(self) -> None:
+        """Start the compiler before ``run``, while the caller gets its own things ready."""
+        if self._backend != "diag" and self._replay is None:
+            self._prepared = self._bpf_source()
+            self._prepared.prepare()
 
     def _diag(self, note: str) -> Source:
         return DiagSource(self._settings, self._capture, note)

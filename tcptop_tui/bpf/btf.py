@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from tcptop_tui.bpf.calls import load_libbpf
 from tcptop_tui.errors import BackendUnavailable
 
 VMLINUX_BTF = Path("/sys/kernel/btf/vmlinux")
@@ -36,15 +37,6 @@ class Member:
     size_bytes: int
 
 
-def _load_libbpf() -> ct.CDLL:
-    for name in ("libbpf.so.1", "libbpf.so.0", "libbpf.so"):
-        try:
-            return ct.CDLL(name, use_errno=True)
-        except OSError:
-            continue
-    raise BackendUnavailable("libbpf is not installed", mend="apt install libbpf1  (Fedora, Arch: libbpf)")
-
-
 class KernelTypes:
     """The BTF of the running kernel.
 
@@ -53,7 +45,7 @@ class KernelTypes:
     """
 
     def __init__(self) -> None:
-        self._lib = _load_libbpf()
+        self._lib = load_libbpf()
         self._declare()
         handle = self._lib.btf__load_vmlinux_btf()
         # libbpf.so.0 gives ERR_PTR values: the last page of the address space

@@ -1,46 +1,26 @@
-"""Compile C with bcc against a generated header tree, load it, attach it to raw tracepoints."""
+"""Compile C with bcc against a generated header tree, and load it: in a process of its own, which ends then.
+
+LLVM takes 80 MB and never gives all of it back; a compiler that crashes takes nothing with it. What
+is loaded comes over a Unix socket as descriptors (unix(7), SCM_RIGHTS) and lives as long as these.
+The child runs ``build``; ``Compiled`` is the parent's side, in ``loaded.py``.
+"""
 
 from __future__ import annotations
 
+import ctypes as ct
+import json
 import os
+import socket
+import sys
 import tempfile
-from collections.abc import Iterable, Sequence
-from importlib import resources
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from tcptop_tui.bpf import headers, library
-from tcptop_tui.bpf.btf import VMLINUX_BTF
 from tcptop_tui.errors import BackendUnavailable
 
-
-def parts_text(names: Iterable[str]) -> str:
-    """The parts in ``c/`` as one text: bcc rewrites only what stands in one file. Complaints name the part."""
-    folder = resources.files("tcptop_tui.bpf") / "c"
-    return "".join(f'#line 1 "{name}"\n{folder.joinpath(name).read_text()}' for name in names)
-
-
-def missing_capabilities() -> list[str]:
-    """What this process lacks of CAP_BPF and CAP_PERFMON; CAP_SYS_ADMIN stands for both.
-
-    The numbers are those of include/uapi/linux/capability.h.
-    """
-    status = Path("/proc/self/status").read_text()
-    effective = int(status.partition("CapEff:")[2].split(maxsplit=1)[0], 16)
-    if effective >> 21 & 1:
-        return []
-    return [name for name, number in (("CAP_BPF", 39), ("CAP_PERFMON", 38)) if not effective >> number & 1]
-
-
-def _require_kernel() -> None:
-    if not VMLINUX_BTF.exists():
-        raise BackendUnavailable(
-            f"the kernel has no type information ({VMLINUX_BTF} is missing)",
-            mend="use a kernel built with CONFIG_DEBUG_INFO_BTF=y",
-        )
-    missing = missing_capabilities()
-    if missing:
-        raise BackendUnavailable(f"BPF needs more privileges ({' and '.join(missing)})", mend="run with sudo")
+_MAX_REQUEST_BYTES = 1 << 20
 
 
 def _why(lines: list[str], error: Exception) -> str:
@@ -49,85 +29,62 @@ def _why(lines: list[str], error: Exception) -> str:
     return telling[0] if telling else str(error)
 
 
-class Compiled:
-    """Loaded programs and their maps, as long as this object is open.
+def _compile(bcc: Any, text: str, flags: Sequence[str]) -> Any:
+    with tempfile.TemporaryDirectory(prefix="tcptop-") as tree:
+        headers.write_tree(Path(tree))
+        os.environ["BCC_KERNEL_SOURCE"] = tree
+        return bcc.BPF(text=text.encode(), cflags=[f"-I{tree}/include", *flags])  # bcc wants bytes
 
-    Args:
-        text: the C source.
-        flags: for the compiler.
-        functions: the programs in it, all for raw tracepoints.
+
+def build(text: str, flags: Sequence[str], functions: Sequence[str]) -> tuple[dict[str, int], dict[str, int]]:
+    """Descriptors of the programs, and of all maps, by name.
 
     Raises:
         BackendUnavailable: this host cannot run them; the message says why.
     """
+    bcc = library.load_bcc()
+    failed: Exception | None = None
+    with library.stderr_captured() as lines:
+        try:
+            bpf = _compile(bcc, text, flags)
+            programs = {name: int(bpf.load_func(name.encode(), bcc.BPF.RAW_TRACEPOINT).fd) for name in functions}
+        except BackendUnavailable:
+            raise
+        except Exception as error:  # noqa: BLE001  bcc raises bare Exception
+            failed = error
+    if failed is not None:
+        raise BackendUnavailable(
+            f"the kernel program does not load: {_why(lines, failed)}",
+            mend="tcptop-tui doctor tells more",
+        ) from failed
+    bcc.lib.bpf_table_name.restype = ct.c_char_p  # bcc does not use it, and so does not declare it
+    names = [bcc.lib.bpf_table_name(bpf.module, index) for index in range(bcc.lib.bpf_num_tables(bpf.module))]
+    return programs, {name.decode(): int(bcc.lib.bpf_table_fd(bpf.module, name)) for name in names}
 
-    def __init__(self, text: str, flags: Sequence[str], functions: Iterable[str]) -> None:
-        _require_kernel()
-        self._links: list[int] = []
-        self._bcc = library.load_bcc()
-        self.lib = self._bcc.lib
-        failed: Exception | None = None
-        with library.stderr_captured() as lines:
-            try:
-                self._bpf = self._compile(text, flags)
-                self.functions = {name: self._load(name) for name in functions}
-            except BackendUnavailable:
-                raise
-            except Exception as error:  # noqa: BLE001  bcc raises bare Exception
-                failed = error
-        if failed is not None:
-            raise BackendUnavailable(
-                f"the kernel program does not load: {_why(lines, failed)}",
-                mend="tcptop-tui doctor tells more",
-            ) from failed
-        self._bpf.free_bcc_memory()
 
-    def _compile(self, text: str, flags: Sequence[str]) -> Any:
-        with tempfile.TemporaryDirectory(prefix="tcptop-") as tree:
-            headers.write_tree(Path(tree))
-            before = os.environ.get("BCC_KERNEL_SOURCE")
-            os.environ["BCC_KERNEL_SOURCE"] = tree
-            try:
-                return self._bcc.BPF(text=text.encode(), cflags=[f"-I{tree}/include", *flags])  # bcc wants bytes
-            finally:
-                if before is None:
-                    del os.environ["BCC_KERNEL_SOURCE"]
-                else:
-                    os.environ["BCC_KERNEL_SOURCE"] = before
+def answer(link: socket.socket) -> None:
+    """Read one request, build, send what came of it."""
+    asked = json.loads(_read_all(link))
+    try:
+        programs, maps = build(asked["text"], asked["flags"], asked["functions"])
+    except Exception as error:  # noqa: BLE001  its last words must reach the parent
+        known = (
+            error if isinstance(error, BackendUnavailable) else BackendUnavailable(f"{type(error).__name__}: {error}")
+        )
+        link.sendall(json.dumps({"error": known.message, "mend": known.mend}).encode())
+        return
+    told = json.dumps({"programs": list(programs), "maps": list(maps)}).encode()
+    socket.send_fds(link, [told], [*programs.values(), *maps.values()])
 
-    def _load(self, name: str) -> int:
-        return int(self._bpf.load_func(name.encode(), self._bcc.BPF.RAW_TRACEPOINT).fd)
 
-    def map_fd(self, name: str) -> int:
-        """Descriptor of a map; stays bcc's."""
-        return int(self.lib.bpf_table_fd(self._bpf.module, name.encode()))
+def _read_all(link: socket.socket) -> bytes:
+    """Until the other end says that this is all."""
+    parts = []
+    while part := link.recv(_MAX_REQUEST_BYTES):
+        parts.append(part)
+    return b"".join(parts)
 
-    def attach(self, function: str, tracepoint: str) -> None:
-        """Run ``function`` at each ``tracepoint`` from now on.
 
-        Raises:
-            BackendUnavailable: this kernel has no such raw tracepoint.
-        """
-        if not self.attach_first(function, [tracepoint]):
-            raise BackendUnavailable(
-                f"raw tracepoint {tracepoint} cannot be attached",
-                mend="it needs Linux 5.8 or newer with CONFIG_BPF_EVENTS=y",
-            )
-
-    def attach_first(self, function: str, tracepoints: Iterable[str]) -> bool:
-        """Run ``function`` at the first of ``tracepoints`` that this kernel has; False when it has none."""
-        for tracepoint in tracepoints:
-            # not bpf.attach_raw_tracepoint: that refuses a second program on one tracepoint
-            with library.stderr_captured():
-                link = self.lib.bpf_attach_raw_tracepoint(self.functions[function], tracepoint.encode())
-            if link >= 0:
-                self._links.append(link)
-                return True
-        return False
-
-    def close(self) -> None:
-        """Detach; the kernel frees programs and maps with their last descriptor."""
-        for link in self._links:
-            os.close(link)
-        self._links.clear()
-        self._bpf.cleanup()
+if __name__ == "__main__":
+    with socket.socket(fileno=int(sys.argv[1])) as connected:
+        answer(connected)

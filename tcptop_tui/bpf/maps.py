@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tcptop_tui.bpf.calls import load_libbpf
 from tcptop_tui.records import Rows
 
 
@@ -21,15 +22,14 @@ class HashMap:
     """A BPF hash map with fixed-size keys and values.
 
     Args:
-        lib: bcc's ctypes library.
-        fd: the map's descriptor; stays bcc's.
+        fd: the map's descriptor; stays the caller's.
         value: dtype of a value.
         max_entries: of the map; the buffers grow with what is in it, not with this.
         key: dtype of a key.
     """
 
-    def __init__(self, lib: Any, fd: int, value: np.dtype[Any], max_entries: int, key: str = "<u8") -> None:
-        self._lib, self._fd = lib, fd
+    def __init__(self, fd: int, value: np.dtype[Any], max_entries: int, key: str = "<u8") -> None:
+        self._fd = fd
         self._max_entries = max_entries
         self._keys = np.zeros(1024, key)
         self._values = np.zeros(1024, value)
@@ -59,13 +59,14 @@ class HashMap:
         """Read on from ``position[0]`` into the buffers' rest; (entries, is there more)."""
         previous = ct.byref(position[0]) if done else None
         count = ct.c_uint32(len(self._keys) - done)
-        result = self._lib.bpf_lookup_batch(
+        result = load_libbpf().bpf_map_lookup_batch(
             self._fd,
-            ct.cast(previous, ct.POINTER(ct.c_uint32)) if previous else None,
-            ct.cast(ct.byref(position[1]), ct.POINTER(ct.c_uint32)),
+            previous,
+            ct.byref(position[1]),
             _pointer(self._keys[done:]),
             _pointer(self._values[done:]),
             ct.byref(count),
+            None,
         )
         if result == 0:
             return count.value, True
@@ -75,7 +76,7 @@ class HashMap:
         if error == errno.ENOSPC:  # a bucket holds more than the buffer's rest
             self._grow()
             return count.value, True
-        raise OSError(error, f"bpf_lookup_batch: {os.strerror(error)}")
+        raise OSError(error, f"bpf_map_lookup_batch: {os.strerror(error)}")
 
     def _grow(self) -> None:
         rows = min(2 * len(self._keys), 2 * self._max_entries + 64)
@@ -86,15 +87,15 @@ class HashMap:
         """Delete ``keys``, shape (n,); how many were still there."""
         deleted = 0
         for index in range(len(keys)):
-            deleted += self._lib.bpf_delete_elem(self._fd, _pointer(keys[index : index + 1])) == 0
+            deleted += load_libbpf().bpf_map_delete_elem(self._fd, _pointer(keys[index : index + 1])) == 0
         return deleted
 
 
 class CounterArray:
     """A per-CPU array of u64 counters, summed over the CPUs when read."""
 
-    def __init__(self, lib: Any, fd: int, entries: int) -> None:
-        self._lib, self._fd = lib, fd
+    def __init__(self, fd: int, entries: int) -> None:
+        self._fd = fd
         # the kernel writes a value for each *possible* CPU (bpf_percpu_array_copy)
         self._values = np.zeros((entries, _possible_cpus()), "<u8")
 
@@ -102,7 +103,7 @@ class CounterArray:
         """The sums, shape (entries,)."""
         for index in range(len(self._values)):
             key = ct.c_uint32(index)
-            self._lib.bpf_lookup_elem(self._fd, ct.byref(key), _pointer(self._values[index]))
+            load_libbpf().bpf_map_lookup_elem(self._fd, ct.byref(key), _pointer(self._values[index]))
         sums: NDArray[np.uint64] = self._values.sum(axis=1)
         return sums
 
@@ -113,15 +114,15 @@ def _possible_cpus() -> int:
         return int(file.read().strip().replace(",", "-").split("-")[-1]) + 1
 
 
-def write_array(lib: Any, fd: int, values: NDArray[Any]) -> None:
+def write_array(fd: int, values: NDArray[Any]) -> None:
     """Write ``values`` into a BPF array map, one entry a row, from index 0 on."""
-    write_hash(lib, fd, np.arange(len(values), dtype="<u4"), np.ascontiguousarray(values))
+    write_hash(fd, np.arange(len(values), dtype="<u4"), np.ascontiguousarray(values))
 
 
-def write_hash(lib: Any, fd: int, keys: NDArray[Any], values: NDArray[Any]) -> None:
+def write_hash(fd: int, keys: NDArray[Any], values: NDArray[Any]) -> None:
     """Write each of ``keys`` with its value into a BPF hash map."""
     for index in range(len(keys)):
         key, value = keys[index : index + 1], values[index : index + 1]
-        if lib.bpf_update_elem(fd, _pointer(key), _pointer(value), 0) < 0:
+        if load_libbpf().bpf_map_update_elem(fd, _pointer(key), _pointer(value), 0) < 0:
             error = ct.get_errno()
-            raise OSError(error, f"bpf_update_elem: {os.strerror(error)}")
+            raise OSError(error, f"bpf_map_update_elem: {os.strerror(error)}")

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from tcptop_tui.bpf.compiler import Compiled, parts_text
+from tcptop_tui.bpf.loaded import Compiled, Request, parts_text
 from tcptop_tui.bpf.maps import CounterArray, write_array
 from tcptop_tui.bpf.ring import Ring
 from tcptop_tui.records import PING
@@ -23,7 +23,7 @@ ANSWER = np.dtype([("ts_ns", "<u8"), ("netns", "<u4"), ("length", "<u4"), ("payl
 
 def _compiled(function: str) -> Compiled:
     pages = _RING_BYTES // os.sysconf("SC_PAGE_SIZE")
-    return Compiled(parts_text(["packets.c"]), [f"-DPING_PAGES={pages}", f"-DDNS_PAGES={pages}"], [function])
+    return Compiled(Request(parts_text(["packets.c"]), [f"-DPING_PAGES={pages}", f"-DDNS_PAGES={pages}"], [function]))
 
 
 class PingSource:
@@ -53,9 +53,9 @@ class PingSource:
         self._program = _compiled("echo_reply")
         try:
             wanted = [self._pid is not None, self._pid or 0, self._cpu is not None, self._cpu or 0]
-            write_array(self._program.lib, self._program.map_fd("chosen"), np.array([wanted], "<u4"))
+            write_array(self._program.map_fd("chosen"), np.array([wanted], "<u4"))
             self._ring = Ring(self._program.map_fd("pings"), _RING_BYTES, PING)
-            self._counters = CounterArray(self._program.lib, self._program.map_fd("ring_full"), 2)
+            self._counters = CounterArray(self._program.map_fd("ring_full"), 2)
             self._program.attach("echo_reply", "net_dev_queue")
         except BaseException:
             self.close()
@@ -99,7 +99,7 @@ class NameProbe:
     def __init__(self) -> None:
         self._program = _compiled("dns_answer")
         self._ring = Ring(self._program.map_fd("answers"), _RING_BYTES, ANSWER)
-        self._counters = CounterArray(self._program.lib, self._program.map_fd("ring_full"), 2)
+        self._counters = CounterArray(self._program.map_fd("ring_full"), 2)
         self._program.attach("dns_answer", "netif_receive_skb")
 
     @property

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tcptop_tui.bpf import headers
-from tcptop_tui.bpf.compiler import Compiled, parts_text
+from tcptop_tui.bpf.loaded import Compiled, Request, parts_text
 from tcptop_tui.bpf.maps import CounterArray, HashMap, write_array, write_hash
 from tcptop_tui.bpf.ring import Ring
 from tcptop_tui.errors import BackendUnavailable
@@ -65,6 +65,10 @@ def _sees_failed_connects(capture: Capture) -> bool:
     return capture.connects and headers.knows_syscalls()
 
 
+def _attachments(capture: Capture) -> tuple[tuple[str, str], ...]:
+    return (*_ATTACHMENTS, *(_CONNECTS if _sees_failed_connects(capture) else ()))
+
+
 def _pins(capture: Capture) -> list[str]:
     """Compiler flags for the maps of somebody else that are to be asked.
 
@@ -81,31 +85,44 @@ def _pins(capture: Capture) -> list[str]:
 class Program:
     """The kernel programs of one tracer, loaded and attached while this object is open.
 
+    Args:
+        settings: sizes.
+        capture: what they look at.
+        request: the compiler at work on them already; else one is started and waited for.
+
     Raises:
         BackendUnavailable: this host cannot run them; the message says why.
     """
 
-    def __init__(self, settings: Settings, capture: Capture | None = None) -> None:
+    def __init__(self, settings: Settings, capture: Capture | None = None, request: Request | None = None) -> None:
         asked = capture or Capture()
-        self._attachments = (*_ATTACHMENTS, *(_CONNECTS if _sees_failed_connects(asked) else ()))
+        self._attachments = _attachments(asked)
+        self._compiled = Compiled(request or self.request(settings, asked))
+        self._open_maps(settings)
+
+    @staticmethod
+    def request(settings: Settings, capture: Capture) -> Request:
+        """Have it compiled while something else is done; the arguments must be those of the constructor.
+
+        Raises:
+            BackendUnavailable: this host cannot run the programs.
+        """
         page_bytes = os.sysconf("SC_PAGE_SIZE")
         flags = [
             f"-DMAX_CONNECTIONS={settings.max_connections}",
             f"-DRING_PAGES={settings.ring_bytes // page_bytes}",
             f"-DSESSION_RING_PAGES={settings.session_ring_bytes // page_bytes}",
-            f"-DRTT_UNIT_US={asked.rtt_unit_us}",
-            *_pins(asked),
+            f"-DRTT_UNIT_US={capture.rtt_unit_us}",
+            *_pins(capture),
         ]
-        self._compiled = Compiled(source_text(asked), flags, ("sender", *dict(self._attachments)))
-        self._open_maps(settings)
+        return Request(source_text(capture), flags, ("sender", *dict(_attachments(capture))))
 
     def _map_fd(self, name: str) -> int:
         return self._compiled.map_fd(name)
 
     def _open_maps(self, settings: Settings) -> None:
-        lib = self._compiled.lib
-        self.conns = HashMap(lib, self._map_fd("conns"), CONN, settings.max_connections)
-        self.counters = CounterArray(lib, self._map_fd("counters"), _COUNTERS)
+        self.conns = HashMap(self._map_fd("conns"), CONN, settings.max_connections)
+        self.counters = CounterArray(self._map_fd("counters"), _COUNTERS)
         self.transitions = Ring(self._map_fd("transitions"), settings.ring_bytes, TRANSITION)
         self.sessions = Ring(self._map_fd("sessions"), settings.session_ring_bytes, SESSION)
 
@@ -122,29 +139,27 @@ class Program:
 
     def set_capture(self, capture: Capture) -> None:
         """Change what the kernel side looks at; takes effect with the next event."""
-        lib = self._compiled.lib
-        write_array(lib, self._map_fd("lports"), _port_bits(capture.lports))
-        write_array(lib, self._map_fd("rports"), _port_bits(capture.rports))
+        write_array(self._map_fd("lports"), _port_bits(capture.lports))
+        write_array(self._map_fd("rports"), _port_bits(capture.rports))
         self._write_set("pids", capture.pids, "<u4")
         self._write_set("cgroups", capture.cgroups, "<u8")
         wanted = [
             bool(capture.lports), bool(capture.rports), bool(capture.pids), _AF[capture.ip],
             bool(capture.cgroups), capture.context,
         ]  # fmt: skip
-        write_array(lib, self._map_fd("capture"), np.array([wanted], "<u4"))
+        write_array(self._map_fd("capture"), np.array([wanted], "<u4"))
 
     def _write_set(self, name: str, members: frozenset[int], key: str) -> None:
         """Make the keys of hash map ``name`` (values: u32) exactly ``members``."""
-        lib = self._compiled.lib
-        table = HashMap(lib, self._map_fd(name), np.dtype("<u4"), 1024, key=key)
+        table = HashMap(self._map_fd(name), np.dtype("<u4"), 1024, key=key)
         chosen = np.array(sorted(members), key)
         old = table.read()[0].copy()
         table.delete(old[~np.isin(old, chosen)])
-        write_hash(lib, self._map_fd(name), chosen, np.ones(len(chosen), "<u4"))
+        write_hash(self._map_fd(name), chosen, np.ones(len(chosen), "<u4"))
 
     def pinned(self, name: str, value: str) -> NDArray[np.uint64]:
         """Keys of a map that somebody else pinned; ``name`` is its one in the program, ``value`` a value's dtype."""
-        table = HashMap(self._compiled.lib, self._map_fd(name), np.dtype(value), _MOST_PINNED)
+        table = HashMap(self._map_fd(name), np.dtype(value), _MOST_PINNED)
         return table.read()[0].copy()
 
     def remember_listeners(self, rows: Rows) -> None:
@@ -158,7 +173,7 @@ class Program:
         keys["netns"], keys["lport"] = known["netns"], known["lport"]
         for name in ("pid", "uid", "mntns", "comm"):
             owners[name] = known[name]
-        write_hash(self._compiled.lib, self._map_fd("listeners"), keys, owners)
+        write_hash(self._map_fd("listeners"), keys, owners)
 
     def recursion_misses(self) -> int:
         """How often the kernel did not run ``set_state`` because it was running already."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from tcptop_tui.bpf import program
 from tcptop_tui.bpf.complete import agree_on_owners, complete_owners, complete_transitions
 from tcptop_tui.bpf.join import Joiner
+from tcptop_tui.bpf.loaded import Request
 from tcptop_tui.bpf.program import Program
 from tcptop_tui.cgroups import Cgroups
 from tcptop_tui.diag.chosen import Chosen, mount_namespaces
@@ -18,6 +20,7 @@ from tcptop_tui.diag.names import Namer
 from tcptop_tui.diag.namespaces import Namespaces, left_out_note
 from tcptop_tui.diag.netlink import Dump
 from tcptop_tui.diag.owners import Owners
+from tcptop_tui.errors import BackendUnavailable
 from tcptop_tui.records import Mask, Rows, State
 from tcptop_tui.settings import Settings
 from tcptop_tui.source.batches import Capture, Loss, Sessions, Sink, Status, Table, Transitions
@@ -44,6 +47,7 @@ class BpfSource:
         self._settings = settings
         self._capture = capture
         self._program: Program | None = None
+        self._request: Request | None = None
         self._diag: Namespaces | None = None
         self._owners = Owners()
         self._pending: Capture | None = None
@@ -58,6 +62,14 @@ class BpfSource:
         self._netns: frozenset[int] = frozenset()
         self._left_out = 0
 
+    def prepare(self) -> None:
+        """Start the compiler already; what is wrong ``open`` says.
+
+        It takes as long as everything else that a start needs, and there is a second core for it.
+        """
+        with suppress(BackendUnavailable):
+            self._request = Program.request(self._settings, self._capture)
+
     def open(self) -> None:
         """Compile, load, attach; then look at what is there already.
 
@@ -66,7 +78,8 @@ class BpfSource:
         """
         try:
             self._diag = Namespaces(self._settings.max_namespaces)
-            self._program = Program(self._settings, self._capture)
+            request, self._request = self._request, None
+            self._program = Program(self._settings, self._capture, request)
             self._program.attach(self._capture)
         except BaseException:
             self.close()
@@ -245,6 +258,9 @@ class BpfSource:
 
     def close(self) -> None:
         """Detach and let the kernel free everything."""
+        if self._request is not None:
+            self._request.cancel()
+            self._request = None
         if self._program is not None:
             self._program.close()
             self._program = None

@@ -49,8 +49,9 @@ class Grid:
         self._width, self._height = width, height
         self._interned = Interned()
         self._wanted = _Layer.of(width, height, BLANK)
-        self._shown = _Layer.of(width, height, UNKNOWN)
-        self._touched: set[int] = set()
+        self._shown = _Layer.of(width, height, BLANK)
+        self._unknown = True
+        self._touched: set[int] = set(range(height))
         self._x = self._y = 0
         self._pen = 0
         self._at: tuple[int, int] | None = None
@@ -84,8 +85,10 @@ class Grid:
         self._touched.add(self._y)
 
     def forget(self) -> None:
-        """The terminal was written to by somebody else: all of it has to be sent again."""
-        self._shown.codes[:] = UNKNOWN
+        """The terminal was written to by somebody else: it is cleared, and all is sent again."""
+        self._shown.codes[:] = BLANK
+        self._shown.pens[:] = 0
+        self._unknown = True
         self._touched.update(range(self._height))
         self._at = self._drawn_with = None
 
@@ -103,6 +106,9 @@ class Grid:
     def difference(self) -> str:
         """What makes the terminal show what it should; empty when it does already."""
         self._out = []
+        if self._unknown:
+            self._out.append("\x1b[m\x1b[2J")
+            self._drawn_with, self._unknown = PLAIN, False
         lines = sorted(line for line in self._touched if self._differs(line))
         self._touched.clear()
         if len(lines) >= _LEAST_SHIFTED and self._shift(lines):

@@ -1,0 +1,166 @@
+"""Programs and maps that the compiler's process has made: ask for them, attach them, let them go."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from importlib import resources
+from pathlib import Path
+
+import tcptop_tui
+from tcptop_tui.bpf.btf import VMLINUX_BTF
+from tcptop_tui.bpf.calls import load_libbpf
+from tcptop_tui.errors import BackendUnavailable
+
+_MOST_DESCRIPTORS = 64
+_MAX_ANSWER_BYTES = 1 << 16
+
+# Exactly the code that runs here, and nothing from the present folder: it may be somebody else's.
+_CHILD = """
+import runpy, sys
+sys.path.insert(0, sys.argv[1])
+sys.argv = sys.argv[1:]
+runpy.run_module("tcptop_tui.bpf.compiler", run_name="__main__")
+"""
+
+
+def parts_text(names: Iterable[str]) -> str:
+    """The parts in ``c/`` as one text: bcc rewrites only what stands in one file. Complaints name the part."""
+    folder = resources.files("tcptop_tui.bpf") / "c"
+    return "".join(f'#line 1 "{name}"\n{folder.joinpath(name).read_text()}' for name in names)
+
+
+def missing_capabilities() -> list[str]:
+    """What this process lacks of CAP_BPF and CAP_PERFMON; CAP_SYS_ADMIN stands for both.
+
+    The numbers are those of include/uapi/linux/capability.h.
+    """
+    status = Path("/proc/self/status").read_text()
+    effective = int(status.partition("CapEff:")[2].split(maxsplit=1)[0], 16)
+    if effective >> 21 & 1:
+        return []
+    return [name for name, number in (("CAP_BPF", 39), ("CAP_PERFMON", 38)) if not effective >> number & 1]
+
+
+def _require_kernel() -> None:
+    if not VMLINUX_BTF.exists():
+        raise BackendUnavailable(
+            f"the kernel has no type information ({VMLINUX_BTF} is missing)",
+            mend="use a kernel built with CONFIG_DEBUG_INFO_BTF=y",
+        )
+    missing = missing_capabilities()
+    if missing:
+        raise BackendUnavailable(f"BPF needs more privileges ({' and '.join(missing)})", mend="run with sudo")
+
+
+class Request:
+    """A compiler at work, in a process of its own.
+
+    Args:
+        text: the C source.
+        flags: for the compiler.
+        functions: the programs in it, all for raw tracepoints.
+
+    Raises:
+        BackendUnavailable: this host cannot run them; the message says why.
+    """
+
+    def __init__(self, text: str, flags: Sequence[str], functions: Iterable[str]) -> None:
+        _require_kernel()
+        self._link, theirs = socket.socketpair()
+        with theirs:
+            root = str(Path(tcptop_tui.__file__).parent.parent)
+            # -P: nothing is imported from the present folder
+            self._process = subprocess.Popen(
+                [sys.executable, "-P", "-c", _CHILD, root, str(theirs.fileno())],
+                stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                pass_fds=[theirs.fileno()], process_group=0,  # Ctrl-C is not meant for it
+            )  # fmt: skip
+        asked = {"text": text, "flags": list(flags), "functions": list(functions)}
+        with suppress(BrokenPipeError):  # it has ended; the answer says so
+            self._link.sendall(json.dumps(asked).encode())
+            self._link.shutdown(socket.SHUT_WR)
+
+    def answer(self) -> tuple[dict[str, int], dict[str, int]]:
+        """Wait for descriptors of programs and of maps, by name; they are the caller's.
+
+        Raises:
+            BackendUnavailable: it does not compile or load; the message says why.
+        """
+        told = b""
+        descriptors: list[int] = []
+        with self._link, suppress(ConnectionResetError):  # it died with the question unread
+            told, descriptors, *_ = socket.recv_fds(self._link, _MAX_ANSWER_BYTES, _MOST_DESCRIPTORS)
+        for descriptor in descriptors:  # Python 3.11 takes the flag for that and forgets it
+            os.set_inheritable(descriptor, False)
+        ended = self._process.wait()
+        if not told:
+            raise BackendUnavailable(f"the compiler ended {_how(ended)}", mend="tcptop-tui doctor tells more")
+        answer = json.loads(told)
+        if "error" in answer:
+            raise BackendUnavailable(answer["error"], mend=answer["mend"])
+        by_name = iter(descriptors)
+        programs = {name: next(by_name) for name in answer["programs"]}
+        return programs, {name: next(by_name) for name in answer["maps"]}
+
+    def cancel(self) -> None:
+        """Nobody waits for the answer any more."""
+        self._process.kill()
+        self._process.wait()
+        self._link.close()
+
+
+def _how(code: int) -> str:
+    return f"by {signal.Signals(-code).name}" if code < 0 else f"with code {code} and no word"
+
+
+class Compiled:
+    """Loaded programs and their maps, as long as this object is open.
+
+    Args:
+        request: what to wait for.
+
+    Raises:
+        BackendUnavailable: this host cannot run them; the message says why.
+    """
+
+    def __init__(self, request: Request) -> None:
+        self._links: list[int] = []
+        self.functions, self._maps = request.answer()
+
+    def map_fd(self, name: str) -> int:
+        """Descriptor of a map; stays this object's."""
+        return self._maps[name]
+
+    def attach(self, function: str, tracepoint: str) -> None:
+        """Run ``function`` at each ``tracepoint`` from now on.
+
+        Raises:
+            BackendUnavailable: this kernel has no such raw tracepoint.
+        """
+        if not self.attach_first(function, [tracepoint]):
+            raise BackendUnavailable(
+                f"raw tracepoint {tracepoint} cannot be attached",
+                mend="it needs Linux 5.8 or newer with CONFIG_BPF_EVENTS=y",
+            )
+
+    def attach_first(self, function: str, tracepoints: Iterable[str]) -> bool:
+        """Run ``function`` at the first of ``tracepoints`` that this kernel has; False when it has none."""
+        for tracepoint in tracepoints:
+            link = load_libbpf().bpf_raw_tracepoint_open(tracepoint.encode(), self.functions[function])
+            if link >= 0:
+                self._links.append(link)
+                return True
+        return False
+
+    def close(self) -> None:
+        """Detach; the kernel frees programs and maps with their last descriptor. May be called twice."""
+        for descriptor in (*self._links, *self.functions.values(), *self._maps.values()):
+            os.close(descriptor)
+        self._links, self.functions, self._maps = [], {}, {}

@@ -1,0 +1,91 @@
+"""The compiler's process: what it hands over, what it leaves behind, and what happens when it dies."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tcptop_tui.bpf.loaded import Compiled, Request
+from tcptop_tui.errors import BackendUnavailable
+
+COUNTS = """
+BPF_ARRAY(seen, u64, 1);
+int count(void *ctx) { int at = 0; u64 *value = seen.lookup(&at); if (value) (*value)++; return 0; }
+"""
+
+
+def descriptors() -> set[str]:
+    return {f"{one}→{os.readlink(one)}" for one in Path("/proc/self/fd").iterdir() if one.is_symlink()}
+
+
+@pytest.fixture(autouse=True)
+def _needed(bpf_possible: None) -> None:
+    """All of these compile."""
+
+
+def test_what_it_makes_outlives_it() -> None:
+    request = Request(COUNTS, [], ["count"])
+    loaded = Compiled(request)
+    assert request._process.returncode == 0
+    kinds = [os.readlink(f"/proc/self/fd/{fd}") for fd in (loaded.functions["count"], loaded.map_fd("seen"))]
+    assert kinds == ["anon_inode:bpf-prog", "anon_inode:bpf-map"]
+    assert not any(os.get_inheritable(fd) for fd in (loaded.functions["count"], loaded.map_fd("seen")))
+    loaded.attach("count", "sched_switch")
+    loaded.close()
+    loaded.close()
+
+
+def test_nothing_stays_open() -> None:
+    Compiled(Request(COUNTS, [], ["count"])).close()
+    before = descriptors()
+    for _ in range(3):
+        Compiled(Request(COUNTS, [], ["count"])).close()
+    assert {one.partition("→")[2].partition(":")[0] for one in descriptors() - before} <= {"/proc/self/fd"}
+
+
+def test_llvm_stays_outside() -> None:
+    script = """
+from pathlib import Path
+from tcptop_tui.bpf.program import Program
+from tcptop_tui.settings import Settings
+Program(Settings()).close()
+print("libbcc" in Path("/proc/self/maps").read_text(), "LLVM" in Path("/proc/self/maps").read_text())
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "False"]
+
+
+def test_what_does_not_compile_is_one_line() -> None:
+    with pytest.raises(BackendUnavailable, match=r"does not load: .*error: .*nonsense") as raised:
+        Compiled(Request("int count(void *ctx) { return nonsense; }", [], ["count"]))
+    assert "\n" not in str(raised.value)
+
+
+def test_a_compiler_that_dies_takes_nothing_with_it() -> None:
+    request = Request(COUNTS, [], ["count"])
+    os.kill(request._process.pid, signal.SIGKILL)
+    with pytest.raises(BackendUnavailable, match="the compiler ended by SIGKILL"):
+        Compiled(request)
+
+
+def test_nobody_waits_any_more() -> None:
+    request = Request(COUNTS, [], ["count"])
+    request.cancel()
+    assert request._process.returncode == -signal.SIGKILL
+
+
+def test_the_present_folder_is_not_trusted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With sudo somebody else's folder would be run as root."""
+    for name in ("json.py", "runpy.py", "socket.py", "bcc.py"):
+        (tmp_path / name).write_text(f"open({str(tmp_path / 'was-run')!r}, 'w')\n")
+    foreign = tmp_path / "tcptop_tui"
+    foreign.mkdir()
+    (foreign / "__init__.py").write_text(f"open({str(tmp_path / 'was-run')!r}, 'w')\n")
+    monkeypatch.chdir(tmp_path)
+    Compiled(Request(COUNTS, [], ["count"])).close()
+    assert not (tmp_path / "was-run").exists()
