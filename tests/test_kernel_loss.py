@@ -15,7 +15,9 @@ from conftest import SMALL, require_bpf
 from sockets import listening, pair, port
 
 from tcptop_tui.bpf import program as counters
-from tcptop_tui.bpf.program import Program
+from tcptop_tui.bpf.compiler import _compile
+from tcptop_tui.bpf.library import load_bcc
+from tcptop_tui.bpf.program import Program, source_text
 from tcptop_tui.bpf.ring import framed
 from tcptop_tui.records import CONN, SESSION, TRANSITION
 from tcptop_tui.settings import Settings
@@ -101,9 +103,10 @@ def test_reading_a_map_of_any_size(server: socket.socket) -> None:
         tracer.close()
 
 
-def test_layouts_are_those_of_the_c_source(tracer: Program) -> None:
+def test_layouts_are_those_of_the_c_source(bpf_possible: None) -> None:
     """Bcc describes the map's value from the C source itself."""
-    leaf = tracer._compiled._bpf["conns"].Leaf
+    flags = ["-DMAX_CONNECTIONS=16", "-DRING_PAGES=1", "-DSESSION_RING_PAGES=1", "-DRTT_UNIT_US=1"]
+    leaf = _compile(load_bcc(), source_text(), flags)["conns"].Leaf
     assert CONN.itemsize == ctypes.sizeof(leaf)
     names = [name for name, *_ in leaf._fields_ if not name.startswith("__pad")]
     assert [name for name in CONN.names or () if name != "pad"] == [name for name in names if name != "pad"]

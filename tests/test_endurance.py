@@ -1,0 +1,92 @@
+"""What must hold however it is treated: killed, stopped, started many times at once."""
+
+from __future__ import annotations
+
+import ctypes as ct
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from streams import streaming
+from terminals import Terminal
+
+from tcptop_tui.bpf.calls import load_libbpf
+
+sys.path.append(str(Path(__file__).parent.parent / "benchmarks"))
+from churn import TRANSITIONS, churn
+
+
+@pytest.fixture(autouse=True)
+def _needed(bpf_possible: None) -> None:
+    """All of these look at the kernel."""
+
+
+def programs() -> set[int]:
+    """Ids of all BPF programs that the kernel has."""
+    found, last = set(), ct.c_uint32(0)
+    while load_libbpf().bpf_prog_get_next_id(last, ct.byref(last)) == 0:
+        found.add(last.value)
+    return found
+
+
+def until_gone(before: set[int]) -> None:
+    """The kernel frees programs a moment after their last descriptor, when no CPU runs them any more."""
+    deadline_s = time.monotonic() + 10
+    while programs() - before:
+        assert time.monotonic() < deadline_s, "programs are left"
+        os.sched_yield()
+
+
+def children_of(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+@pytest.mark.parametrize("after_s", [0.05, 0.2, 0.35, 0.5, 0.7, 1.5])
+def test_nothing_is_left_when_it_is_killed_at_any_moment(after_s: float) -> None:
+    before = programs()
+    terminal = Terminal()
+    terminal.read_for(after_s)
+    compilers = children_of(terminal.process.pid)
+    terminal.process.kill()
+    terminal.process.wait()
+    for compiler in compilers:  # it sees that nobody listens any more
+        deadline_s = time.monotonic() + 10
+        while Path(f"/proc/{compiler}").exists() and time.monotonic() < deadline_s:
+            os.sched_yield()
+        assert not Path(f"/proc/{compiler}").exists()
+    terminal.close()
+    until_gone(before)
+
+
+def test_many_start_and_stop_at_once() -> None:
+    before = programs()
+    streams = [
+        subprocess.Popen(
+            [sys.executable, "-m", "tcptop_tui", "trace", "states", "--backend", "bpf", "--duration", "1", "--ring-mb", "1"],
+            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+        )
+        for _ in range(10)
+    ]  # fmt: skip
+    said = [stream.communicate(timeout=60)[1] for stream in streams]
+    assert [stream.returncode for stream in streams] == [0] * 10, said
+    until_gone(before)
+
+
+def test_stopped_under_churn_it_loses_nothing_uncounted() -> None:
+    """The rings fill while nobody reads them; what does not fit is counted to the unit."""
+    connections = 20_000
+    with streaming("states", "--backend", "bpf", "--ring-mb", "2", "-p", str(os.getpid())) as stream:
+        stream.process.send_signal(signal.SIGSTOP)
+        churn(connections)
+        stream.process.send_signal(signal.SIGCONT)
+        assert stream.end() == 0
+    lost = int(re.search(r"lost ([\d,]+)", stream.said).group(1).replace(",", ""))  # type: ignore[union-attr]
+    moved = connections * TRANSITIONS + 2
+    assert 0 < lost < moved
+    # ended connections that their ring had no room for are in that number too: one for each end
+    assert moved <= len(stream.lines) + lost <= moved + 2 * connections + 1
