@@ -10,6 +10,7 @@ from textual.widget import Widget
 from textual.widgets import Input
 
 from tcptop_tui.actions.adjusting import Adjusting
+from tcptop_tui.actions.closing import Closing
 from tcptop_tui.actions.copying import Copying
 from tcptop_tui.actions.exporting import Exporting
 from tcptop_tui.actions.filtering import Filtering
@@ -25,7 +26,7 @@ from tcptop_tui.widgets.transitions import TransitionLog
 _PARTS: tuple[tuple[str, tuple[type[Widget | ViewsApp], ...]], ...] = (
     ("Choose", (Filtering,)),
     ("Look", (ViewsApp, Looking, Adjusting)),
-    ("Take out", (Exporting, Copying)),
+    ("Take out, close", (Exporting, Copying, Closing)),
     ("Lists", (Listing,)),
     ("Connections", (ConnectionTable,)),
     ("Round-trip times", (RttView,)),
@@ -37,12 +38,12 @@ _PARTS: tuple[tuple[str, tuple[type[Widget | ViewsApp], ...]], ...] = (
 _OPENS_A_LINE = frozenset({"filter", "export"})
 
 
-class TcptopApp(Filtering, Looking, Adjusting, Exporting, Copying):
+class TcptopApp(Filtering, Looking, Adjusting, Exporting, Copying, Closing):
     """The dashboard with its keys: each base class has those of one subject."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("f1,question_mark,h", "help", "Help", key_display="F1"),
-        Binding("q,f10,ctrl+c", "quit", "Quit", key_display="q"),
+        Binding("q,f10,ctrl+c", "quit", "Quit", key_display="F10"),
     ]
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:

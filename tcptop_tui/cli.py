@@ -81,6 +81,7 @@ def _options(**given: Any) -> Options:
         max_connections=given["max_connections"],
         ring_bytes=int(given["ring_mb"]) * 2**20,
         session_ring_bytes=int(given["ring_mb"]) * 2**19,
+        readonly=given.get("readonly", False),
     )
     capture = Capture(
         lports=parse_ports(given["lport"]),
@@ -99,6 +100,7 @@ def _target(path: str | None) -> Path | None:
 @click.group(invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name=_PROGRAM, message="%(prog)s %(version)s")
 @_shared
+@click.option("--readonly", is_flag=True, help="No key closes a connection.")
 @click.pass_context
 def command_line(context: click.Context, /, **given: Any) -> None:
     """A live dashboard of every TCP connection of this host: htop for TCP.

@@ -7,9 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
+from tcptop_tui.diag.closing import cookie_of, destroy
 from tcptop_tui.diag.source import DiagSource
 from tcptop_tui.errors import BackendUnavailable, TcptopError
 from tcptop_tui.export.files import create_export
+from tcptop_tui.records import Rows
 from tcptop_tui.replay.recording import Recorder
 from tcptop_tui.replay.source import ReplaySource
 from tcptop_tui.settings import Settings
@@ -55,6 +57,27 @@ class Feed:
         change = getattr(self._source, "recapture", None)  # a recording has no capture
         if change is not None:
             change(capture)
+
+    def identify(self, row: Rows) -> int:
+        """Which socket a connection (dtype ROW, shape (1,)) is, so that ``destroy`` closes no other.
+
+        Raises:
+            TcptopError: nothing can be closed here, or it is not there any more.
+        """
+        if self._settings.readonly:
+            raise TcptopError("nothing is closed", mend="leave --readonly out")
+        if self._replay is not None:
+            raise TcptopError("a recording is played: there is nothing to close")
+        return cookie_of(row)
+
+    def destroy(self, row: Rows, cookie: int) -> None:
+        """Close a socket that ``identify`` has named.
+
+        Raises:
+            TcptopError: it is not there any more, or the kernel refuses.
+        """
+        if not self._settings.readonly:
+            destroy(row, cookie)
 
     def run_pings(self, sink: Sink, stopped: Callable[[float], bool]) -> str:
         """Probe echo requests until ``stopped``; never raises.

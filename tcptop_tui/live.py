@@ -11,7 +11,7 @@ from textual import work
 from textual.app import App, ComposeResult
 from textual.containers import Horizontal, Vertical
 from textual.widget import Widget
-from textual.widgets import ContentSwitcher, Footer
+from textual.widgets import ContentSwitcher
 from textual.worker import get_current_worker
 
 from tcptop_tui import theme
@@ -30,6 +30,7 @@ from tcptop_tui.widgets.detail import DetailScreen
 from tcptop_tui.widgets.filter_bar import FilterBar
 from tcptop_tui.widgets.header import HeaderLines
 from tcptop_tui.widgets.histogram import RttPanel
+from tcptop_tui.widgets.key_bar import KeyBar
 from tcptop_tui.widgets.ping_view import PingView
 from tcptop_tui.widgets.rtt_view import RttView
 from tcptop_tui.widgets.sessions import SessionsTable
@@ -98,7 +99,7 @@ class LiveApp(App[None]):
                 yield TransitionLog(id="transitions")
                 yield RttPanel(id="rtt")
         yield FilterBar(id="filter")
-        yield Footer(compact=True, show_command_palette=False)
+        yield KeyBar(id="keys")
 
     def get_theme_variable_defaults(self) -> dict[str, str]:
         """The state colours, for every theme."""

@@ -34,3 +34,5 @@ class Settings:
     """How long a connection that has ended stays in the table; 0: not at all."""
     linger_rows: int = 1_000
     """How many of those there are at most, the latest."""
+    readonly: bool = False
+    """Nothing on this host can be changed from here: no socket is closed."""

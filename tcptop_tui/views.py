@@ -36,7 +36,7 @@ class ViewsApp(LiveApp):
         Binding("4", "view(3)", "Round-trip times side by side", show=False),
         Binding("5", "view(4)", "Ping: whom echo requests interrupt", show=False),
         Binding("l", "log", "Log and histogram, on or off", show=False),
-        Binding("t,f5", "group", "Group", key_display="t"),
+        Binding("t,f5", "group", "Group", key_display="F5"),
         Binding("f6", "pick_sort", "Sort", key_display="F6"),
         Binding("less_than_sign", "sort_next(-1)", "Sort by the column before", show=False),
         Binding("greater_than_sign", "sort_next(1)", "Sort by the next column", show=False),

@@ -67,7 +67,8 @@ def test_many_start_and_stop_at_once() -> None:
     before = programs()
     streams = [
         subprocess.Popen(
-            [sys.executable, "-m", "tcptop_tui", "trace", "states", "--backend", "bpf", "--duration", "1", "--ring-mb", "1"],
+            [sys.executable, "-m", "tcptop_tui", "trace", "states", "--backend", "bpf", "--duration", "1",
+             "--ring-mb", "1"],
             stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
         )
         for _ in range(10)

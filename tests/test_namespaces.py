@@ -165,7 +165,7 @@ def test_a_thread_that_cannot_come_back_ends(monkeypatch: pytest.MonkeyPatch) ->
     """In a child, for it is lost indeed: the way home leads to something that is no namespace."""
     script = (
         "import os\nfrom tcptop_tui.diag import namespaces as m\nfrom tcptop_tui.errors import TcptopError\n"
-        "visit = m._Visit(); other = os.open('/proc/self/status', os.O_RDONLY); os.dup2(other, visit._home)\n"
+        "visit = m.Visit(); other = os.open('/proc/self/status', os.O_RDONLY); os.dup2(other, visit._home)\n"
         "import sys\npath = sys.argv[1]; inode = os.stat(path).st_ino\n"
         "try: visit.open(inode, path, lambda: m.SockDiag(inode))\n"
         "except TcptopError as error: print(type(error).__name__, error)"
@@ -178,7 +178,7 @@ def test_a_thread_that_cannot_come_back_ends(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_a_path_that_has_come_to_stand_for_another_namespace_is_not_entered() -> None:
-    visit = module._Visit()
+    visit = module.Visit()
     with inside() as made, pytest.raises(ProcessLookupError):
         visit.open(own(), f"/proc/{made.pid}/ns/net", SockDiag)
     visit.close()

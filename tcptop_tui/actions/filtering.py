@@ -18,7 +18,7 @@ class Filtering(ViewsApp):
     """The filter line and capture filters."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("slash,f4,backslash", "filter", "Filter", key_display="/", priority=True),
+        Binding("slash,f4,backslash", "filter", "Filter", key_display="F4", priority=True),
         Binding("F", "pin", "Pin the filter as capture filter, or let it go", show=False),
     ]
 

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
@@ -31,6 +32,8 @@ _CAP_SYS_ADMIN = 21
 _MIN_PERIOD_S = 2.0
 _SCAN_SHARE = 0.05
 """Of one core that looking for namespaces may take."""
+
+T = TypeVar("T")
 
 _OWN = "/proc/thread-self/ns/net"
 
@@ -96,14 +99,14 @@ def left_out_note(count: int) -> str:
     return f"{count} network namespaces are not read from sock_diag: too many" if count else ""
 
 
-class _Visit:
+class Visit:
     """Opens things in other network namespaces; only the calling thread goes there, and it comes back."""
 
     def __init__(self) -> None:
         self._libc = ct.CDLL(None, use_errno=True)  # os.setns is there from Python 3.12 on
         self._home = os.open(_OWN, os.O_RDONLY | os.O_CLOEXEC)
 
-    def open(self, inode: int, path: str, make: Callable[[], SockDiag]) -> SockDiag:
+    def open(self, inode: int, path: str, make: Callable[[], T]) -> T:
         """What ``make`` gives in the namespace with this inode number.
 
         Raises:
@@ -133,6 +136,7 @@ class _Visit:
             raise OSError(number, os.strerror(number))
 
     def close(self) -> None:
+        """Stay where it is."""
         os.close(self._home)
 
 
@@ -211,7 +215,7 @@ class Namespaces:
         self._not_before_s = ended_s + max(_MIN_PERIOD_S, (ended_s - started_s) / _SCAN_SHARE)
 
     def _enter(self, inodes: list[int], places: dict[int, Place]) -> None:
-        visit = _Visit()
+        visit = Visit()
         try:
             for inode in inodes:
                 try:

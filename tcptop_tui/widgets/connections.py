@@ -12,7 +12,7 @@ from textual.message import Message
 
 from tcptop_tui.model.frame import Frame
 from tcptop_tui.model.grouping import COLUMN, TITLES
-from tcptop_tui.records import State
+from tcptop_tui.records import Rows, State
 from tcptop_tui.widgets.columns import COLUMNS, Cell, Column, titled
 from tcptop_tui.widgets.listing import Listing, Sheet
 from tcptop_tui.widgets.states import STATE_CLASSES, state_style
@@ -88,6 +88,15 @@ class ConnectionTable(Listing):
             return None
         shown = self._frame.row(row)[0] if tree is None else tree.rows[row]
         return state_style(self, int(shown["state"]))
+
+    @property
+    def selected_connection(self) -> Rows | None:
+        """The connection under the cursor, dtype ROW, shape (1,); None on a group, or one that has ended."""
+        row, tree = self.selected_row, self._frame.tree
+        if row is None or self._frame.gone_ns(row) or (tree is not None and tree.is_group(row)):
+            return None
+        rows = self._frame.facts.rows if tree is None else tree.rows
+        return rows[row : row + 1].copy()
 
     def action_open(self) -> None:
         """Open the connection under the cursor, or the group."""

@@ -32,7 +32,7 @@ class RttView(Widget, can_focus=True):
 
     HELP = "Round-trip times by total, address, service port or process; most samples first."
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("g", "group", "Group by"),
+        Binding("g", "group_by", "Group by"),
         Binding("left", "move(-1)", "Key before", show=False),
         Binding("right", "move(1)", "Next key", show=False),
         Binding("pageup", "page(-1)", "Keys before", show=False),
@@ -98,7 +98,7 @@ class RttView(Widget, can_focus=True):
         columns = [column_lines(self._groups, index, slots, cells, self._unit) for index in chosen]
         return Text("\n".join((" " * _GAP).join(line) for line in zip(*columns, strict=True)), no_wrap=True, end="")
 
-    def action_group(self) -> None:
+    def action_group_by(self) -> None:
         """The next grouping."""
         self._by = GROUPINGS[(GROUPINGS.index(self._by) + 1) % len(GROUPINGS)]
         self._first = 0

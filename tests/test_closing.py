@@ -1,0 +1,186 @@
+"""F9: what the kernel closes, and what must not be closed."""
+
+from __future__ import annotations
+
+import os
+import socket
+import struct
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+from elsewhere import inside
+from sockets import LOOPBACK, listening, pair, port
+from terminals import Terminal
+from test_keys import dashboard
+
+from tcptop_tui.diag.closing import cookie_of, destroy
+from tcptop_tui.diag.netlink import SockDiag
+from tcptop_tui.errors import TcptopError
+from tcptop_tui.feed import Feed
+from tcptop_tui.records import ROW, Rows, State
+from tcptop_tui.settings import Settings
+from tcptop_tui.source.batches import Capture
+from tcptop_tui.widgets.close_dialog import CloseDialog
+
+SO_COOKIE = 57
+
+
+@pytest.fixture
+def diag() -> Iterator[SockDiag]:
+    made = SockDiag()
+    yield made
+    made.close()
+
+
+def row_of(diag: SockDiag, sock: socket.socket) -> Rows:
+    rows = diag.dump().rows
+    rport = 0 if sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN) else sock.getpeername()[1]
+    return rows[(rows["lport"] == port(sock)) & (rows["rport"] == rport)]
+
+
+def cookie(sock: socket.socket) -> int:
+    """What the kernel tells the socket's own process."""
+    return int(struct.unpack("<Q", sock.getsockopt(socket.SOL_SOCKET, SO_COOKIE, 8))[0])
+
+
+@pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_INET6])
+def test_the_process_gets_an_error_and_the_peer_a_reset(diag: SockDiag, family: socket.AddressFamily) -> None:
+    with listening(family) as listener:
+        ours, theirs = pair(listener)
+        row = row_of(diag, ours)
+        assert cookie_of(row) == cookie(ours)
+        destroy(row, cookie(ours))
+        with pytest.raises(ConnectionAbortedError):
+            ours.recv(1)
+        with pytest.raises(ConnectionResetError):
+            theirs.recv(1)
+        with pytest.raises(TcptopError, match="not there any more"):
+            cookie_of(row)
+
+
+def test_a_socket_of_the_other_protocol_version(diag: SockDiag) -> None:
+    """A dual-stack server: the socket is IPv6, the connection IPv4."""
+    with socket.create_server(("::", 0), family=socket.AF_INET6, dualstack_ipv6=True) as listener:
+        client = socket.create_connection((LOOPBACK[socket.AF_INET], port(listener)))
+        accepted, _ = listener.accept()
+        row = row_of(diag, accepted)
+        destroy(row, cookie_of(row))
+        with pytest.raises(ConnectionAbortedError):
+            accepted.recv(1)
+        client.close()
+
+
+def test_another_socket_on_the_same_ports_is_left_alone(diag: SockDiag) -> None:
+    with listening() as listener:
+        ours, theirs = pair(listener)
+        row = row_of(diag, ours)
+        with pytest.raises(TcptopError, match="not there any more"):
+            destroy(row, cookie(ours) + 1)
+        ours.send(b"still")
+        assert theirs.recv(5) == b"still"
+
+
+def test_a_listener(diag: SockDiag) -> None:
+    with listening() as listener:
+        row = row_of(diag, listener)
+        destroy(row, cookie_of(row))
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(listener.getsockname())
+
+
+@contextmanager
+def user_without_rights() -> Iterator[None]:
+    os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+def test_without_the_right_to(diag: SockDiag) -> None:
+    with listening() as listener:
+        ours, theirs = pair(listener)
+        row = row_of(diag, ours)
+        with user_without_rights(), pytest.raises(TcptopError, match="CAP_NET_ADMIN"):
+            destroy(row, cookie(ours))
+        ours.send(b"still")
+        assert theirs.recv(5) == b"still"
+
+
+def test_in_another_network_namespace() -> None:
+    with inside() as other:
+        rows = np.zeros(1, ROW)
+        rows["netns"], rows["lport"], rows["rport"], rows["state"] = other.inode, other.port, 4321, State.ESTABLISHED
+        rows["laddr"] = rows["raddr"] = (0, 0xFFFF_7F00_0001)
+        there = ["nsenter", f"--net=/proc/{other.pid}/ns/net", "ss", "-tnH", "state", "established"]
+        assert f":{other.port} " in subprocess.run(there, capture_output=True, text=True, check=True).stdout
+        before = os.readlink("/proc/thread-self/ns/net")
+        destroy(rows, cookie_of(rows))
+        assert f":{other.port} " not in subprocess.run(there, capture_output=True, text=True, check=True).stdout
+        assert os.readlink("/proc/thread-self/ns/net") == before
+
+
+def test_read_only_closes_nothing(diag: SockDiag) -> None:
+    feed = Feed("diag", Settings(readonly=True), Capture())
+    with listening() as listener:
+        ours, theirs = pair(listener)
+        row = row_of(diag, ours)
+        with pytest.raises(TcptopError, match="--readonly"):
+            feed.identify(row)
+        feed.destroy(row, cookie(ours))
+        ours.send(b"still")
+        assert theirs.recv(5) == b"still"
+
+
+async def test_the_key_is_not_there_when_read_only() -> None:
+    async with dashboard() as board:
+        board.app._settings = Settings(readonly=True)
+        await board.press("f9")
+        assert not isinstance(board.app.screen, CloseDialog)
+        assert "close_connection" not in {
+            one.binding.action for one in board.app.screen.active_bindings.values() if one.enabled
+        }
+
+
+async def test_it_asks_first() -> None:
+    async with dashboard() as board:
+        asked: list[int] = []
+        board.app._feed.identify = lambda row: int(row["rport"][0])  # type: ignore[method-assign]
+        board.app._feed.destroy = lambda _row, cookie: asked.append(cookie)  # type: ignore[method-assign]
+        for keys in (("f9", "escape"), ("f9", "n"), ("f9", "enter"), ("K", "right", "left", "enter")):
+            await board.pilot.press(keys[0])
+            while not isinstance(board.app.screen, CloseDialog):
+                await board.pilot.pause()
+            await board.press(*keys[1:])
+            assert not isinstance(board.app.screen, CloseDialog)
+            assert asked == []
+        await board.press("down", "f9")
+        while not isinstance(board.app.screen, CloseDialog):
+            await board.pilot.pause()
+        text = "\n".join(str(line) for line in board.app.screen._compositor.render_strips())
+        assert "nginx (PID 100)" in text
+        assert "10.0.1.1:50001" in text
+        await board.press("y")
+        while not asked:
+            await board.pilot.pause()
+        assert asked == [50_001]
+
+
+def test_in_a_terminal(bpf_possible: None) -> None:
+    with listening() as listener:
+        ours, theirs = pair(listener)
+        terminal = Terminal("--filter", f"lport:{port(ours)}")
+        try:
+            terminal.shows("ESTABLISHED")
+            terminal.type("\x1b[20~")  # F9
+            terminal.shows("Close this connection?")
+            terminal.type("y")
+            terminal.shows("closed 127.0.0.1")
+            with pytest.raises(ConnectionAbortedError):
+                ours.recv(1)
+        finally:
+            terminal.close()
+        theirs.close()
