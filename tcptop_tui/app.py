@@ -15,16 +15,18 @@ from tcptop_tui.actions.copying import Copying
 from tcptop_tui.actions.exporting import Exporting
 from tcptop_tui.actions.filtering import Filtering
 from tcptop_tui.actions.looking import Looking
+from tcptop_tui.actions.searching import Searching
 from tcptop_tui.views import ViewsApp
 from tcptop_tui.widgets.connections import ConnectionTable
 from tcptop_tui.widgets.filter_bar import FilterBar
 from tcptop_tui.widgets.help import HelpScreen
 from tcptop_tui.widgets.listing import Listing
 from tcptop_tui.widgets.rtt_view import RttView
+from tcptop_tui.widgets.search_bar import SearchBar
 from tcptop_tui.widgets.transitions import TransitionLog
 
 _PARTS: tuple[tuple[str, tuple[type[Widget | ViewsApp], ...]], ...] = (
-    ("Choose", (Filtering,)),
+    ("Choose", (Filtering, Searching)),
     ("Look", (ViewsApp, Looking, Adjusting)),
     ("Take out, close", (Exporting, Copying, Closing)),
     ("Lists", (Listing,)),
@@ -32,13 +34,14 @@ _PARTS: tuple[tuple[str, tuple[type[Widget | ViewsApp], ...]], ...] = (
     ("Round-trip times", (RttView,)),
     ("Transitions", (TransitionLog,)),
     ("Filter line", (FilterBar,)),
+    ("Search line", (SearchBar,)),
 )
 """Titles in the help, and whose bindings stand below them."""
 
-_OPENS_A_LINE = frozenset({"filter", "export"})
+_OPENS_A_LINE = frozenset({"filter", "export", "search"})
 
 
-class TcptopApp(Filtering, Looking, Adjusting, Exporting, Copying, Closing):
+class TcptopApp(Filtering, Searching, Looking, Adjusting, Exporting, Copying, Closing):
     """The dashboard with its keys: each base class has those of one subject."""
 
     BINDINGS: ClassVar[list[BindingType]] = [

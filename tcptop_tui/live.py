@@ -33,6 +33,7 @@ from tcptop_tui.widgets.histogram import RttPanel
 from tcptop_tui.widgets.key_bar import KeyBar
 from tcptop_tui.widgets.ping_view import PingView
 from tcptop_tui.widgets.rtt_view import RttView
+from tcptop_tui.widgets.search_bar import SearchBar
 from tcptop_tui.widgets.sessions import SessionsTable
 from tcptop_tui.widgets.transitions import TransitionLog
 
@@ -99,6 +100,7 @@ class LiveApp(App[None]):
                 yield TransitionLog(id="transitions")
                 yield RttPanel(id="rtt")
         yield FilterBar(id="filter")
+        yield SearchBar(id="search")
         yield KeyBar(id="keys")
 
     def get_theme_variable_defaults(self) -> dict[str, str]:

@@ -10,9 +10,10 @@ from rich.style import Style
 from textual.binding import Binding, BindingType
 from textual.message import Message
 
+from tcptop_tui.filters import Filter, Subject
 from tcptop_tui.model.frame import Frame
 from tcptop_tui.model.grouping import COLUMN, TITLES
-from tcptop_tui.records import Rows, State
+from tcptop_tui.records import Mask, Rows, State
 from tcptop_tui.widgets.columns import COLUMNS, Cell, Column, titled
 from tcptop_tui.widgets.listing import Listing, Sheet
 from tcptop_tui.widgets.states import STATE_CLASSES, state_style
@@ -58,7 +59,19 @@ class ConnectionTable(Listing):
             title += f" in {len(frame.tree.groups):,} groups by {TITLES[frame.look.group]}"
         self.border_title = title
         ids, order = (frame.ids, frame.order) if frame.tree is None else (frame.tree.rows["id"], frame.tree.order)
-        self.show_sheet(Sheet(order, ids, self._cell, frame.look.sort, frame.look.descending, frame.look))
+        self.show_sheet(
+            Sheet(order, ids, self._cell, frame.look.sort, frame.look.descending, frame.look, self._matches)
+        )
+
+    def _matches(self, wanted: Filter) -> Mask:
+        frame, tree = self._frame, self._frame.tree
+        parts = (frame.facts, frame.gone) if tree is None else (tree,)
+        now_ns = frame.facts.now_ns
+        found = [wanted.matches(Subject(part.rows, now_ns, part.tx_rate, part.rx_rate)) for part in parts]
+        matches: Mask = np.concatenate(found)
+        if tree is not None:
+            matches[len(tree.rows) - len(tree.groups) :] = False
+        return matches
 
     def _cell(self, row: int) -> Cell:
         facts, tree = self._frame.facts, self._frame.tree

@@ -11,10 +11,11 @@ from textual.app import ComposeResult
 from textual.containers import Horizontal
 
 from tcptop_tui import formats
+from tcptop_tui.filters import Filter, Subject
 from tcptop_tui.model.connects import CONNECTED, WAITING, failed
 from tcptop_tui.model.frame import Frame
 from tcptop_tui.reasons import Reason
-from tcptop_tui.records import UNKNOWN_NS
+from tcptop_tui.records import UNKNOWN_NS, Mask
 from tcptop_tui.widgets.columns import BY_KEY, Cell, Column
 from tcptop_tui.widgets.listing import Listing, Sheet
 
@@ -61,7 +62,10 @@ class ConnectsTable(Listing):
         self._frame = frame
         made, order = frame.connects, frame.look.connects
         self.border_title = f"Connects {len(made.order):,}  failed {int(failed(made.results).sum()):,}"
-        self.show_sheet(Sheet(made.order, made.ids, self._cell, order.key, order.descending, frame.look))
+        self.show_sheet(Sheet(made.order, made.ids, self._cell, order.key, order.descending, frame.look, self._matches))
+
+    def _matches(self, wanted: Filter) -> Mask:
+        return wanted.matches(Subject(self._frame.connects.rows, self._frame.facts.now_ns, None, None))
 
     def _cell(self, row: int) -> Cell:
         facts, made = self._frame.facts, self._frame.connects

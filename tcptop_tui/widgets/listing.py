@@ -18,6 +18,8 @@ from textual.message import Message
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
+from tcptop_tui.filters import Filter
+from tcptop_tui.records import Mask
 from tcptop_tui.text import fit
 from tcptop_tui.widgets.columns import Cell, Column, Placed, place
 
@@ -42,6 +44,8 @@ class Sheet:
     descending: bool = True
     look: object = None
     """Another one, and nothing of what is on the screen can stay."""
+    matches: Callable[[Filter], Mask] | None = None
+    """By row: which ones a search wants; None: this list cannot be searched."""
 
     def position_of(self, row_id: int) -> int | None:
         """Where a row stands; None when it is not shown."""
@@ -81,6 +85,9 @@ class Listing(ScrollView, can_focus=True):
         self._sheet = NO_SHEET
         self._selected_id: int | None = None
         self._cursor = 0
+        self._search_from = 0
+        self.searching = False
+        """The cursor is shown although somebody types elsewhere."""
         self._skip = 0
         self._painted: list[list[str]] = []
         self._painted_for: tuple[object, ...] = ()
@@ -156,7 +163,7 @@ class Listing(ScrollView, can_focus=True):
 
     def _row_strip(self, cells: list[str], position: int) -> Strip:
         base = self.rich_style
-        selected = position == self._cursor and self.has_focus
+        selected = position == self._cursor and (self.has_focus or self.searching)
         if selected:
             base = self.get_component_rich_style("table--cursor")
         row = int(self._sheet.order[position])
@@ -216,6 +223,30 @@ class Listing(ScrollView, can_focus=True):
         """Id of the row under the cursor."""
         row = self.selected_row
         return None if row is None else int(self._sheet.ids[row])
+
+    # -- search -------------------------------------------------------------------------------
+
+    def begin_search(self) -> None:
+        """From here on ``find`` goes."""
+        self._search_from = self._cursor
+
+    def find(self, wanted: Filter, step: int) -> str:
+        """Go to the next row that matches, for -1 to the one before, for 0 to the first since ``begin_search``.
+
+        Returns:
+            What to say of it.
+        """
+        if self._sheet.matches is None:
+            return "this list cannot be searched"
+        places = np.flatnonzero(self._sheet.matches(wanted)[self._sheet.order])
+        if not len(places):
+            return "not found"
+        start = self._cursor + step if step else self._search_from
+        index = int(np.searchsorted(places, start)) if step >= 0 else int(np.searchsorted(places, start, "right")) - 1
+        wrapped = not 0 <= index < len(places)
+        index %= len(places)
+        self._select(int(places[index]))
+        return f"{index + 1:,} of {len(places):,}{' (wrapped)' if wrapped else ''}"
 
     def row_text(self) -> str:
         """All columns of the row under the cursor, as ``pid=812 process=nginx ...``; empty without a row."""

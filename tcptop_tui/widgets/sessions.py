@@ -10,8 +10,10 @@ from textual.binding import Binding, BindingType
 from textual.message import Message
 
 from tcptop_tui import formats
+from tcptop_tui.filters import Filter, Subject
 from tcptop_tui.model.frame import Frame
 from tcptop_tui.reasons import Reason, reason_text, reasons
+from tcptop_tui.records import Mask
 from tcptop_tui.widgets.columns import BY_KEY, Cell, Column, titled
 from tcptop_tui.widgets.listing import Listing, Sheet
 
@@ -67,7 +69,10 @@ class SessionsTable(Listing):
         first = facts.sessions_total - len(facts.sessions)
         self.border_title = f"Closed sessions {len(frame.ended):,}"
         ids = np.arange(first + 1, first + 1 + len(facts.sessions), dtype=np.uint64)
-        self.show_sheet(Sheet(frame.ended, ids, self._cell, order.key, order.descending, frame.look))
+        self.show_sheet(Sheet(frame.ended, ids, self._cell, order.key, order.descending, frame.look, self._matches))
+
+    def _matches(self, wanted: Filter) -> Mask:
+        return wanted.matches(Subject(self._frame.facts.sessions, self._frame.facts.now_ns, None, None))
 
     def _cell(self, row: int) -> Cell:
         facts = self._frame.facts

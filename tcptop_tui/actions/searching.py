@@ -1,0 +1,49 @@
+"""F3: jump to what matches."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from textual import on
+from textual.binding import Binding, BindingType
+
+from tcptop_tui.views import ViewsApp
+from tcptop_tui.widgets.listing import Listing
+from tcptop_tui.widgets.search_bar import SearchBar
+
+
+class Searching(ViewsApp):
+    """Search as distinct from filter: nothing is hidden."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("f3", "search", "Search", key_display="F3", priority=True),
+    ]
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Only where there is a list; the open line has this key for the next match."""
+        if action == "search":
+            return self._list is not None and not self.panel(SearchBar).display
+        return super().check_action(action, parameters)
+
+    @property
+    def _list(self) -> Listing | None:
+        lists = [one for one in (self.view, *self.view.query(Listing)) if isinstance(one, Listing)]
+        return next(iter(lists), None)
+
+    def action_search(self) -> None:
+        """Open the search line."""
+        if self._list is not None:
+            self._list.begin_search()
+            self._list.searching = True
+            self.panel(SearchBar).open()
+
+    @on(SearchBar.Wanted)
+    def _search_wanted(self, event: SearchBar.Wanted) -> None:
+        if self._list is not None:
+            self.panel(SearchBar).say(self._list.find(event.wanted, event.step))
+
+    @on(SearchBar.Closed)
+    def _search_closed(self) -> None:
+        for one in self.query(Listing):
+            one.searching = False
+        self.focus_view()
