@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import click
 
 from tcptop_tui import __version__
+from tcptop_tui.config.schema import Config
 from tcptop_tui.errors import TcptopError, UsageError
 from tcptop_tui.export.files import resolve_path
 from tcptop_tui.feed import Feed
@@ -100,6 +101,9 @@ def _target(path: str | None) -> Path | None:
 @click.group(invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name=_PROGRAM, message="%(prog)s %(version)s")
 @_shared
+@click.option("--theme", default=Config().theme, show_default=True, metavar="NAME",
+              help="tcptop-dark, tcptop-light, tcptop-colorblind, tcptop-16, or one of Textual's.")  # fmt: skip
+@click.option("--ascii", "plain", is_flag=True, help="Draw with ASCII only; so it does where the locale is not UTF-8.")
 @click.option("--readonly", is_flag=True, help="No key closes a connection.")
 @click.pass_context
 def command_line(context: click.Context, /, **given: Any) -> None:
@@ -108,7 +112,9 @@ def command_line(context: click.Context, /, **given: Any) -> None:
     Without a command it opens the dashboard. Inside: F1 help, / filter, F6 sort, e export, q quit.
     """
     if context.invoked_subcommand is None:
-        _dashboard(_options(**given))
+        if given["plain"]:
+            os.environ["TCPTOP_ASCII"] = "1"
+        _dashboard(_options(**given), Config(theme=given["theme"]))
 
 
 @command_line.command()
@@ -140,7 +146,7 @@ def doctor() -> None:
         raise click.exceptions.Exit(1)
 
 
-def _dashboard(options: Options) -> None:
+def _dashboard(options: Options, config: Config) -> None:
     from tcptop_tui.terminal import own_stderr, require_screen  # noqa: PLC0415
 
     require_screen()
@@ -151,7 +157,7 @@ def _dashboard(options: Options) -> None:
         from tcptop_tui.app import TcptopApp  # noqa: PLC0415
 
         uname = os.uname()
-        app = TcptopApp(options.feed, options.settings, uname.nodename, uname.release, options.chosen)
+        app = TcptopApp(options.feed, options.settings, uname.nodename, uname.release, options.chosen, config)
         app.run()
     if app.return_code:
         raise click.exceptions.Exit(app.return_code)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 from collections.abc import Callable
 from typing import TypeAlias, TypeVar, cast
@@ -14,7 +15,7 @@ from textual.widget import Widget
 from textual.widgets import ContentSwitcher
 from textual.worker import get_current_worker
 
-from tcptop_tui import theme
+from tcptop_tui import text, theme
 from tcptop_tui.config.schema import Config
 from tcptop_tui.drawing.driver import ThinDriver
 from tcptop_tui.feed import Feed
@@ -72,7 +73,8 @@ class LiveApp(App[None]):
         chosen: Filter | None = None,
         config: Config | None = None,
     ) -> None:
-        super().__init__(driver_class=ThinDriver)
+        # without colours Textual's greys would be sent as colours, but for the terminal's own
+        super().__init__(driver_class=ThinDriver, ansi_color=True if os.environ.get("NO_COLOR") else None)
         self.config = config or Config()
         self._feed = feed
         self._settings = settings
@@ -107,8 +109,17 @@ class LiveApp(App[None]):
         """The state colours, for every theme."""
         return dict(theme.STATE_COLORS)
 
+    def _choose_theme(self) -> None:
+        for one in theme.THEMES:
+            self.register_theme(one)
+        system = None if self.no_color else self.console.color_system
+        self.theme, told = theme.chosen_theme(self.config.theme, system, set(self.available_themes))
+        if told:
+            self.notify(text.clean(told), severity="warning", markup=False)
+
     def on_mount(self) -> None:
         """Start the thread, the pump and the clock."""
+        self._choose_theme()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
             loop.add_signal_handler(number, self.exit, None, 128 + number)

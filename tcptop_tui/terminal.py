@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import curses
 import os
 import sys
 from collections.abc import Iterator
@@ -9,6 +10,8 @@ from contextlib import contextmanager
 
 from tcptop_tui.errors import UsageError
 
+_LEAST_COLORS = 8
+"""Of what understands ECMA-48's sequences; VT100 and VT220 have none, and no alternate screen."""
 _TOO_SIMPLE = frozenset({"", "dumb", "unknown", "vt52"})
 
 
@@ -21,11 +24,20 @@ def require_screen() -> None:
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise UsageError("the dashboard needs a terminal", mend="without one use: tcptop-tui snapshot")
     term = os.environ.get("TERM", "")
-    if term in _TOO_SIMPLE:
+    if term in _TOO_SIMPLE or not _can_draw(term):
         raise UsageError(
             f"the dashboard cannot draw on TERM={term or '(not set)'}",
             mend="set TERM to what your terminal is, e.g. xterm-256color, or use: tcptop-tui snapshot",
         )
+
+
+def _can_draw(term: str) -> bool:
+    """Whether it places its cursor and has colours; who is not in terminfo is newer than that, and can."""
+    try:
+        curses.setupterm(term, sys.stdout.fileno())
+    except curses.error:
+        return True
+    return bool(curses.tigetstr("cup")) and curses.tigetnum("colors") >= _LEAST_COLORS
 
 
 @contextmanager

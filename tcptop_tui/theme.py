@@ -1,22 +1,85 @@
-"""Colours of the TCP states, as theme variables that every Textual theme then has."""
+"""Themes, and the colour that each TCP state has in each of them."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Final
 
-STATE_COLORS: Final = {
-    "state-established": "ansi_green",
-    "state-syn_sent": "ansi_bright_yellow",
-    "state-syn_recv": "ansi_yellow",
-    "state-fin_wait1": "ansi_cyan",
-    "state-fin_wait2": "ansi_bright_cyan",
-    "state-time_wait": "ansi_bright_black",
-    "state-close": "ansi_bright_black",
-    "state-close_wait": "ansi_bright_red",
-    "state-last_ack": "ansi_bright_magenta",
-    "state-listen": "ansi_bright_blue",
-    "state-closing": "ansi_magenta",
-    "state-new_syn_recv": "ansi_yellow",
-    "state-bound_inactive": "ansi_bright_black",
-}
-"""Waiting for the peer is yellow or cyan, waiting for us (CLOSE_WAIT) is red, what is over is grey."""
+from textual.theme import BUILTIN_THEMES, Theme
+
+DEFAULT: Final = "tcptop-dark"
+SIXTEEN: Final = "tcptop-16"
+
+# Waiting for the peer is yellow or cyan, waiting for us (CLOSE_WAIT) is red, what is over is grey.
+# Values of the 256-colour cube: they are the same on terminals that have no more than that.
+_DARK: Final = {
+    "established": "#5fd75f", "syn_sent": "#ffd75f", "syn_recv": "#d7af5f", "fin_wait1": "#5fd7d7",
+    "fin_wait2": "#87d7ff", "time_wait": "#8a8a8a", "close": "#949494", "close_wait": "#ff5f5f",
+    "last_ack": "#ff87d7", "listen": "#87afff", "closing": "#d787d7", "new_syn_recv": "#afaf5f",
+    "bound_inactive": "#9e9e9e",
+}  # fmt: skip
+_LIGHT: Final = {
+    "established": "#005f00", "syn_sent": "#875f00", "syn_recv": "#5f5f00", "fin_wait1": "#005f5f",
+    "fin_wait2": "#005f87", "time_wait": "#626262", "close": "#585858", "close_wait": "#af0000",
+    "last_ack": "#870087", "listen": "#0000af", "closing": "#5f00af", "new_syn_recv": "#5f5f5f",
+    "bound_inactive": "#4e4e4e",
+}  # fmt: skip
+# Blue, orange and yellow, as Okabe and Ito have them (Color Universal Design, 2008); the values were searched for
+# the largest distance between any two of the states that matter, as they look to the colour-blind (tests).
+_COLORBLIND: Final = _DARK | {
+    "established": "#5fd7ff", "syn_sent": "#ffff5f", "syn_recv": "#d7d787", "fin_wait1": "#5fd7af",
+    "fin_wait2": "#87ffd7", "close_wait": "#ff8700", "last_ack": "#af5fff", "listen": "#ffffd7",
+    "closing": "#d787ff", "new_syn_recv": "#d7d7af",
+}  # fmt: skip
+_SIXTEEN: Final = {
+    "established": "ansi_green", "syn_sent": "ansi_bright_yellow", "syn_recv": "ansi_yellow",
+    "fin_wait1": "ansi_cyan", "fin_wait2": "ansi_bright_cyan", "time_wait": "ansi_bright_black",
+    "close": "ansi_bright_black", "close_wait": "ansi_bright_red", "last_ack": "ansi_bright_magenta",
+    "listen": "ansi_bright_blue", "closing": "ansi_magenta", "new_syn_recv": "ansi_yellow",
+    "bound_inactive": "ansi_bright_black",
+}  # fmt: skip
+
+
+def _variables(colors: dict[str, str]) -> dict[str, str]:
+    return {f"state-{state}": color for state, color in colors.items()}
+
+
+STATE_COLORS: Final = _variables(_SIXTEEN)
+"""For themes that are not ours."""
+
+THEMES: Final = (
+    Theme(
+        "tcptop-dark", primary="#0087d7", secondary="#005f87", warning="#ffaf00", error="#ff5f5f", success="#5fd75f",
+        accent="#ffaf00", foreground="#e4e4e4", background="#121212", surface="#1c1c1c", panel="#262626", dark=True,
+        variables=_variables(_DARK),
+    ),
+    Theme(
+        "tcptop-light", primary="#005faf", secondary="#5f87af", warning="#875f00", error="#af0000", success="#005f00",
+        accent="#875f00", foreground="#1c1c1c", background="#ffffff", surface="#eeeeee", panel="#dadada", dark=False,
+        variables=_variables(_LIGHT),
+    ),
+    Theme(
+        "tcptop-colorblind", primary="#0087d7", secondary="#005f87", warning="#ffff5f", error="#ff8700",
+        success="#5fafd7", accent="#ffff5f", foreground="#e4e4e4", background="#121212", surface="#1c1c1c",
+        panel="#262626", dark=True, variables=_variables(_COLORBLIND),
+    ),
+    replace(
+        BUILTIN_THEMES["ansi-dark"], name=SIXTEEN,
+        variables={**BUILTIN_THEMES["ansi-dark"].variables, **_variables(_SIXTEEN)},
+    ),
+)  # fmt: skip
+
+
+def chosen_theme(asked: str, color_system: str | None, known: set[str]) -> tuple[str, str]:
+    """Which theme to use, and what to tell about it.
+
+    Args:
+        asked: name of a theme; the default one gives way to 16 colours where there are no more.
+        color_system: what the terminal has, in rich's words.
+        known: names of all themes.
+    """
+    if asked not in known:
+        return DEFAULT, f"there is no theme {asked}: {', '.join(theme.name for theme in THEMES)}, or one of Textual's"
+    if asked == DEFAULT and color_system in {None, "standard", "windows"}:
+        return SIXTEEN, ""
+    return asked, ""

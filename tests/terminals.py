@@ -22,7 +22,7 @@ class Terminal:
 
     def __init__(
         self, *arguments: str, columns: int = 160, lines: int = 50, cwd: Path | None = None,
-        program: tuple[str, ...] = (sys.executable, "-m", "tcptop_tui"),
+        program: tuple[str, ...] = (sys.executable, "-m", "tcptop_tui"), **environ: str,
     ) -> None:  # fmt: skip
         self.screen = pyte.Screen(columns, lines)
         self._stream = pyte.ByteStream(self.screen)
@@ -36,7 +36,7 @@ class Terminal:
             [*program, *arguments],
             stdin=self._other, stdout=self._other, stderr=self._other, start_new_session=True,
             cwd=cwd,
-            env={**os.environ, "TERM": "xterm-256color"},
+            env={**os.environ, "TERM": "xterm-256color", "LC_ALL": "C.UTF-8", **environ},
             preexec_fn=lambda: ioctl(0, termios.TIOCSCTTY, 0),  # noqa: PLW1509  a real controlling terminal
         )  # fmt: skip
 

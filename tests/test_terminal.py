@@ -135,7 +135,7 @@ def test_a_dropped_link_leaves_nothing_behind(start: Callable[..., Terminal]) ->
 def test_80_by_24_and_a_resize(start: Callable[..., Terminal]) -> None:
     terminal = start(columns=80, lines=24)
     terminal.shows("PROCESS")
-    terminal.shows("F1 Help")
+    terminal.shows("F1Help")
     assert "LADDR" not in terminal.text
     ioctl(terminal._main, termios.TIOCSWINSZ, struct.pack("HHHH", 50, 160, 0, 0))
     terminal.screen.resize(50, 160)

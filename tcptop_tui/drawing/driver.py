@@ -8,12 +8,14 @@ replaced by the next one.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable
 from typing import Any, Final
 
 from textual.drivers.linux_driver import LinuxDriver
 
+from tcptop_tui.drawing.glyphs import glyphs
 from tcptop_tui.drawing.grid import Grid
 from tcptop_tui.drawing.pens import read_pen
 
@@ -52,6 +54,7 @@ class ThinDriver(LinuxDriver):
         self._file: Any = _Noticed(self._file, self._left)
         self._size_cells = self._get_terminal_size()
         self._grid = Grid(*self._size_cells)
+        self._glyphs = glyphs(os.environ)
         self._on_its_way = False
         self._waiting = False
         self._synced = False
@@ -65,7 +68,7 @@ class ThinDriver(LinuxDriver):
         for token in _TOKEN.finditer(data):
             kind, value = token.lastgroup, token.group()
             if kind == "text":
-                self._grid.write(value)
+                self._grid.write(value.translate(self._glyphs) if self._glyphs else value)
             elif kind == "pen":
                 self._grid.use(read_pen(token["pen"]))
             elif kind == "x":
