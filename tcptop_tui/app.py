@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import ClassVar
 
 from textual.binding import Binding, BindingType
+from textual.command import Provider
 from textual.widget import Widget
 from textual.widgets import Input
 
@@ -16,11 +17,13 @@ from tcptop_tui.actions.exporting import Exporting
 from tcptop_tui.actions.filtering import Filtering
 from tcptop_tui.actions.looking import Looking
 from tcptop_tui.actions.searching import Searching
+from tcptop_tui.drawing.driver import ThinDriver
 from tcptop_tui.views import ViewsApp
 from tcptop_tui.widgets.connections import ConnectionTable
 from tcptop_tui.widgets.filter_bar import FilterBar
 from tcptop_tui.widgets.help import HelpScreen
 from tcptop_tui.widgets.listing import Listing
+from tcptop_tui.widgets.palette import Actions
 from tcptop_tui.widgets.rtt_view import RttView
 from tcptop_tui.widgets.search_bar import SearchBar
 from tcptop_tui.widgets.transitions import TransitionLog
@@ -44,8 +47,11 @@ _OPENS_A_LINE = frozenset({"filter", "export", "search"})
 class TcptopApp(Filtering, Searching, Looking, Adjusting, Exporting, Copying, Closing):
     """The dashboard with its keys: each base class has those of one subject."""
 
+    COMMANDS: ClassVar[set[type[Provider] | Callable[[], type[Provider]]]] = {Actions}
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("f1,question_mark,h", "help", "Help", key_display="F1"),
+        Binding("ctrl+l", "redraw", "Redraw the screen", show=False),
+        Binding("ctrl+p", "command_palette", "All commands, to search in", show=False),
         Binding("q,f10,ctrl+c", "quit", "Quit", key_display="F10"),
     ]
 
@@ -62,6 +68,11 @@ class TcptopApp(Filtering, Searching, Looking, Adjusting, Exporting, Copying, Cl
     async def action_help(self) -> None:
         """Show every key, from the bindings that are in force."""
         await self.push_screen(HelpScreen(self._bindings_by_part()))
+
+    def action_redraw(self) -> None:
+        """Draw everything again: something else has written on the terminal."""
+        if isinstance(self._driver, ThinDriver):
+            self._driver.redraw()
 
     def _bindings_by_part(self) -> Iterator[tuple[str, list[Binding]]]:
         for title, parts in (("Everywhere", (TcptopApp,)), *_PARTS):

@@ -47,6 +47,8 @@ class Facts:
     """Round-trip times of ended connections that are not kept any more."""
     forgotten_sum_us: int = 0
     forgotten_sessions: int = 0
+    pulse: NDArray[np.float64] = field(default_factory=lambda: np.zeros((5, 0)))
+    """Counts of the last seconds, oldest first, shape (len(pulse.Beat), n); NaN: before the start."""
     transitions_per_s: float = 0.0
     loss: Loss = field(default_factory=Loss)
     status: Status = field(default_factory=lambda: Status(""))

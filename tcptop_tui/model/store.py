@@ -9,6 +9,7 @@ import numpy as np
 from tcptop_tui.model.departed import NOBODY, depart, lingering
 from tcptop_tui.model.facts import Facts
 from tcptop_tui.model.history import History
+from tcptop_tui.model.pulse import PulseCounter
 from tcptop_tui.model.rates import Rates
 from tcptop_tui.records import PING, ROW, RTT_SLOTS, SESSION, TRANSITION, Rows
 from tcptop_tui.settings import Settings
@@ -34,6 +35,7 @@ class Store:
         self._forgotten_hist = np.zeros(RTT_SLOTS, "<u8")
         self._forgotten_sum_us = 0
         self._forgotten_sessions = 0
+        self._pulse = PulseCounter()
         self._departed = NOBODY
         self._linger_rows = settings.linger_rows
         self.linger_s = settings.linger_s
@@ -45,8 +47,10 @@ class Store:
         """Fold one batch in."""
         if isinstance(batch, Transitions):
             self._log.append(batch.rows)
+            self._pulse.note_transitions(batch.rows)
         elif isinstance(batch, Sessions):
             self._forget(self._sessions.append(batch.rows))
+            self._pulse.note_sessions(batch.rows)
         elif isinstance(batch, Table):
             self._take_table(batch)
         elif isinstance(batch, Loss):
@@ -71,6 +75,7 @@ class Store:
 
     def _take_table(self, table: Table) -> None:
         self._note_departed(table)
+        self._pulse.note_table(table.rows, table.now_ns)
         self._rates.update(table.rows, table.now_ns)
         self._table = (table, self._rates.tx, self._rates.rx)
         self._pace.append((table.now_ns, self._log.total))
@@ -118,6 +123,7 @@ class Store:
             forgotten_hist=self._forgotten_hist,
             forgotten_sum_us=self._forgotten_sum_us,
             forgotten_sessions=self._forgotten_sessions,
+            pulse=self._pulse.pulse(table.now_ns),
             transitions_per_s=self._transitions_per_s(),
             loss=self._loss,
             status=self._status,

@@ -12,7 +12,9 @@ from textual.widget import Widget
 from tcptop_tui import formats, text
 from tcptop_tui.model.frame import Frame
 from tcptop_tui.model.histogram import summarise
+from tcptop_tui.model.pulse import Beat
 from tcptop_tui.records import State
+from tcptop_tui.widgets.spark import spark
 from tcptop_tui.widgets.states import STATE_CLASSES, state_style
 
 _ORDER = (
@@ -20,6 +22,17 @@ _ORDER = (
     State.CLOSING, State.LAST_ACK, State.TIME_WAIT, State.LISTEN, State.CLOSE,
 )  # fmt: skip
 """What matters most to somebody in trouble first."""
+
+_BEATS = {
+    Beat.TRANSITIONS: "moves/s", Beat.OPENED: "opened", Beat.FAILED: "failed", Beat.CLOSED: "closed",
+    Beat.RETRANS: "retrans",
+}  # fmt: skip
+_ALARMING = {Beat.FAILED, Beat.RETRANS}
+_SPARK_CELLS = 10
+_BEAT_CELLS = 16
+"""Name, number, and the blanks between."""
+_TALL_LINES = 20
+"""Below that the sparklines would cost too much of the list."""
 
 
 class HeaderLines(Widget):
@@ -49,6 +62,8 @@ class HeaderLines(Widget):
 
     def _compose_text(self) -> Text:
         lines = [self._where(), self._states(), self._trust()]
+        if self.app.size.height >= _TALL_LINES:
+            lines.insert(2, self._pulse())
         note = self._frame.facts.status.note
         if note:
             style = self.get_component_rich_style("header--note", partial=True)
@@ -80,23 +95,40 @@ class HeaderLines(Widget):
                 line.append(f"{int(counts[state]):,}")
         return line
 
+    def _pulse(self) -> Text:
+        """As many sparklines as fit, each with its last second's number."""
+        counts = self._frame.facts.pulse
+        line = Text()
+        room = (self.size.width or 80) // (_SPARK_CELLS + _BEAT_CELLS)
+        for beat in list(Beat)[: max(1, room)] if counts.shape[1] else ():
+            latest = counts[beat, -1]
+            number = formats.UNKNOWN if np.isnan(latest) else formats.count(int(latest))
+            alarm = beat in _ALARMING and latest > 0
+            line.append(f"{_BEATS[beat]} ", style="dim")
+            line.append(spark(counts[beat].tolist(), _SPARK_CELLS))
+            style = self.get_component_rich_style("header--loss", partial=True) if alarm else ""
+            line.append(f" {number:<{_BEAT_CELLS - len(_BEATS[beat]) - 2}}", style=style)
+        return line
+
     def _trust(self) -> Text:
         facts = self._frame.facts
-        line = Text(f"{facts.transitions_per_s:,.0f} transitions/s")
+        line = Text()
+        if self.app.size.height < _TALL_LINES:  # else the line above says it
+            line.append(f"{facts.transitions_per_s:,.0f} transitions/s  ")
         alarm = self.get_component_rich_style("header--loss", partial=True)
         loss = facts.loss
         for name, number in (
             ("lost", loss.lost), ("map full", loss.map_full), ("missed", loss.missed), ("mended", loss.mended),
         ):  # fmt: skip
             if number or name != "map full":
-                line.append(f"  {name} {number:,}", style=alarm if number else "")
+                line.append(f"{name} {number:,}", style=alarm if number else "").append("  ")
         shown = self._frame.look.filter.text
         if shown:
-            line.append(f"  filter {text.clean(shown)} ", style="bold")
-            line.append(f"({len(self._frame.present):,} of {len(facts.rows):,})")
+            line.append(f"filter {text.clean(shown)} ", style="bold")
+            line.append(f"({len(self._frame.present):,} of {len(facts.rows):,})  ")
         if self._frame.look.pinned:
-            line.append(f"  {text.clean(self._frame.look.pinned)}", style="bold")
+            line.append(f"{text.clean(self._frame.look.pinned)}", style="bold").append("  ")
         summary = summarise(self._frame.rtt.hist, self._frame.rtt.sum_us)
         if summary.p50_us is not None and summary.p99_us is not None:
-            line.append(f"  RTT p50 {formats.rtt_us(summary.p50_us)} p99 {formats.rtt_us(summary.p99_us)}")
+            line.append(f"RTT p50 {formats.rtt_us(summary.p50_us)} p99 {formats.rtt_us(summary.p99_us)}")
         return line

@@ -1,0 +1,130 @@
+"""What happened in each second: counted against what the test did."""
+
+from __future__ import annotations
+
+import math
+import socket
+import threading
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from made import NOW, SECOND, UTC, connections, sessions, transitions
+from sockets import listening, pair, port
+
+from tcptop_tui.bpf.source import BpfSource
+from tcptop_tui.model.pulse import SECONDS, Beat
+from tcptop_tui.model.store import Store
+from tcptop_tui.records import State
+from tcptop_tui.settings import Settings
+from tcptop_tui.source.batches import Batch, Capture, Sessions, Table, Transitions
+from tcptop_tui.widgets.spark import spark
+
+
+def at(second: int, **fields: int) -> dict[str, int]:
+    return {"ts_ns": NOW + second * SECOND, "oldstate": State.SYN_SENT, "newstate": State.ESTABLISHED, **fields}
+
+
+def table(second: int, retrans: int = 0) -> Table:
+    return Table(connections({"retrans": retrans}), NOW + second * SECOND, UTC + second * SECOND)
+
+
+def beat(store: Store, which: Beat, last: int) -> list[float]:
+    return store.facts().pulse[which][-last:].tolist()
+
+
+def test_each_second_has_its_own() -> None:
+    store = Store(Settings())
+    store.apply(table(0))
+    store.apply(Transitions(transitions(at(0), at(0), at(2), at(2, newstate=State.CLOSE, err=111))))
+    store.apply(Sessions(sessions({"end_ns": NOW + SECOND}, {"end_ns": NOW + SECOND, "rport": 0})))  # one a listener
+    store.apply(table(3))
+    assert beat(store, Beat.TRANSITIONS, 3) == [2, 0, 2]
+    assert beat(store, Beat.OPENED, 3) == [2, 0, 1]
+    assert beat(store, Beat.FAILED, 3) == [0, 0, 1]
+    assert beat(store, Beat.CLOSED, 3) == [0, 1, 0]
+    assert all(map(math.isnan, store.facts().pulse[Beat.TRANSITIONS][:-3]))  # before the start
+
+
+def test_the_present_second_waits_until_it_is_over() -> None:
+    store = Store(Settings())
+    store.apply(table(0))
+    store.apply(Transitions(transitions(at(1))))
+    store.apply(table(1))
+    assert beat(store, Beat.TRANSITIONS, 1) == [0]
+    store.apply(table(2))
+    assert beat(store, Beat.TRANSITIONS, 1) == [1]
+
+
+def test_old_seconds_fall_out() -> None:
+    store = Store(Settings())
+    store.apply(table(0))
+    store.apply(Transitions(transitions(at(0))))
+    store.apply(table(SECONDS + 5))
+    assert store.facts().pulse.shape == (len(Beat), SECONDS)
+    assert store.facts().pulse.sum() == 0
+    store.apply(Transitions(transitions(at(0))))  # comes too late
+    assert store.facts().pulse.sum() == 0
+
+
+def test_retransmits_are_counted_once_whether_the_connection_lives_or_not() -> None:
+    store = Store(Settings())
+    store.apply(table(0, retrans=5))  # from before the start
+    store.apply(table(1, retrans=7))
+    store.apply(table(2, retrans=7))
+    store.apply(Sessions(sessions({"end_ns": NOW + 2 * SECOND, "retrans": 8})))
+    store.apply(Table(connections(), NOW + 3 * SECOND, UTC))
+    store.apply(Table(connections(), NOW + 4 * SECOND, UTC))
+    assert beat(store, Beat.RETRANS, 3) == [2, 0, 1]
+
+
+@pytest.mark.parametrize(
+    ("values", "shown"),
+    [
+        ([0, 0, 0], "  ▁▁▁"), ([1, 0, 100], "  ▂▁█"), ([math.nan, 7, 14], "   ▅█"),
+        ([9, 1, 2, 3, 4, 5], "▃▄▆▇█"), ([], "     "),
+    ],
+)  # fmt: skip
+def test_a_sparkline(values: list[float], shown: str) -> None:
+    assert spark(values, 5) == shown
+
+
+def test_on_the_real_kernel(bpf_possible: None) -> None:
+    """Known numbers of connections that open, close, and fail."""
+    store, seen = Store(Settings()), threading.Condition()
+
+    class Into:
+        def offer(self, batch: Batch) -> bool:
+            with seen:
+                store.apply(batch)
+                seen.notify_all()
+            return True
+
+    def until(enough: Callable[[], bool]) -> None:
+        with seen:
+            assert seen.wait_for(enough, 20)
+
+    total = lambda which: float(np.nansum(store.facts().pulse[which]))  # noqa: E731
+    with listening() as listener, socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))  # bound, not listening: refused
+        ports = frozenset({port(listener), port(closed)})
+        source = BpfSource(Settings(refresh_s=0.2), Capture(rports=ports))
+        source.open()
+        ended = threading.Event()
+        worker = threading.Thread(target=source.run, args=(Into(), ended.wait))
+        worker.start()
+        try:
+            until(lambda: store.facts().now_ns > 0)
+            for _ in range(5):
+                for end in pair(listener):
+                    end.close()
+            for _ in range(3):
+                with socket.socket() as client, pytest.raises(ConnectionRefusedError):
+                    client.connect(closed.getsockname())
+            until(lambda: total(Beat.FAILED) > 0 and total(Beat.CLOSED) >= 8)
+        finally:
+            ended.set()
+            worker.join()
+            source.close()
+    assert (total(Beat.OPENED), total(Beat.FAILED)) == (5, 3)
+    assert total(Beat.CLOSED) == 5 + 3
