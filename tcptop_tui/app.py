@@ -11,6 +11,7 @@ from textual.widget import Widget
 from textual.widgets import Input
 
 from tcptop_tui.actions.adjusting import Adjusting
+from tcptop_tui.actions.alarming import Alarming
 from tcptop_tui.actions.closing import Closing
 from tcptop_tui.actions.copying import Copying
 from tcptop_tui.actions.exporting import Exporting
@@ -19,6 +20,8 @@ from tcptop_tui.actions.looking import Looking
 from tcptop_tui.actions.searching import Searching
 from tcptop_tui.drawing.driver import ThinDriver
 from tcptop_tui.views import ViewsApp
+from tcptop_tui.widgets.alerts import AlertStrip
+from tcptop_tui.widgets.board import BoardView
 from tcptop_tui.widgets.connections import ConnectionTable
 from tcptop_tui.widgets.filter_bar import FilterBar
 from tcptop_tui.widgets.help import HelpScreen
@@ -30,21 +33,23 @@ from tcptop_tui.widgets.transitions import TransitionLog
 
 _PARTS: tuple[tuple[str, tuple[type[Widget | ViewsApp], ...]], ...] = (
     ("Choose", (Filtering, Searching)),
-    ("Look", (ViewsApp, Looking, Adjusting)),
+    ("Look", (ViewsApp, Looking, Alarming, Adjusting)),
     ("Take out, close", (Exporting, Copying, Closing)),
     ("Lists", (Listing,)),
     ("Connections", (ConnectionTable,)),
     ("Round-trip times", (RttView,)),
+    ("Stuck states", (BoardView,)),
+    ("Alerts", (AlertStrip,)),
     ("Transitions", (TransitionLog,)),
     ("Filter line", (FilterBar,)),
     ("Search line", (SearchBar,)),
 )
 """Titles in the help, and whose bindings stand below them."""
 
-_OPENS_A_LINE = frozenset({"filter", "export", "search"})
+_AT_ONCE = frozenset({"filter", "export", "search", "alerts"})
 
 
-class TcptopApp(Filtering, Searching, Looking, Adjusting, Exporting, Copying, Closing):
+class TcptopApp(Filtering, Searching, Looking, Alarming, Adjusting, Exporting, Copying, Closing):
     """The dashboard with its keys: each base class has those of one subject."""
 
     COMMANDS: ClassVar[set[type[Provider] | Callable[[], type[Provider]]]] = {Actions}
@@ -58,10 +63,10 @@ class TcptopApp(Filtering, Searching, Looking, Adjusting, Exporting, Copying, Cl
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """While something is typed, letters are letters.
 
-        The keys that open a line to type in have priority: only so is the line there before the
+        The keys that give the keys to somebody else have priority: only so has he them before the
         next key of a fast hand is looked at.
         """
-        if action in _OPENS_A_LINE and isinstance(self.focused, Input):
+        if action in _AT_ONCE and (isinstance(self.focused, Input) or len(self.screen_stack) > 1):
             return False
         return super().check_action(action, parameters)
 

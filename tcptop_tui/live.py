@@ -25,6 +25,8 @@ from tcptop_tui.model.store import Store
 from tcptop_tui.settings import Settings
 from tcptop_tui.source.batches import Table
 from tcptop_tui.source.queue import BatchQueue
+from tcptop_tui.widgets.alerts import AlertStrip
+from tcptop_tui.widgets.board import BoardView
 from tcptop_tui.widgets.connections import ConnectionTable
 from tcptop_tui.widgets.connects import ConnectsView
 from tcptop_tui.widgets.detail import DetailScreen
@@ -42,9 +44,9 @@ _THREAD_ROWS = 5_000
 """From this many connections on a frame is made in a thread: the loop must not stop for it."""
 
 PanelT = TypeVar("PanelT", bound=Widget)
-View: TypeAlias = ConnectionTable | ConnectsView | SessionsTable | RttView | PingView
+View: TypeAlias = ConnectionTable | ConnectsView | SessionsTable | RttView | PingView | BoardView
 
-VIEWS = ("connections", "connects", "sessions", "rtt-view", "ping-view")
+VIEWS = ("connections", "connects", "sessions", "rtt-view", "ping-view", "board")
 """By number key, from 1."""
 
 
@@ -91,6 +93,7 @@ class LiveApp(App[None]):
     def compose(self) -> ComposeResult:
         """Header, three panels, filter, footer."""
         yield HeaderLines(self.host, self.kernel, id="header")
+        yield AlertStrip(id="alerts")
         with Vertical(id="panels"):
             with ContentSwitcher(initial="connections", id="views"):
                 yield ConnectionTable(id="connections")
@@ -98,6 +101,7 @@ class LiveApp(App[None]):
                 yield SessionsTable(id="sessions")
                 yield RttView(id="rtt-view")
                 yield PingView(self._attach_pings, id="ping-view")
+                yield BoardView(id="board")
             with Horizontal(id="below"):
                 yield TransitionLog(id="transitions")
                 yield RttPanel(id="rtt")
@@ -186,6 +190,7 @@ class LiveApp(App[None]):
                 self.frame = await asyncio.to_thread(make_frame, facts, self.look)
             self._show_header()
             with self.batch_update():
+                self.panel(AlertStrip).show(self.frame)
                 self.view.show(self.frame)
                 self.panel(TransitionLog).show(self.frame)
                 self.panel(RttPanel).show(self.frame)

@@ -111,7 +111,12 @@ _CONN: list[_Field] = [
 CONN = np.dtype(_CONN)
 """``struct conn``: the value of the kernel's per-socket map, 272 bytes."""
 
-ROW = np.dtype([("id", "<u8"), ("skaddr", "<u8"), *_CONN])
+_QUEUE: list[_Field] = [
+    ("accept_queue", "<u4"),  # of a listener: connections that nobody has accepted yet
+    ("backlog", "<u4"),  # of a listener: how many there is room for; 0: no listener, or not known
+]
+
+ROW = np.dtype([("id", "<u8"), ("skaddr", "<u8"), *_QUEUE, *_CONN])
 """A row of the connection table; ``id`` stays the same for a connection's whole life."""
 
 SESSION = np.dtype([("end_ns", "<u8"), ("skaddr", "<u8"), *_CONN])

@@ -140,6 +140,7 @@ class Joiner:
             mine[name] = np.where(gauges, np.maximum(mine[name], other[name]), mine[name])
         mine["srtt_us"] = np.where(mine["srtt_us"] == 0, other["srtt_us"], mine["srtt_us"])
         mine["flags"] |= other["flags"] & Flag.GAUGES
+        mine["accept_queue"], mine["backlog"] = other["accept_queue"], other["backlog"]
         mapped[found] = mine
 
     def _name_mapped(self, mapped: Rows, mapped_hash: NDArray[np.uint64]) -> None:

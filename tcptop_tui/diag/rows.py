@@ -31,6 +31,9 @@ def as_rows(sockets: Sockets, now_ns: int, netns: int) -> Rows:
     four = messages["family"] == socket.AF_INET
     rows["laddr"], rows["raddr"] = _address(messages["src"], four), _address(messages["dst"], four)
     rows["uid"] = np.where(_nobodys(sockets), UNKNOWN_UID, messages["uid"])
+    listens = messages["state"] == State.LISTEN
+    # ``tcp_diag_get_info``, net/ipv4/tcp_diag.c: sk_ack_backlog and sk_max_ack_backlog
+    rows["accept_queue"][listens], rows["backlog"][listens] = messages["rqueue"][listens], messages["wqueue"][listens]
     waiting = messages["state"] == State.TIME_WAIT
     rows["state_ns"][waiting] = _time_wait_since(messages["expires_ms"][waiting], now_ns)
     _fill_gauges(rows, sockets)

@@ -190,3 +190,12 @@ def _check_plain(value: Value) -> None:
             value.column + value.text.index('"'),
             mend='quote the whole value, as in comm:"my prog"',
         )
+
+
+def quoted(name: str) -> str:
+    """A name as a value that means exactly it, whatever characters it has; empty: it cannot be written."""
+    if re.fullmatch("[A-Za-z_][A-Za-z0-9_.-]*", name):
+        return name
+    if not name or not name.isprintable():
+        return ""
+    return '"' + re.sub(r'(["\\\\])', r"\\\1", name) + '"'

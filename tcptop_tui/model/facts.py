@@ -16,6 +16,18 @@ def _no_rates() -> NDArray[np.float64]:
     return np.zeros(0)
 
 
+@dataclass(frozen=True, slots=True)
+class Alert:
+    """Something that is wrong, in one line, and the filter that shows it."""
+
+    key: str
+    """What it is about: stays while the numbers change."""
+    text: str
+    filter: str
+    view: str = "connections"
+    severe: bool = True
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Facts:
     """Immutable; the arrays are never written to again."""
@@ -49,6 +61,12 @@ class Facts:
     forgotten_sessions: int = 0
     pulse: NDArray[np.float64] = field(default_factory=lambda: np.zeros((5, 0)))
     """Counts of the last seconds, oldest first, shape (len(pulse.Beat), n); NaN: before the start."""
+    alerts: tuple[Alert, ...] = ()
+    """Worst first."""
+    board_before: tuple[NDArray[np.uint64], NDArray[np.intp]] = field(
+        default_factory=lambda: (np.zeros(0, np.uint64), np.zeros((0, 16), np.intp))
+    )
+    """Of about a minute ago: keys of process names, shape (n,), and connections by state, (n, 16)."""
     transitions_per_s: float = 0.0
     loss: Loss = field(default_factory=Loss)
     status: Status = field(default_factory=lambda: Status(""))

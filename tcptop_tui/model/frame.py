@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from tcptop_tui.config.schema import RttUnit
 from tcptop_tui.filters import MATCH_ALL, Filter, Subject
+from tcptop_tui.model.board import BOARD, board
 from tcptop_tui.model.connects import Connects, connects
 from tcptop_tui.model.ended import ended_order
 from tcptop_tui.model.facts import Facts
@@ -85,6 +86,8 @@ class Frame:
     """Made while its view is open."""
     ended: NDArray[np.intp] = field(default_factory=lambda: np.zeros(0, np.intp))
     """Rows of ``facts.sessions`` that match, in display order, while their view is open."""
+    board: Rows = field(default_factory=lambda: np.zeros(0, BOARD))
+    """Dtype BOARD, while its view is open."""
     groups: RttGroups | None = None
     """The round-trip times by ``look.rtt_by``; None while nobody looks at them."""
 
@@ -147,10 +150,10 @@ def make_frame(facts: Facts, look: Look) -> Frame:
         _round_trips(facts, matches, ended, filtered=filtered),
         groups=rtt_groups(facts, look.rtt_by, matches, ended, filtered=filtered) if look.rtt_by else None,
     )
-    return _with_view(frame, ended)
+    return _with_view(frame, matches, ended)
 
 
-def _with_view(frame: Frame, ended: Mask) -> Frame:
+def _with_view(frame: Frame, matches: Mask, ended: Mask) -> Frame:
     """What only the view that is open shows."""
     facts, look = frame.facts, frame.look
     if look.view == "connections" and look.group:
@@ -159,6 +162,8 @@ def _with_view(frame: Frame, ended: Mask) -> Frame:
     if look.view == "connects":
         made = connects(facts, look.filter, look.connects.key, descending=look.connects.descending)
         return replace(frame, connects=made)
+    if look.view == "board":
+        return replace(frame, board=board(facts, matches))
     if look.view == "sessions":
         order = ended_order(facts, ended, look.sessions.key, descending=look.sessions.descending)
         return replace(frame, ended=order)

@@ -6,6 +6,8 @@ from collections import deque
 
 import numpy as np
 
+from tcptop_tui.model.alerts import Alarms
+from tcptop_tui.model.board import BoardHistory
 from tcptop_tui.model.departed import NOBODY, depart, lingering
 from tcptop_tui.model.facts import Facts
 from tcptop_tui.model.history import History
@@ -36,6 +38,8 @@ class Store:
         self._forgotten_sum_us = 0
         self._forgotten_sessions = 0
         self._pulse = PulseCounter()
+        self._alarms = Alarms()
+        self._board = BoardHistory()
         self._departed = NOBODY
         self._linger_rows = settings.linger_rows
         self.linger_s = settings.linger_s
@@ -76,6 +80,8 @@ class Store:
     def _take_table(self, table: Table) -> None:
         self._note_departed(table)
         self._pulse.note_table(table.rows, table.now_ns)
+        self._board.note(table.rows, table.now_ns)
+        self._alarms.check(table.rows, self._log.rows, self._pulse.pulse(table.now_ns), table.now_ns)
         self._rates.update(table.rows, table.now_ns)
         self._table = (table, self._rates.tx, self._rates.rx)
         self._pace.append((table.now_ns, self._log.total))
@@ -124,6 +130,8 @@ class Store:
             forgotten_sum_us=self._forgotten_sum_us,
             forgotten_sessions=self._forgotten_sessions,
             pulse=self._pulse.pulse(table.now_ns),
+            alerts=self._alarms.alerts,
+            board_before=self._board.before,
             transitions_per_s=self._transitions_per_s(),
             loss=self._loss,
             status=self._status,

@@ -1,0 +1,179 @@
+"""What is wrong on this host, found without being asked; once a second, over everything there is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tcptop_tui import formats, text
+from tcptop_tui.filters.lexer import quoted
+from tcptop_tui.model.connects import failed, outcomes, results
+from tcptop_tui.model.facts import Alert
+from tcptop_tui.model.pulse import Beat
+from tcptop_tui.reasons import reason_text
+from tcptop_tui.records import Rows, State
+from tcptop_tui.source.identity import pair_hash
+
+PILED = 10
+"""Connections of one process in CLOSE_WAIT that are too many ..."""
+PILED_S = 30
+"""... once the oldest of them is that old."""
+UNANSWERED_S = 1.5
+"""A SYN is sent again after 1 s (RFC 6298, 2.1): then it is no bad luck any more."""
+FULL = 0.8
+"""Of a listener's backlog that is in use."""
+FAILED, FAILED_S = 10, 10
+"""connect() calls to one destination that failed within so many seconds."""
+BURST = 50
+"""Segments sent again in a second, at least, ..."""
+BURST_TIMES = 5
+"""... and so many times what was usual in the last minute."""
+SLOW_TIMES, SLOW_US = 4.0, 20_000
+"""A remote address is slow at so many times its usual round-trip time and so much more than that."""
+USUAL_SHARE = 0.05
+"""Of the latest second in what is usual: a minute ago counts a twentieth."""
+SURE_AFTER = 20
+"""Seconds before anything is usual."""
+MOST_ADDRESSES = 4096
+QUIET_S = 5
+"""An alert goes when it has not held for so long."""
+
+
+class Alarms:
+    """Knows what is usual, and which alerts stand."""
+
+    def __init__(self) -> None:
+        self._checked_s = 0.0
+        self._standing: dict[str, tuple[Alert, float]] = {}
+        self._usual: dict[int, tuple[float, int]] = {}
+        self.alerts: tuple[Alert, ...] = ()
+
+    def check(self, rows: Rows, log: Rows, pulse: NDArray[np.float64], now_ns: int) -> None:
+        """Look at the table (dtype ROW), the log (dtype TRANSITION) and the pace; at most once a second."""
+        now_s = now_ns / 1e9
+        if now_s - self._checked_s < 1:
+            return
+        self._checked_s = now_s
+        found = [
+            *_piled_up(rows, now_ns), *_full(rows), *_unanswered(rows, now_ns), *_failing(log, now_ns),
+            *_bursts(pulse), *self._slow(rows),
+        ]  # fmt: skip
+        for alert in found:
+            self._standing[alert.key] = (alert, now_s)
+        self._standing = {key: kept for key, kept in self._standing.items() if now_s - kept[1] <= QUIET_S}
+        self.alerts = tuple(
+            sorted((kept[0] for kept in self._standing.values()), key=lambda one: (not one.severe, one.key))
+        )
+
+    def _slow(self, rows: Rows) -> Iterator[Alert]:
+        """Remote addresses whose connections' average is far above what it used to be."""
+        timed = np.flatnonzero(rows["srtt_us"])
+        if not len(timed):
+            return
+        words = rows["raddr"][timed]
+        keys, first, inverse = np.unique(pair_hash(words.astype("<u8")), return_index=True, return_inverse=True)
+        now_us = np.bincount(inverse, rows["srtt_us"][timed]) / np.bincount(inverse)
+        kept: dict[int, tuple[float, int]] = {}
+        for key, place, latest_us in zip(keys.tolist()[:MOST_ADDRESSES], first, now_us.tolist(), strict=False):
+            usual_us, seen = self._usual.get(key, (latest_us, 0))
+            slow = seen >= SURE_AFTER and latest_us > SLOW_TIMES * usual_us and latest_us > usual_us + SLOW_US
+            # what is usual does not follow what is not
+            kept[key] = (usual_us if slow else usual_us + USUAL_SHARE * (latest_us - usual_us), seen + 1)
+            if slow:
+                where = formats.address((int(words[place][0]), int(words[place][1])))
+                told = f"{where}: round-trip time {formats.rtt_us(latest_us)}, usually {formats.rtt_us(usual_us)}"
+                yield Alert(f"slow {where}", told, f"raddr:{where}", severe=False)
+        self._usual = kept
+
+
+def _since(began_ns: int, now_ns: int) -> str:
+    """An age that does not change each second."""
+    age_s = max(0, now_ns - began_ns) // 10**9
+    return f"{age_s // 10 * 10} s" if age_s < 60 else formats.age_ns(age_s // 60 * 60 * 10**9).removesuffix("00s")
+
+
+def _about(count: int) -> str:
+    """A number that does not change with each connection."""
+    step = 1 if count < 20 else 10 if count < 200 else 100
+    return f"{count // step * step:,}{'+' if count % step else ''}"
+
+
+def _groups(keys: NDArray[np.uint64]) -> Iterator[NDArray[np.intp]]:
+    """Places of equal keys, shape (n,) each."""
+    order = np.argsort(keys, kind="stable")
+    yield from np.split(order, np.flatnonzero(np.diff(keys[order])) + 1) if len(keys) else ()
+
+
+def _oldest(rows: Rows) -> int:
+    known = rows["state_ns"][rows["state_ns"] != 0]
+    return int(known.min()) if len(known) else 0
+
+
+def _piled_up(rows: Rows, now_ns: int) -> Iterator[Alert]:
+    """The peer has closed, the process has not: a leak of descriptors, or a process that hangs."""
+    left = rows[rows["state"] == State.CLOSE_WAIT]
+    for places in _groups(pair_hash(np.ascontiguousarray(left["comm"]).view("<u8").reshape(-1, 2))):
+        began_ns = _oldest(left[places])
+        if len(places) < PILED or (began_ns and now_ns - began_ns < PILED_S * 1e9):
+            continue
+        raw = bytes(left["comm"][places[0]])
+        name = text.clean(raw)
+        oldest = f", oldest {_since(began_ns, now_ns)}" if began_ns else ""
+        # a name that had to be cleaned cannot be written in a filter
+        owner = quoted(name) if name.encode() == raw else ""
+        told = f"{name or formats.UNKNOWN}: {_about(len(places))} in CLOSE_WAIT{oldest}"
+        yield Alert(f"piled {name}", told, f"{f'comm={owner} ' if owner else ''}state:close_wait")
+
+
+def _full(rows: Rows) -> Iterator[Alert]:
+    """Nobody accepts: what comes next is dropped (``sk_acceptq_is_full``, include/net/sock.h)."""
+    listeners = rows[(rows["backlog"] > 0) & (rows["accept_queue"] >= np.maximum(1, rows["backlog"] * FULL))]
+    for row in listeners:
+        name, port = text.clean(bytes(row["comm"])) or formats.UNKNOWN, int(row["lport"])
+        waiting, room = int(row["accept_queue"]), int(row["backlog"])
+        verb = "is full" if waiting > room else "fills up"
+        told = f"{name}: accept queue of port {port} {verb}, {waiting} of {room}"
+        yield Alert(f"full {row['netns']} {port}", told, f"lport:{port}", severe=waiting > room)
+
+
+def _unanswered(rows: Rows, now_ns: int) -> Iterator[Alert]:
+    """SYNs that nobody answers: a firewall, or a host that is not there."""
+    waits = rows[(rows["state"] == State.SYN_SENT) & (rows["state_ns"] != 0)]
+    waits = waits[now_ns - waits["state_ns"].astype(np.int64) > UNANSWERED_S * 1e9]
+    for places in _groups(pair_hash(waits["raddr"].astype("<u8"))):
+        words = waits["raddr"][places[0]]
+        where = formats.address((int(words[0]), int(words[1])))
+        oldest = _since(_oldest(waits[places]), now_ns)
+        told = f"{where} does not answer: {_about(len(places))} in SYN_SENT, oldest {oldest}"
+        yield Alert(f"unanswered {where}", told, f"raddr:{where} state:syn_sent")
+
+
+def _failing(log: Rows, now_ns: int) -> Iterator[Alert]:
+    """Connects that come to nothing, many to one destination."""
+    start = int(np.searchsorted(log["ts_ns"], max(0, now_ns - FAILED_S * 10**9)))
+    ends = outcomes(log[start:])
+    codes = results(ends)
+    wrong = failed(codes)
+    ends, codes = ends[wrong], codes[wrong]
+    keys = pair_hash(ends["raddr"].astype("<u8")) ^ ends["rport"].astype(np.uint64)
+    for places in _groups(keys):
+        if len(places) < FAILED:
+            continue
+        row, port = ends[places[-1]], int(ends["rport"][places[-1]])
+        where = formats.address((int(row["raddr"][0]), int(row["raddr"][1])))
+        why = reason_text(int(codes[places[-1]]), int(row["err"]))
+        told = f"{where} port {port}: {_about(len(places))} connects failed in {FAILED_S} s, {why}"
+        yield Alert(f"failing {where} {port}", told, f"raddr:{where} rport:{port}", view="connects")
+
+
+def _bursts(pulse: NDArray[np.float64]) -> Iterator[Alert]:
+    """Segments sent again, far more than usual."""
+    known = pulse[Beat.RETRANS][~np.isnan(pulse[Beat.RETRANS])] if pulse.shape[1] else np.zeros(0)
+    if len(known) < SURE_AFTER:
+        return
+    latest, usual = float(known[-3:].mean()), float(np.median(known[:-3]))
+    if latest >= BURST and latest >= BURST_TIMES * usual:
+        told = f"{_about(round(latest))} segments a second are sent again, usually {usual:.0f}"
+        yield Alert("burst", told, "retrans>0", severe=False)

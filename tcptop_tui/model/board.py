@@ -1,0 +1,106 @@
+"""Who is stuck where: connections by process and state, with the oldest age and whether they grow."""
+
+from __future__ import annotations
+
+from collections import deque
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tcptop_tui.model.facts import Facts
+from tcptop_tui.records import Mask, Rows, State
+from tcptop_tui.source.identity import pair_hash
+
+STUCK = (
+    State.CLOSE_WAIT, State.SYN_SENT, State.SYN_RECV, State.FIN_WAIT1, State.FIN_WAIT2, State.LAST_ACK, State.CLOSING,
+)  # fmt: skip
+"""States that a healthy connection leaves soon."""
+SHOWN = (*STUCK, State.TIME_WAIT, State.ESTABLISHED, State.LISTEN)
+
+_STATES = 16
+BOARD = np.dtype(
+    [("comm", "S16"), ("id", "<u8"), ("processes", "<u4"),
+     ("count", "<u4", (_STATES,)), ("since_ns", "<u8", (_STATES,)), ("grown", "<i4", (_STATES,))]
+)  # fmt: skip
+"""By number of the state; ``since_ns`` 0: not known; ``grown``: since the board of about a minute ago."""
+
+_SLIM = np.dtype([("comm", "S16"), ("state_ns", "<u8"), ("pid", "<u4"), ("state", "u1")])
+"""What is needed of a row: whole ones are 300 bytes each."""
+_BEFORE_S, _STEP_S = 60, 5
+MOST_NAMES = 1024
+"""Process names that are remembered for the arrows, those with the most connections."""
+
+
+def _keys(rows: Rows) -> NDArray[np.uint64]:
+    return pair_hash(np.ascontiguousarray(rows["comm"]).view("<u8").reshape(-1, 2))
+
+
+def _counted(rows: Rows) -> tuple[NDArray[np.uint64], NDArray[np.intp], NDArray[np.intp], NDArray[np.intp]]:
+    """Keys of names, shape (n,), connections by state, (n, 16), and of each row its name; a row of each name."""
+    keys, first, inverse = np.unique(_keys(rows), return_index=True, return_inverse=True)
+    inverse = inverse.reshape(-1)
+    states = inverse * _STATES + np.minimum(rows["state"], _STATES - 1)
+    return keys, np.bincount(states, minlength=len(keys) * _STATES).reshape(-1, _STATES), inverse, first
+
+
+class BoardHistory:
+    """The counts of the last minute, for the arrows."""
+
+    def __init__(self) -> None:
+        self._kept: deque[tuple[int, NDArray[np.uint64], NDArray[np.intp]]] = deque()
+
+    def note(self, rows: Rows, now_ns: int) -> None:
+        """Remember the table's counts, every few seconds."""
+        if self._kept and now_ns - self._kept[-1][0] < _STEP_S * 10**9:
+            return
+        keys, counts, _, _ = _counted(rows)
+        most = np.sort(np.argsort(-counts.sum(axis=1), kind="stable")[:MOST_NAMES])
+        self._kept.append((now_ns, keys[most], counts[most]))
+        while len(self._kept) > 1 and now_ns - self._kept[1][0] >= _BEFORE_S * 10**9:
+            self._kept.popleft()
+
+    @property
+    def before(self) -> tuple[NDArray[np.uint64], NDArray[np.intp]]:
+        """The oldest counts that are kept: keys, shape (n,), sorted, and counts, (n, 16)."""
+        if not self._kept:
+            return np.zeros(0, np.uint64), np.zeros((0, _STATES), np.intp)
+        return self._kept[0][1], self._kept[0][2]
+
+
+def board(facts: Facts, wanted: Mask) -> Rows:
+    """A row for each process name among the ``wanted`` rows of ``facts``, dtype BOARD, most stuck first.
+
+    Growth is that of all connections of the name, whatever is wanted.
+    """
+    made = np.zeros(0, BOARD)
+    if not wanted.any():
+        return made
+    rows = np.zeros(int(wanted.sum()), _SLIM)
+    for name in _SLIM.names or ():
+        rows[name] = facts.rows[name][wanted]
+    keys, counts, inverse, first = _counted(rows)
+    made = np.zeros(len(keys), BOARD)
+    made["comm"], made["id"], made["count"] = rows["comm"][first], keys, counts
+    for state in SHOWN:
+        known = np.flatnonzero((rows["state"] == state) & (rows["state_ns"] != 0))
+        oldest = np.full(len(keys), np.iinfo(np.uint64).max, np.uint64)
+        np.minimum.at(oldest, inverse[known], rows["state_ns"][known])
+        made["since_ns"][:, state] = np.where(oldest == np.iinfo(np.uint64).max, 0, oldest)
+    owners = np.unique(np.stack([inverse, rows["pid"].astype(np.intp)]), axis=1)[0]
+    made["processes"] = np.bincount(owners, minlength=len(keys))
+    made["grown"] = _growth(facts, keys)
+    stuck = made["count"][:, list(STUCK)].sum(axis=1).astype(np.int64)
+    sorted_: Rows = made[np.lexsort((-made["count"].sum(axis=1).astype(np.int64), -stuck))]
+    return sorted_
+
+
+def _growth(facts: Facts, wanted: NDArray[np.uint64]) -> NDArray[np.intp]:
+    before_keys, before = facts.board_before
+    keys, counts, _, _ = _counted(facts.rows)
+    now = counts[np.searchsorted(keys, wanted)]
+    if not len(before_keys):
+        return np.zeros_like(now)
+    place = np.minimum(np.searchsorted(before_keys, wanted), len(before_keys) - 1)
+    same = (before_keys[place] == wanted)[:, None]
+    grown: NDArray[np.intp] = np.where(same, now - before[place], 0 if len(before_keys) >= MOST_NAMES else now)
+    return grown

@@ -1,0 +1,92 @@
+"""View 6: the stuck-state board."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import ClassVar
+
+import numpy as np
+from rich.style import Style
+from textual.binding import Binding, BindingType
+from textual.message import Message
+
+from tcptop_tui import formats, text
+from tcptop_tui.filters.lexer import quoted
+from tcptop_tui.model.board import SHOWN, STUCK
+from tcptop_tui.model.frame import Frame
+from tcptop_tui.records import State
+from tcptop_tui.widgets.columns import BY_KEY, Cell, Column
+from tcptop_tui.widgets.listing import Listing, Sheet
+from tcptop_tui.widgets.states import STATE_CLASSES, state_style
+
+_CELLS = 14
+
+
+def _stuck_in(state: State) -> Callable[[Cell], str]:
+    """``214▲ 3h``: how many, whether more than a minute ago, and the oldest's age."""
+
+    def shown(cell: Cell) -> str:
+        count = int(cell.row["count"][state])
+        if not count:
+            return ""
+        grown, began_ns = int(cell.row["grown"][state]), int(cell.row["since_ns"][state])
+        arrow = "▲" if grown > 0 else "▼" if grown < 0 else " "
+        age = formats.age_ns(cell.now_ns - began_ns) if began_ns else formats.UNKNOWN
+        return f"{count:,}{arrow}{age:>6}"
+
+    return shown
+
+
+class BoardView(Listing):
+    """Shows ``Frame.board``."""
+
+    HELP = "Connections by process and state: how many, growing (▲) or not since a minute ago, age of the oldest."
+    COLUMNS: ClassVar[tuple[Column, ...]] = (
+        BY_KEY["comm"],
+        Column("processes", "PROCS", 5, lambda cell: str(cell.row["processes"]), rank=len(SHOWN) + 1),
+        *(
+            Column(state.name.lower(), state.name, _CELLS, _stuck_in(state), rank=rank)
+            for rank, state in enumerate(SHOWN, start=1)
+        ),
+    )
+    COMPONENT_CLASSES: ClassVar[set[str]] = {"table--header", "table--sorted", "table--cursor", *STATE_CLASSES}
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("enter", "open", "Show them")]
+
+    class Opened(Message):
+        """The user wants to see what a row counts."""
+
+        def __init__(self, wanted: str) -> None:
+            self.filter = wanted
+            super().__init__()
+
+    def __init__(self, *, id: str) -> None:
+        super().__init__(id=id)
+        self._frame = Frame()
+
+    def show(self, frame: Frame) -> None:
+        """Paint ``frame``."""
+        self._frame = frame
+        stuck = int(frame.board["count"][:, list(STUCK)].sum())
+        self.border_title = f"Stuck states: {stuck:,} connections of {len(frame.board):,} processes"
+        order = np.arange(len(frame.board))
+        self.show_sheet(Sheet(order, frame.board["id"], self._cell, look=frame.look))
+
+    def _cell(self, row: int) -> Cell:
+        return Cell(self._frame.board[row], self._frame.facts.now_ns)
+
+    def cell_style(self, row: int, key: str) -> Style | None:
+        """States in their colours."""
+        del row
+        names = {state.name.lower(): state for state in SHOWN}
+        return state_style(self, names[key]) if key in names else None
+
+    def action_open(self) -> None:
+        """Show the connections that are stuck; all of the process when none is."""
+        if self.selected_row is None:
+            return
+        row = self._frame.board[self.selected_row]
+        raw = bytes(row["comm"])
+        # a name that had to be cleaned cannot be written in a filter
+        owner = f"comm={quoted(text.clean(raw))}" if text.clean(raw).encode() == raw and raw else ""
+        states = ",".join(state.name.lower() for state in STUCK if row["count"][state])
+        self.post_message(self.Opened(" ".join(filter(None, [owner, f"state:{states}" if states else ""]))))

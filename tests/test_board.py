@@ -1,0 +1,99 @@
+"""The stuck-state board: counts, ages, growth, and the way to what it counts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from made import NOW, SECOND, UTC, connections
+from syrupy.assertion import SnapshotAssertion
+from test_keys import Dashboard, dashboard
+
+from tcptop_tui.filters import parse
+from tcptop_tui.model.frame import Look, make_frame
+from tcptop_tui.model.store import Store
+from tcptop_tui.records import Rows, State
+from tcptop_tui.settings import Settings
+from tcptop_tui.source.batches import Table
+from tcptop_tui.widgets.board import BoardView
+
+LEFT = {"state": State.CLOSE_WAIT, "state_ns": NOW - 900 * SECOND}
+
+
+def table(*given: dict[str, Any], later_s: int = 0) -> Table:
+    rows = connections(*given)
+    rows["id"] = np.arange(1, len(rows) + 1)
+    return Table(rows, NOW + later_s * SECOND, UTC)
+
+
+MIXED = [
+    *[{"comm": b"java", "pid": 7 + k % 2, **LEFT, "state_ns": NOW - (60 + k) * SECOND} for k in range(5)],
+    *[{"comm": b"nginx"} for _ in range(40)],
+    {"comm": b"nginx", **LEFT},
+    {"comm": b'my "own" prog', "state": State.SYN_SENT, "state_ns": 0},
+]
+
+
+def board(store: Store, text: str = "") -> Rows:
+    return make_frame(store.facts(), Look(filter=parse(text), view="board")).board
+
+
+def test_counts_ages_and_processes() -> None:
+    store = Store(Settings())
+    store.apply(table(*MIXED))
+    made = board(store)
+    assert made["comm"].tolist() == [b"java", b"nginx", b'my "own" prog']  # most stuck, then most connections
+    assert made["processes"].tolist() == [2, 1, 1]
+    assert made["count"][:, State.CLOSE_WAIT].tolist() == [5, 1, 0]
+    assert made["count"][:, State.ESTABLISHED].tolist() == [0, 40, 0]
+    assert int(made["since_ns"][0, State.CLOSE_WAIT]) == NOW - 64 * SECOND
+    assert int(made["since_ns"][2, State.SYN_SENT]) == 0  # not known
+    assert board(store, "comm:nginx")["count"][:, State.CLOSE_WAIT].tolist() == [1]
+    assert len(board(store, "comm:nobody")) == 0
+
+
+def test_growth_is_against_a_minute_ago() -> None:
+    store = Store(Settings())
+    for second in range(0, 130, 5):
+        count = 10 + second // 10  # two more every 20 s
+        store.apply(table(*[LEFT] * count, *[{"comm": b"sshd"}] * 3, later_s=second))
+    grown = {bytes(row["comm"]): row["grown"] for row in board(store)}
+    assert grown[b"nginx"][State.CLOSE_WAIT] == 6
+    assert not grown[b"sshd"].any()
+    store.apply(table(LEFT, later_s=131))
+    (row,) = board(store)
+    assert row["grown"][State.CLOSE_WAIT] < 0
+
+
+async def opened(board_: Dashboard) -> BoardView:
+    await board_.more(table(*MIXED, later_s=1))
+    await board_.press("6")
+    return board_.app.panel(BoardView)
+
+
+async def test_enter_shows_what_is_stuck() -> None:
+    async with dashboard() as board_:
+        view = await opened(board_)
+        assert "7 connections of 3 processes" in str(view.border_title)
+        assert "5" in view.render_line(1).text
+        await board_.press("enter")
+        assert board_.app.look.view == "connections"
+        assert board_.shown == 5
+        await board_.press("b", "slash", "escape", "G")
+        assert board_.app.look.view == "board"
+
+
+@pytest.mark.parametrize("number", range(3))
+async def test_the_filter_means_exactly_that_process(number: int) -> None:
+    async with dashboard() as board_:
+        await opened(board_)
+        await board_.press(*["down"] * number, "enter")
+        assert board_.shown == [5, 1, 1][number]
+
+
+@pytest.mark.parametrize("size", [(80, 24), (160, 50)], ids=["80x24", "160x50"])
+async def test_as_text(size: tuple[int, int], snapshot: SnapshotAssertion) -> None:
+    async with dashboard(size) as board_:
+        view = await opened(board_)
+        assert "\n".join(view.render_line(y).text.rstrip() for y in range(5)) == snapshot
