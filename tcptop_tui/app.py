@@ -18,6 +18,7 @@ from tcptop_tui.actions.exporting import Exporting
 from tcptop_tui.actions.filtering import Filtering
 from tcptop_tui.actions.looking import Looking
 from tcptop_tui.actions.searching import Searching
+from tcptop_tui.actions.setup import Setup
 from tcptop_tui.drawing.driver import ThinDriver
 from tcptop_tui.views import ViewsApp
 from tcptop_tui.widgets.alerts import AlertStrip
@@ -33,7 +34,7 @@ from tcptop_tui.widgets.transitions import TransitionLog
 
 _PARTS: tuple[tuple[str, tuple[type[Widget | ViewsApp], ...]], ...] = (
     ("Choose", (Filtering, Searching)),
-    ("Look", (ViewsApp, Looking, Alarming, Adjusting)),
+    ("Look", (ViewsApp, Looking, Alarming, Adjusting, Setup)),
     ("Take out, close", (Exporting, Copying, Closing)),
     ("Lists", (Listing,)),
     ("Connections", (ConnectionTable,)),
@@ -49,7 +50,7 @@ _PARTS: tuple[tuple[str, tuple[type[Widget | ViewsApp], ...]], ...] = (
 _AT_ONCE = frozenset({"filter", "export", "search", "alerts"})
 
 
-class TcptopApp(Filtering, Searching, Looking, Alarming, Adjusting, Exporting, Copying, Closing):
+class TcptopApp(Filtering, Searching, Looking, Alarming, Adjusting, Setup, Exporting, Copying, Closing):
     """The dashboard with its keys: each base class has those of one subject."""
 
     COMMANDS: ClassVar[set[type[Provider] | Callable[[], type[Provider]]]] = {Actions}

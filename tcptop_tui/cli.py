@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+import msgspec
 
 from tcptop_tui import __version__
-from tcptop_tui.config.schema import Config
+from tcptop_tui.config.file import default_path, load_config
+from tcptop_tui.config.schema import LEAST_LOG_ROWS, LEAST_REFRESH_S, MOST_LOG_ROWS, MOST_REFRESH_S, Config
 from tcptop_tui.errors import TcptopError, UsageError
 from tcptop_tui.export.files import resolve_path
 from tcptop_tui.feed import Feed
@@ -49,10 +51,10 @@ def _shared(command: F) -> F:
         click.option("-p", "--pid", multiple=True, type=click.IntRange(1, 2**22), help="Capture only this process."),
         click.option("-4", "--ipv4", is_flag=True, help="Capture IPv4 only."),
         click.option("-6", "--ipv6", is_flag=True, help="Capture IPv6 only."),
-        click.option("--refresh", type=click.FloatRange(0.1, 60), default=0.5, show_default=True, metavar="S",
-                     help="Seconds between two repaints."),
-        click.option("--log-size", type=click.IntRange(100, 1_000_000), default=10_000, show_default=True,
-                     help="Transitions that the log keeps."),
+        click.option("--refresh", type=click.FloatRange(LEAST_REFRESH_S, MOST_REFRESH_S), default=None, metavar="S",
+                     help="Seconds between two repaints; without it as in F2, at first 0.5."),
+        click.option("--log-size", type=click.IntRange(LEAST_LOG_ROWS, MOST_LOG_ROWS), default=None,
+                     help="Transitions that the log keeps; without it as in F2, at first 10000."),
         click.option("--max-connections", type=click.IntRange(16, 4_000_000), default=65_536, show_default=True,
                      help="Connections that the kernel side can follow."),
         click.option("--ring-mb", type=click.Choice(["1", "2", "4", "8", "16", "32", "64", "128"]), default="16",
@@ -65,8 +67,8 @@ def _shared(command: F) -> F:
     return command
 
 
-def _options(**given: Any) -> Options:
-    """Check what the types of the options cannot.
+def _options(config: Config, **given: Any) -> Options:
+    """Check what the types of the options cannot; what is not given is as ``config`` says.
 
     Raises:
         UsageError: a filter or port list that does not parse, options that contradict each other.
@@ -75,10 +77,12 @@ def _options(**given: Any) -> Options:
         raise UsageError("-4 and -6 exclude each other", mend="leave both out to see both")
     if len(given["pid"]) > _MAX_PIDS:
         raise UsageError(f"more than {_MAX_PIDS} processes", mend="use fewer -p, or --filter")
+    refresh_s = given["refresh"] or config.refresh_s
     settings = Settings(
-        refresh_s=given["refresh"],
-        poll_s=min(0.1, given["refresh"]),
-        log_rows=given["log_size"],
+        refresh_s=refresh_s,
+        poll_s=min(0.1, refresh_s),
+        log_rows=given["log_size"] or config.log_rows,
+        linger_s=config.linger_s,
         max_connections=given["max_connections"],
         ring_bytes=int(given["ring_mb"]) * 2**20,
         session_ring_bytes=int(given["ring_mb"]) * 2**19,
@@ -101,7 +105,9 @@ def _target(path: str | None) -> Path | None:
 @click.group(invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name=_PROGRAM, message="%(prog)s %(version)s")
 @_shared
-@click.option("--theme", default=Config().theme, show_default=True, metavar="NAME",
+@click.option("--config", "config_file", default=None, metavar="FILE",
+              help=f"Settings, as F2 saves them; default {default_path()}.")  # fmt: skip
+@click.option("--theme", default=None, metavar="NAME",
               help="tcptop-dark, tcptop-light, tcptop-colorblind, tcptop-16, or one of Textual's.")  # fmt: skip
 @click.option("--ascii", "plain", is_flag=True, help="Draw with ASCII only; so it does where the locale is not UTF-8.")
 @click.option("--readonly", is_flag=True, help="No key closes a connection.")
@@ -114,7 +120,11 @@ def command_line(context: click.Context, /, **given: Any) -> None:
     if context.invoked_subcommand is None:
         if given["plain"]:
             os.environ["TCPTOP_ASCII"] = "1"
-        _dashboard(_options(**given), Config(theme=given["theme"]))
+        path = Path(given["config_file"]) if given["config_file"] else default_path()
+        config, note = load_config(path)
+        if given["theme"]:
+            config = msgspec.structs.replace(config, theme=given["theme"])
+        _dashboard(_options(config, **given), config, path, note)
 
 
 @command_line.command()
@@ -128,7 +138,7 @@ def snapshot(after: float, kind: str | None, output: str, **given: Any) -> None:
     """Write what the dashboard would show, without a screen."""
     from tcptop_tui.headless import take_snapshot  # noqa: PLC0415  numpy and Textual: not for --help
 
-    options = _options(**given)
+    options = _options(Config(), **given)
     take_snapshot(options.feed, options.settings, options.chosen, after, kind, output)
 
 
@@ -146,7 +156,7 @@ def doctor() -> None:
         raise click.exceptions.Exit(1)
 
 
-def _dashboard(options: Options, config: Config) -> None:
+def _dashboard(options: Options, config: Config, path: Path, note: str) -> None:
     from tcptop_tui.terminal import own_stderr, require_screen  # noqa: PLC0415
 
     require_screen()
@@ -158,6 +168,7 @@ def _dashboard(options: Options, config: Config) -> None:
 
         uname = os.uname()
         app = TcptopApp(options.feed, options.settings, uname.nodename, uname.release, options.chosen, config)
+        app.config_path, app.config_note = path, note
         app.run()
     if app.return_code:
         raise click.exceptions.Exit(app.return_code)

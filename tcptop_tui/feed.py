@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
@@ -57,6 +58,13 @@ class Feed:
         change = getattr(self._source, "recapture", None)  # a recording has no capture
         if change is not None:
             change(capture)
+
+    def retime(self, refresh_s: float) -> None:
+        """From any thread: read the table so often from now on."""
+        self._settings = replace(self._settings, refresh_s=refresh_s, poll_s=min(0.1, refresh_s))
+        change = getattr(self._source, "retime", None)  # a recording has its own pace
+        if change is not None:
+            change(self._settings)
 
     def identify(self, row: Rows) -> int:
         """Which socket a connection (dtype ROW, shape (1,)) is, so that ``destroy`` closes no other.

@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TypeAlias, TypeVar, cast
 
 from textual import work
@@ -16,7 +17,7 @@ from textual.widgets import ContentSwitcher
 from textual.worker import get_current_worker
 
 from tcptop_tui import text, theme
-from tcptop_tui.config.schema import Config
+from tcptop_tui.config.schema import LEAST_REFRESH_S, MOST_REFRESH_S, Config
 from tcptop_tui.drawing.driver import ThinDriver
 from tcptop_tui.feed import Feed
 from tcptop_tui.filters import Filter, parse
@@ -34,6 +35,7 @@ from tcptop_tui.widgets.filter_bar import FilterBar
 from tcptop_tui.widgets.header import HeaderLines
 from tcptop_tui.widgets.histogram import RttPanel
 from tcptop_tui.widgets.key_bar import KeyBar
+from tcptop_tui.widgets.listing import Listing
 from tcptop_tui.widgets.ping_view import PingView
 from tcptop_tui.widgets.rtt_view import RttView
 from tcptop_tui.widgets.search_bar import SearchBar
@@ -78,10 +80,12 @@ class LiveApp(App[None]):
         # without colours Textual's greys would be sent as colours, but for the terminal's own
         super().__init__(driver_class=ThinDriver, ansi_color=True if os.environ.get("NO_COLOR") else None)
         self.config = config or Config()
+        self.config_note = ""
+        """What there is to say about where it came from."""
         self._feed = feed
         self._settings = settings
         self.host, self.kernel = host, kernel
-        self.look = Look(filter=chosen or parse(""), names=self.config.names, rtt_unit=self.config.rtt_unit)
+        self.look = Look(filter=chosen or parse(""), rtt_unit=self.config.rtt_unit)
         self.frame = Frame(look=self.look)
         self._store = Store(settings)
         self._shown_generation = 0
@@ -118,8 +122,8 @@ class LiveApp(App[None]):
             self.register_theme(one)
         system = None if self.no_color else self.console.color_system
         self.theme, told = theme.chosen_theme(self.config.theme, system, set(self.available_themes))
-        if told:
-            self.notify(text.clean(told), severity="warning", markup=False)
+        for note in filter(None, (told, self.config_note)):
+            self.notify(text.clean(note), severity="warning", markup=False)
 
     def on_mount(self) -> None:
         """Start the thread, the pump and the clock."""
@@ -131,7 +135,30 @@ class LiveApp(App[None]):
         self._queue = BatchQueue(loop, self._settings.queue_batches)
         self._trace(self._queue)
         self._pump(self._queue)
-        self.set_interval(self._settings.refresh_s, self.tick)
+        self._clock = self.set_interval(self._settings.refresh_s, self.tick)
+        self.apply_config(self.config)
+
+    def set_refresh(self, refresh_s: float) -> None:
+        """Repaint, and read the table, so often from now on; within the bounds of the config file."""
+        refresh_s = min(MOST_REFRESH_S, max(LEAST_REFRESH_S, refresh_s))
+        if refresh_s != self._settings.refresh_s:
+            self._settings = replace(self._settings, refresh_s=refresh_s)
+            self._clock.stop()
+            self._clock = self.set_interval(refresh_s, self.tick)
+            self._feed.retime(refresh_s)
+
+    def apply_config(self, config: Config) -> None:
+        """Show everything as ``config`` says; what changed since the last one."""
+        before, self.config = self.config, config
+        for kind, name in (("connections", "connections"), ("connects", "connects-list"), ("sessions", "sessions")):
+            self.screen_stack[0].query_one(f"#{name}", Listing).choose_columns(config.columns.get(kind, ()))
+        self._store.linger_s = config.linger_s
+        if config.refresh_s != before.refresh_s:
+            self.set_refresh(config.refresh_s)
+        if config.theme != before.theme and config.theme in self.available_themes:
+            self.theme = config.theme
+        if config.rtt_unit != before.rtt_unit:
+            self.set_look(replace(self.look, rtt_unit=config.rtt_unit))
 
     @work(thread=True, group="source", exit_on_error=False)
     def _trace(self, queue: BatchQueue) -> None:

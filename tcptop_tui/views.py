@@ -13,7 +13,7 @@ from tcptop_tui.live import VIEWS, LiveApp
 from tcptop_tui.model.frame import Order
 from tcptop_tui.model.grouping import GROUPINGS, TITLES
 from tcptop_tui.model.sorting import DESCENDING
-from tcptop_tui.widgets.columns import COLUMNS
+from tcptop_tui.widgets.columns import Column
 from tcptop_tui.widgets.connections import ConnectionTable
 from tcptop_tui.widgets.connects import ConnectsTable
 from tcptop_tui.widgets.listing import Listing
@@ -23,7 +23,9 @@ from tcptop_tui.widgets.sort_dialog import SortDialog
 
 _DESCENDING = DESCENDING | {"time", "ms", "lived", "rtt"}
 
-_SORTED_LISTS = {"connections": COLUMNS, "connects": ConnectsTable.COLUMNS, "sessions": SessionsTable.COLUMNS}
+SORTED_LISTS: dict[str, type[Listing]] = {
+    "connections": ConnectionTable, "connects": ConnectsTable, "sessions": SessionsTable,
+}  # fmt: skip
 
 
 class ViewsApp(LiveApp):
@@ -94,9 +96,15 @@ class ViewsApp(LiveApp):
             return self.look.connects
         return self.look.sessions if self.look.view == "sessions" else Order(self.look.sort, self.look.descending)
 
+    @property
+    def _columns(self) -> tuple[Column, ...]:
+        """Of the list that is open."""
+        kind = SORTED_LISTS.get(self.look.view)
+        return () if kind is None else self.panel(kind).columns
+
     def sort_by(self, key: str | None) -> None:
         """Sort by a column; by the one that is sorted by already, the other way round."""
-        if key is None or self.look.view not in _SORTED_LISTS:
+        if key is None or self.look.view not in SORTED_LISTS:
             return
         same = key == self._order.key
         descending = not self._order.descending if same else key in _DESCENDING
@@ -109,9 +117,10 @@ class ViewsApp(LiveApp):
 
     def action_sort_next(self, step: int) -> None:
         """Sort by the neighbouring column."""
-        keys = [column.key for column in _SORTED_LISTS.get(self.look.view, ())]
+        keys = [column.key for column in self._columns]
         if keys:
-            self.sort_by(keys[(keys.index(self._order.key) + step) % len(keys)])
+            place = keys.index(self._order.key) if self._order.key in keys else -min(0, step) - 1
+            self.sort_by(keys[(place + step) % len(keys)])
 
     def action_invert(self) -> None:
         """Turn the order round."""
@@ -119,8 +128,8 @@ class ViewsApp(LiveApp):
 
     async def action_pick_sort(self) -> None:
         """Choose the column from a list."""
-        columns = _SORTED_LISTS.get(self.look.view)
-        if columns:
+        if self.look.view in SORTED_LISTS:
+            columns = SORTED_LISTS[self.look.view].COLUMNS
             await self.push_screen(SortDialog(columns, self._order.key), self._sort_picked)
 
     def _sort_picked(self, key: str | None) -> None:

@@ -75,6 +75,9 @@ class Script:
         self.detached = threading.Event()
         self.refusal = ""
 
+    def retime(self, refresh_s: float) -> None:
+        """A script has its own pace."""
+
     def run(self, sink: Sink, stopped: Callable[[float], bool]) -> None:
         """Play, then wait for the end."""
         self._sink = sink

@@ -105,6 +105,10 @@ class BpfSource:
         self._drain(sink)
         self._offer_table(sink)
 
+    def retime(self, settings: Settings) -> None:
+        """From any thread: other periods from the next poll on; sizes stay."""
+        self._settings = settings
+
     def recapture(self, capture: Capture) -> None:
         """From any thread: look at something else from the next poll on."""
         self._pending = capture

@@ -2,35 +2,36 @@
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias
+from typing import Annotated, Literal, TypeAlias
 
 import msgspec
 
 RttUnit: TypeAlias = Literal["auto", "us", "ms"]
+LEAST_REFRESH_S, MOST_REFRESH_S = 0.1, 60.0
+LEAST_LOG_ROWS, MOST_LOG_ROWS = 100, 1_000_000
+MOST_LINGER_S = 3600.0
+
+Cells: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=200)]
 
 
 class ColumnChoice(msgspec.Struct, frozen=True):
     """A column that the user wants, where it stands in the list of them."""
 
     key: str
-    width: int = 0
-    """Cells; 0: as wide as the column is by itself."""
+    width: Cells = 0
+    """0: as wide as the column is by itself."""
 
 
 class Config(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that F2 changes; what the file leaves out is as it is here."""
 
-    refresh_s: float = 0.5
+    refresh_s: Annotated[float, msgspec.Meta(ge=LEAST_REFRESH_S, le=MOST_REFRESH_S)] = 0.5
     """Between two repaints."""
-    log_rows: int = 10_000
-    """Transitions that the log keeps."""
-    linger_s: float = 5.0
+    log_rows: Annotated[int, msgspec.Meta(ge=LEAST_LOG_ROWS, le=MOST_LOG_ROWS)] = 10_000
+    """Transitions that the log keeps; from the next start on."""
+    linger_s: Annotated[float, msgspec.Meta(ge=0, le=MOST_LINGER_S)] = 5.0
     """How long a connection that is gone stays in the table, dimmed; 0: not at all."""
     theme: str = "tcptop-dark"
-    names: bool = False
-    """Host and service names instead of numbers."""
     rtt_unit: RttUnit = "auto"
     columns: dict[str, tuple[ColumnChoice, ...]] = {}
-    """By list (``connections``, ``connects``, ``sessions``) its columns from left to right; none: the default."""
-    filters: dict[str, str] = {}
-    """Filters that were given a name."""
+    """By list (``connections``, ``connects``, ``sessions``); a list that is not there has its default columns."""

@@ -59,6 +59,10 @@ class DiagSource:
         self._early = Chosen(replace(capture, pids=frozenset()), self._cgroups)
         self._late = Chosen(capture, self._cgroups)
 
+    def retime(self, settings: Settings) -> None:
+        """From any thread: other periods from the next poll on; sizes stay."""
+        self._settings = settings
+
     def recapture(self, capture: Capture) -> None:
         """From any thread: look at something else from the next poll on."""
         self._pending = capture

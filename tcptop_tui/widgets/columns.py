@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
 import numpy as np
 
 from tcptop_tui import formats, text
-from tcptop_tui.config.schema import RttUnit
+from tcptop_tui.config.schema import ColumnChoice, RttUnit
 from tcptop_tui.records import UNKNOWN_UID, Flag, State
 from tcptop_tui.source.batches import Names
 
@@ -169,6 +169,13 @@ def titled(column: Column, unit: RttUnit) -> str:
 BY_KEY = {column.key: column for column in COLUMNS}
 
 
+def chosen_columns(columns: tuple[Column, ...], choices: Iterable[ColumnChoice]) -> tuple[Column, ...]:
+    """Those of ``columns`` that somebody wants, in his order and width; a key that is not known is left out."""
+    by_key = {column.key: column for column in columns}
+    wanted = [(by_key[choice.key], choice.width) for choice in choices if choice.key in by_key]
+    return tuple(replace(column, width=width, stretch=0) if width else column for column, width in wanted)
+
+
 @dataclass(frozen=True, slots=True)
 class Placed:
     """A column where it stands on the screen."""
@@ -179,15 +186,20 @@ class Placed:
 
 
 @lru_cache(maxsize=64)
-def place(columns: tuple[Column, ...], pinned_key: str, width: int, skip: int = 0) -> tuple[Placed, ...]:
+def place(
+    columns: tuple[Column, ...], pinned_key: str, width: int, skip: int = 0, *, exact: bool = False
+) -> tuple[Placed, ...]:
     """The columns for a screen of ``width`` cells, a blank between two.
 
-    With ``skip`` of 0 those of the lowest rank that fit; else, as after → was pressed, all in
-    their order from number ``skip`` on (counted from 1), the pinned one always among them.
+    ``exact`` ones stand as they are given, as many as fit. With ``skip`` of 0 those of the lowest
+    rank that fit; else, as after → was pressed, all in their order from number ``skip`` on (counted
+    from 1), the pinned one always among them.
     """
     if skip:
-        pinned = next(column for column in columns if column.key == pinned_key)
-        candidates = [pinned, *(column for column in columns[skip - 1 :] if column is not pinned)]
+        pinned = [column for column in columns if column.key == pinned_key]
+        candidates = [*pinned, *(column for column in columns[skip - 1 :] if column not in pinned)]
+    elif exact:
+        candidates = list(columns)
     else:
         candidates = sorted((column for column in columns if not column.asked), key=lambda column: column.rank)
     chosen: list[Column] = []
@@ -197,7 +209,7 @@ def place(columns: tuple[Column, ...], pinned_key: str, width: int, skip: int = 
             break
         chosen.append(column)
         used += column.width + 1
-    if not skip:
+    if not skip and not exact:
         chosen.sort(key=columns.index)
     return _stretched(chosen, width - used + 1)
 

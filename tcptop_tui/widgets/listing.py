@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -18,10 +18,11 @@ from textual.message import Message
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
+from tcptop_tui.config.schema import ColumnChoice
 from tcptop_tui.filters import Filter
 from tcptop_tui.records import Mask
 from tcptop_tui.text import fit
-from tcptop_tui.widgets.columns import Cell, Column, Placed, place
+from tcptop_tui.widgets.columns import Cell, Column, Placed, chosen_columns, place
 
 _HEADER_LINES = 1
 
@@ -83,6 +84,8 @@ class Listing(ScrollView, can_focus=True):
     def __init__(self, *, id: str) -> None:
         super().__init__(id=id)
         self._sheet = NO_SHEET
+        self.columns = self.COLUMNS
+        """What is shown; ``COLUMNS`` until somebody chooses others."""
         self._selected_id: int | None = None
         self._cursor = 0
         self._search_from = 0
@@ -134,7 +137,14 @@ class Listing(ScrollView, can_focus=True):
 
     @property
     def _placed(self) -> tuple[Placed, ...]:
-        return place(self.COLUMNS, self.PINNED, self.size.width, self._skip)
+        return place(self.columns, self.PINNED, self.size.width, self._skip, exact=self.columns != self.COLUMNS)
+
+    def choose_columns(self, choices: Iterable[ColumnChoice]) -> None:
+        """Show these columns and no others; none: the list's own."""
+        self.columns = chosen_columns(self.COLUMNS, choices) or self.COLUMNS
+        self._skip = 0
+        self._painted_for = ()
+        self.refresh()
 
     def _cells(self) -> list[list[str]]:
         """The texts on the screen, a list a line; made once for a sheet and a scroll position."""
@@ -274,7 +284,7 @@ class Listing(ScrollView, can_focus=True):
 
     def action_columns(self, step: int) -> None:
         """Bring the columns that did not fit onto the screen."""
-        self._skip = max(0, min(self._skip + step, len(self.COLUMNS) - 3))
+        self._skip = max(0, min(self._skip + step, len(self.columns) - 3))
         self.refresh()
 
     def action_open(self) -> None:

@@ -1,0 +1,246 @@
+"""F2 and its file: what is chosen is shown, kept, and read again; nothing that was in the file is lost."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sockets import listening, pair, port
+from syrupy.assertion import SnapshotAssertion
+from terminals import Terminal
+from test_keys import Dashboard, dashboard
+from textual.widgets import Input, Select
+
+from tcptop_tui.cli import main
+from tcptop_tui.config.file import default_path, load_config, save_config
+from tcptop_tui.config.schema import ColumnChoice, Config
+from tcptop_tui.errors import TcptopError, UsageError
+from tcptop_tui.widgets.connections import ConnectionTable
+from tcptop_tui.widgets.setup import ColumnList, SetupScreen
+
+NOBODY = 65534
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "tcptop-tui" / "config.toml"
+
+
+CONFIGS = st.builds(
+    Config,
+    refresh_s=st.floats(0.1, 60),
+    log_rows=st.integers(100, 10**6),
+    linger_s=st.floats(0, 3600),
+    theme=st.text(max_size=20),
+    rtt_unit=st.sampled_from(["auto", "us", "ms"]),
+    columns=st.dictionaries(
+        st.sampled_from(["connections", "sessions"]),
+        st.lists(st.builds(ColumnChoice, st.text(max_size=9), st.integers(0, 200)), max_size=4).map(tuple),
+    ),
+)
+
+
+@given(CONFIGS, CONFIGS)
+def test_what_is_saved_is_read(tmp_path_factory: pytest.TempPathFactory, first: Config, second: Config) -> None:
+    file = tmp_path_factory.mktemp("config") / "config.toml"
+    save_config(file, Config(), first)
+    assert load_config(file) == (first, "")
+    save_config(file, first, second)
+    assert load_config(file) == (second, "")
+
+
+def test_what_the_user_wrote_stays(path: Path) -> None:
+    path.parent.mkdir()
+    path.write_text('# mine\nrefresh_s = 2.0  # slow link\nlater_version = "keeps this"\n\n[columns]\n# none yet\n')
+    config, _ = load_config(path)
+    assert config.refresh_s == 2
+    save_config(path, config, Config(refresh_s=2, theme="tcptop-light"))
+    text = path.read_text()
+    for kept in ("# mine", "refresh_s = 2.0  # slow link", 'later_version = "keeps this"', "# none yet"):
+        assert kept in text
+    assert 'theme = "tcptop-light"' in text
+    assert "log_rows" not in text  # only what was changed
+
+
+def test_another_program_that_saved_meanwhile_is_not_undone(path: Path) -> None:
+    before = Config()
+    save_config(path, before, Config(theme="tcptop-light"))
+    save_config(path, before, Config(refresh_s=3))
+    assert load_config(path)[0] == Config(theme="tcptop-light", refresh_s=3)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["refresh_s = ", "refresh_s = 'fast'", "refresh_s = 0", "log_rows = 5", "rtt_unit = 'h'", "columns = 3", "\udcff"],
+)
+def test_a_broken_file_is_one_line_and_is_not_overwritten(
+    path: Path, text: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path.parent.mkdir()
+    path.write_bytes(text.encode(errors="surrogateescape"))
+    with pytest.raises(UsageError, match="cannot be used"):
+        load_config(path)
+    assert main(["--config", str(path)]) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert str(path) in said
+    assert path.read_bytes() == text.encode(errors="surrogateescape")
+
+
+def test_a_file_is_private_and_whole(path: Path) -> None:
+    save_config(path, Config(), Config(refresh_s=3))
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert path.parent.stat().st_mode & 0o777 == 0o700
+    assert [one.name for one in path.parent.iterdir()] == ["config.toml"]
+
+
+def test_no_link_is_written_through(path: Path, tmp_path: Path) -> None:
+    path.parent.mkdir()
+    (tmp_path / "target").write_text("precious = true\n")
+    path.symlink_to(tmp_path / "target")
+    with pytest.raises(TcptopError, match="symbolic link"):
+        save_config(path, Config(), Config(refresh_s=3))
+    assert (tmp_path / "target").read_text() == "precious = true\n"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="gives files away")
+@pytest.mark.parametrize("whose", ["folder", "file"])
+def test_what_belongs_to_somebody_else_decides_nothing(path: Path, whose: str) -> None:
+    path.parent.mkdir()
+    path.write_text("refresh_s = 9\n")
+    os.chown(path if whose == "file" else path.parent, NOBODY, NOBODY)
+    config, note = load_config(path)
+    assert config == Config()
+    assert "belongs to another user" in note
+    with pytest.raises(TcptopError, match="another user"):
+        save_config(path, Config(), Config(refresh_s=3))
+
+
+def test_it_lies_where_the_platform_has_such_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", "/somewhere")
+    assert default_path() == Path("/somewhere/tcptop-tui/config.toml")
+
+
+# -- the dialog -------------------------------------------------------------------------------
+
+
+def titles(board: Dashboard) -> list[str]:
+    return board.lines(ConnectionTable)[0].replace("▼", "").split()
+
+
+async def opened(board: Dashboard, key: str = "f2") -> ColumnList:
+    await board.pilot.press(key)
+    while not isinstance(board.app.screen, SetupScreen):
+        await board.pilot.pause()
+    await board.pilot.pause()
+    return board.app.screen.query_one(ColumnList)
+
+
+@pytest.mark.parametrize("key", ["f2", "S"])
+async def test_columns_are_chosen_ordered_and_widened(key: str, path: Path) -> None:
+    async with dashboard() as board:
+        board.app.config_path = path
+        await opened(board, key)
+        await board.press("space")  # no PID
+        assert "PID" not in titles(board)
+        await board.press("home", "down", "down", "right_square_bracket")  # LADDR behind LPORT
+        assert titles(board)[:3] == ["PROCESS", "LPORT", "LADDR"]
+        await board.press("f7")
+        assert titles(board)[:3] == ["PROCESS", "LADDR", "LPORT"]
+        await board.press("f8", *["plus"] * 5, *["minus"] * 2)
+        await board.press("f10")
+        while not any("saved in" in notice.message for notice in board.app._notifications):
+            await board.pilot.pause()
+        assert not isinstance(board.app.screen, SetupScreen)
+    config, _ = load_config(path)
+    chosen = config.columns["connections"]
+    assert [choice.key for choice in chosen][:3] == ["comm", "lport", "laddr"]
+    assert [choice.width for choice in chosen][:3] == [0, 0, 18]
+    async with dashboard(config=config) as board:  # the next start
+        assert titles(board)[:3] == ["PROCESS", "LPORT", "LADDR"]
+        await board.press("greater_than_sign")
+        assert board.app.look.sort in {choice.key for choice in chosen}
+
+
+async def test_escape_puts_everything_back(path: Path) -> None:
+    async with dashboard() as board:
+        board.app.config_path = path
+        before = titles(board)
+        await opened(board)
+        await board.press("space", "down", "space")
+        board.app.screen.query_one("#theme", Select).value = "tcptop-light"
+        board.app.screen.query_one("#refresh_s", Input).value = "7"
+        await board.press("f12")
+        assert board.app.theme == "tcptop-light"
+        assert board.app._settings.refresh_s == 7
+        await board.press("escape")
+        assert titles(board) == before
+        assert board.app.theme == "tcptop-dark"
+        assert board.app._settings.refresh_s == Config().refresh_s
+    assert load_config(path) == (Config(), "")
+
+
+async def test_impossible_numbers_are_said_and_not_taken() -> None:
+    async with dashboard() as board:
+        await opened(board)
+        for value, told in (("0", "Expected `float` >= 0.1"), ("x", "a number is needed"), ("", "a number is needed")):
+            board.app.screen.query_one("#refresh_s", Input).value = value
+            await board.press("f12")
+            assert told in str(board.app.screen.query_one("#complaint").render())
+        assert board.app._settings.refresh_s == 600
+
+
+async def test_other_lists_and_back_to_the_default() -> None:
+    async with dashboard() as board:
+        columns = await opened(board)
+        board.app.screen.query_one("#list", Select).value = "sessions"
+        await board.press("f12")
+        await board.press("space")
+        assert next(choice.key for choice in board.app.config.columns["sessions"]) == "pid"
+        await board.press("r")
+        assert "sessions" not in board.app.config.columns
+        assert columns.highlighted == 0
+
+
+async def test_faster_and_slower() -> None:
+    async with dashboard() as board:
+        board.app.set_refresh(1)
+        await board.press("plus")
+        assert board.app._settings.refresh_s == 0.5
+        await board.press("minus", "minus")
+        assert board.app._settings.refresh_s == 2
+        await board.press(*["plus"] * 9)
+        assert board.app._settings.refresh_s == 0.1
+
+
+@pytest.mark.parametrize("size", [(80, 24), (160, 50), (40, 10)], ids=["80x24", "160x50", "40x10"])
+async def test_as_text(size: tuple[int, int], snapshot: SnapshotAssertion) -> None:
+    async with dashboard(size) as board:
+        await opened(board)
+        lines = board.app.screen._compositor.render_strips()
+        assert "\n".join(line.text.rstrip() for line in lines) == snapshot
+
+
+def test_in_a_terminal(bpf_possible: None, path: Path) -> None:
+    with listening() as listener:
+        kept = pair(listener)
+        for visit in range(2):
+            terminal = Terminal("--config", str(path), "--filter", f"port:{port(listener)}")
+            try:
+                terminal.shows("Connections 3")
+                assert ("LADDR" in terminal.text) == (visit == 0)
+                if not visit:
+                    terminal.type("\x1b[12~")  # F2
+                    terminal.shows("Setup")
+                    terminal.type("\x1b[B\x1b[B ")
+                    terminal.shows("[ ] LADDR")
+                    terminal.type("\x1b[21~")  # F10
+                    terminal.shows("saved in")
+                terminal.type("q")
+                assert terminal.ended() == 0
+            finally:
+                terminal.close()
+        del kept
