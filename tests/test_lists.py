@@ -79,7 +79,7 @@ def facts(rows: Any = None, log: Any = None) -> Facts:
 
 
 def test_every_connect_has_its_result() -> None:
-    made = connects(facts(waiting().rows, outcomes().rows), MATCH_ALL, "time", descending=True)
+    made = connects(facts(waiting().rows, outcomes().rows), MATCH_ALL.matches, "time", descending=True)
     assert [made.result(row) for row in made.order] == ["waiting", "timed out", "refused", "connected", "connected"]
     assert len(set(made.ids.tolist())) == 5
     counts = [
@@ -94,12 +94,12 @@ def test_every_connect_has_its_result() -> None:
 @pytest.mark.parametrize("sort", ["time", "pid", "comm", "laddr", "lport", "raddr", "rport", "ms", "result"])
 def test_connects_sort_by_every_column(sort: str) -> None:
     given = facts(waiting().rows, outcomes().rows)
-    up, down = (connects(given, MATCH_ALL, sort, descending=way).order.tolist() for way in (False, True))
+    up, down = (connects(given, MATCH_ALL.matches, sort, descending=way).order.tolist() for way in (False, True))
     assert sorted(up) == sorted(down) == list(range(5))
 
 
 def test_connects_follow_the_filter() -> None:
-    made = connects(facts(waiting().rows, outcomes().rows), parse("raddr:10.0.0.2"), "time", descending=True)
+    made = connects(facts(waiting().rows, outcomes().rows), parse("raddr:10.0.0.2").matches, "time", descending=True)
     assert [made.result(row) for row in made.order] == ["waiting", "refused"]
 
 
@@ -154,7 +154,7 @@ def test_a_connect_that_went_between_two_polls_neither_connected_nor_failed() ->
     polled = transitions(
         {"newstate": CLOSE, "flags": Flag.POLLED}, {"newstate": State.CLOSE_WAIT, "flags": Flag.POLLED}
     )
-    made = connects(facts(log=polled), MATCH_ALL, "time", descending=True)
+    made = connects(facts(log=polled), MATCH_ALL.matches, "time", descending=True)
     assert [made.result(row) for row in (0, 1)] == ["", "connected"]
     assert made.destinations["failed"].sum() == 0
 
@@ -168,7 +168,7 @@ def test_listeners_are_no_sessions_and_averages_are_of_samples() -> None:
 
 
 def test_rows_of_the_log_keep_their_dtype() -> None:
-    made = connects(facts(waiting().rows, outcomes().rows), MATCH_ALL, "time", descending=True)
+    made = connects(facts(waiting().rows, outcomes().rows), MATCH_ALL.matches, "time", descending=True)
     assert made.rows.dtype == TRANSITION
     assert UNKNOWN_NS not in made.rows["spent_ns"][made.results == 255]
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from typing import ClassVar
 
-from textual import events, on
+from textual import events, on, work
 from textual.binding import Binding, BindingType
 
-from tcptop_tui.filters import MATCH_ALL
+from tcptop_tui.filters import MATCH_ALL, parse
 from tcptop_tui.filters.pin import pin
+from tcptop_tui.own_session import own_session
 from tcptop_tui.views import ViewsApp
 from tcptop_tui.widgets.filter_bar import FilterBar
 
@@ -19,6 +21,7 @@ class Filtering(ViewsApp):
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("slash,f4,backslash", "filter", "Filter", key_display="F4", priority=True),
+        Binding("o", "hide_own", "Hide the own SSH connection, or show it", show=False),
         Binding("F", "pin", "Pin the filter as capture filter, or let it go", show=False),
     ]
 
@@ -35,6 +38,18 @@ class Filtering(ViewsApp):
         self.focus_view()
         for key in event.late:
             self.post_message(events.Key(key.key, key.character))
+
+    @work(group="own", exclusive=True)
+    async def action_hide_own(self) -> None:
+        """Leave out the connection over which somebody looks at this; again: show it."""
+        if self.look.hidden is not None:
+            self.set_look(replace(self.look, hidden=None))
+            return
+        own = await asyncio.to_thread(own_session)
+        if not own:
+            self.notify("this is no SSH session: nothing to hide", timeout=3)
+            return
+        self.set_look(replace(self.look, hidden=parse(own)))
 
     def action_pin(self) -> None:
         """Let the kernel apply what it can of the filter; again, or with no filter: no more."""

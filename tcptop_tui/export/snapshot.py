@@ -34,7 +34,7 @@ def default_path(host: str, utc_ns: int, kind: str) -> Path:
 def _sessions(frame: Frame) -> Rows:
     """The ended connections that the filter shows."""
     rows = frame.facts.sessions
-    shown: Rows = rows[is_connection(rows) & frame.look.filter.matches(Subject(rows, frame.facts.now_ns, None, None))]
+    shown: Rows = rows[is_connection(rows) & frame.look.wants(Subject(rows, frame.facts.now_ns, None, None))]
     return shown
 
 
@@ -56,7 +56,7 @@ def _input(frame: Frame, origin: Origin) -> SnapshotInput:
         kernel=origin.kernel,
         backend=facts.status.backend,
         backend_note=facts.status.note,
-        filter_text=frame.look.filter.text,
+        filter_text=frame.look.filter.text + (" (own SSH connection hidden)" if frame.look.hidden else ""),
         connections_total=len(facts.rows),
     )
 

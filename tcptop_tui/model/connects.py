@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tcptop_tui.filters import Filter, Subject
+from tcptop_tui.filters import Subject
 from tcptop_tui.model.facts import Facts
 from tcptop_tui.model.sorting import Key, arranged, known, words
 from tcptop_tui.reasons import Reason, reason_text, reasons
@@ -86,8 +87,8 @@ def failed(codes: NDArray[np.uint8]) -> Mask:
     return ~np.isin(codes, [CONNECTED, WAITING, Reason.NONE])
 
 
-def connects(facts: Facts, wanted: Filter, sort: str, *, descending: bool) -> Connects:
-    """Of the transitions that are kept, and of the connections that there are."""
+def connects(facts: Facts, wants: Callable[[Subject], Mask], sort: str, *, descending: bool) -> Connects:
+    """Those that somebody wants of the transitions that are kept, and of the connections that there are."""
     first = facts.log_total - len(facts.log)
     ended = (facts.log["oldstate"] == State.SYN_SENT) | (
         (facts.log["oldstate"] == State.CLOSE) & (facts.log["newstate"] == State.CLOSE)
@@ -96,7 +97,7 @@ def connects(facts: Facts, wanted: Filter, sort: str, *, descending: bool) -> Co
     rows = joined(TRANSITION, facts.log[ended], unanswered(facts.rows, facts.now_ns))
     ids = np.concatenate([np.flatnonzero(ended).astype(np.uint64) + np.uint64(first + 1),
                           facts.rows["id"][waits] | _WAITING_BIT])  # fmt: skip
-    match = wanted.matches(Subject(rows, facts.now_ns, None, None))
+    match = wants(Subject(rows, facts.now_ns, None, None))
     rows, ids = rows[match], ids[match]
     codes = results(rows)
     order = arranged(_key(rows, codes, sort), np.arange(len(rows)), descending=descending)

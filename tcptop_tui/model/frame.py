@@ -32,6 +32,8 @@ class Look:
     """How the user wants to see it."""
 
     filter: Filter = MATCH_ALL
+    hidden: Filter | None = None
+    """What is not shown besides; None: nothing."""
     sort: str = DEFAULT_SORT
     descending: bool = True
     view: str = "connections"
@@ -47,6 +49,11 @@ class Look:
     rtt_unit: RttUnit = "auto"
     pinned: str = ""
     """What the capture filter was pinned to, and what of it stays in user space; in words."""
+
+    def wants(self, subject: Subject) -> Mask:
+        """Which rows are to be seen."""
+        matches = self.filter.matches(subject)
+        return matches if self.hidden is None else matches & ~self.hidden.matches(subject)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -133,10 +140,10 @@ def make_frame(facts: Facts, look: Look) -> Frame:
     left = facts.departed.chosen(facts.departed.ended)
     gone = Facts(now_ns=facts.now_ns, rows=left.rows, tx_rate=left.tx_rate, rx_rate=left.rx_rate)
     matches, gone_matches = (
-        look.filter.matches(Subject(part.rows, part.now_ns, part.tx_rate, part.rx_rate)) for part in (facts, gone)
+        look.wants(Subject(part.rows, part.now_ns, part.tx_rate, part.rx_rate)) for part in (facts, gone)
     )
-    ended = look.filter.matches(Subject(facts.sessions, facts.now_ns, None, None))
-    filtered = bool(look.filter.text)
+    ended = look.wants(Subject(facts.sessions, facts.now_ns, None, None))
+    filtered = bool(look.filter.text) or look.hidden is not None
     chosen = np.flatnonzero(np.concatenate([matches, gone_matches]))
     frame = Frame(
         facts,
@@ -144,7 +151,7 @@ def make_frame(facts: Facts, look: Look) -> Frame:
         gone,
         left.gone_ns,
         ordered((facts, gone), chosen, look.sort, descending=look.descending),
-        np.flatnonzero(look.filter.matches(Subject(facts.log, facts.now_ns, None, None))),
+        np.flatnonzero(look.wants(Subject(facts.log, facts.now_ns, None, None))),
         _round_trips(facts, matches, ended, filtered=filtered),
         groups=rtt_groups(facts, look.rtt_by, matches, ended, filtered=filtered) if look.rtt_by else None,
     )
@@ -158,7 +165,7 @@ def _with_view(frame: Frame, matches: Mask, ended: Mask) -> Frame:
         tree = make_tree(frame.listed, frame.order, look.group, look.folded, look.sort, descending=look.descending)
         return replace(frame, tree=tree)
     if look.view == "connects":
-        made = connects(facts, look.filter, look.connects.key, descending=look.connects.descending)
+        made = connects(facts, look.wants, look.connects.key, descending=look.connects.descending)
         return replace(frame, connects=made)
     if look.view == "board":
         return replace(frame, board=board(facts, matches))

@@ -126,6 +126,8 @@ class HeaderLines(Widget):
         if shown:
             line.append(f"filter {text.clean(shown)} ", style="bold")
             line.append(f"({len(self._frame.present):,} of {len(facts.rows):,})  ")
+        if self._frame.look.hidden is not None:
+            line.append("own SSH hidden", style="bold").append("  ")
         if self._frame.look.pinned:
             line.append(f"{text.clean(self._frame.look.pinned)}", style="bold").append("  ")
         summary = summarise(self._frame.rtt.hist, self._frame.rtt.sum_us)

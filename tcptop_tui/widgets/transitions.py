@@ -51,7 +51,7 @@ class TransitionLog(ScrollView, can_focus=True):
         """Paint ``frame``, at its end or where the user has scrolled to."""
         old, self._frame = self._frame, frame
         self.virtual_size = Size(self.size.width, len(frame.log))
-        same = (old.facts.log_total, old.look.filter) == (frame.facts.log_total, frame.look.filter)
+        same = (old.facts.log_total, old.look) == (frame.facts.log_total, frame.look)
         if same and len(old.log) == len(frame.log):
             return
         if self._following:

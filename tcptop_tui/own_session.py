@@ -1,0 +1,48 @@
+"""The SSH connection over which somebody looks at this screen."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator, Mapping
+
+import psutil
+
+_NAME = "SSH_CONNECTION"
+_TMUX_S = 2.0
+
+
+def _environments() -> Iterator[Mapping[str, str]]:
+    """Ours, tmux's of whoever attached last, then those of the processes above: sudo drops the variable."""
+    if os.environ.get("TMUX"):
+        yield _of_tmux()
+    yield os.environ
+    for parent in psutil.Process().parents():
+        try:
+            yield parent.environ()
+        except psutil.Error:
+            continue
+
+
+def _of_tmux() -> Mapping[str, str]:
+    """A tmux server keeps the environment of its start; what it knows of the client that is attached it tells."""
+    asked = ["tmux", "show-environment", _NAME]
+    try:
+        told = subprocess.run(asked, capture_output=True, text=True, timeout=_TMUX_S, check=False).stdout
+    except (OSError, subprocess.SubprocessError):
+        return {}
+    name, _, value = told.strip().partition("=")
+    return {name: value} if value else {}
+
+
+def own_session() -> str:
+    """A filter for exactly that connection (both of its ends, should they be here); empty: this is no SSH session.
+
+    sshd sets the variable to client address and port, server address and port (ssh(1)).
+    """
+    for environment in _environments():
+        parts = environment.get(_NAME, "").split()
+        if len(parts) == 4 and parts[1].isdigit() and parts[3].isdigit():
+            client, server = (part.partition("%")[0] for part in (parts[0], parts[2]))
+            return f"raddr:{client} rport:{parts[1]} laddr:{server} lport:{parts[3]}"
+    return ""
