@@ -24,7 +24,7 @@ from tcptop_tui.views import ViewsApp
 from tcptop_tui.widgets.alerts import AlertStrip
 from tcptop_tui.widgets.board import BoardView
 from tcptop_tui.widgets.connections import ConnectionTable
-from tcptop_tui.widgets.filter_bar import FilterBar
+from tcptop_tui.widgets.filter_bar import FilterBar, FilterInput
 from tcptop_tui.widgets.help import HelpScreen
 from tcptop_tui.widgets.listing import Listing
 from tcptop_tui.widgets.palette import Actions
@@ -42,12 +42,12 @@ _PARTS: tuple[tuple[str, tuple[type[Widget | ViewsApp], ...]], ...] = (
     ("Stuck states", (BoardView,)),
     ("Alerts", (AlertStrip,)),
     ("Transitions", (TransitionLog,)),
-    ("Filter line", (FilterBar,)),
+    ("Filter line", (FilterBar, FilterInput)),
     ("Search line", (SearchBar,)),
 )
 """Titles in the help, and whose bindings stand below them."""
 
-_AT_ONCE = frozenset({"filter", "export", "search", "alerts"})
+_AT_ONCE = frozenset({"filter", "export", "search", "alerts", "saved_filters"})
 
 
 class TcptopApp(Filtering, Searching, Looking, Alarming, Adjusting, Setup, Exporting, Copying, Closing):

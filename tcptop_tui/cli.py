@@ -14,6 +14,7 @@ import msgspec
 
 from tcptop_tui import __version__
 from tcptop_tui.config.file import default_path, load_config
+from tcptop_tui.config.history import default_path as history_path
 from tcptop_tui.config.schema import LEAST_LOG_ROWS, LEAST_REFRESH_S, MOST_LOG_ROWS, MOST_REFRESH_S, Config
 from tcptop_tui.errors import TcptopError, UsageError
 from tcptop_tui.export.files import resolve_path
@@ -168,7 +169,7 @@ def _dashboard(options: Options, config: Config, path: Path, note: str) -> None:
 
         uname = os.uname()
         app = TcptopApp(options.feed, options.settings, uname.nodename, uname.release, options.chosen, config)
-        app.config_path, app.config_note = path, note
+        app.config_path, app.config_note, app.history_path = path, note, history_path()
         app.run()
     if app.return_code:
         raise click.exceptions.Exit(app.return_code)

@@ -7,6 +7,7 @@ import os
 import signal
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import TypeAlias, TypeVar, cast
 
 from textual import work
@@ -17,8 +18,10 @@ from textual.widgets import ContentSwitcher
 from textual.worker import get_current_worker
 
 from tcptop_tui import text, theme
+from tcptop_tui.config.file import save_config
 from tcptop_tui.config.schema import LEAST_REFRESH_S, MOST_REFRESH_S, Config
 from tcptop_tui.drawing.driver import ThinDriver
+from tcptop_tui.errors import TcptopError
 from tcptop_tui.feed import Feed
 from tcptop_tui.filters import Filter, parse
 from tcptop_tui.model.frame import Frame, Look, make_frame
@@ -80,6 +83,11 @@ class LiveApp(App[None]):
         # without colours Textual's greys would be sent as colours, but for the terminal's own
         super().__init__(driver_class=ThinDriver, ansi_color=True if os.environ.get("NO_COLOR") else None)
         self.config = config or Config()
+        self._kept_config = self.config
+        self.config_path: Path | None = None
+        """Where it is kept; None: nowhere."""
+        self.history_path: Path | None = None
+        """Where the filters that were typed are kept; None: nowhere."""
         self.config_note = ""
         """What there is to say about where it came from."""
         self._feed = feed
@@ -128,6 +136,7 @@ class LiveApp(App[None]):
     def on_mount(self) -> None:
         """Start the thread, the pump and the clock."""
         self._choose_theme()
+        self.panel(FilterBar).keep_history(self.history_path)
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
             loop.add_signal_handler(number, self.exit, None, 128 + number)
@@ -197,6 +206,26 @@ class LiveApp(App[None]):
         """Filter or sort differently, at once."""
         self.look = look
         self.call_next(self._repaint)
+
+    def keep(self, config: Config) -> None:
+        """Take it, and write what changed into the user's file; says what came of it."""
+        before = self._kept_config
+        self.apply_config(config)
+        self._kept_config = config
+        if self.config_path is None:
+            self.notify("kept until the end: there is no file to save to", timeout=4)
+        else:
+            self._save(self.config_path, before, config)
+
+    @work(thread=True, group="config", exit_on_error=False)
+    def _save(self, path: Path, before: Config, config: Config) -> None:
+        try:
+            save_config(path, before, config)
+        except TcptopError as error:
+            told, severity = str(error), "error"
+        else:
+            told, severity = f"saved in {path}", "information"
+        self.call_from_thread(self.notify, told, severity=severity, markup=False, timeout=5)
 
     async def tick(self) -> None:
         """Show what is new, if anything is."""

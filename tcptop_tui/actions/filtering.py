@@ -6,14 +6,18 @@ import asyncio
 from dataclasses import replace
 from typing import ClassVar
 
+import msgspec
 from textual import events, on, work
 from textual.binding import Binding, BindingType
 
+from tcptop_tui.errors import UsageError
 from tcptop_tui.filters import MATCH_ALL, parse
+from tcptop_tui.filters.complete import vocabulary
 from tcptop_tui.filters.pin import pin
 from tcptop_tui.own_session import own_session
 from tcptop_tui.views import ViewsApp
 from tcptop_tui.widgets.filter_bar import FilterBar
+from tcptop_tui.widgets.saved_filters import SavedFilters
 
 
 class Filtering(ViewsApp):
@@ -21,13 +25,14 @@ class Filtering(ViewsApp):
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("slash,f4,backslash", "filter", "Filter", key_display="F4", priority=True),
+        Binding("f", "saved_filters", "Saved filters: apply, save, delete", show=False, priority=True),
         Binding("o", "hide_own", "Hide the own SSH connection, or show it", show=False),
         Binding("F", "pin", "Pin the filter as capture filter, or let it go", show=False),
     ]
 
     def action_filter(self) -> None:
         """Open the filter."""
-        self.panel(FilterBar).open(self.look.filter)
+        self.panel(FilterBar).open(self.look.filter, vocabulary(self.frame.facts.rows))
 
     @on(FilterBar.Changed)
     def _filter_changed(self, event: FilterBar.Changed) -> None:
@@ -38,6 +43,22 @@ class Filtering(ViewsApp):
         self.focus_view()
         for key in event.late:
             self.post_message(events.Key(key.key, key.character))
+
+    async def action_saved_filters(self) -> None:
+        """Choose one, or save the present one under a name."""
+        await self.push_screen(SavedFilters(dict(self.config.filters), self.look.filter.text), self._saved_chosen)
+
+    def _saved_chosen(self, answer: tuple[dict[str, str], str | None] | None) -> None:
+        if answer is None:
+            return
+        filters, chosen = answer
+        if filters != self.config.filters:
+            self.keep(msgspec.structs.replace(self.config, filters=filters))
+        if chosen is not None:
+            try:
+                self.set_look(replace(self.look, filter=parse(chosen)))
+            except UsageError as error:
+                self.notify(str(error), severity="error", markup=False)
 
     @work(group="own", exclusive=True)
     async def action_hide_own(self) -> None:

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
-from pathlib import Path
 from typing import ClassVar
 
 from textual import on, work
 from textual.binding import Binding, BindingType
 
-from tcptop_tui.config.file import save_config
-from tcptop_tui.errors import TcptopError
 from tcptop_tui.views import SORTED_LISTS, ViewsApp
 from tcptop_tui.widgets.setup import SetupScreen
 
@@ -20,8 +16,6 @@ _FASTER, _SLOWER = 0.5, 2.0
 class Setup(ViewsApp):
     """The settings, and the file that they are kept in."""
 
-    config_path: Path | None = None
-    """Where F2 saves; None: nowhere."""
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("f2,S", "setup", "Setup", tooltip="Setup: columns, theme, periods", key_display="F2"),
         Binding("plus", "pace(1)", "Refresh twice as often", show=False),
@@ -41,17 +35,8 @@ class Setup(ViewsApp):
         themes = sorted(self.available_themes, key=lambda name: (not name.startswith("tcptop-"), name))
         after = await self.push_screen_wait(SetupScreen(before, lists, themes))
         self.apply_config(after or before)
-        if after is None or after == before:
-            return
-        if self.config_path is None:
-            self.notify("kept until the end: there is no file to save to", timeout=4)
-            return
-        try:
-            await asyncio.to_thread(save_config, self.config_path, before, after)
-        except TcptopError as error:
-            self.notify(str(error), severity="error", markup=False, timeout=8)
-        else:
-            self.notify(f"saved in {self.config_path}", markup=False, timeout=4)
+        if after is not None and after != before:
+            self.keep(after)
 
     @on(SetupScreen.Changed)
     def _setup_changed(self, event: SetupScreen.Changed) -> None:

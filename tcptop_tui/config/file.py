@@ -34,7 +34,7 @@ def load_config(path: Path) -> tuple[Config, str]:
         UsageError: it cannot be read, is no TOML, or has a value that cannot be.
     """
     try:
-        if foreign := _foreign(path):
+        if foreign := is_foreign(path):
             return Config(), f"{foreign} belongs to another user: the settings in it are not used"
         text = path.read_bytes()[:_MOST_BYTES].decode()
         return msgspec.convert(tomlkit.parse(text).unwrap(), Config), ""
@@ -45,7 +45,7 @@ def load_config(path: Path) -> tuple[Config, str]:
         raise UsageError(f"the settings in {path} cannot be used: {why}", mend="mend or remove the file") from error
 
 
-def _foreign(path: Path) -> str:
+def is_foreign(path: Path) -> str:
     """The file, or the folder that it is in, when it is not this user's own."""
     for one in (path.parent, path):
         with suppress(FileNotFoundError):
@@ -62,13 +62,13 @@ def save_config(path: Path, before: Config, after: Config) -> None:
     """
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if foreign := _foreign(path):
+        if foreign := is_foreign(path):
             raise TcptopError(f"the settings are not saved: {foreign} belongs to another user")
         if path.is_symlink():
             raise TcptopError(f"the settings are not saved: {path} is a symbolic link", mend="replace it by a file")
         document = tomlkit.parse(path.read_text()) if path.exists() else tomlkit.document()
         _merge(document, msgspec.to_builtins(before), msgspec.to_builtins(after))
-        _write(path, tomlkit.dumps(document))
+        write_private(path, tomlkit.dumps(document))
     except (OSError, UnicodeDecodeError, TOMLKitError) as error:
         raise TcptopError(f"the settings are not saved in {path}: {' '.join(str(error).split())}") from error
 
@@ -85,7 +85,7 @@ def _merge(document: Any, before: Mapping[str, Any], after: Mapping[str, Any]) -
         document.pop(name, None)
 
 
-def _write(path: Path, text: str) -> None:
+def write_private(path: Path, text: str) -> None:
     """Whole or not at all, mode 0600."""
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:

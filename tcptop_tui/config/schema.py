@@ -35,3 +35,5 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     rtt_unit: RttUnit = "auto"
     columns: dict[str, tuple[ColumnChoice, ...]] = {}
     """By list (``connections``, ``connects``, ``sessions``); a list that is not there has its default columns."""
+    filters: dict[str, str] = {}
+    """Filters that were given a name."""

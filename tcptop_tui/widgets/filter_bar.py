@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import ClassVar
 
 from textual import events
@@ -9,10 +10,25 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
 from textual.message import Message
+from textual.suggester import Suggester
 from textual.widgets import Input, Label
 
+from tcptop_tui.config.history import History
 from tcptop_tui.errors import UsageError
 from tcptop_tui.filters import Filter, parse
+from tcptop_tui.filters.complete import Vocabulary, completions
+
+
+class _Ghost(Suggester):
+    """The best completion, shown behind the cursor; → takes it."""
+
+    def __init__(self, line: FilterInput) -> None:
+        super().__init__(use_cache=False, case_sensitive=True)
+        self._line = line
+
+    async def get_suggestion(self, value: str) -> str | None:
+        """The first completion."""
+        return next(iter(completions(value, self._line.known)), None)
 
 
 class FilterInput(Input):
@@ -22,10 +38,63 @@ class FilterInput(Input):
     line's end has been dealt with; ``late`` holds what came in between.
     """
 
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("up", "older", "Filter before that begins like this", show=False),
+        Binding("down", "newer", "Filter after that", show=False),
+        Binding("tab", "complete(1)", "Complete; again: the next that fits", show=False),
+        Binding("shift+tab", "complete(-1)", "The one before that fits", show=False),
+    ]
+
     def __init__(self) -> None:
-        super().__init__(placeholder="443  comm:nginx  state:close_wait  !port:22  rtt>10ms", max_length=1000)
+        super().__init__(
+            placeholder="443  comm:nginx  state:close_wait  !port:22  rtt>10ms", max_length=1000, suggester=_Ghost(self)
+        )
         self.late: list[events.Key] = []
         self.ended = False
+        self.history = History()
+        self.known = Vocabulary()
+        self._browsed: tuple[str, int] | None = None
+        self._completed: tuple[list[str], int] | None = None
+        self._set_by_key = ""
+
+    def _put(self, value: str) -> None:
+        self._set_by_key = value
+        self.value = value
+        self.cursor_position = len(value)
+
+    def watch_value(self, value: str) -> None:
+        """What is typed begins anew; what a key has put there goes on."""
+        if value != self._set_by_key:
+            self._browsed = self._completed = None
+            self._set_by_key = ""
+
+    def action_older(self) -> None:
+        """The filter of before that begins with what was typed."""
+        prefix, place = self._browsed or (self.value, len(self.history.entries))
+        found = self.history.older(prefix, place)
+        if found is not None:
+            self._browsed = (prefix, found)
+            self._put(self.history.entries[found])
+
+    def action_newer(self) -> None:
+        """Back towards what was typed."""
+        if self._browsed is None:
+            return
+        prefix, place = self._browsed
+        found = self.history.newer(prefix, place)
+        self._browsed = None if found is None else (prefix, found)
+        self._put(prefix if found is None else self.history.entries[found])
+
+    def action_complete(self, step: int) -> None:
+        """Complete the last word; again: with the next word that fits."""
+        if self._completed is None:
+            found, place = completions(self.value, self.known), 0
+        else:
+            found, place = self._completed[0], self._completed[1] + step
+        if found:
+            place %= len(found)
+            self._completed = (found, place)
+            self._put(found[place])
 
     async def _on_key(self, event: events.Key) -> None:
         if self.ended:
@@ -80,16 +149,21 @@ class FilterBar(Vertical):
             yield FilterInput()
         yield Label("", id="complaint", markup=False)
 
-    def open(self, current: Filter) -> None:
-        """Show the bar with the filter in force."""
+    def open(self, current: Filter, known: Vocabulary) -> None:
+        """Show the bar with the filter in force; ``known`` are values to complete with."""
         self._before = current
         self.display = True
         entry = self.query_one(FilterInput)
         entry.ended, entry.late = False, []
+        entry.known = known
         entry.value = current.text
         entry.cursor_position = len(entry.value)
         # at once, not when the loop comes round to it: the next key may be here already
         self.screen.set_focus(entry)
+
+    def keep_history(self, path: Path | None) -> None:
+        """Read the filters of before, and write new ones behind them."""
+        self.query_one(FilterInput).history = History(path)
 
     def on_input_changed(self, event: Input.Changed) -> None:
         """Apply what parses, complain about what does not."""
@@ -112,6 +186,7 @@ class FilterBar(Vertical):
             chosen = parse(event.value)
         except UsageError:
             return
+        self.query_one(FilterInput).history.add(chosen.text)
         # a fast hand's Enter may overtake the changes that it ends
         self.post_message(self.Changed(chosen))
         self._close()

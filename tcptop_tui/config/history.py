@@ -1,0 +1,57 @@
+"""The filters that were typed, across starts: one a line, newest last, in the platform's state folder."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from pathlib import Path
+
+import platformdirs
+
+from tcptop_tui.config.file import is_foreign, write_private
+
+MOST_ENTRIES = 200
+_MOST_CHARS = 1000
+
+
+def default_path() -> Path:
+    """``~/.local/state/tcptop-tui/filters``, or where ``XDG_STATE_HOME`` says."""
+    return platformdirs.user_state_path("tcptop-tui", appauthor=False) / "filters"
+
+
+class History:
+    """Newest last, nothing twice.
+
+    Args:
+        path: where it is kept; None: only in memory. A file that is not this user's own is left alone.
+    """
+
+    def __init__(self, path: Path | None = None) -> None:
+        self._path = path
+        self.entries: list[str] = []
+        if path is not None:
+            with suppress(OSError):
+                if not is_foreign(path) and not path.is_symlink():
+                    lines = path.read_text(errors="replace").splitlines()[-MOST_ENTRIES:]
+                    self.entries = [line for line in lines if line.isprintable() and 0 < len(line) <= _MOST_CHARS]
+
+    def add(self, entry: str) -> None:
+        """Remember it as the newest; a file that cannot be written is no reason to stop."""
+        entry = entry.strip()
+        if not entry or not entry.isprintable() or len(entry) > _MOST_CHARS:
+            return
+        self.entries = [*(one for one in self.entries if one != entry), entry][-MOST_ENTRIES:]
+        if self._path is not None:
+            with suppress(OSError):
+                self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+                if not is_foreign(self._path) and not self._path.is_symlink():
+                    write_private(self._path, "".join(f"{line}{os.linesep}" for line in self.entries))
+
+    def older(self, prefix: str, before: int) -> int | None:
+        """Place of the entry before place ``before`` that begins with ``prefix``."""
+        return next((place for place in range(before - 1, -1, -1) if self.entries[place].startswith(prefix)), None)
+
+    def newer(self, prefix: str, after: int) -> int | None:
+        """Place of the entry after place ``after`` that begins with ``prefix``."""
+        places = range(after + 1, len(self.entries))
+        return next((place for place in places if self.entries[place].startswith(prefix)), None)

@@ -1,0 +1,166 @@
+"""Hands on the filter line: history, completion, saved filters."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from made import NOW, connections
+from test_keys import Dashboard, dashboard
+
+from tcptop_tui.config.file import load_config
+from tcptop_tui.config.history import MOST_ENTRIES, History
+from tcptop_tui.filters import FIELDS, Subject, parse
+from tcptop_tui.filters.complete import completions, vocabulary
+from tcptop_tui.records import State
+from tcptop_tui.widgets.filter_bar import FilterInput
+from tcptop_tui.widgets.saved_filters import SavedFilters
+
+# -- completion -------------------------------------------------------------------------------
+
+ROWS = connections(
+    {"comm": b"nginx"}, {"comm": b"nginx"}, {"comm": b"my prog"}, {"comm": b'q"uote'}, {"comm": b"ssh,d", "lport": 22},
+    {"comm": b"\x1b]0;x", "state": State.CLOSE_WAIT},
+)  # fmt: skip
+KNOWN = vocabulary(ROWS)
+
+
+@pytest.mark.parametrize(
+    ("typed", "first"),
+    [
+        ("comm:", "comm:nginx"), ("comm=n", "comm=nginx"), ("!comm:n", "!comm:nginx"), ("443 sta", "443 state:"),
+        ("state:", "state:established"), ("state:estab,cl", "state:estab,close_wait"), ("lport:2", "lport:22"),
+        ("ng", "nginx"), ("rtt>10ms !por", "rtt>10ms !port:"), ('comm:"my', 'comm:"my prog"'), ("why:re", "why:reset"),
+        ("sport:4", "sport:443"),
+    ],
+)  # fmt: skip
+def test_the_best_completion(typed: str, first: str) -> None:
+    assert completions(typed, KNOWN)[0] == first
+
+
+@pytest.mark.parametrize("typed", ["", "443 ", "nosuch:1", "comm:nginx", "!"])
+def test_nothing_to_complete(typed: str) -> None:
+    assert completions(typed, KNOWN) == []
+
+
+def test_strangers_names_do_not_reach_the_line() -> None:
+    assert not any("\x1b" in value or "·" in value for values in KNOWN.values.values() for value in values)
+
+
+@given(st.lists(st.binary(min_size=1, max_size=15).filter(lambda raw: b"\0" not in raw), min_size=1, max_size=8))
+def test_every_name_that_is_offered_means_what_it_says(names: list[bytes]) -> None:
+    rows = connections(*({"comm": name} for name in names))
+    for typed in completions("comm=", vocabulary(rows)):
+        assert parse(typed).matches(Subject(rows, NOW, None, None)).any(), typed
+
+
+@given(st.text(max_size=30))
+def test_whatever_is_typed(typed: str) -> None:
+    for completed in completions(typed, KNOWN):
+        assert completed != typed
+
+
+def test_every_field_can_be_completed() -> None:
+    for field in FIELDS:
+        assert any(one == f"{field.name}:" for one in completions(field.name[:2], KNOWN))
+
+
+def line(board: Dashboard) -> FilterInput:
+    return board.app.query_one(FilterInput)
+
+
+async def test_tab_completes_and_goes_on_to_the_next() -> None:
+    async with dashboard() as board:
+        await board.press("slash", *"comm:")
+        await board.press("tab")
+        assert line(board).value == "comm:nginx"
+        assert board.shown == 90
+        await board.press("tab")
+        assert line(board).value == "comm:sshd"
+        assert board.shown == 10
+        await board.press("shift+tab")
+        assert line(board).value == "comm:nginx"
+        await board.press(*" sta", "right")  # the ghost behind the cursor
+        assert line(board).value == "comm:nginx state:"
+        await board.press("tab", "tab", "enter")
+        assert board.app.look.filter.text == "comm:nginx state:close_wait"
+        assert board.shown == 1
+
+
+# -- history ----------------------------------------------------------------------------------
+
+
+async def test_the_filters_of_before() -> None:
+    async with dashboard() as board:
+        for typed in ("port:22", "comm:nginx", "port:443"):
+            await board.press("slash", "ctrl+u", *typed, "enter")
+        await board.press("slash", "ctrl+u", "up")
+        assert line(board).value == "port:443"
+        await board.press("up", "up")
+        assert line(board).value == "port:22"
+        assert board.shown == 10
+        await board.press("up", "down")
+        assert line(board).value == "comm:nginx"
+        await board.press("ctrl+u", *"po", "up", "up")  # only what begins so
+        assert line(board).value == "port:22"
+        await board.press("down", "down")
+        assert line(board).value == "po"
+        await board.press("ctrl+u", "enter")
+
+
+def test_history_lasts(tmp_path: Path) -> None:
+    path = tmp_path / "state" / "filters"
+    first = History(path)
+    for entry in ("port:22", "443", "port:22", "", "bad\x1b[31m"):
+        first.add(entry)
+    assert History(path).entries == ["443", "port:22"]
+    assert path.stat().st_mode & 0o777 == 0o600
+    for number in range(MOST_ENTRIES + 50):
+        first.add(f"port:{number}")
+    assert len(History(path).entries) == MOST_ENTRIES
+    path.write_bytes(b"ok\n\x1b[2J\n\xff\xfe\n" + b"x" * 5000 + b"\n443\n")
+    assert set(History(path).entries) <= {"ok", "443", "��"}
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="gives files away")
+def test_history_of_somebody_else(tmp_path: Path) -> None:
+    path = tmp_path / "filters"
+    path.write_text("evil\n")
+    os.chown(path, 65534, 65534)
+    history = History(path)
+    assert history.entries == []
+    history.add("443")
+    assert path.read_text() == "evil\n"
+    target = tmp_path / "target"
+    target.write_text("precious\n")
+    link = tmp_path / "link"
+    link.symlink_to(target)
+    History(link).add("443")
+    assert target.read_text() == "precious\n"
+
+
+# -- saved ------------------------------------------------------------------------------------
+
+
+async def test_filters_with_names(tmp_path: Path) -> None:
+    path = tmp_path / "config.toml"
+    async with dashboard() as board:
+        board.app.config_path = path
+        await board.press("slash", *"port:22", "enter", "f", *"ssh", "enter")
+        assert not isinstance(board.app.screen, SavedFilters)
+        while not any("saved in" in notice.message for notice in board.app._notifications):
+            await board.pilot.pause()
+        await board.press("slash", "ctrl+u", "enter")
+        assert board.shown == 100
+        await board.press("f", "enter")
+        assert board.shown == 10
+    config, _ = load_config(path)
+    assert config.filters == {"ssh": "port:22"}
+    async with dashboard(config=config) as board:
+        await board.press("f", "delete", "escape")
+        assert board.app.config.filters == {}
+        await board.press("f", "escape")
+        assert board.shown == 100
