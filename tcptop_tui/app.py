@@ -17,6 +17,7 @@ from tcptop_tui.actions.copying import Copying
 from tcptop_tui.actions.exporting import Exporting
 from tcptop_tui.actions.filtering import Filtering
 from tcptop_tui.actions.looking import Looking
+from tcptop_tui.actions.naming import Naming
 from tcptop_tui.actions.searching import Searching
 from tcptop_tui.actions.setup import Setup
 from tcptop_tui.drawing.driver import ThinDriver
@@ -34,7 +35,7 @@ from tcptop_tui.widgets.transitions import TransitionLog
 
 _PARTS: tuple[tuple[str, tuple[type[Widget | ViewsApp], ...]], ...] = (
     ("Choose", (Filtering, Searching)),
-    ("Look", (ViewsApp, Looking, Alarming, Adjusting, Setup)),
+    ("Look", (ViewsApp, Looking, Alarming, Adjusting, Naming, Setup)),
     ("Take out, close", (Exporting, Copying, Closing)),
     ("Lists", (Listing,)),
     ("Connections", (ConnectionTable,)),
@@ -50,7 +51,7 @@ _PARTS: tuple[tuple[str, tuple[type[Widget | ViewsApp], ...]], ...] = (
 _AT_ONCE = frozenset({"filter", "export", "search", "alerts", "saved_filters"})
 
 
-class TcptopApp(Filtering, Searching, Looking, Alarming, Adjusting, Setup, Exporting, Copying, Closing):
+class TcptopApp(Filtering, Searching, Looking, Alarming, Adjusting, Naming, Setup, Exporting, Copying, Closing):
     """The dashboard with its keys: each base class has those of one subject."""
 
     COMMANDS: ClassVar[set[type[Provider] | Callable[[], type[Provider]]]] = {Actions}

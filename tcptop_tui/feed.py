@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from tcptop_tui.diag.closing import cookie_of, destroy
+from tcptop_tui.diag.internals import internals
 from tcptop_tui.diag.source import DiagSource
 from tcptop_tui.errors import BackendUnavailable, TcptopError
 from tcptop_tui.export.files import create_export
+from tcptop_tui.processes import Asked, process_facts
 from tcptop_tui.records import Rows
 from tcptop_tui.replay.recording import Recorder
 from tcptop_tui.replay.source import ReplaySource
@@ -65,6 +67,17 @@ class Feed:
         change = getattr(self._source, "retime", None)  # a recording has its own pace
         if change is not None:
             change(self._settings)
+
+    def ask(self, row: Rows) -> Asked:
+        """What the kernel and /proc know now of a connection (dtype ROW, shape (1,)); nothing when it has gone."""
+        if self._replay is not None:
+            return Asked()
+        pid = int(row["pid"][0])
+        try:
+            known = internals(row)
+        except OSError:
+            known = {}
+        return Asked(known, process_facts(pid) if pid else None)
 
     def identify(self, row: Rows) -> int:
         """Which socket a connection (dtype ROW, shape (1,)) is, so that ``destroy`` closes no other.

@@ -24,6 +24,7 @@ from tcptop_tui.drawing.driver import ThinDriver
 from tcptop_tui.errors import TcptopError
 from tcptop_tui.feed import Feed
 from tcptop_tui.filters import Filter, parse
+from tcptop_tui.hostnames import HostNames
 from tcptop_tui.model.frame import Frame, Look, make_frame
 from tcptop_tui.model.store import Store
 from tcptop_tui.settings import Settings
@@ -93,12 +94,13 @@ class LiveApp(App[None]):
         self._feed = feed
         self._settings = settings
         self.host, self.kernel = host, kernel
-        self.look = Look(filter=chosen or parse(""), rtt_unit=self.config.rtt_unit)
+        self.look = Look(filter=chosen or parse(""), names=self.config.names, rtt_unit=self.config.rtt_unit)
         self.frame = Frame(look=self.look)
         self._store = Store(settings)
         self._shown_generation = 0
         self._paused_total: int | None = None
         self._painting = asyncio.Lock()
+        self.hosts = HostNames(self._named)
         self.live = asyncio.Event()
         """Set when the first table is on the screen."""
 
@@ -108,14 +110,14 @@ class LiveApp(App[None]):
         yield AlertStrip(id="alerts")
         with Vertical(id="panels"):
             with ContentSwitcher(initial="connections", id="views"):
-                yield ConnectionTable(id="connections")
-                yield ConnectsView(id="connects")
-                yield SessionsTable(id="sessions")
+                yield ConnectionTable(self.hosts, id="connections")
+                yield ConnectsView(self.hosts, id="connects")
+                yield SessionsTable(self.hosts, id="sessions")
                 yield RttView(id="rtt-view")
                 yield PingView(self._attach_pings, id="ping-view")
                 yield BoardView(id="board")
             with Horizontal(id="below"):
-                yield TransitionLog(id="transitions")
+                yield TransitionLog(self.hosts, id="transitions")
                 yield RttPanel(id="rtt")
         yield FilterBar(id="filter")
         yield SearchBar(id="search")
@@ -128,7 +130,7 @@ class LiveApp(App[None]):
     def _choose_theme(self) -> None:
         for one in theme.THEMES:
             self.register_theme(one)
-        system = None if self.no_color else self.console.color_system
+        system = "truecolor" if self.is_headless else None if self.no_color else self.console.color_system
         self.theme, told = theme.chosen_theme(self.config.theme, system, set(self.available_themes))
         for note in filter(None, (told, self.config_note)):
             self.notify(text.clean(note), severity="warning", markup=False)
@@ -146,6 +148,10 @@ class LiveApp(App[None]):
         self._pump(self._queue)
         self._clock = self.set_interval(self._settings.refresh_s, self.tick)
         self.apply_config(self.config)
+
+    def _named(self) -> None:
+        """In a thread that has found a name: show it with the next tick, with all that come until then."""
+        self._shown_generation = -1
 
     def set_refresh(self, refresh_s: float) -> None:
         """Repaint, and read the table, so often from now on; within the bounds of the config file."""
@@ -166,8 +172,8 @@ class LiveApp(App[None]):
             self.set_refresh(config.refresh_s)
         if config.theme != before.theme and config.theme in self.available_themes:
             self.theme = config.theme
-        if config.rtt_unit != before.rtt_unit:
-            self.set_look(replace(self.look, rtt_unit=config.rtt_unit))
+        if (config.rtt_unit, config.names) != (before.rtt_unit, before.names):
+            self.set_look(replace(self.look, rtt_unit=config.rtt_unit, names=config.names))
 
     @work(thread=True, group="source", exit_on_error=False)
     def _trace(self, queue: BatchQueue) -> None:

@@ -8,6 +8,9 @@ from collections.abc import Iterator, Mapping
 
 import psutil
 
+from tcptop_tui.errors import UsageError
+from tcptop_tui.filters import parse
+
 _NAME = "SSH_CONNECTION"
 _TMUX_S = 2.0
 
@@ -42,7 +45,13 @@ def own_session() -> str:
     """
     for environment in _environments():
         parts = environment.get(_NAME, "").split()
-        if len(parts) == 4 and parts[1].isdigit() and parts[3].isdigit():
-            client, server = (part.partition("%")[0] for part in (parts[0], parts[2]))
-            return f"raddr:{client} rport:{parts[1]} laddr:{server} lport:{parts[3]}"
+        if len(parts) != 4:
+            continue
+        client, server = (part.partition("%")[0] for part in (parts[0], parts[2]))
+        wanted = f"raddr:{client} rport:{parts[1]} laddr:{server} lport:{parts[3]}"
+        try:
+            parse(wanted)
+        except UsageError:  # sshd on no socket says UNKNOWN; and anybody can set a variable
+            continue
+        return wanted
     return ""

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from tcptop_tui.processes import Asked
 from tcptop_tui.records import ROW, SESSION, TRANSITION, UNKNOWN_NS, UNKNOWN_UID, Flag, Rows, State
 from tcptop_tui.source.batches import Batch, Capture, Sink
 
@@ -74,6 +75,10 @@ class Script:
         self.attached = 0
         self.detached = threading.Event()
         self.refusal = ""
+
+    def ask(self, row: Rows) -> Asked:
+        """Nobody has these connections."""
+        return Asked()
 
     def retime(self, refresh_s: float) -> None:
         """A script has its own pace."""

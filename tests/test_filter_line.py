@@ -33,8 +33,9 @@ KNOWN = vocabulary(ROWS)
     [
         ("comm:", "comm:nginx"), ("comm=n", "comm=nginx"), ("!comm:n", "!comm:nginx"), ("443 sta", "443 state:"),
         ("state:", "state:established"), ("state:estab,cl", "state:estab,close_wait"), ("lport:2", "lport:22"),
-        ("ng", "nginx"), ("rtt>10ms !por", "rtt>10ms !port:"), ('comm:"my', 'comm:"my prog"'), ("why:re", "why:reset"),
-        ("sport:4", "sport:443"),
+        ("ng", "nginx"), ("rtt>10ms !por", "rtt>10ms !port:"), ('comm:"my', 'comm:"my prog"'),
+        ('comm:"my p', 'comm:"my prog"'), ('comm:"a b",comm:"my p', 'comm:"a b",comm:"my prog"'),
+        ("why:re", "why:reset"), ("sport:4", "sport:443"),
     ],
 )  # fmt: skip
 def test_the_best_completion(typed: str, first: str) -> None:

@@ -13,7 +13,6 @@ from terminals import Terminal
 from test_keys import dashboard
 
 from tcptop_tui.filters import Subject, parse
-from tcptop_tui.own_session import own_session
 from tcptop_tui.source.batches import Table
 
 GIVEN = "192.0.2.7 50022 10.0.0.1 22"
@@ -42,7 +41,18 @@ def test_where_sudo_dropped_it() -> None:
     )
 
 
-@pytest.mark.parametrize("value", ["", "nonsense", "1.2.3.4 x 5.6.7.8 22", "a b c"])
+@pytest.mark.parametrize(
+    "value",
+    [
+        "",
+        "nonsense",
+        "1.2.3.4 x 5.6.7.8 22",
+        "a b c",
+        "x 1 y 2",
+        "UNKNOWN 65535 UNKNOWN 65535",
+        "1.2.3.4 99999 1.2.3.4 22",
+    ],
+)
 def test_where_there_is_none(value: str) -> None:
     assert asked(SSH_CONNECTION=value) == ""
 
@@ -83,5 +93,4 @@ def test_in_a_terminal(bpf_possible: None) -> None:
             terminal.shows("Connections 2")
         finally:
             terminal.close()
-        assert own_session.__doc__
         theirs.close()

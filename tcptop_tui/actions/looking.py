@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+import numpy as np
 from textual import events, on
 from textual.binding import Binding, BindingType
 
+from tcptop_tui.records import ROW
 from tcptop_tui.views import ViewsApp
 from tcptop_tui.widgets.connections import ConnectionTable
 from tcptop_tui.widgets.connects import ConnectsTable, Destinations
@@ -31,12 +33,13 @@ class Looking(ViewsApp):
 
     @on(ConnectionTable.Opened)
     async def _opened(self, event: ConnectionTable.Opened) -> None:
-        rows = self.frame.facts.rows
-        await self.push_screen(DetailScreen(self.frame, rows[rows["id"] == event.connection_id].copy()))
+        number = int(np.flatnonzero(self.frame.ids == event.connection_id)[0])
+        row = np.array([self.frame.row(number)[0]], ROW)
+        await self.push_screen(DetailScreen(self.frame, row, self._feed.ask))
 
     @on(SessionsTable.Opened)
     async def _session_opened(self, event: SessionsTable.Opened) -> None:
-        await self.push_screen(DetailScreen(self.frame, as_row(self.frame.facts.sessions[event.row])))
+        await self.push_screen(DetailScreen(self.frame, as_row(self.frame.facts.sessions[event.row]), self._feed.ask))
 
     def on_descendant_focus(self, event: events.DescendantFocus) -> None:
         """On a narrow screen the histogram takes the log's place while it has the focus."""

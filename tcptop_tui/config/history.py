@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -24,21 +25,26 @@ class History:
 
     Args:
         path: where it is kept; None: only in memory. A file that is not this user's own is left alone.
+        parses: whether an entry can still be used.
     """
 
-    def __init__(self, path: Path | None = None) -> None:
+    def __init__(self, path: Path | None = None, parses: Callable[[str], bool] = bool) -> None:
         self._path = path
+        self._parses = parses
         self.entries: list[str] = []
         if path is not None:
             with suppress(OSError):
                 if not is_foreign(path) and not path.is_symlink():
                     lines = path.read_text(errors="replace").splitlines()[-MOST_ENTRIES:]
-                    self.entries = [line for line in lines if line.isprintable() and 0 < len(line) <= _MOST_CHARS]
+                    self.entries = [line for line in lines if self._is_good(line)]
+
+    def _is_good(self, entry: str) -> bool:
+        return entry.isprintable() and 0 < len(entry) <= _MOST_CHARS and self._parses(entry)
 
     def add(self, entry: str) -> None:
         """Remember it as the newest; a file that cannot be written is no reason to stop."""
         entry = entry.strip()
-        if not entry or not entry.isprintable() or len(entry) > _MOST_CHARS:
+        if not self._is_good(entry):
             return
         self.entries = [*(one for one in self.entries if one != entry), entry][-MOST_ENTRIES:]
         if self._path is not None:

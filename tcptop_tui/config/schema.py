@@ -32,6 +32,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     linger_s: Annotated[float, msgspec.Meta(ge=0, le=MOST_LINGER_S)] = 5.0
     """How long a connection that is gone stays in the table, dimmed; 0: not at all."""
     theme: str = "tcptop-dark"
+    names: bool = False
+    """Host and service names instead of numbers."""
     rtt_unit: RttUnit = "auto"
     columns: dict[str, tuple[ColumnChoice, ...]] = {}
     """By list (``connections``, ``connects``, ``sessions``); a list that is not there has its default columns."""

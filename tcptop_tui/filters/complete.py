@@ -19,8 +19,9 @@ _MOST = 200
 _STATES = tuple(state.name.lower() for state in State)
 _ENDS = ("fin", "reset", "refused", "timeout", "unreachable", "aborted")
 _LAST = re.compile(
-    r'(?P<before>.*?)(?P<token>!*(?:(?P<field>[a-z]+)[:=](?:[^\s,"]*,)*)?(?P<part>"?[^\s,"]*))$', re.DOTALL
+    r"""(?:[^\s"]|"[^"]*")*?(?P<token>!*(?:(?P<field>[a-z]+)[:=](?:[^\s,"]*,)*)?(?P<part>"[^"]*|[^\s,"]*))$"""
 )
+"""The word that is being typed, at the end; blanks in quotation marks do not end one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +59,8 @@ def _frequent(values: NDArray[Any]) -> list[Any]:
 
 def completions(typed: str, known: Vocabulary) -> list[str]:
     """Whole filters that ``typed`` could become: its last word completed."""
-    found = _LAST.match(typed)
+    begun = _begin(typed)
+    found = _LAST.match(typed, begun)
     if found is None or not found["token"].strip("!"):
         return []
     start = found.start("part")
@@ -70,6 +72,17 @@ def completions(typed: str, known: Vocabulary) -> list[str]:
         candidates = [*fields, *known.values.get("comm", ()), *known.values.get("port", ())]
     fitting = [one for one in dict.fromkeys(candidates) if one.startswith(part) and one != part]
     return [typed[:start] + one for one in fitting]
+
+
+def _begin(typed: str) -> int:
+    """Where the last term begins: behind the last blank that is in no quotation marks."""
+    begun, inside = 0, False
+    for place, character in enumerate(typed):
+        if character == '"':
+            inside = not inside
+        elif character == " " and not inside:
+            begun = place + 1
+    return begun
 
 
 def _canonical(name: str) -> str:

@@ -46,6 +46,8 @@ class Look:
     sessions: Order = Order()
     rtt_by: str = ""
     """What round-trip times are grouped by, while somebody looks at the groups; empty: nobody does."""
+    names: bool = False
+    """Host and service names instead of numbers, where they are known."""
     rtt_unit: RttUnit = "auto"
     pinned: str = ""
     """What the capture filter was pinned to, and what of it stays in user space; in words."""

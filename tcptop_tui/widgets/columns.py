@@ -11,6 +11,7 @@ import numpy as np
 
 from tcptop_tui import formats, text
 from tcptop_tui.config.schema import ColumnChoice, RttUnit
+from tcptop_tui.hostnames import HostNames, service
 from tcptop_tui.records import UNKNOWN_UID, Flag, State
 from tcptop_tui.source.batches import Names
 
@@ -31,6 +32,8 @@ class Cell:
     """Of a group: key of the column that its members have in common."""
     utc_offset_ns: int = 0
     rtt_unit: RttUnit = "auto"
+    hosts: HostNames | None = None
+    """Where names are asked for; None: numbers are wanted."""
     result: str = ""
     """In lists of outcomes: what came of it, in words."""
 
@@ -77,6 +80,16 @@ def _number(name: str) -> Callable[[Cell], str]:
     return lambda cell: str(cell.row[name]) if cell.row[name] else formats.UNKNOWN
 
 
+def _port(name: str) -> Callable[[Cell], str]:
+    def shown(cell: Cell) -> str:
+        number = int(cell.row[name])
+        if not number:
+            return formats.UNKNOWN
+        return str(number) if cell.hosts is None else service(number)
+
+    return shown
+
+
 def _gauge(name: str) -> Callable[[Cell], str]:
     def size(cell: Cell) -> str:
         value = cell.gauge(name)
@@ -91,7 +104,14 @@ def _retrans(cell: Cell) -> str:
 
 
 def _address(name: str) -> Callable[[Cell], str]:
-    return lambda cell: formats.address((int(cell.row[name][0]), int(cell.row[name][1])))
+    def shown(cell: Cell) -> str:
+        address = formats.address((int(cell.row[name][0]), int(cell.row[name][1])))
+        return address if cell.hosts is None or address in _NOBODY else cell.hosts.host(address)
+
+    return shown
+
+
+_NOBODY = frozenset({"0.0.0.0", "::"})  # noqa: S104  shown, not bound
 
 
 def _comm(cell: Cell) -> str:
@@ -121,7 +141,7 @@ def _cgroup(cell: Cell) -> str:
 def ends(row: np.void) -> str:
     """``10.0.0.1:443 ↔ 10.0.0.2:5555`` of a row."""
     cell = Cell(row, 0, np.nan, np.nan)
-    local = f"{_address('laddr')(cell)}:{_number('lport')(cell)}"
+    local = f"{_address('laddr')(cell)}:{_port('lport')(cell)}"
     return f"{local} ↔ {_remote_address(cell)}:{_remote_port(cell)}"
 
 
@@ -130,7 +150,7 @@ def _listens(cell: Cell) -> bool:
 
 
 def _remote_port(cell: Cell) -> str:
-    return "*" if _listens(cell) else _number("rport")(cell)
+    return "*" if _listens(cell) else _port("rport")(cell)
 
 
 def _remote_address(cell: Cell) -> str:
@@ -141,7 +161,7 @@ COLUMNS = (
     Column("pid", "PID", 7, _number("pid"), rank=8),
     Column("comm", "PROCESS", 12, _comm, rank=0, right=False, stretch=3),
     Column("laddr", "LADDR", 15, _address("laddr"), rank=11, right=False, stretch=24),
-    Column("lport", "LPORT", 6, _number("lport"), rank=3),
+    Column("lport", "LPORT", 6, _port("lport"), rank=3),
     Column("raddr", "RADDR", 15, _remote_address, rank=2, right=False, stretch=24),
     Column("rport", "RPORT", 6, _remote_port, rank=4),
     Column("state", "STATE", 11, lambda cell: formats.state_name(int(cell.row["state"])), rank=1, right=False),

@@ -11,6 +11,7 @@ from textual.binding import Binding, BindingType
 from textual.message import Message
 
 from tcptop_tui.filters import Filter, Subject
+from tcptop_tui.hostnames import HostNames
 from tcptop_tui.model.frame import Frame
 from tcptop_tui.model.grouping import COLUMN, TITLES
 from tcptop_tui.records import Mask, Rows, State
@@ -47,8 +48,9 @@ class ConnectionTable(Listing):
             self.group = group
             super().__init__()
 
-    def __init__(self, *, id: str) -> None:
+    def __init__(self, hosts: HostNames, *, id: str) -> None:
         super().__init__(id=id)
+        self._hosts = hosts
         self._frame = Frame()
 
     def show(self, frame: Frame) -> None:
@@ -83,8 +85,11 @@ class ConnectionTable(Listing):
             shown, tx_rate, rx_rate = _closed(shown, gone_ns), math.nan, math.nan
         common = COLUMN[tree.by] if tree is not None and tree.is_group(row) else ""
         label = "" if tree is None else tree.label(row)
-        unit = self._frame.look.rtt_unit
-        return Cell(shown, facts.now_ns, tx_rate, rx_rate, facts.names, label, common, rtt_unit=unit)
+        look = self._frame.look
+        hosts = self._hosts if look.names else None
+        return Cell(
+            shown, facts.now_ns, tx_rate, rx_rate, facts.names, label, common, rtt_unit=look.rtt_unit, hosts=hosts
+        )
 
     def title(self, column: Column) -> str:
         """With the unit of round-trip times that was chosen."""

@@ -12,6 +12,7 @@ from textual.containers import Horizontal
 
 from tcptop_tui import formats
 from tcptop_tui.filters import Filter, Subject
+from tcptop_tui.hostnames import HostNames
 from tcptop_tui.model.connects import CONNECTED, WAITING, failed
 from tcptop_tui.model.frame import Frame
 from tcptop_tui.reasons import Reason
@@ -53,8 +54,9 @@ class ConnectsTable(Listing):
     )
     COMPONENT_CLASSES: ClassVar[set[str]] = _CLASSES
 
-    def __init__(self, *, id: str) -> None:
+    def __init__(self, hosts: HostNames, *, id: str) -> None:
         super().__init__(id=id)
+        self._hosts = hosts
         self._frame = Frame()
 
     def show(self, frame: Frame) -> None:
@@ -70,7 +72,9 @@ class ConnectsTable(Listing):
     def _cell(self, row: int) -> Cell:
         facts, made = self._frame.facts, self._frame.connects
         offset_ns = facts.utc_ns - facts.now_ns
-        return Cell(made.rows[row], facts.now_ns, utc_offset_ns=offset_ns, result=made.result(row) or formats.UNKNOWN)
+        hosts = self._hosts if self._frame.look.names else None
+        result = made.result(row) or formats.UNKNOWN
+        return Cell(made.rows[row], facts.now_ns, utc_offset_ns=offset_ns, result=result, hosts=hosts)
 
     def cell_style(self, row: int, key: str) -> Style | None:
         """Failures and what waits stand out."""
@@ -95,8 +99,9 @@ class Destinations(Listing):
     )
     COMPONENT_CLASSES: ClassVar[set[str]] = _CLASSES
 
-    def __init__(self, *, id: str) -> None:
+    def __init__(self, hosts: HostNames, *, id: str) -> None:
         super().__init__(id=id)
+        self._hosts = hosts
         self._frame = Frame()
 
     def show(self, frame: Frame) -> None:
@@ -108,7 +113,8 @@ class Destinations(Listing):
         self.show_sheet(Sheet(numbers, numbers.astype(np.uint64), self._cell, look=frame.look))
 
     def _cell(self, row: int) -> Cell:
-        return Cell(self._frame.connects.destinations[row], self._frame.facts.now_ns)
+        hosts = self._hosts if self._frame.look.names else None
+        return Cell(self._frame.connects.destinations[row], self._frame.facts.now_ns, hosts=hosts)
 
     def cell_style(self, row: int, key: str) -> Style | None:
         """Failures stand out."""
@@ -119,10 +125,14 @@ class Destinations(Listing):
 class ConnectsView(Horizontal):
     """Both, side by side where there is room."""
 
+    def __init__(self, hosts: HostNames, *, id: str) -> None:
+        super().__init__(id=id)
+        self._hosts = hosts
+
     def compose(self) -> ComposeResult:
         """The list, and the counts."""
-        yield ConnectsTable(id="connects-list")
-        yield Destinations(id="destinations")
+        yield ConnectsTable(self._hosts, id="connects-list")
+        yield Destinations(self._hosts, id="destinations")
 
     def show(self, frame: Frame) -> None:
         """Paint ``frame``."""

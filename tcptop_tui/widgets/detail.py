@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
+from collections import deque
+from collections.abc import Callable
 from typing import ClassVar
 
 import numpy as np
-from rich.console import RenderableType
+from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
+from textual import work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import VerticalScroll
@@ -17,13 +21,19 @@ from textual.widgets import Static
 from tcptop_tui import formats, text
 from tcptop_tui.export.values import opened, retrans_in
 from tcptop_tui.model.frame import Frame, Rtt
+from tcptop_tui.processes import Asked
 from tcptop_tui.reasons import reason_text, reasons
 from tcptop_tui.records import ROW, UNKNOWN_NS, UNKNOWN_UID, Rows
 from tcptop_tui.source.identity import tuple_hash
+from tcptop_tui.widgets.asked import internals_table, process_table
 from tcptop_tui.widgets.columns import COLUMNS, Cell, ends
 from tcptop_tui.widgets.histogram import histogram_lines, summary_lines
+from tcptop_tui.widgets.spark import spark
+from tcptop_tui.widgets.states import STATE_CLASSES, state_style
+from tcptop_tui.widgets.timeline import lifeline, timeline
 
 _HISTORY_ROWS = 200
+_SAMPLES = 60
 
 
 class DetailScreen(ModalScreen[None]):
@@ -32,12 +42,17 @@ class DetailScreen(ModalScreen[None]):
     Args:
         frame: the frame in which it was chosen.
         row: of dtype ROW, shape (1,): a connection, or what is left of one.
+        ask: what kernel and /proc know of it; called in a thread.
     """
 
+    COMPONENT_CLASSES: ClassVar[set[str]] = {*STATE_CLASSES}
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,enter,q,f10", "dismiss(None)", "Back")]
 
-    def __init__(self, frame: Frame, row: Rows) -> None:
+    def __init__(self, frame: Frame, row: Rows, ask: Callable[[Rows], Asked]) -> None:
         super().__init__()
+        self._ask = ask
+        self._samples: deque[tuple[float, float, float]] = deque(maxlen=_SAMPLES)
+        self._sampled_ns = 0
         self._row = row
         self._frame = frame
 
@@ -47,6 +62,9 @@ class DetailScreen(ModalScreen[None]):
             page.border_title = title(self._row)
             page.border_subtitle = "Esc goes back"
             yield Static(id="facts")
+            yield Static(id="timeline")
+            yield Static(id="trends")
+            yield Static(id="asked")
             yield Static(id="history")
             yield Static(id="histogram")
 
@@ -68,11 +86,43 @@ class DetailScreen(ModalScreen[None]):
             facts.names,
         )
         self.query_one("#facts", Static).update(facts_table(cell, alive=bool(len(place))))
-        self.query_one("#history", Static).update(history_table(own_history(self._row, facts.log), frame))
+        history = own_history(self._row, facts.log)
+        room = max(20, self.query_one("#timeline").size.width)
+        spans = lifeline(self._row[0], history, facts.now_ns if len(place) else 0)
+        self.query_one("#timeline", Static).update(timeline(spans, room, lambda state: state_style(self, state)))
+        self.query_one("#history", Static).update(history_table(history, frame))
+        self._sample(cell, facts.now_ns, alive=bool(len(place)))
+        if len(place):
+            self._inquire(self._row.copy())
         width = max(40, self.query_one("#histogram").size.width)
         rtt = own_round_trips(self._row, facts.sessions)
         lines = ["", "Round-trip times", *summary_lines(rtt)[:2], *histogram_lines(rtt.hist, width, 28)]
         self.query_one("#histogram", Static).update(Text("\n".join(lines)))
+
+    def _sample(self, cell: Cell, now_ns: int, *, alive: bool) -> None:
+        """One a second, while somebody looks."""
+        if alive and now_ns - self._sampled_ns >= 10**9:
+            self._sampled_ns = now_ns
+            srtt_us = float(cell.row["srtt_us"]) or math.nan
+            self._samples.append((srtt_us, cell.tx_rate, cell.rx_rate))
+        rows = [[sample[part] for sample in self._samples] for part in range(3)]
+        lines = [
+            f"{name:<6}{spark(values, _SAMPLES)}" for name, values in zip(("RTT", "TX/s", "RX/s"), rows, strict=True)
+        ]
+        self.query_one("#trends", Static).update(
+            Text("\n".join(["", "Since this page was opened, a second each", *lines]))
+        )
+
+    @work(thread=True, exclusive=True, group="asked", exit_on_error=False)
+    def _inquire(self, row: Rows) -> None:
+        asked = self._ask(row)
+        self.app.call_from_thread(self._tell, asked)
+
+    def _tell(self, asked: Asked) -> None:
+        if self.is_attached and (asked.internals or asked.process is not None):
+            self.query_one("#asked", Static).update(
+                Group(process_table(asked.process), internals_table(asked.internals))
+            )
 
 
 def title(row: Rows) -> str:

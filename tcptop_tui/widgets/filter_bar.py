@@ -149,13 +149,16 @@ class FilterBar(Vertical):
             yield FilterInput()
         yield Label("", id="complaint", markup=False)
 
-    def open(self, current: Filter, known: Vocabulary) -> None:
-        """Show the bar with the filter in force; ``known`` are values to complete with."""
+    def knows(self, known: Vocabulary) -> None:
+        """From now on there are these values to complete with."""
+        self.query_one(FilterInput).known = known
+
+    def open(self, current: Filter) -> None:
+        """Show the bar with the filter in force."""
         self._before = current
         self.display = True
         entry = self.query_one(FilterInput)
         entry.ended, entry.late = False, []
-        entry.known = known
         entry.value = current.text
         entry.cursor_position = len(entry.value)
         # at once, not when the loop comes round to it: the next key may be here already
@@ -163,7 +166,7 @@ class FilterBar(Vertical):
 
     def keep_history(self, path: Path | None) -> None:
         """Read the filters of before, and write new ones behind them."""
-        self.query_one(FilterInput).history = History(path)
+        self.query_one(FilterInput).history = History(path, is_valid)
 
     def on_input_changed(self, event: Input.Changed) -> None:
         """Apply what parses, complain about what does not."""

@@ -11,6 +11,7 @@ from textual.message import Message
 
 from tcptop_tui import formats
 from tcptop_tui.filters import Filter, Subject
+from tcptop_tui.hostnames import HostNames
 from tcptop_tui.model.frame import Frame
 from tcptop_tui.reasons import Reason, reason_text, reasons
 from tcptop_tui.records import Mask
@@ -56,8 +57,9 @@ class SessionsTable(Listing):
             self.row = row
             super().__init__()
 
-    def __init__(self, *, id: str) -> None:
+    def __init__(self, hosts: HostNames, *, id: str) -> None:
         super().__init__(id=id)
+        self._hosts = hosts
         self._frame = Frame()
         self._codes = reasons(self._frame.facts.sessions)
 
@@ -80,7 +82,7 @@ class SessionsTable(Listing):
         why = reason_text(int(self._codes[row]), int(session["err"])) or formats.UNKNOWN
         return Cell(
             session, facts.now_ns, names=facts.names, utc_offset_ns=facts.utc_ns - facts.now_ns, result=why,
-            rtt_unit=self._frame.look.rtt_unit,
+            rtt_unit=self._frame.look.rtt_unit, hosts=self._hosts if self._frame.look.names else None,
         )  # fmt: skip
 
     def title(self, column: Column) -> str:

@@ -12,7 +12,7 @@ from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.message import Message
 from textual.screen import ModalScreen
-from textual.widgets import Input, Label, OptionList, Select
+from textual.widgets import Checkbox, Input, Label, OptionList, Select
 from textual.widgets.option_list import Option
 
 from tcptop_tui.config.schema import ColumnChoice, Config
@@ -156,6 +156,7 @@ class SetupScreen(ModalScreen[Config | None]):
                     yield Select(
                         [(name, name) for name in _UNITS], value=self._config.rtt_unit, allow_blank=False, id="rtt_unit"
                     )
+                    yield Checkbox("Names of hosts and services", value=self._config.names, compact=True, id="names")
                     for name, told in _NUMBERS.items():
                         yield Label(told)
                         yield Input(f"{getattr(self._config, name):g}", id=name, max_length=10)
@@ -197,6 +198,10 @@ class SetupScreen(ModalScreen[Config | None]):
             self._fill()
         else:
             self._change(**{str(event.select.id): event.value})
+
+    @on(Checkbox.Changed)
+    def _checked(self, event: Checkbox.Changed) -> None:
+        self._change(names=event.value)
 
     @on(Input.Changed)
     def _typed(self, event: Input.Changed) -> None:

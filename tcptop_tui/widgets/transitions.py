@@ -12,6 +12,7 @@ from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
 from tcptop_tui import formats, text
+from tcptop_tui.hostnames import HostNames
 from tcptop_tui.model.frame import Frame
 from tcptop_tui.records import UNKNOWN_NS, Flag
 from tcptop_tui.text import fit
@@ -35,8 +36,9 @@ class TransitionLog(ScrollView, can_focus=True):
         Binding("end,G", "follow", "Newest, and follow", show=False),
     ]
 
-    def __init__(self, *, id: str) -> None:
+    def __init__(self, hosts: HostNames, *, id: str) -> None:
         super().__init__(id=id)
+        self._hosts = hosts
         self._frame = Frame()
         self._following = True
         self._last_seen = 0
@@ -98,7 +100,7 @@ class TransitionLog(ScrollView, can_focus=True):
         return [
             Segment(clock, base + self.get_component_rich_style("log--time", partial=True)),
             Segment(mark, base + self.get_component_rich_style("log--mark", partial=True)),
-            Segment(endpoints(row, width), base),
+            Segment(endpoints(row, width, self._hosts if self._frame.look.names else None), base),
             Segment(" ", base),
             Segment(old, base + state_style(self, int(row["oldstate"]))),
             Segment("→", base),
@@ -143,13 +145,15 @@ class TransitionLog(ScrollView, can_focus=True):
         self.scroll_end(animate=False, force=True)
 
 
-def endpoints(row: np.void, width: int) -> str:
+def endpoints(row: np.void, width: int, hosts: HostNames | None = None) -> str:
     """Process and both ends of a transition, in what a line of ``width`` leaves for them."""
     room = width - 12 - 1 - 1 - _STATES_CELLS - 8
     comm = text.clean(bytes(row["comm"])) or formats.UNKNOWN
     lport = str(row["lport"]) if row["lport"] else formats.UNKNOWN
     rport = str(row["rport"]) if row["rport"] else "*"
     laddr, raddr = (formats.address((int(row[n][0]), int(row[n][1]))) for n in ("laddr", "raddr"))
+    if hosts is not None:
+        laddr, raddr = hosts.host(laddr), hosts.host(raddr)
     if room >= 58:
         name = 15
         ends = f"{laddr}:{lport} ↔ {raddr}:{rport}"

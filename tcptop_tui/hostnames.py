@@ -1,0 +1,89 @@
+"""Names for addresses and ports, looked up in the background; who asks gets what is known, at once."""
+
+from __future__ import annotations
+
+import queue
+import socket
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from functools import lru_cache
+
+from tcptop_tui import text
+
+_THREADS = 4
+_MOST_WAITING = 256
+_MOST_KEPT = 4096
+_KNOWN_S, _UNKNOWN_S = 600.0, 120.0
+"""How long an answer, and how long its absence, counts."""
+_MOST_CHARS = 255
+"""Of a host name (RFC 1035, 2.3.4)."""
+
+
+class HostNames:
+    """Reverse look-ups as the system's own tools do them: /etc/hosts, DNS, whatever nsswitch.conf says.
+
+    Args:
+        answered: called from a thread when there is something new to show.
+        ask: from an address to its name; raises OSError when it has none.
+    """
+
+    def __init__(self, answered: Callable[[], object], ask: Callable[[str], str] | None = None) -> None:
+        self._answered = answered
+        self._ask = ask or _ask
+        self._kept: OrderedDict[str, tuple[str, float]] = OrderedDict()
+        self._asked: set[str] = set()
+        self._waiting: queue.LifoQueue[str] = queue.LifoQueue(_MOST_WAITING)
+        self._lock = threading.Lock()
+        self._started = False
+
+    def host(self, address: str) -> str:
+        """The name of an address, or the address while none is known. Never waits."""
+        kept = self._kept.get(address)
+        if kept is None or kept[1] < time.monotonic():
+            self._want(address)
+        return (kept[0] if kept is not None else "") or address
+
+    def _want(self, address: str) -> None:
+        if not self._started:
+            self._started = True
+            for _ in range(_THREADS):  # daemons: a resolver that does not answer must not delay the end
+                threading.Thread(target=self._work, name="names", daemon=True).start()
+        with self._lock:
+            if address in self._asked:
+                return
+            try:
+                self._waiting.put_nowait(address)  # the latest is asked first: it is what is on the screen
+            except queue.Full:
+                return  # it will be wanted again with the next repaint
+            self._asked.add(address)
+
+    def _work(self) -> None:
+        while True:
+            address = self._waiting.get()
+            try:
+                name = text.clean(self._ask(address)[:_MOST_CHARS])
+            except (OSError, UnicodeError):
+                name = ""
+            with self._lock:
+                self._kept[address] = (name, time.monotonic() + (_KNOWN_S if name else _UNKNOWN_S))
+                self._kept.move_to_end(address)
+                while len(self._kept) > _MOST_KEPT:
+                    self._kept.popitem(last=False)
+                self._asked.discard(address)
+            if name:
+                self._answered()
+
+
+def _ask(address: str) -> str:
+    return socket.getnameinfo((address, 0), socket.NI_NAMEREQD)[0]
+
+
+@lru_cache(maxsize=4096)
+def service(port: int) -> str:
+    """The name of a TCP port in /etc/services, the number where it has none."""
+    try:
+        return text.clean(socket.getservbyport(port, "tcp"))
+    except OSError:
+        return str(port)

@@ -1,0 +1,53 @@
+"""Facts about one connection and the process that owns it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import psutil
+
+_MOST_CHARS = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessFacts:
+    """Raw, as the process or its user wrote them: to be cleaned before they are shown."""
+
+    command: str = ""
+    user: str = ""
+    started_s: float = 0.0
+    """UTC; 0: not known."""
+    cpu_s: float = 0.0
+    memory_bytes: int = 0
+    """Resident."""
+    descriptors: int = -1
+    """Open ones; -1: not allowed to look."""
+    descriptor_limit: int = -1
+
+
+def process_facts(pid: int) -> ProcessFacts | None:
+    """Of a process that runs; None: it has ended, or nothing may be known of it."""
+    try:
+        process = psutil.Process(pid)
+        with process.oneshot():
+            command = " ".join(process.cmdline()) or f"[{process.name()}]"
+            times, memory = process.cpu_times(), process.memory_info().rss
+            user, started_s = process.username(), process.create_time()
+    except psutil.Error:
+        return None
+    try:
+        descriptors, limit = process.num_fds(), process.rlimit(psutil.RLIMIT_NOFILE)[0]
+    except psutil.Error:
+        descriptors, limit = -1, -1
+    cpu_s = times.user + times.system
+    return ProcessFacts(command[:_MOST_CHARS], user, started_s, cpu_s, memory, descriptors, limit)
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What was found out about one connection."""
+
+    internals: Mapping[str, int | str] = field(default_factory=dict)
+    """As ``diag.internals`` gives it."""
+    process: ProcessFacts | None = None

@@ -1,0 +1,117 @@
+"""One connection: its life to scale, its process, and what the kernel knows, against what others say."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from elsewhere import inside
+from made import NOW, SECOND, connections, transitions
+from rich.style import Style
+from sockets import listening, pair, port
+from terminals import Terminal
+
+from tcptop_tui.diag.internals import internals
+from tcptop_tui.diag.netlink import SockDiag
+from tcptop_tui.processes import process_facts
+from tcptop_tui.records import ROW, UNKNOWN_NS, State
+from tcptop_tui.widgets.timeline import lifeline, timeline
+
+
+@pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_INET6])
+def test_as_ss_says_it(family: socket.AddressFamily) -> None:
+    with listening(family) as listener:
+        ours, theirs = pair(listener)
+        theirs.sendall(b"x" * 3000)
+        ours.recv(1000)
+        diag = SockDiag()
+        rows = diag.dump().rows
+        diag.close()
+        known = internals(rows[(rows["lport"] == port(ours)) & (rows["rport"] == port(listener))])
+        asked = ["ss", "-tinH", f"sport = :{port(ours)} and dport = :{port(listener)}"]
+        told = subprocess.run(asked, capture_output=True, text=True, check=True).stdout
+        value = lambda name: re.search(rf"\b{name}:(\d+)", told).group(1)  # type: ignore[union-attr]  # noqa: E731
+        assert known["rx_queue_bytes"] == int(told.split()[1]) == 2000
+        assert known["tx_queue_bytes"] == int(told.split()[2]) == 0
+        assert known["cwnd"] == int(value("cwnd"))
+        assert known["mss_bytes"] == int(value("mss"))
+        assert known["pmtu_bytes"] == int(value("pmtu"))
+        assert known["bytes_received"] == int(value("bytes_received")) == 3000
+        assert known["rto_us"] == int(value("rto")) * 1000
+        assert str(known["congestion"]) in told.split()
+        theirs.close()
+
+
+def test_in_another_network_namespace() -> None:
+    with inside() as other:
+        row = np.zeros(1, ROW)
+        row["netns"], row["lport"], row["rport"], row["state"] = other.inode, other.port, 4321, State.ESTABLISHED
+        row["laddr"] = row["raddr"] = (0, 0xFFFF_7F00_0001)
+        assert internals(row)["cwnd"] == 10  # RFC 6928
+
+
+def test_a_socket_that_is_not_there() -> None:
+    with pytest.raises(FileNotFoundError):
+        internals(connections({"netns": 0}))
+
+
+def test_a_process() -> None:
+    script = "import sys; print(1, flush=True); sys.stdin.read()"
+    stranger = subprocess.Popen(
+        [sys.executable, "-c", script, "\x1b]0;own\x07", "two words"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    assert stranger.stdout is not None
+    stranger.stdout.readline()
+    facts = process_facts(stranger.pid)
+    assert facts is not None
+    assert facts.command.endswith("\x1b]0;own\x07 two words")  # raw: whoever shows it cleans it
+    assert facts.descriptors == len(os.listdir(f"/proc/{stranger.pid}/fd"))
+    assert facts.memory_bytes > 1 << 20
+    stranger.communicate(b"")
+    assert process_facts(stranger.pid) is None
+
+
+def test_a_life_to_scale() -> None:
+    moves = transitions(
+        {"oldstate": State.CLOSE, "newstate": State.SYN_SENT, "spent_ns": UNKNOWN_NS},
+        {"oldstate": State.SYN_SENT, "newstate": State.ESTABLISHED, "spent_ns": SECOND},
+    )
+    (row,) = connections({"state_ns": NOW - 3 * SECOND})
+    spans = lifeline(row, moves, NOW)
+    assert spans == [(State.CLOSE, None), (State.SYN_SENT, SECOND), (State.ESTABLISHED, 3 * SECOND)]
+    drawn = timeline(spans, 43, lambda _state: Style()).plain.splitlines()
+    assert drawn[2] == "?" + "█" * 11 + "█" * 31
+    assert drawn[3] == "CLOSE – → SYN_SENT 1.0s → ESTABLISHED 3.0s"
+    assert lifeline(row, moves, 0) == spans[:2]  # it has ended
+    assert "nothing since we started" in timeline([], 40, lambda _state: Style()).plain
+
+
+@pytest.mark.parametrize(("columns", "lines"), [(80, 24), (160, 50), (40, 10)])
+def test_in_a_terminal(bpf_possible: None, columns: int, lines: int) -> None:
+    with listening() as listener:
+        terminal = Terminal("--filter", f"rport:{port(listener)}", columns=columns, lines=lines)
+        try:
+            terminal.shows("Connections 0")
+            ours, theirs = pair(listener)
+            terminal.shows("Connections 1")
+            terminal.type("\r")
+            if lines < 24:
+                terminal.until(lambda: "Esc goes back" in terminal.text)
+            else:
+                for shown in ("SYN_SENT", "→ ESTABLISHED", "Process"):
+                    terminal.until(lambda shown=shown: shown in terminal.text or bool(terminal.type("\x1b[6~")))
+            if lines == 50:
+                terminal.shows("pytest")  # the command line of who has the socket
+                terminal.shows("cwnd")
+                assert re.search(r"cwnd +10\b", terminal.text)
+            terminal.type("\x1b")
+            terminal.shows("F1Help")
+            theirs.close()
+            ours.close()
+        finally:
+            terminal.close()
