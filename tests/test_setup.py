@@ -234,7 +234,7 @@ def test_in_a_terminal(bpf_possible: None, path: Path) -> None:
                 assert ("LADDR" in terminal.text) == (visit == 0)
                 if not visit:
                     terminal.type("\x1b[12~")  # F2
-                    terminal.shows("Setup")
+                    terminal.shows("F10 saves")
                     terminal.type("\x1b[B\x1b[B ")
                     terminal.shows("[ ] LADDR")
                     terminal.type("\x1b[21~")  # F10

@@ -165,7 +165,7 @@ class SetupScreen(ModalScreen[Config | None]):
     def on_mount(self) -> None:
         """Start in the columns."""
         self._fill()
-        self.query_one(ColumnList).focus()
+        self.set_focus(self.query_one(ColumnList))
 
     def _fill(self) -> None:
         self.query_one(ColumnList).fill(self._lists[self._list], self._config.columns.get(self._list, ()))
