@@ -104,7 +104,7 @@ def test_in_a_terminal(bpf_possible: None, columns: int, lines: int) -> None:
                 terminal.until(lambda: "Esc goes back" in terminal.text)
             else:
                 for shown in ("SYN_SENT", "→ ESTABLISHED", "Process"):
-                    terminal.until(lambda shown=shown: shown in terminal.text or bool(terminal.type("\x1b[6~")))
+                    terminal.until(lambda shown=shown: shown in terminal.text or bool(terminal.type("\x1b[B")))
             if lines == 50:
                 terminal.shows("pytest")  # the command line of who has the socket
                 terminal.shows("cwnd")

@@ -162,6 +162,8 @@ async def test_filters_with_names(tmp_path: Path) -> None:
     assert config.filters == {"ssh": "port:22"}
     async with dashboard(config=config) as board:
         await board.press("f", "delete", "escape")
+        assert board.app.config.filters == {"ssh": "port:22"}
+        await board.press("f", "delete", "delete", "escape")
         assert board.app.config.filters == {}
         await board.press("f", "escape")
         assert board.shown == 100

@@ -28,19 +28,20 @@ class SavedFilters(ModalScreen[tuple[dict[str, str], str | None]]):
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,f10", "end", "Close"),
-        Binding("delete", "forget", "Forget the filter"),
+        Binding("delete,d", "forget", "Twice: forget the filter"),
     ]
 
     def __init__(self, filters: dict[str, str], present: str) -> None:
         super().__init__()
         self._filters = filters
         self._present = present
+        self._doomed = ""
 
     def compose(self) -> ComposeResult:
         """The list, below it a name for the present filter."""
         with Vertical(id="dialog") as box:
             box.border_title = "Saved filters"
-            box.border_subtitle = "Enter applies, Del forgets, Esc closes"
+            box.border_subtitle = "Enter applies, Del twice forgets, Esc closes"
             yield OptionList(id="saved")
             yield Label(Text(f"Name for: {text.clean(self._present)}" if self._present else "No filter to save"))
             yield Input(placeholder="web", max_length=_MOST_CHARS, disabled=not self._present)
@@ -72,11 +73,17 @@ class SavedFilters(ModalScreen[tuple[dict[str, str], str | None]]):
             self.dismiss((self._filters, None))
 
     def action_forget(self) -> None:
-        """Forget the one under the cursor; Esc keeps that."""
+        """Forget the one under the cursor, when it was pressed twice for it."""
         options = self.query_one(OptionList)
-        if options.has_focus and options.highlighted is not None:
-            del self._filters[self._named(options.get_option_at_index(options.highlighted).id)]
-            self._fill()
+        if not options.has_focus or options.highlighted is None:
+            return
+        name = self._named(options.get_option_at_index(options.highlighted).id)
+        if self._doomed != name:
+            self._doomed = name
+            self.query_one("#dialog").border_subtitle = f"Del again forgets {text.clean(name)}"
+            return
+        del self._filters[name]
+        self._fill()
 
     def action_end(self) -> None:
         """Nothing to apply."""
