@@ -78,6 +78,33 @@ def test_retransmits_are_counted_once_whether_the_connection_lives_or_not() -> N
     assert beat(store, Beat.RETRANS, 3) == [2, 0, 1]
 
 
+def test_what_nobody_sent_again_is_not_counted() -> None:
+    """TIME_WAIT has its connection's number a second time; a wider capture brings old ones, a narrower takes some."""
+    store, one = Store(Settings()), {"retrans": 5}
+    other = {"retrans": 7, "rport": 1}
+    waiting = other | {"state": State.TIME_WAIT, "id": 3}
+    for second, rows in enumerate([(one, other), (one,), (one, waiting), (one,), (one, other | {"id": 4})]):
+        if second == 1:
+            store.apply(Sessions(sessions(other | {"end_ns": NOW + SECOND})))
+        store.apply(Table(connections(*rows), NOW + second * SECOND, UTC))
+    for second, retrans in ((5, 6), (6, 8), (7, 8)):  # smaller than the sum that once was
+        store.apply(table(second, retrans))
+    assert beat(store, Beat.RETRANS, 7) == [0, 0, 0, 0, 0, 1, 2]
+
+
+def test_retransmits_of_connections_that_lived_between_two_tables_or_ended_a_table_late() -> None:
+    store = Store(Settings())
+    late = {"retrans": 7, "rport": 1, "id": 2}
+    store.apply(Table(connections({}, late), NOW, UTC))
+    store.apply(Sessions(sessions({"born_ns": NOW + 1, "retrans": 3, "rport": 2}, {"retrans": 50, "rport": 3})))
+    store.apply(Table(connections({}), NOW + SECOND, UTC))
+    store.apply(Sessions(sessions(late | {"retrans": 9})))
+    born = {"born_ns": NOW + SECOND, "retrans": 4, "rport": 4, "id": 5}
+    store.apply(Table(connections({}, born), NOW + 2 * SECOND, UTC))
+    store.apply(Table(connections({}, born), NOW + 3 * SECOND, UTC))
+    assert beat(store, Beat.RETRANS, 2) == [3, 2 + 4]  # the 50 are from before the start
+
+
 @pytest.mark.parametrize(
     ("values", "shown"),
     [

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from enum import IntEnum
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tcptop_tui.model.connects import failed, outcomes, results
 from tcptop_tui.model.ended import is_connection
-from tcptop_tui.records import Flag, Rows, State
+from tcptop_tui.records import Flag, Mask, Rows, State
+from tcptop_tui.source.identity import tuple_hash
 
 SECONDS = 60
+
+Number = TypeVar("Number", np.uint32, np.bool_)
 
 
 class Beat(IntEnum):
@@ -27,6 +31,70 @@ class Beat(IntEnum):
     """Segments sent again."""
 
 
+class _Retransmits:
+    """What each connection's own counter has grown by, from one table to the next.
+
+    The sum of all counters will not do: TIME_WAIT keeps the number of a connection whose session has
+    been counted already, and a changed capture brings and takes numbers that nobody has sent.
+    """
+
+    def __init__(self) -> None:
+        self._ids = np.zeros(0, "<u8")
+        self._known: Mask = np.zeros(0, np.bool_)
+        self._counts = np.zeros(0, "<u4")
+        self._now_ns = 0
+        # a session may come a table late: those of the latest table first, then those of the one before
+        self._seen = 2 * [(np.zeros(0, "<u8"), np.zeros(0, "<u4"))]
+        self._ended = 0
+
+    def note_sessions(self, rows: Rows, start_ns: int) -> None:
+        """Dtype SESSION: what they sent again since a table had them; all, if they began since ``start_ns``."""
+        sent = rows[_known(rows) & (rows["retrans"] != 0)]
+        if not len(sent):
+            return
+        lives, counts = (np.concatenate(parts) for parts in zip(*self._seen, strict=True))
+        before, found = _looked_up(lives, counts, _life(sent))
+        more = (found | (sent["born_ns"] >= start_ns)) & (sent["retrans"] > before)
+        self._ended += int((sent["retrans"][more] - before[more]).sum(dtype=np.int64))
+
+    def take_table(self, rows: Rows, now_ns: int) -> int:
+        """Dtype ROW, sorted by ``id``; returns the growth since the table before, ended connections' too."""
+        known = _known(rows)
+        sent = rows[known & (rows["retrans"] != 0)]
+        before, there = _looked_up(self._ids, self._counts, sent["id"])
+        was_known, _ = _looked_up(self._ids, self._known, sent["id"])
+        fresh = ~there & (sent["born_ns"] >= self._now_ns) & (sent["state"] != State.TIME_WAIT)
+        more = (was_known | fresh) & (sent["retrans"] > before)
+        grown = self._ended + int((sent["retrans"][more] - before[more]).sum(dtype=np.int64))
+        self._ids, self._counts, self._known = rows["id"].copy(), rows["retrans"].copy(), known
+        self._seen = [(_life(sent), sent["retrans"].copy()), self._seen[0]]
+        self._now_ns, self._ended = now_ns, 0
+        return grown
+
+
+def _known(rows: Rows) -> Mask:
+    known: Mask = (rows["flags"] & Flag.GAUGES) != 0
+    return known
+
+
+def _life(rows: Rows) -> NDArray[np.uint64]:
+    """Addresses and ports are used again, at another time."""
+    life: NDArray[np.uint64] = tuple_hash(rows) ^ (rows["born_ns"] * np.uint64(0x9E3779B97F4A7C15))
+    return life
+
+
+def _looked_up(
+    keys: NDArray[np.uint64], values: NDArray[Number], wanted: NDArray[np.uint64]
+) -> tuple[NDArray[Number], Mask]:
+    """The value beside each of ``wanted``, else 0, and which are there; of equal keys the first counts."""
+    if not len(keys):
+        return np.zeros(len(wanted), values.dtype), np.zeros(len(wanted), np.bool_)
+    order = np.argsort(keys, kind="stable")
+    place = order[np.minimum(np.searchsorted(keys, wanted, sorter=order), len(keys) - 1)]
+    there: Mask = keys[place] == wanted
+    return np.where(there, values[place], values.dtype.type(0)), there
+
+
 class PulseCounter:
     """Adds up by second of CLOCK_MONOTONIC; keeps ``SECONDS`` and the present one."""
 
@@ -35,8 +103,7 @@ class PulseCounter:
         self._second = np.full(self._slots, -1, np.int64)
         self._counts = np.zeros((len(Beat), self._slots))
         self._started_s = -1
-        self._retrans = -1
-        self._ended_retrans = 0
+        self._retrans = _Retransmits()
 
     def _add(self, beat: Beat, ts_ns: NDArray[np.uint64], weight: int = 1) -> None:
         if self._started_s < 0:
@@ -60,16 +127,16 @@ class PulseCounter:
     def note_sessions(self, rows: Rows) -> None:
         """Dtype SESSION."""
         self._add(Beat.CLOSED, rows["end_ns"][is_connection(rows)])
-        self._ended_retrans += int(rows["retrans"][(rows["flags"] & Flag.GAUGES) != 0].sum())
+        if self._started_s >= 0:
+            self._retrans.note_sessions(rows, self._started_s * 10**9)
 
     def note_table(self, rows: Rows, now_ns: int) -> None:
-        """Dtype ROW. Retransmits are what the sum of all counters, ended connections' too, has grown by."""
-        total = int(rows["retrans"].sum(dtype=np.int64)) + self._ended_retrans
+        """Dtype ROW, sorted by ``id``."""
+        grown = self._retrans.take_table(rows, now_ns)
         if self._started_s < 0:
-            self._started_s, self._retrans = now_ns // 10**9, total
-        if total > self._retrans:
-            self._add(Beat.RETRANS, np.array([now_ns], np.uint64), total - self._retrans)
-            self._retrans = total
+            self._started_s = now_ns // 10**9
+        elif grown:
+            self._add(Beat.RETRANS, np.array([now_ns], np.uint64), grown)
 
     def pulse(self, now_ns: int) -> NDArray[np.float64]:
         """The last whole seconds before ``now_ns``, oldest first, shape (len(Beat), SECONDS); NaN: before the start."""
