@@ -77,7 +77,10 @@ class Feed:
             known = internals(row)
         except OSError:
             known = {}
-        return Asked(known, process_facts(pid) if pid else None)
+        facts = process_facts(pid) if pid else None
+        if facts is not None and facts.name != bytes(row["comm"][0]).decode(errors="replace"):
+            facts = None  # another process has the number now
+        return Asked(known, facts)
 
     def identify(self, row: Rows) -> int:
         """Which socket a connection (dtype ROW, shape (1,)) is, so that ``destroy`` closes no other.

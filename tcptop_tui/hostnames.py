@@ -64,7 +64,7 @@ class HostNames:
             address = self._waiting.get()
             try:
                 name = text.clean(self._ask(address)[:_MOST_CHARS])
-            except (OSError, UnicodeError):
+            except Exception:  # noqa: BLE001  whatever it is, the next address is not to blame
                 name = ""
             with self._lock:
                 self._kept[address] = (name, time.monotonic() + (_KNOWN_S if name else _UNKNOWN_S))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import psutil
 
@@ -14,6 +15,8 @@ _MOST_CHARS = 2000
 class ProcessFacts:
     """Raw, as the process or its user wrote them: to be cleaned before they are shown."""
 
+    name: str = ""
+    """As the kernel keeps it: 15 bytes at most."""
     command: str = ""
     user: str = ""
     started_s: float = 0.0
@@ -31,17 +34,18 @@ def process_facts(pid: int) -> ProcessFacts | None:
     try:
         process = psutil.Process(pid)
         with process.oneshot():
+            name = Path(f"/proc/{pid}/comm").read_bytes().removesuffix(b"\n").decode(errors="replace")
             command = " ".join(process.cmdline()) or f"[{process.name()}]"
             times, memory = process.cpu_times(), process.memory_info().rss
             user, started_s = process.username(), process.create_time()
-    except psutil.Error:
+    except (psutil.Error, OSError):
         return None
     try:
         descriptors, limit = process.num_fds(), process.rlimit(psutil.RLIMIT_NOFILE)[0]
     except psutil.Error:
         descriptors, limit = -1, -1
     cpu_s = times.user + times.system
-    return ProcessFacts(command[:_MOST_CHARS], user, started_s, cpu_s, memory, descriptors, limit)
+    return ProcessFacts(name, command[:_MOST_CHARS], user, started_s, cpu_s, memory, descriptors, limit)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from tcptop_tui.errors import TcptopError
 from tcptop_tui.processes import Asked
 from tcptop_tui.records import ROW, SESSION, TRANSITION, UNKNOWN_NS, UNKNOWN_UID, Flag, Rows, State
 from tcptop_tui.source.batches import Batch, Capture, Sink
@@ -79,6 +80,10 @@ class Script:
     def ask(self, row: Rows) -> Asked:
         """Nobody has these connections."""
         return Asked()
+
+    def identify(self, row: Rows) -> int:
+        """Nobody has these connections."""
+        raise TcptopError("a script is played: there is nothing to close")
 
     def retime(self, refresh_s: float) -> None:
         """A script has its own pace."""

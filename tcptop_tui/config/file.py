@@ -46,10 +46,14 @@ def load_config(path: Path) -> tuple[Config, str]:
 
 
 def is_foreign(path: Path) -> str:
-    """The file, or the folder that it is in, when it is not this user's own."""
-    for one in (path.parent, path):
-        with suppress(FileNotFoundError):
-            if one.stat().st_uid != os.geteuid():
+    """The file, its folder, or the folder that this would be made in, when it is not this user's own; else empty.
+
+    Links are not followed: whoever made one decides where it leads.
+    """
+    home = next((one for one in path.parents if one.exists() or one.is_symlink()), path.parent)
+    for one in (home, path.parent, path):
+        with suppress(FileNotFoundError, NotADirectoryError):
+            if one.lstat().st_uid != os.geteuid():
                 return str(one)
     return ""
 
@@ -61,12 +65,12 @@ def save_config(path: Path, before: Config, after: Config) -> None:
         TcptopError: it cannot be written, or should not.
     """
     try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         if foreign := is_foreign(path):
             raise TcptopError(f"the settings are not saved: {foreign} belongs to another user")
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         if path.is_symlink():
             raise TcptopError(f"the settings are not saved: {path} is a symbolic link", mend="replace it by a file")
-        document = tomlkit.parse(path.read_text()) if path.exists() else tomlkit.document()
+        document = tomlkit.parse(path.read_text(encoding="utf-8")) if path.exists() else tomlkit.document()
         _merge(document, msgspec.to_builtins(before), msgspec.to_builtins(after))
         write_private(path, tomlkit.dumps(document))
     except (OSError, UnicodeDecodeError, TOMLKitError) as error:
@@ -89,7 +93,7 @@ def write_private(path: Path, text: str) -> None:
     """Whole or not at all, mode 0600."""
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
-        with os.fdopen(descriptor, "w") as file:
+        with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as file:
             file.write(text)
         Path(name).replace(path)
     except BaseException:

@@ -49,8 +49,8 @@ class History:
         self.entries = [*(one for one in self.entries if one != entry), entry][-MOST_ENTRIES:]
         if self._path is not None:
             with suppress(OSError):
-                self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
                 if not is_foreign(self._path) and not self._path.is_symlink():
+                    self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
                     write_private(self._path, "".join(f"{line}{os.linesep}" for line in self.entries))
 
     def older(self, prefix: str, before: int) -> int | None:

@@ -10,13 +10,13 @@ import numpy as np
 from tcptop_tui.diag.messages import MESSAGE
 from tcptop_tui.diag.one import BY_FAMILY, DESTROY, NO_COOKIE, REQUEST, REQUEST_ACK, ask
 from tcptop_tui.errors import TcptopError
-from tcptop_tui.records import Rows
+from tcptop_tui.records import Rows, State
 
 _WHY = {
     errno.ENOENT: ("it is not there any more", ""),
     errno.EPERM: ("closing sockets needs CAP_NET_ADMIN", "run with sudo"),
     errno.EOPNOTSUPP: (
-        "this kernel does not close sockets in this state, or was built without CONFIG_INET_DIAGDESTROY",
+        "this kernel does not close sockets in this state, or was built without CONFIG_INET_DIAG_DESTROY",
         "end the process instead",
     ),
 }
@@ -31,6 +31,9 @@ def cookie_of(row: Rows) -> int:
     Raises:
         TcptopError: it is not there any more, or cannot be asked for.
     """
+    if row["state"][0] == State.LISTEN and not row["cookie"][0]:
+        # of several listeners on one port the kernel gives any (SO_REUSEPORT)
+        raise TcptopError("which listener it is is not known yet", mend="try again in some seconds")
     answer = _asked(row, BY_FAMILY, REQUEST, int(row["cookie"][0]) or NO_COOKIE)
     message = np.frombuffer(answer, MESSAGE, 1)[0]
     return int.from_bytes(message["cookie"].tobytes(), "little")
@@ -57,5 +60,5 @@ def _asked(row: Rows, command: int, flags: int, cookie: int) -> bytes:
 
 
 def _refused(row: Rows, number: int) -> TcptopError:
-    why, mend = _WHY.get(number, (os.strerror(number), ""))
+    why, mend = _WHY.get(number, (os.strerror(number) if number else "the kernel does not answer", ""))
     return TcptopError(f"port {int(row['lport'][0])} is not closed: {why}", mend=mend)

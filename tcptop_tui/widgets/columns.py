@@ -192,7 +192,7 @@ BY_KEY = {column.key: column for column in COLUMNS}
 def chosen_columns(columns: tuple[Column, ...], choices: Iterable[ColumnChoice]) -> tuple[Column, ...]:
     """Those of ``columns`` that somebody wants, in his order and width; a key that is not known is left out."""
     by_key = {column.key: column for column in columns}
-    wanted = [(by_key[choice.key], choice.width) for choice in choices if choice.key in by_key]
+    wanted = {choice.key: (by_key[choice.key], choice.width) for choice in choices if choice.key in by_key}.values()
     return tuple(replace(column, width=width, stretch=0) if width else column for column, width in wanted)
 
 

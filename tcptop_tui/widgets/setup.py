@@ -57,7 +57,7 @@ class ColumnList(OptionList):
         """Show these columns as they are chosen now."""
         self._columns = {column.key: column for column in columns}
         default = tuple(ColumnChoice(column.key) for column in columns if not column.asked)
-        wanted = [choice for choice in choices or default if choice.key in self._columns]
+        wanted = list({one.key: one for one in choices or default if one.key in self._columns}.values())
         self._shown = {choice.key for choice in wanted}
         self._order = [choice.key for choice in wanted] + [key for key in self._columns if key not in self._shown]
         self._widths = {choice.key: choice.width for choice in wanted}
@@ -137,6 +137,7 @@ class SetupScreen(ModalScreen[Config | None]):
         self._lists = lists
         self._themes = themes
         self._list = next(iter(lists))
+        self._theme = config.theme if config.theme in themes else themes[0]
 
     def compose(self) -> ComposeResult:
         """Columns on the left, the rest on the right."""
@@ -150,7 +151,7 @@ class SetupScreen(ModalScreen[Config | None]):
                 with VerticalScroll(id="setup-display"):
                     yield Label("Theme")
                     yield Select(
-                        [(name, name) for name in self._themes], value=self._config.theme, allow_blank=False, id="theme"
+                        [(name, name) for name in self._themes], value=self._theme, allow_blank=False, id="theme"
                     )
                     yield Label("RTT in")
                     yield Select(
@@ -207,10 +208,11 @@ class SetupScreen(ModalScreen[Config | None]):
     def _typed(self, event: Input.Changed) -> None:
         try:
             number = float(event.value)
-        except ValueError:
+            whole = int(number)
+        except (ValueError, OverflowError):
             self.query_one("#complaint", Label).update(f"{_NUMBERS[str(event.input.id)]}: a number is needed")
             return
-        self._change(**{str(event.input.id): int(number) if event.input.id == "log_rows" else number})
+        self._change(**{str(event.input.id): whole if event.input.id == "log_rows" else number})
 
     def action_save(self) -> None:
         """Keep it."""

@@ -37,8 +37,8 @@ def timeline(spans: list[Span], cells: int, style: Callable[[int], Style]) -> Te
     drawn = Text("\nLife\n")
     if not spans:
         return drawn.append("nothing since we started\n")
-    widths = _widths([span for _, span in spans], cells)
-    for (state, span), width in zip(spans, widths, strict=True):
+    widths = _widths([span for _, span in spans[-cells:]], cells)
+    for (state, span), width in zip(spans[-cells:], widths, strict=True):
         drawn.append(("?" if span is None else "█") * width, style(state))
     drawn.append("\n")
     for index, (state, span) in enumerate(spans):
