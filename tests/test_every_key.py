@@ -31,13 +31,15 @@ def test_every_key_is_explained_and_means_one_thing_at_a_time() -> None:
         assert len({binding.key for binding in bindings}) == len(bindings), part
 
 
-@pytest.mark.parametrize("size", [(80, 24), (160, 50), (40, 10)], ids=["80x24", "160x50", "40x10"])
-@pytest.mark.parametrize("view", VIEWS)
-async def test_every_key_in_every_view(view: str, size: tuple[int, int]) -> None:
-    async with dashboard(size) as board:
+SIZES = {"80x24": (80, 24), "160x50": (160, 50), "40x10": (40, 10)}
+
+
+@pytest.mark.parametrize(("view", "size"), [*((view, "80x24") for view in VIEWS), ("1", "160x50"), ("1", "40x10")])
+async def test_every_key_in_every_view(view: str, size: str) -> None:
+    async with dashboard(SIZES[size]) as board:
         for key in keys():
             await board.pilot.press(view, key)
-            await board.pilot.press("escape", "escape", "escape")
+            await board.pilot.press("escape", "escape")
             assert board.app._exception is None, key
         await board.press("1")
         assert board.app.look.view == "connections"

@@ -244,3 +244,53 @@ def test_in_a_terminal(bpf_possible: None, path: Path) -> None:
             finally:
                 terminal.close()
         del kept
+
+
+# -- what reviews found -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        Config(theme="gone"),
+        Config(columns={"connections": (ColumnChoice("comm"), ColumnChoice("comm", 9), ColumnChoice("nosuch"))}),
+    ],
+)
+async def test_strange_settings_open(config: Config) -> None:
+    async with dashboard(config=config) as board:
+        await opened(board)
+        await board.press("escape")
+        assert board.app.is_running
+
+
+@pytest.mark.parametrize("value", ["inf", "1e400", "nan", "-1", "1e9"])
+async def test_numbers_that_are_none(value: str) -> None:
+    async with dashboard() as board:
+        await opened(board)
+        for name in ("log_rows", "linger_s", "refresh_s"):
+            board.app.screen.query_one(f"#{name}", Input).value = value
+            await board.press("f12")
+            assert str(board.app.screen.query_one("#complaint").render())
+        assert board.app.config == Config()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="gives files away")
+def test_a_link_of_somebody_else_leads_nowhere(tmp_path: Path) -> None:
+    """Under sudo with the user's HOME: he could lead root into root's own files."""
+    precious = tmp_path / "containerd"
+    precious.mkdir()
+    (precious / "config.toml").write_text("version = 2\n")
+    theirs = tmp_path / "home"
+    theirs.mkdir()
+    (theirs / "tcptop-tui").symlink_to(precious)
+    os.chown(theirs, NOBODY, NOBODY)
+    os.chown(theirs / "tcptop-tui", NOBODY, NOBODY, follow_symlinks=False)
+    path = theirs / "tcptop-tui" / "config.toml"
+    assert "another user" in load_config(path)[1]
+    with pytest.raises(TcptopError, match="another user"):
+        save_config(path, Config(), Config(refresh_s=3))
+    assert (precious / "config.toml").read_text() == "version = 2\n"
+    (theirs / "tcptop-tui").unlink()
+    with pytest.raises(TcptopError, match="another user"):
+        save_config(path, Config(), Config(refresh_s=3))
+    assert not path.parent.exists()
