@@ -19,6 +19,8 @@ class Settings:
     """Transitions that the log keeps."""
     session_rows: int = 20_000
     """Ended connections whose histograms can still be filtered."""
+    heat_rows: int = 60_000
+    """What the map of round-trip times keeps by connection, so that a filter can choose from it: 17 bytes each."""
     ping_rows: int = 10_000
     """ICMP echo requests that are kept."""
     max_connections: int = 65_536

@@ -23,6 +23,7 @@ class Looking(ViewsApp):
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("p,Z", "pause", "Pause", key_display="p"),
+        Binding("w", "rtt_parts", "Round-trip times as bars, as a map over time, or both", show=False),
         Binding("tab", "app.focus_next", "Next panel", show=False),
         Binding("shift+tab", "app.focus_previous", "Panel before", show=False),
     ]
@@ -30,6 +31,11 @@ class Looking(ViewsApp):
     def action_pause(self) -> None:
         """Stop the view, or let it go on."""
         self.set_paused(paused=not self.paused)
+
+    def action_rtt_parts(self) -> None:
+        """Bars, the map, or both."""
+        told = {"both": "bars and map", "map": "a map of the last minutes", "bars": "bars"}
+        self.notify(f"round-trip times as {told[self.panel(RttPanel).next_parts()]}", timeout=2)
 
     @on(ConnectionTable.Opened)
     async def _opened(self, event: ConnectionTable.Opened) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tcptop_tui.model.departed import NOBODY, Departed
+from tcptop_tui.model.heat import Heat
 from tcptop_tui.records import PING, ROW, RTT_SLOTS, SESSION, TRANSITION, Rows
 from tcptop_tui.source.batches import Loss, Names, Status
 
@@ -61,6 +62,8 @@ class Facts:
     forgotten_sessions: int = 0
     pulse: NDArray[np.float64] = field(default_factory=lambda: np.zeros((5, 0)))
     """Counts of the last seconds, oldest first, shape (len(pulse.Beat), n); NaN: before the start."""
+    heat: Heat = field(default_factory=Heat)
+    """Round-trip times of the last minutes."""
     alerts: tuple[Alert, ...] = ()
     """Worst first."""
     board_before: tuple[NDArray[np.uint64], NDArray[np.intp]] = field(

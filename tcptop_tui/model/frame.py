@@ -14,9 +14,11 @@ from tcptop_tui.model.connects import Connects, connects
 from tcptop_tui.model.ended import ended_order
 from tcptop_tui.model.facts import Facts
 from tcptop_tui.model.grouping import Tree, make_tree
+from tcptop_tui.model.heat import Columns
 from tcptop_tui.model.rtt_groups import RttGroups, rtt_groups
 from tcptop_tui.model.sorting import DEFAULT_SORT, ordered
 from tcptop_tui.records import ROW, RTT_SLOTS, Mask, Rows, joined
+from tcptop_tui.source.identity import life
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +72,10 @@ class Rtt:
     """Ended ones with samples that are still kept; with no filter the forgotten ones too."""
     unfilterable: int = 0
     """Ended ones that are kept only as a sum, so that a filter cannot choose from them."""
+    heat: Columns = field(default_factory=lambda: np.zeros((RTT_SLOTS, 0), "<u8"))
+    """Samples by slot and step of ``heat.STEP_S``, newest last, shape (RTT_SLOTS, n)."""
+    heat_whole: int = 0
+    """The last so many steps are complete: of older ones a filter can only choose from what is kept."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -183,10 +189,14 @@ def _round_trips(facts: Facts, matches: Mask, ended: Mask, *, filtered: bool) ->
     sum_us = int(facts.rows["rtt_sum_us"][matches].sum()) + int(facts.sessions["rtt_sum_us"][ended].sum())
     counts = int(live.any(axis=1).sum()), int(ended_hists.any(axis=1).sum())
     if filtered:
-        return Rtt(hist, sum_us, *counts, unfilterable=facts.forgotten_sessions)
+        lives = np.concatenate([life(facts.rows[matches]), life(facts.sessions[ended])])
+        heat = facts.heat.chosen(lives)
+        return Rtt(hist, sum_us, *counts, facts.forgotten_sessions, heat, facts.heat.whole)
     return Rtt(
         hist + facts.forgotten_hist,
         sum_us + facts.forgotten_sum_us,
         counts[0],
         counts[1] + facts.forgotten_sessions,
+        heat=facts.heat.columns,
+        heat_whole=facts.heat.columns.shape[1],
     )

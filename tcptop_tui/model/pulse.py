@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from tcptop_tui.model.connects import failed, outcomes, results
 from tcptop_tui.model.ended import is_connection
 from tcptop_tui.records import Flag, Mask, Rows, State
-from tcptop_tui.source.identity import tuple_hash
+from tcptop_tui.source.identity import life
 
 SECONDS = 60
 
@@ -53,7 +53,7 @@ class _Retransmits:
         if not len(sent):
             return
         lives, counts = (np.concatenate(parts) for parts in zip(*self._seen, strict=True))
-        before, found = _looked_up(lives, counts, _life(sent))
+        before, found = _looked_up(lives, counts, life(sent))
         more = (found | (sent["born_ns"] >= start_ns)) & (sent["retrans"] > before)
         self._ended += int((sent["retrans"][more] - before[more]).sum(dtype=np.int64))
 
@@ -67,7 +67,7 @@ class _Retransmits:
         more = (was_known | fresh) & (sent["retrans"] > before)
         grown = self._ended + int((sent["retrans"][more] - before[more]).sum(dtype=np.int64))
         self._ids, self._counts, self._known = rows["id"].copy(), rows["retrans"].copy(), known
-        self._seen = [(_life(sent), sent["retrans"].copy()), self._seen[0]]
+        self._seen = [(life(sent), sent["retrans"].copy()), self._seen[0]]
         self._now_ns, self._ended = now_ns, 0
         return grown
 
@@ -75,12 +75,6 @@ class _Retransmits:
 def _known(rows: Rows) -> Mask:
     known: Mask = (rows["flags"] & Flag.GAUGES) != 0
     return known
-
-
-def _life(rows: Rows) -> NDArray[np.uint64]:
-    """Addresses and ports are used again, at another time."""
-    life: NDArray[np.uint64] = tuple_hash(rows) ^ (rows["born_ns"] * np.uint64(0x9E3779B97F4A7C15))
-    return life
 
 
 def _looked_up(

@@ -10,6 +10,7 @@ from tcptop_tui.model.alerts import Alarms
 from tcptop_tui.model.board import BoardHistory
 from tcptop_tui.model.departed import NOBODY, depart, lingering
 from tcptop_tui.model.facts import Facts
+from tcptop_tui.model.heat import HeatHistory
 from tcptop_tui.model.history import History
 from tcptop_tui.model.pulse import PulseCounter
 from tcptop_tui.model.rates import Rates
@@ -38,6 +39,7 @@ class Store:
         self._forgotten_sum_us = 0
         self._forgotten_sessions = 0
         self._pulse = PulseCounter()
+        self._heat = HeatHistory(settings.heat_rows)
         self._alarms = Alarms()
         self._board = BoardHistory()
         self._departed = NOBODY
@@ -55,6 +57,7 @@ class Store:
         elif isinstance(batch, Sessions):
             self._forget(self._sessions.append(batch.rows))
             self._pulse.note_sessions(batch.rows)
+            self._heat.note_sessions(batch.rows)
         elif isinstance(batch, Table):
             self._take_table(batch)
         elif isinstance(batch, Loss):
@@ -72,6 +75,7 @@ class Store:
         """Forget what was, keep what is: no transitions, ended connections or pings from before now."""
         for history in (self._log, self._sessions, self._pings):
             history.clear()
+        self._heat.clear()
         self._forgotten_hist = np.zeros(RTT_SLOTS, "<u8")
         self._forgotten_sum_us = self._forgotten_sessions = 0
         self._departed = NOBODY
@@ -80,6 +84,7 @@ class Store:
     def _take_table(self, table: Table) -> None:
         self._note_departed(table)
         self._pulse.note_table(table.rows, table.now_ns)
+        self._heat.note_table(table.rows, table.now_ns)
         self._board.note(table.rows, table.now_ns)
         self._alarms.check(table.rows, self._log.rows, self._pulse.pulse(table.now_ns), table.now_ns)
         self._rates.update(table.rows, table.now_ns)
@@ -130,6 +135,7 @@ class Store:
             forgotten_sum_us=self._forgotten_sum_us,
             forgotten_sessions=self._forgotten_sessions,
             pulse=self._pulse.pulse(table.now_ns),
+            heat=self._heat.heat,
             alerts=self._alarms.alerts,
             board_before=self._board.before,
             transitions_per_s=self._transitions_per_s(),

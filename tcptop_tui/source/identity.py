@@ -41,6 +41,11 @@ def tuple_hash(rows: Rows) -> NDArray[np.uint64]:
     return mixed
 
 
+def life(rows: Rows) -> NDArray[np.uint64]:
+    """One 64-bit number for a connection, shape (n,): addresses and ports are used again, at another time."""
+    return tuple_hash(rows) ^ (rows["born_ns"] * _STEP)
+
+
 def cookie_key(rows: Rows) -> NDArray[np.uint64]:
     """One 64-bit number for a socket by the kernel's own number of it, shape (n,); 0 where it has none.
 

@@ -12,9 +12,12 @@ from tcptop_tui import formats
 from tcptop_tui.config.schema import RttUnit
 from tcptop_tui.model.frame import Frame, Rtt
 from tcptop_tui.model.histogram import slot_bounds, summarise
+from tcptop_tui.widgets.heat import LEAST_CELLS, heat_lines, heat_title
 
 _LABEL_CELLS = 19
 _COUNT_CELLS = 9
+_LEAST_BARS_CELLS = _LABEL_CELLS + _COUNT_CELLS + 10
+_PARTS = ("both", "map", "bars")
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
 
 
@@ -57,34 +60,54 @@ def unit_title(unit: RttUnit) -> str:
 
 
 class RttPanel(Widget, can_focus=True):
-    """Shows ``Frame.rtt``."""
+    """Shows ``Frame.rtt``: bars, the map of the last minutes, or both."""
 
     HELP = (
         "Smoothed round-trip times, one sample a received segment (from poll to poll without BPF). "
-        "Percentiles are interpolated inside their bucket."
+        "Percentiles are interpolated inside their bucket. Beside the bars the last minutes: the darker the more."
     )
 
     def __init__(self, *, id: str) -> None:
         super().__init__(id=id)
         self._rtt = Rtt()
         self._unit: RttUnit = "auto"
-        self._shown = ""
+        self._shown: list[str] = []
+        self._parts = _PARTS[0]
         self.border_title = "RTT of what the filter shows"
 
     def show(self, frame: Frame) -> None:
         """Paint ``frame``, if anything in it moved."""
         self._rtt, self._unit = frame.rtt, frame.look.rtt_unit
-        shown = f"{self._unit}{frame.rtt.hist.tobytes()!r}{frame.rtt.live}/{frame.rtt.ended}"
+        shown = self._lines()
         if shown != self._shown:
             self._shown = shown
             self.refresh()
 
-    def render(self) -> RenderableType:
-        """Summary, then a line for each bucket in use."""
+    def next_parts(self) -> str:
+        """Show something else of it; says what."""
+        self._parts = _PARTS[(_PARTS.index(self._parts) + 1) % len(_PARTS)]
+        self.refresh()
+        return self._parts
+
+    def _lines(self) -> list[str]:
         width, height = self.size
         summary = summary_lines(self._rtt, self._unit)
-        lines = [*summary, *histogram_lines(self._rtt.hist, width, height - len(summary), self._unit)]
-        return Text("\n".join(line[:width] for line in lines), no_wrap=True, end="")
+        hist, lines = self._rtt.hist, height - len(summary)
+        beside = width - _LEAST_BARS_CELLS
+        if self._parts == "bars" or min(width, beside) < LEAST_CELLS or not hist.any():
+            return [*summary, *histogram_lines(hist, width, lines, self._unit)]
+        # the map gets two cells of three that the labels leave, or all of them
+        cells = max(LEAST_CELLS, beside * 2 // 3) if self._parts == "both" else width - _LABEL_CELLS - 3
+        left = width - cells - 1 if self._parts == "both" else _LABEL_CELLS + 2
+        bars = histogram_lines(hist, left, lines, self._unit)
+        heat = heat_lines(self._rtt.heat, used_slots(hist, lines - 1), cells)
+        beside_them = [heat_title(self._rtt.heat.shape[1], cells, self._rtt.heat_whole), *heat]
+        return [*summary, *(f"{bar[:left]:<{left}} {part}" for bar, part in zip(bars, beside_them, strict=True))]
+
+    def render(self) -> RenderableType:
+        """Summary, then a line for each bucket in use."""
+        self._shown = self._lines()
+        return Text("\n".join(line[: self.size.width] for line in self._shown), no_wrap=True, end="")
 
 
 def summary_lines(rtt: Rtt, unit: RttUnit = "auto") -> list[str]:

@@ -42,6 +42,7 @@ class TransitionLog(ScrollView, can_focus=True):
         self._frame = Frame()
         self._following = True
         self._last_seen = 0
+        self.border_title = "Transitions 0"
 
     # -- data ---------------------------------------------------------------------------------
 

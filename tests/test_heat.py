@@ -1,0 +1,196 @@
+"""The map of round-trip times: every sample once, in its step and bucket, whatever the filter."""
+
+from __future__ import annotations
+
+import socket
+from typing import Any
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+from made import NOW, SECOND, UTC, connections, sessions
+from running import Running
+from sockets import listening, pair, port
+from test_keys import dashboard
+
+from tcptop_tui.bpf.source import BpfSource
+from tcptop_tui.filters import parse
+from tcptop_tui.model.frame import Look, Rtt, make_frame
+from tcptop_tui.model.heat import STEP_S, STEPS
+from tcptop_tui.model.store import Store
+from tcptop_tui.records import RTT_SLOTS
+from tcptop_tui.settings import Settings
+from tcptop_tui.source.batches import Capture, Sessions, Table
+from tcptop_tui.widgets.heat import heat_lines, heat_title
+from tcptop_tui.widgets.histogram import RttPanel
+
+START_S = -NOW // SECOND % STEP_S
+"""A step begins here, in seconds after NOW."""
+
+
+def sampled(slots: dict[int, int], **fields: Any) -> dict[str, Any]:
+    """Fields of a row with so many samples in these slots."""
+    hist = np.zeros(RTT_SLOTS, "<u4")
+    for slot, count in slots.items():
+        hist[slot] = count
+    return {"rtt_hist": hist, "rtt_sum_us": sum(count << slot for slot, count in slots.items()), **fields}
+
+
+def table(second: float, *given: dict[str, Any]) -> Table:
+    at_ns = round((START_S + second) * SECOND)
+    return Table(connections(*given), NOW + at_ns, UTC + at_ns)
+
+
+def shown(store: Store, text: str = "") -> Rtt:
+    return make_frame(store.facts(), Look(filter=parse(text))).rtt
+
+
+def steps(rtt: Rtt, slot: int) -> list[int]:
+    return [int(count) for count in rtt.heat[slot]]
+
+
+def test_samples_are_in_the_step_in_which_they_came() -> None:
+    store = Store(Settings())
+    store.apply(table(0, sampled({10: 7})))  # from before: nobody knows when
+    store.apply(table(1, sampled({10: 9})))
+    store.apply(table(STEP_S - 1, sampled({10: 10, 12: 1})))
+    assert (steps(shown(store), 10), steps(shown(store), 12)) == ([3], [1])
+    store.apply(table(STEP_S, sampled({10: 10, 12: 1})))
+    store.apply(table(STEP_S + 1, sampled({10: 15, 12: 1})))
+    assert (steps(shown(store), 10), steps(shown(store), 12)) == ([3, 5], [1, 0])
+    store.apply(table(4 * STEP_S, sampled({10: 15, 12: 1})))  # nobody looked for two steps
+    assert steps(shown(store), 10) == [3, 5, 0, 0, 0]
+
+
+def test_ended_connections_count_once() -> None:
+    store = Store(Settings())
+    lived = {"lport": 1, "born_ns": NOW - SECOND}
+    store.apply(table(0, sampled({10: 5}, **lived)))
+    store.apply(table(1, sampled({10: 6}, **lived)))
+    store.apply(Sessions(sessions(sampled({10: 8}, **lived))))
+    short = {"lport": 2, "born_ns": NOW + (START_S + 1) * SECOND}
+    store.apply(Sessions(sessions(sampled({10: 100}, **short))))
+    store.apply(Sessions(sessions(sampled({10: 1000}, lport=3, born_ns=NOW - SECOND))))  # from before, never seen
+    store.apply(table(2))
+    assert steps(shown(store), 10) == [103]
+    assert [steps(shown(store, f"lport:{number}"), 10) for number in (1, 2, 3)] == [[3], [100], [0]]
+
+
+def test_an_end_that_is_told_a_step_late_counts_what_was_not_seen() -> None:
+    store = Store(Settings())
+    lived = {"lport": 1, "born_ns": NOW - SECOND}
+    store.apply(table(0, sampled({10: 5}, **lived)))
+    store.apply(table(1, sampled({10: 6}, **lived)))
+    store.apply(table(STEP_S))
+    store.apply(Sessions(sessions(sampled({10: 8}, **lived))))
+    store.apply(table(STEP_S + 1))
+    assert sum(steps(shown(store), 10)) == 3
+
+
+def test_what_comes_back_with_a_wider_capture_is_not_new() -> None:
+    store = Store(Settings())
+    store.apply(table(0))
+    store.apply(table(1, sampled({10: 50}, born_ns=NOW - SECOND)))
+    store.apply(table(2, sampled({10: 55}, born_ns=NOW - SECOND)))
+    assert steps(shown(store), 10) == [0]
+    store.apply(table(STEP_S, sampled({10: 55}, born_ns=NOW - SECOND)))
+    store.apply(table(STEP_S + 1, sampled({10: 60}, born_ns=NOW - SECOND)))
+    assert steps(shown(store), 10) == [0, 5]
+
+
+def test_memory_is_bounded_and_says_so() -> None:
+    store = Store(Settings(heat_rows=4))
+    for second in range(3 * STEP_S + 1):
+        store.apply(table(second, *(sampled({10: second + 1}, lport=number + 1) for number in range(3))))
+    assert steps(shown(store), 10) == [3 * STEP_S, 3 * STEP_S, 3 * STEP_S, 0]  # the sum is whole
+    filtered = shown(store, "lport:1")
+    assert filtered.heat_whole == 2
+    assert steps(filtered, 10)[-2:] == [STEP_S, 0]
+    store.apply(table((STEPS + 10) * STEP_S))
+    assert shown(store).heat.shape == (RTT_SLOTS, STEPS)
+    store.clear()
+    assert shown(store).heat.shape == (RTT_SLOTS, 1)
+
+
+_LIVES = st.lists(
+    st.tuples(st.integers(0, 20), st.lists(st.integers(0, 3), min_size=1, max_size=6), st.booleans()), max_size=12
+)
+
+
+@given(_LIVES)
+def test_the_map_adds_up_to_the_histogram(lives: list[tuple[int, list[int], bool]]) -> None:
+    """Connections born at their second, with so many samples each second, some of them ended then."""
+    store = Store(Settings())
+    store.apply(table(-1))
+    for second in range(28):
+        rows = []
+        for number, (born, samples, ends) in enumerate(lives):
+            done = sum(samples[: max(0, second - born + 1)])
+            fields = {"id": number + 1, "lport": number + 1, "rport": 9, "born_ns": NOW + (START_S + born) * SECOND}
+            if born <= second and not (ends and second >= born + len(samples)):
+                rows.append(sampled({9: done}, **fields))
+            if ends and second == born + len(samples) and sum(samples):
+                store.apply(Sessions(sessions(sampled({9: done}, **fields))))
+        store.apply(table(second, *rows))
+    rtt = shown(store)
+    assert rtt.heat.sum(axis=1).tolist() == rtt.hist.tolist()
+    for number in range(len(lives)):
+        one = shown(store, f"lport:{number + 1}")
+        assert one.heat.sum(axis=1).tolist() == one.hist.tolist()
+
+
+def test_the_kernel_s_samples_of_live_and_ended_connections() -> None:
+    with listening() as server:
+        running = Running(BpfSource(Settings(refresh_s=0.1), Capture(lports=(port(server),))), Settings())
+        try:
+            running.until(lambda: bool(running.store.facts().now_ns))
+            client, accepted = pair(server)
+            for _ in range(50):
+                client.sendall(b"x")
+                accepted.recv(1)
+                accepted.sendall(b"y")
+                client.recv(1)
+            running.until(lambda: int(shown(running.store).hist.sum()) >= 50)
+            assert_adds_up(running)
+            client.close()
+            accepted.shutdown(socket.SHUT_RDWR)
+            accepted.close()
+            running.until(lambda: running.store.facts().sessions_total == 1)
+            count = len(running.batches)
+            running.until(lambda: any(isinstance(batch, Table) for batch in running.batches[count:]))
+            assert_adds_up(running)
+        finally:
+            running.close()
+
+
+def assert_adds_up(running: Running) -> None:
+    rtt = shown(running.store)
+    assert rtt.heat.sum(axis=1).tolist() == rtt.hist.tolist()
+
+
+def test_darker_is_more_and_one_is_seen() -> None:
+    columns = np.zeros((RTT_SLOTS, 5), np.uint64)
+    columns[3] = [0, 1, 30, 900, 27_000]
+    columns[4, 4] = 1
+    assert heat_lines(columns, range(3, 5), 6) == ["  ░▒▓█", "     ░"]
+    assert heat_lines(columns, range(3, 5), 2) == ["▓█", " ░"]
+    assert heat_lines(columns[:, :0], range(3, 5), 3) == ["   ", "   "]
+
+
+def test_the_title_says_how_far_back() -> None:
+    assert heat_title(100, 24, 100) == "last 2 min, 5 s a cell"
+    assert heat_title(3, 24, 3) == "last 15 s, 5 s a cell"
+    assert heat_title(100, 12, 100) == "last 60 s"
+    assert heat_title(100, 40, 4) == "last 3 min, whole for 20 s"
+    assert heat_title(100, 2, 100) == ""
+
+
+async def test_w_goes_from_both_to_the_map_to_the_bars() -> None:
+    async with dashboard((160, 50)) as board:
+        panel = board.app.panel(RttPanel)
+        seen = []
+        for _ in range(4):
+            told = str(panel.render())
+            seen.append(("distribution" in told, "last " in told))
+            await board.press("w")
+        assert seen == [(True, True), (False, True), (True, False), (True, True)]
