@@ -21,6 +21,8 @@ class Settings:
     """Ended connections whose histograms can still be filtered."""
     heat_rows: int = 60_000
     """What the map of round-trip times keeps by connection, so that a filter can choose from it: 17 bytes each."""
+    trend_rows: int = 300_000
+    """RTT and rates of the last minute: 20 bytes a connection and second; with many the past is shorter."""
     ping_rows: int = 10_000
     """ICMP echo requests that are kept."""
     max_connections: int = 65_536

@@ -17,6 +17,7 @@ from terminals import Terminal
 from test_keys import dashboard
 
 from tcptop_tui.diag.closing import cookie_of, destroy
+from tcptop_tui.diag.internals import internals
 from tcptop_tui.diag.netlink import SockDiag
 from tcptop_tui.errors import TcptopError
 from tcptop_tui.feed import Feed
@@ -184,3 +185,30 @@ def test_in_a_terminal(bpf_possible: None) -> None:
         finally:
             terminal.close()
         theirs.close()
+
+
+def test_a_socket_bound_to_a_device(diag: SockDiag) -> None:
+    """The kernel finds it only with the device's number, which rows do not have."""
+    with listening() as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"lo")
+        ours, theirs = pair(listener)
+        theirs.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"lo")
+        row = row_of(diag, theirs)
+        assert internals(row)["cwnd"] == 10  # RFC 6928
+        assert cookie_of(row) == cookie(theirs)
+        destroy(row, cookie(theirs))
+        with pytest.raises(ConnectionAbortedError):
+            theirs.recv(1)
+        ours.close()
+
+
+def test_each_of_several_listeners_on_a_port(diag: SockDiag) -> None:
+    with socket.socket() as one, socket.socket() as other:
+        for place, listener in enumerate((one, other)):
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            listener.bind(("127.0.0.1", 0 if not place else port(one)))
+            listener.listen(10 + place)
+        rows = diag.dump().rows
+        rows = rows[(rows["lport"] == port(one)) & (rows["state"] == State.LISTEN)]
+        backlogs = {int(row["cookie"]): internals(np.array([row], ROW))["backlog"] for row in rows}
+        assert backlogs == {cookie(one): 10, cookie(other): 11}

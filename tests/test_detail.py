@@ -85,7 +85,7 @@ def test_a_life_to_scale() -> None:
     spans = lifeline(row, moves, NOW)
     assert spans == [(State.CLOSE, None), (State.SYN_SENT, SECOND), (State.ESTABLISHED, 3 * SECOND)]
     drawn = timeline(spans, 43, lambda _state: Style()).plain.splitlines()
-    assert drawn[2] == "?" + "█" * 11 + "█" * 31
+    assert drawn[2] == "?" + "▓" * 11 + "█" * 31  # seen apart without colours too
     assert drawn[3] == "CLOSE – → SYN_SENT 1.0s → ESTABLISHED 3.0s"
     assert lifeline(row, moves, 0) == spans[:2]  # it has ended
     assert "nothing since we started" in timeline([], 40, lambda _state: Style()).plain

@@ -12,7 +12,8 @@ from tcptop_tui.records import ROW
 from tcptop_tui.views import ViewsApp
 from tcptop_tui.widgets.connections import ConnectionTable
 from tcptop_tui.widgets.connects import ConnectsTable, Destinations
-from tcptop_tui.widgets.detail import DetailScreen, as_row
+from tcptop_tui.widgets.detail import DetailScreen
+from tcptop_tui.widgets.detail_text import as_row
 from tcptop_tui.widgets.histogram import RttPanel
 from tcptop_tui.widgets.sessions import SessionsTable
 from tcptop_tui.widgets.transitions import TransitionLog

@@ -61,4 +61,6 @@ def _asked(row: Rows, command: int, flags: int, cookie: int) -> bytes:
 
 def _refused(row: Rows, number: int) -> TcptopError:
     why, mend = _WHY.get(number, (os.strerror(number) if number else "the kernel does not answer", ""))
+    if number == errno.ENOENT and row["state"][0] == State.LISTEN:
+        why, mend = "it has gone, or the kernel finds another listener on this port first", "end the process instead"
     return TcptopError(f"port {int(row['lport'][0])} is not closed: {why}", mend=mend)

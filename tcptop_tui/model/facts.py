@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from tcptop_tui.model.departed import NOBODY, Departed
 from tcptop_tui.model.heat import Heat
+from tcptop_tui.model.trends import Sample
 from tcptop_tui.records import PING, ROW, RTT_SLOTS, SESSION, TRANSITION, Rows
 from tcptop_tui.source.batches import Loss, Names, Status
 
@@ -64,6 +65,8 @@ class Facts:
     """Counts of the last seconds, oldest first, shape (len(pulse.Beat), n); NaN: before the start."""
     heat: Heat = field(default_factory=Heat)
     """Round-trip times of the last minutes."""
+    trends: tuple[Sample, ...] = ()
+    """RTT and rates of the last minute, oldest first."""
     alerts: tuple[Alert, ...] = ()
     """Worst first."""
     board_before: tuple[NDArray[np.uint64], NDArray[np.intp]] = field(

@@ -114,6 +114,18 @@ class Frame:
         """The connections that match, in display order (a copy), dtype ROW."""
         return self.facts.rows[self.present]
 
+    def neighbour(self, row_id: int, step: int) -> Rows | None:
+        """The connection so many lines below one in the list, dtype ROW, shape (1,); None: there is none."""
+        if self.tree is None:
+            numbers, ids = self.order, self.ids
+        else:
+            numbers, ids = self.tree.members, self.tree.rows["id"]
+        place = np.flatnonzero(ids[numbers] == row_id)
+        if not len(place) or not 0 <= place[0] + step < len(numbers):
+            return None
+        number = int(numbers[place[0] + step])
+        return np.array([self.row(number)[0] if self.tree is None else self.tree.rows[number]], ROW)
+
     @property
     def ids(self) -> NDArray[np.uint64]:
         """By row number."""

@@ -50,6 +50,11 @@ class Tree:
     def _first(self) -> int:
         return len(self.rows) - len(self.groups)
 
+    @property
+    def members(self) -> NDArray[np.intp]:
+        """``order`` without the groups' own rows."""
+        return self.order[self.order < self._first]
+
     def is_group(self, row: int) -> bool:
         """Whether a row is a group's."""
         return row >= self._first

@@ -14,6 +14,7 @@ from tcptop_tui.model.heat import HeatHistory
 from tcptop_tui.model.history import History
 from tcptop_tui.model.pulse import PulseCounter
 from tcptop_tui.model.rates import Rates
+from tcptop_tui.model.trends import Trends
 from tcptop_tui.records import PING, ROW, RTT_SLOTS, SESSION, TRANSITION, Rows
 from tcptop_tui.settings import Settings
 from tcptop_tui.source.batches import Batch, Loss, Names, Pings, Sessions, Status, Table, Transitions
@@ -40,6 +41,7 @@ class Store:
         self._forgotten_sessions = 0
         self._pulse = PulseCounter()
         self._heat = HeatHistory(settings.heat_rows)
+        self._trends = Trends(settings.trend_rows)
         self._alarms = Alarms()
         self._board = BoardHistory()
         self._departed = NOBODY
@@ -88,6 +90,7 @@ class Store:
         self._board.note(table.rows, table.now_ns)
         self._alarms.check(table.rows, self._log.rows, self._pulse.pulse(table.now_ns), table.now_ns)
         self._rates.update(table.rows, table.now_ns)
+        self._trends.note(table.rows, self._rates.tx, self._rates.rx, table.now_ns)
         self._table = (table, self._rates.tx, self._rates.rx)
         self._pace.append((table.now_ns, self._log.total))
         while len(self._pace) > 2 and table.now_ns - self._pace[1][0] >= _PACE_S * 1e9:
@@ -136,6 +139,7 @@ class Store:
             forgotten_sessions=self._forgotten_sessions,
             pulse=self._pulse.pulse(table.now_ns),
             heat=self._heat.heat,
+            trends=self._trends.samples,
             alerts=self._alarms.alerts,
             board_before=self._board.before,
             transitions_per_s=self._transitions_per_s(),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from rich.console import RenderableType
+from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -28,23 +28,27 @@ def process_table(facts: ProcessFacts | None) -> RenderableType:
 
 
 def internals_table(known: Mapping[str, int | str]) -> RenderableType:
-    """Name and value, some pairs a line."""
-    table = Table(title=Text("\nKernel"), title_justify="left", box=None, show_header=False, pad_edge=False)
-    pairs = [(Text(_title(name), "bold"), Text(_value(name, value))) for name, value in known.items()]
+    """Name and value, some pairs a line; words in a line of their own."""
+    table = Table(box=None, show_header=False, pad_edge=False)
+    pairs = [
+        (Text(_title(name), "bold"), Text(_value(name, value)))
+        for name, value in known.items()
+        if not isinstance(value, str)
+    ]
     for start in range(0, len(pairs), _COLUMNS):
         table.add_row(*(cell for pair in pairs[start : start + _COLUMNS] for cell in pair))
-    return table
+    words = "  ".join(f"{_title(name)} {text.clean(value)}" for name, value in known.items() if isinstance(value, str))
+    return Group(Text(f"\nKernel\n{words}"), table)
 
 
 def _title(name: str) -> str:
+    name = name.removeprefix("bytes_")
     for suffix in ("_bytes_s", "_bytes", "_us"):
         name = name.removesuffix(suffix)
     return name
 
 
-def _value(name: str, value: int | str) -> str:
-    if isinstance(value, str):
-        return text.clean(value)
+def _value(name: str, value: int) -> str:
     if name.endswith("_us"):
         return formats.rtt_us(value)
     if name.endswith("_bytes_s"):

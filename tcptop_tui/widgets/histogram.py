@@ -17,7 +17,7 @@ from tcptop_tui.widgets.heat import LEAST_CELLS, heat_lines, heat_title
 _LABEL_CELLS = 19
 _COUNT_CELLS = 9
 _LEAST_BARS_CELLS = _LABEL_CELLS + _COUNT_CELLS + 10
-_PARTS = ("both", "map", "bars")
+PARTS = ("both", "map", "bars")
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
 
 
@@ -72,7 +72,7 @@ class RttPanel(Widget, can_focus=True):
         self._rtt = Rtt()
         self._unit: RttUnit = "auto"
         self._shown: list[str] = []
-        self._parts = _PARTS[0]
+        self._parts = PARTS[0]
         self.border_title = "RTT of what the filter shows"
 
     def show(self, frame: Frame) -> None:
@@ -85,29 +85,37 @@ class RttPanel(Widget, can_focus=True):
 
     def next_parts(self) -> str:
         """Show something else of it; says what."""
-        self._parts = _PARTS[(_PARTS.index(self._parts) + 1) % len(_PARTS)]
+        self._parts = PARTS[(PARTS.index(self._parts) + 1) % len(PARTS)]
         self.refresh()
         return self._parts
 
     def _lines(self) -> list[str]:
-        width, height = self.size
-        summary = summary_lines(self._rtt, self._unit)
-        hist, lines = self._rtt.hist, height - len(summary)
-        beside = width - _LEAST_BARS_CELLS
-        if self._parts == "bars" or min(width, beside) < LEAST_CELLS or not hist.any():
-            return [*summary, *histogram_lines(hist, width, lines, self._unit)]
-        # the map gets two cells of three that the labels leave, or all of them
-        cells = max(LEAST_CELLS, beside * 2 // 3) if self._parts == "both" else width - _LABEL_CELLS - 3
-        left = width - cells - 1 if self._parts == "both" else _LABEL_CELLS + 2
-        bars = histogram_lines(hist, left, lines, self._unit)
-        heat = heat_lines(self._rtt.heat, used_slots(hist, lines - 1), cells)
-        beside_them = [heat_title(self._rtt.heat.shape[1], cells, self._rtt.heat_whole), *heat]
-        return [*summary, *(f"{bar[:left]:<{left}} {part}" for bar, part in zip(bars, beside_them, strict=True))]
+        return rtt_lines(self._rtt, *self.size, self._unit, self._parts)
 
     def render(self) -> RenderableType:
         """Summary, then a line for each bucket in use."""
         self._shown = self._lines()
         return Text("\n".join(line[: self.size.width] for line in self._shown), no_wrap=True, end="")
+
+
+def rtt_lines(rtt: Rtt, width: int, height: int, unit: RttUnit, parts: str) -> list[str]:
+    """Summary, then a line for each bucket in use, for ``width`` by ``height`` cells.
+
+    Args:
+        parts: what of it, one of ``PARTS``; where there is no room for the map, bars.
+    """
+    summary = summary_lines(rtt, unit)
+    hist, lines = rtt.hist, height - len(summary)
+    beside = width - _LEAST_BARS_CELLS
+    if parts == "bars" or min(width, beside) < LEAST_CELLS or not hist.any():
+        return [*summary, *histogram_lines(hist, width, lines, unit)]
+    # the map gets two cells of three that the labels leave, or all of them
+    cells = max(LEAST_CELLS, beside * 2 // 3) if parts == "both" else width - _LABEL_CELLS - 3
+    left = width - cells - 1 if parts == "both" else _LABEL_CELLS + 2
+    bars = histogram_lines(hist, left, lines, unit)
+    heat = heat_lines(rtt.heat, used_slots(hist, lines - 1), cells)
+    beside_them = [heat_title(rtt.heat.shape[1], cells, rtt.heat_whole), *heat]
+    return [*summary, *(f"{bar[:left]:<{left}} {part}" for bar, part in zip(bars, beside_them, strict=True))]
 
 
 def summary_lines(rtt: Rtt, unit: RttUnit = "auto") -> list[str]:

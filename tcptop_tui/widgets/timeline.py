@@ -38,8 +38,9 @@ def timeline(spans: list[Span], cells: int, style: Callable[[int], Style]) -> Te
     if not spans:
         return drawn.append("nothing since we started\n")
     widths = _widths([span for _, span in spans[-cells:]], cells)
-    for (state, span), width in zip(spans[-cells:], widths, strict=True):
-        drawn.append(("?" if span is None else "█") * width, style(state))
+    for index, ((state, span), width) in enumerate(zip(spans[-cells:], widths, strict=True)):
+        # two kinds of block: where there are no colours the states must still be seen apart
+        drawn.append(("?" if span is None else "█▓"[index % 2]) * width, style(state))
     drawn.append("\n")
     for index, (state, span) in enumerate(spans):
         told = formats.UNKNOWN if span is None else formats.duration_ns(span)
