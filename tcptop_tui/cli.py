@@ -13,13 +13,13 @@ import click
 import msgspec
 
 from tcptop_tui import __version__
-from tcptop_tui.config.file import default_path, load_config
+from tcptop_tui.config.file import default_path, load_config, saved_filters
 from tcptop_tui.config.history import default_path as history_path
 from tcptop_tui.config.schema import LEAST_LOG_ROWS, LEAST_REFRESH_S, MOST_LOG_ROWS, MOST_REFRESH_S, Config
 from tcptop_tui.errors import TcptopError, UsageError
 from tcptop_tui.export.files import resolve_path
 from tcptop_tui.feed import Feed
-from tcptop_tui.filters import Filter, parse, parse_ports
+from tcptop_tui.filters import Filter, expand, parse, parse_ports
 from tcptop_tui.replay.recording import opened_recording
 from tcptop_tui.settings import Settings
 from tcptop_tui.source.batches import Capture
@@ -96,7 +96,7 @@ def _options(config: Config, **given: Any) -> Options:
         ip=4 if given["ipv4"] else 6 if given["ipv6"] else 0,
     )
     feed = Feed(given["backend"], settings, capture, opened_recording(given["replay"]), _target(given["record"]))
-    return Options(settings, feed, parse(given["filter_text"]))
+    return Options(settings, feed, parse(expand(given["filter_text"], config.filters)))
 
 
 def _target(path: str | None) -> Path | None:
@@ -139,7 +139,7 @@ def snapshot(after: float, kind: str | None, output: str, **given: Any) -> None:
     """Write what the dashboard would show, without a screen."""
     from tcptop_tui.headless import take_snapshot  # noqa: PLC0415  numpy and Textual: not for --help
 
-    options = _options(Config(), **given)
+    options = _options(Config(filters=saved_filters(given["filter_text"])), **given)
     take_snapshot(options.feed, options.settings, options.chosen, after, kind, output)
 
 

@@ -193,3 +193,13 @@ def test_pypis_bcc_is_recognised(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     with pytest.raises(BackendUnavailable, match="crystal-lattice"):
         library.load_bcc()
     library._forget()
+
+
+def test_a_saved_filter_on_the_command_line(tmp_path: Path) -> None:
+    config = Path(os.environ["XDG_CONFIG_HOME"]) / "tcptop-tui" / "config.toml"
+    config.parent.mkdir(parents=True, exist_ok=True)
+    config.write_text('[filters]\nnobody = "port:1 pid:1"\n')
+    told = run("snapshot", "--after", "0.1", "--backend", "diag", "--filter", "@nobody", "--format", "json")
+    assert json.loads(told.stdout)["meta"]["filter"] == "port:1 pid:1"
+    assert "did you mean @nobody?" in run("snapshot", "--filter", "@nobdy").stderr
+    assert run("trace", "states", "--filter", "@nobdy").returncode == 2

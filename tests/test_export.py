@@ -21,6 +21,7 @@ from tcptop_tui.errors import TcptopError
 from tcptop_tui.export.document import SnapshotInput, build
 from tcptop_tui.export.files import ExportError, resolve_path, write_export
 from tcptop_tui.export.writers import default_name, format_of, json_schema, to_csv, to_json, to_text
+from tcptop_tui.model.facts import Alert
 from tcptop_tui.records import RTT_SLOTS, Flag, State
 from tcptop_tui.source.batches import Loss, Names
 
@@ -65,7 +66,9 @@ def given(**changes: object) -> SnapshotInput:
         sessions=sessions({"comm": b"ended", "state": State.CLOSE, "err": 111, "flags": Flag.ACTIVE}, UNKNOWN),
         names=Names(netns={1: "blue"}, cgroups={5: "/a"}), hist=hist, hist_sum_us=200,
         loss=Loss(ring_full=3, skipped=2, mended=1), now_ns=NOW, utc_ns=UTC, host="h\x07ost", kernel="6.1",
-        backend="bpf", backend_note="", filter_text="443", connections_total=9,
+        filter_text="443", hidden_text="lport:22", connections_total=9,
+        alerts=(Alert("k", "27 in CLOSE_WAIT: a\x1bb", "comm=a"),),
+        connections_total=9,
     )  # fmt: skip
     return dataclasses.replace(made, **changes)
 
@@ -102,6 +105,9 @@ def test_json_names_and_nulls() -> None:
         ("ended", "refused", "connect"), (None, None, None),
     ]  # fmt: skip
     assert data["schema_version"] == 1
+    assert data["meta"]["hidden"] == "lport:22"
+    assert data["alerts"] == [{"text": "27 in CLOSE_WAIT: a·b", "filter": "comm=a", "severe": True}]
+    assert "alert: 27 in CLOSE_WAIT: a·b" in to_text(build(given())).splitlines()
 
 
 def test_csv_is_a_table_with_its_origin() -> None:

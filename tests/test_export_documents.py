@@ -40,7 +40,7 @@ def snapshot(
             transitions=transitions() if moves is None else moves, sessions=sessions({}), names=Names(),
             hist=histogram() if hist is None else hist,
             hist_sum_us=0, loss=Loss(1, 2, 3, 4, 5, 6, 7), now_ns=NOW, utc_ns=UTC, host="host", kernel="6.1",
-            backend="bpf", backend_note="", filter_text="", connections_total=len(rows),
+            backend="bpf", backend_note="", filter_text="", hidden_text="", alerts=(), connections_total=len(rows),
         )
     )  # fmt: skip
 

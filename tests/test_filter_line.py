@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from made import NOW, connections
+from made import NOW, connections, sessions
 from test_keys import Dashboard, dashboard
 
 from tcptop_tui.config.file import load_config
 from tcptop_tui.config.history import MOST_ENTRIES, History
-from tcptop_tui.filters import FIELDS, Subject, parse
-from tcptop_tui.filters.complete import completions, vocabulary
-from tcptop_tui.records import State
+from tcptop_tui.filters import FIELDS, FilterError, Subject, expand, parse
+from tcptop_tui.filters.complete import Vocabulary, choice, vocabulary
+from tcptop_tui.records import Flag, State
+from tcptop_tui.source.batches import Names
 from tcptop_tui.widgets.filter_bar import FilterInput
 from tcptop_tui.widgets.saved_filters import SavedFilters
 
@@ -23,9 +25,15 @@ from tcptop_tui.widgets.saved_filters import SavedFilters
 
 ROWS = connections(
     {"comm": b"nginx"}, {"comm": b"nginx"}, {"comm": b"my prog"}, {"comm": b'q"uote'}, {"comm": b"ssh,d", "lport": 22},
-    {"comm": b"\x1b]0;x", "state": State.CLOSE_WAIT},
+    {"comm": b"\x1b]0;x", "state": State.CLOSE_WAIT, "cgroup": 7, "raddr": "2001:db8::7"},
 )  # fmt: skip
-KNOWN = vocabulary(ROWS)
+ENDED = sessions({"state": State.CLOSE, "flags": Flag.ACTIVE, "err": errno.ECONNREFUSED, "established_ns": 0})
+KNOWN = vocabulary(ROWS, ENDED, Names(cgroups={7: "/system.slice/ssh.service"}), ["web", "two words"])
+
+
+def completions(typed: str, known: Vocabulary) -> list[str]:
+    found = choice(typed, known, len(typed))
+    return [found.text(number) for number in range(len(found.words))]
 
 
 @pytest.mark.parametrize(
@@ -35,14 +43,31 @@ KNOWN = vocabulary(ROWS)
         ("state:", "state:established"), ("state:estab,cl", "state:estab,close_wait"), ("lport:2", "lport:22"),
         ("ng", "nginx"), ("rtt>10ms !por", "rtt>10ms !port:"), ('comm:"my', 'comm:"my prog"'),
         ('comm:"my p', 'comm:"my prog"'), ('comm:"a b",comm:"my p', 'comm:"a b",comm:"my prog"'),
-        ("why:re", "why:reset"), ("sport:4", "sport:443"),
+        ("why:re", "why:refused"), ("sport:4", "sport:443"), ("STATE:EST", "STATE:established"), ("NG", "nginx"),
+        ("raddr:2", "raddr:2001:db8::7"), ("laddr:1", "laddr:10.0.0.1"), ("10.", "10.0.0.2"), ("netns:", "netns:1"),
+        ("cgroup:/sy", "cgroup:/system.slice/ssh.service"), ("uid:", "uid:0"), ("443 @w", "443 @web"),
     ],
 )  # fmt: skip
 def test_the_best_completion(typed: str, first: str) -> None:
     assert completions(typed, KNOWN)[0] == first
 
 
-@pytest.mark.parametrize("typed", ["", "443 ", "nosuch:1", "comm:nginx", "!"])
+@pytest.mark.parametrize(
+    ("typed", "cursor", "became", "behind"),
+    [
+        ("sta rtt>1", 3, "state: rtt>1", 6), ("comm:ng,ssh", 7, "comm:nginx,ssh", 10),
+        ("comm:ng 443", 7, "comm:nginx 443", 10), ("state:estab", 3, None, 0), ("443", 0, None, 0),
+    ],
+)  # fmt: skip
+def test_in_the_middle(typed: str, cursor: int, became: str | None, behind: int) -> None:
+    found = choice(typed, KNOWN, cursor)
+    if became is None:
+        assert not found.words
+    else:
+        assert (found.text(0), found.cursor(0)) == (became, behind)
+
+
+@pytest.mark.parametrize("typed", ["", "443 ", "nosuch:1", "comm:nginx", "!", "@two"])
 def test_nothing_to_complete(typed: str) -> None:
     assert completions(typed, KNOWN) == []
 
@@ -54,7 +79,7 @@ def test_strangers_names_do_not_reach_the_line() -> None:
 @given(st.lists(st.binary(min_size=1, max_size=15).filter(lambda raw: b"\0" not in raw), min_size=1, max_size=8))
 def test_every_name_that_is_offered_means_what_it_says(names: list[bytes]) -> None:
     rows = connections(*({"comm": name} for name in names))
-    for typed in completions("comm=", vocabulary(rows)):
+    for typed in completions("comm=", vocabulary(rows, ENDED, Names())):
         assert parse(typed).matches(Subject(rows, NOW, None, None)).any(), typed
 
 
@@ -89,6 +114,20 @@ async def test_tab_completes_and_goes_on_to_the_next() -> None:
         await board.press("tab", "tab", "enter")
         assert board.app.look.filter.text == "comm:nginx state:close_wait"
         assert board.shown == 1
+
+
+async def test_what_tab_would_bring_is_shown() -> None:
+    async with dashboard() as board:
+        offered = lambda: str(board.app.query_one("#offered").render()).split()  # noqa: E731
+        await board.press("slash", *"comm:")
+        assert offered() == ["nginx", "sshd"]
+        await board.press("s")
+        assert offered() == ["sshd"]
+        await board.press(*"tate:c")
+        assert offered() == []
+        await board.press("ctrl+u", *"port:22 st", "left", "left", "left", "backspace", "tab")
+        assert line(board).value == "port:22 st"  # the word at the cursor, wherever that is
+        assert board.shown == 100 or line(board).cursor_position == len("port:22")
 
 
 # -- history ----------------------------------------------------------------------------------
@@ -167,3 +206,43 @@ async def test_filters_with_names(tmp_path: Path) -> None:
         assert board.app.config.filters == {}
         await board.press("f", "escape")
         assert board.shown == 100
+
+
+SAVED = {"web": "port:80,443 !comm:curl", "slow": "rtt>100ms", "long": "x" * 900}
+
+
+@pytest.mark.parametrize(
+    ("text", "meaning"),
+    [
+        ("@web", "port:80,443 !comm:curl"), ("pid:1 @slow  @web", "pid:1 rtt>100ms port:80,443 !comm:curl"),
+        ('"@web"', '"@web"'), ("comm:@web", "comm:@web"), ("443", "443"),
+    ],
+)  # fmt: skip
+def test_a_name_stands_for_its_filter(text: str, meaning: str) -> None:
+    assert expand(text, SAVED) == meaning
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("@wbe", "did you mean @web?"), ("!@web", "stands by itself"), ("@web,@slow", "stands by itself"),
+        ("@long @long", "longer than"), ("@", "no saved filter ''"),
+    ],
+)  # fmt: skip
+def test_what_a_name_cannot_be(text: str, told: str) -> None:
+    with pytest.raises(FilterError) as refused:
+        expand(text, SAVED)
+    assert told in str(refused.value)
+
+
+async def test_names_in_the_line_and_ctrl_s() -> None:
+    async with dashboard() as board:
+        await board.press("slash", *"port:22", "ctrl+s", *"ssh", "enter")
+        assert board.app.config.filters == {"ssh": "port:22"}
+        assert board.shown == 10
+        await board.press("slash", "ctrl+u", *"@s", "tab", "enter")
+        assert board.app.look.filter.text == "port:22"
+        await board.press("slash", "ctrl+u", *"@nosuch", "enter")
+        assert board.app.query_one("#complaint").display  # an unknown name does not end the line
+        await board.press("escape")
+        assert board.shown == 10

@@ -32,13 +32,15 @@ class Filtering(ViewsApp):
 
     def action_filter(self) -> None:
         """Open the filter."""
-        self.panel(FilterBar).open(self.look.filter)
+        self.panel(FilterBar).open(self.look.filter, self.config.filters)
         self._learn()
 
     @work(group="vocabulary", exclusive=True)
     async def _learn(self) -> None:
         """What there is to complete with: away from the loop, 30 ms at 100,000 connections."""
-        self.panel(FilterBar).knows(await asyncio.to_thread(vocabulary, self.frame.facts.rows))
+        facts = self.frame.facts
+        known = await asyncio.to_thread(vocabulary, facts.rows, facts.sessions, facts.names, self.config.filters)
+        self.panel(FilterBar).knows(known)
 
     @on(FilterBar.Changed)
     def _filter_changed(self, event: FilterBar.Changed) -> None:
@@ -52,7 +54,15 @@ class Filtering(ViewsApp):
 
     async def action_saved_filters(self) -> None:
         """Choose one, or save the present one under a name."""
-        await self.push_screen(SavedFilters(dict(self.config.filters), self.look.filter.text), self._saved_chosen)
+        await self._show_saved(naming=False)
+
+    @on(FilterBar.Save)
+    async def _save_wanted(self) -> None:
+        await self._show_saved(naming=True)
+
+    async def _show_saved(self, *, naming: bool) -> None:
+        saved, present = dict(self.config.filters), self.look.filter.text
+        await self.push_screen(SavedFilters(saved, present, naming=naming), self._saved_chosen)
 
     def _saved_chosen(self, answer: tuple[dict[str, str], str | None] | None) -> None:
         if answer is None:

@@ -58,6 +58,11 @@ def is_foreign(path: Path) -> str:
     return ""
 
 
+def saved_filters(wanted: str) -> dict[str, str]:
+    """The filters with names, if ``wanted`` calls one: where no other configuration matters none need be readable."""
+    return load_config(default_path())[0].filters if "@" in wanted else {}
+
+
 def save_config(path: Path, before: Config, after: Config) -> None:
     """Write what differs between the two into the file; comments and all else in it stay.
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from tcptop_tui import __version__, formats, text
 from tcptop_tui.export.schema import (
     SCHEMA_VERSION,
+    Alert,
     Bucket,
     Connection,
     Document,
@@ -34,6 +35,7 @@ from tcptop_tui.export.values import (
     user,
     whys,
 )
+from tcptop_tui.model import facts
 from tcptop_tui.model.histogram import slot_bounds, summarise
 from tcptop_tui.records import RTT_SLOTS, UNKNOWN_NS, Flag, Rows
 from tcptop_tui.source.batches import Loss, Names
@@ -60,6 +62,9 @@ class SnapshotInput:
     backend: str
     backend_note: str
     filter_text: str
+    hidden_text: str
+    """The filter of what is not shown besides."""
+    alerts: tuple[facts.Alert, ...]
     connections_total: int
 
 
@@ -190,6 +195,7 @@ def build(given: SnapshotInput) -> Document:
             backend=given.backend,
             backend_note=text.clean(given.backend_note),
             filter=text.clean(given.filter_text),
+            hidden=text.clean(given.hidden_text),
             connections_total=given.connections_total,
             connections_shown=len(given.rows),
         ),
@@ -204,4 +210,5 @@ def build(given: SnapshotInput) -> Document:
             _session(row, offset_ns, why, given.names)
             for row, why in zip(given.sessions, whys(given.sessions), strict=True)
         ],
+        alerts=[Alert(text.clean(one.text), text.clean(one.filter), one.severe) for one in given.alerts],
     )

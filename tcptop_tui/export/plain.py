@@ -123,6 +123,7 @@ def to_text(document: Document) -> str:
     return "\n".join(
         [
             *(f"{name}: {value}".rstrip() for name, value in provenance(document)),
+            *(f"alert: {alert.text}" for alert in document.alerts),
             "",
             "Connections",
             *_table(_CONNECTIONS, document.connections),

@@ -132,8 +132,17 @@ class Meta(msgspec.Struct, frozen=True):
     backend: str
     backend_note: str
     filter: str
+    hidden: str
     connections_total: int
     connections_shown: int
+
+
+class Alert(msgspec.Struct, frozen=True):
+    """Something that is wrong on the host, whatever the filter; ``filter`` is the one that shows it."""
+
+    text: str
+    filter: str
+    severe: bool
 
 
 class Document(msgspec.Struct, frozen=True):
@@ -146,3 +155,4 @@ class Document(msgspec.Struct, frozen=True):
     connections: list[Connection]
     transitions: list[Transition]
     sessions: list[Session]
+    alerts: list[Alert]

@@ -56,7 +56,9 @@ def _input(frame: Frame, origin: Origin) -> SnapshotInput:
         kernel=origin.kernel,
         backend=facts.status.backend,
         backend_note=facts.status.note,
-        filter_text=frame.look.filter.text + (" (own SSH connection hidden)" if frame.look.hidden else ""),
+        filter_text=frame.look.filter.text,
+        hidden_text=frame.look.hidden.text if frame.look.hidden else "",
+        alerts=facts.alerts,
         connections_total=len(facts.rows),
     )
 

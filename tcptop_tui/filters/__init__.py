@@ -9,6 +9,7 @@ connections without a sample.
 from tcptop_tui.filters.errors import FilterError
 from tcptop_tui.filters.fields import FIELDS, Field
 from tcptop_tui.filters.parse import MATCH_ALL, MAX_CHARS, Filter, parse, parse_ports
+from tcptop_tui.filters.saved import expand
 from tcptop_tui.filters.subject import Subject
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "Filter",
     "FilterError",
     "Subject",
+    "expand",
     "parse",
     "parse_ports",
 ]

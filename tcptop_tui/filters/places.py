@@ -15,6 +15,14 @@ _NAMESPACES = "/run/netns"
 """iproute2's NETNS_RUN_DIR."""
 
 
+def namespace_names() -> list[str]:
+    """What ``ip netns`` lists."""
+    try:
+        return sorted(os.listdir(_NAMESPACES))
+    except OSError:
+        return []
+
+
 def read_namespace(value: Value) -> int:
     """Inode number of the network namespace that ``ip netns`` lists under this name.
 

@@ -10,9 +10,10 @@ from typing import Any, TypeVar
 
 import click
 
+from tcptop_tui.config.file import saved_filters
 from tcptop_tui.errors import UsageError
 from tcptop_tui.feed import Feed
-from tcptop_tui.filters import Filter, parse, parse_ports
+from tcptop_tui.filters import Filter, expand, parse, parse_ports
 from tcptop_tui.replay.recording import opened_recording
 from tcptop_tui.settings import Settings
 from tcptop_tui.source.batches import Capture
@@ -97,7 +98,9 @@ class Common:
     def filter(self, *terms: str) -> Filter:
         """The filter that was given, and ``terms``; of a process only what surely is its own."""
         pids = ",".join(f"pid:{pid}" for pid in self.given["pid"])
-        return parse(" ".join(filter(None, [self.given["filter_text"], pids, *terms])))
+        given = self.given["filter_text"]
+        given = expand(given, saved_filters(given))
+        return parse(" ".join(filter(None, [given, pids, *terms])))
 
     def settings(self, refresh_s: float = _REFRESH_S) -> Settings:
         """Sizes and periods."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar
 
+from rich.text import Text
 from textual import events
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
@@ -15,8 +17,10 @@ from textual.widgets import Input, Label
 
 from tcptop_tui.config.history import History
 from tcptop_tui.errors import UsageError
-from tcptop_tui.filters import Filter, parse
-from tcptop_tui.filters.complete import Vocabulary, completions
+from tcptop_tui.filters import Filter, expand, parse
+from tcptop_tui.filters.complete import Choice, Vocabulary, choice
+
+_MOST_OFFERED = 30
 
 
 class _Ghost(Suggester):
@@ -27,8 +31,9 @@ class _Ghost(Suggester):
         self._line = line
 
     async def get_suggestion(self, value: str) -> str | None:
-        """The first completion."""
-        return next(iter(completions(value, self._line.known)), None)
+        """The first word that fits, if it goes on just as it was typed."""
+        found = choice(value, self._line.known, len(value))
+        return found.text(0) if found.words and found.text(0).startswith(value) else None
 
 
 class FilterInput(Input):
@@ -53,14 +58,20 @@ class FilterInput(Input):
         self.ended = False
         self.history = History()
         self.known = Vocabulary()
+        self.saved: Mapping[str, str] = {}
         self._browsed: tuple[str, int] | None = None
-        self._completed: tuple[list[str], int] | None = None
+        self._completed: tuple[Choice, int] | None = None
         self._set_by_key = ""
 
-    def _put(self, value: str) -> None:
+    def _put(self, value: str, cursor: int | None = None) -> None:
         self._set_by_key = value
         self.value = value
-        self.cursor_position = len(value)
+        self.cursor_position = len(value) if cursor is None else cursor
+
+    @property
+    def offered(self) -> tuple[Choice, int]:
+        """What the word at the cursor could become, and which of that Tab has put there; -1: none yet."""
+        return self._completed or (choice(self.value, self.known, self.cursor_position), -1)
 
     def watch_value(self, value: str) -> None:
         """What is typed begins anew; what a key has put there goes on."""
@@ -86,15 +97,12 @@ class FilterInput(Input):
         self._put(prefix if found is None else self.history.entries[found])
 
     def action_complete(self, step: int) -> None:
-        """Complete the last word; again: with the next word that fits."""
-        if self._completed is None:
-            found, place = completions(self.value, self.known), 0
-        else:
-            found, place = self._completed[0], self._completed[1] + step
-        if found:
-            place %= len(found)
+        """Complete the word at the cursor; again: with the next one that fits."""
+        found, place = self.offered
+        if found.words:
+            place = (place + step if place >= 0 else 0) % len(found.words)
             self._completed = (found, place)
-            self._put(found[place])
+            self._put(found.text(place), found.cursor(place))
 
     async def _on_key(self, event: events.Key) -> None:
         if self.ended:
@@ -102,14 +110,14 @@ class FilterInput(Input):
             event.stop()
             event.prevent_default()
             return
-        self.ended = event.key == "escape" or (event.key == "enter" and is_valid(self.value))
+        self.ended = event.key == "escape" or (event.key == "enter" and is_valid(self.value, self.saved))
         await super()._on_key(event)
 
 
-def is_valid(value: str) -> bool:
+def is_valid(value: str, saved: Mapping[str, str] | None = None) -> bool:
     """Whether it parses."""
     try:
-        parse(value)
+        parse(expand(value, saved or {}))
     except UsageError:
         return False
     return True
@@ -120,6 +128,7 @@ class FilterBar(Vertical):
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "cancel", "Restore", show=True),
+        Binding("ctrl+s", "save", "Keep, and save under a name", show=False),
     ]
 
     class Changed(Message):
@@ -128,6 +137,9 @@ class FilterBar(Vertical):
         def __init__(self, chosen: Filter) -> None:
             self.chosen = chosen
             super().__init__()
+
+    class Save(Message):
+        """The filter in force shall get a name."""
 
     class Closed(Message):
         """The bar is not shown any more."""
@@ -143,7 +155,8 @@ class FilterBar(Vertical):
         self.display = False
 
     def compose(self) -> ComposeResult:
-        """Prompt and input, the complaint below."""
+        """What the word could become, prompt and input, the complaint below."""
+        yield Label("", id="offered", markup=False)
         with Horizontal():
             yield Label("Filter: ")
             yield FilterInput()
@@ -152,13 +165,14 @@ class FilterBar(Vertical):
     def knows(self, known: Vocabulary) -> None:
         """From now on there are these values to complete with."""
         self.query_one(FilterInput).known = known
+        self._offer()
 
-    def open(self, current: Filter) -> None:
-        """Show the bar with the filter in force."""
+    def open(self, current: Filter, saved: Mapping[str, str]) -> None:
+        """Show the bar with the filter in force; ``saved`` ones can be called by their names."""
         self._before = current
         self.display = True
         entry = self.query_one(FilterInput)
-        entry.ended, entry.late = False, []
+        entry.ended, entry.late, entry.saved = False, [], saved
         entry.value = current.text
         entry.cursor_position = len(entry.value)
         # at once, not when the loop comes round to it: the next key may be here already
@@ -168,12 +182,26 @@ class FilterBar(Vertical):
         """Read the filters of before, and write new ones behind them."""
         self.query_one(FilterInput).history = History(path, is_valid)
 
+    def _offer(self) -> None:
+        """A line of what Tab would bring; the one that it has brought stands out."""
+        found, place = self.query_one(FilterInput).offered
+        line = Text(no_wrap=True, overflow="ellipsis")
+        # those before the chosen one that would push it off the line are left out
+        for number in range(max(0, place - 1), min(len(found.words), place + _MOST_OFFERED)):
+            line.append(found.words[number], "reverse" if number == place else "").append("  ")
+        label = self.query_one("#offered", Label)
+        label.update(line)
+
+    def _parsed(self, value: str) -> Filter:
+        return parse(expand(value, self.query_one(FilterInput).saved))
+
     def on_input_changed(self, event: Input.Changed) -> None:
         """Apply what parses, complain about what does not."""
         event.stop()
+        self._offer()
         complaint = self.query_one("#complaint", Label)
         try:
-            chosen = parse(event.value)
+            chosen = self._parsed(event.value)
         except UsageError as error:
             complaint.update(str(error))
             complaint.display = True
@@ -186,9 +214,12 @@ class FilterBar(Vertical):
         """Keep the filter; an invalid one is not kept and the bar stays open."""
         event.stop()
         try:
-            chosen = parse(event.value)
+            chosen = self._parsed(event.value)
         except UsageError:
             return
+        self._keep(chosen)
+
+    def _keep(self, chosen: Filter) -> None:
         self.query_one(FilterInput).history.add(chosen.text)
         # a fast hand's Enter may overtake the changes that it ends
         self.post_message(self.Changed(chosen))
@@ -198,6 +229,15 @@ class FilterBar(Vertical):
         """Back to the filter from before."""
         self.post_message(self.Changed(self._before))
         self._close()
+
+    def action_save(self) -> None:
+        """Keep the filter, if it is one, and give it a name."""
+        try:
+            chosen = self._parsed(self.query_one(FilterInput).value)
+        except UsageError:
+            return
+        self._keep(chosen)
+        self.post_message(self.Save())
 
     def _close(self) -> None:
         self.display = False

@@ -24,6 +24,7 @@ class SavedFilters(ModalScreen[tuple[dict[str, str], str | None]]):
     Args:
         filters: by name.
         present: the filter in force.
+        naming: begin with the name of the present one.
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -31,17 +32,18 @@ class SavedFilters(ModalScreen[tuple[dict[str, str], str | None]]):
         Binding("delete,d", "forget", "Twice: forget the filter"),
     ]
 
-    def __init__(self, filters: dict[str, str], present: str) -> None:
+    def __init__(self, filters: dict[str, str], present: str, *, naming: bool = False) -> None:
         super().__init__()
         self._filters = filters
         self._present = present
+        self._naming = naming
         self._doomed = ""
 
     def compose(self) -> ComposeResult:
         """The list, below it a name for the present filter."""
         with Vertical(id="dialog") as box:
             box.border_title = "Saved filters"
-            box.border_subtitle = "Enter applies, Del twice forgets, Esc closes"
+            box.border_subtitle = "Enter applies, in a filter @name does, Del twice forgets"
             yield OptionList(id="saved")
             yield Label(Text(f"Name for: {text.clean(self._present)}" if self._present else "No filter to save"))
             yield Input(placeholder="web", max_length=_MOST_CHARS, disabled=not self._present)
@@ -49,7 +51,7 @@ class SavedFilters(ModalScreen[tuple[dict[str, str], str | None]]):
     def on_mount(self) -> None:
         """Start where there is something to do."""
         self._fill()
-        self.set_focus(self.query_one(OptionList if self._filters or not self._present else Input))
+        self.set_focus(self.query_one(Input if self._present and (self._naming or not self._filters) else OptionList))
 
     def _fill(self) -> None:
         options = self.query_one(OptionList)

@@ -1,0 +1,43 @@
+"""``@name`` in a filter: one that was saved under that name."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+
+from tcptop_tui.filters.errors import FilterError, shown
+from tcptop_tui.filters.lexer import Form, Term, terms
+from tcptop_tui.filters.parse import MAX_CHARS
+
+_MARK = "@"
+
+
+def expand(text: str, saved: Mapping[str, str]) -> str:
+    """``text`` with the saved filters in place of their names; they cannot have names in them in turn.
+
+    Raises:
+        FilterError: there is none of that name, it is negated, or the whole gets too long.
+    """
+    if _MARK not in text:
+        return text
+    written = [_expanded(term, saved) for term in terms(text)]
+    whole = " ".join(filter(None, written))
+    if len(whole) > MAX_CHARS:
+        raise FilterError(f"longer than {MAX_CHARS} characters with what its names stand for", 0, mend="shorten it")
+    return whole
+
+
+def _expanded(term: Term, saved: Mapping[str, str]) -> str:
+    value = term.parts[0].value
+    if term.parts[0].field or value.form is not Form.PLAIN or not value.text.startswith(_MARK):
+        return term.source
+    name = value.text[1:]
+    if term.negated or len(term.parts) > 1:
+        raise value.error(f"{shown(value.text)} is a whole filter: it stands by itself", "leave out '!' and ','")
+    if name not in saved:
+        close = difflib.get_close_matches(name, saved, 1)
+        known = ", ".join(_MARK + one for one in list(saved)[:5])
+        mend = f"there is {known}" if known else "save one with f first"
+        mend = f"did you mean {_MARK}{close[0]}?" if close else mend
+        raise value.error(f"no saved filter {shown(name)}", f'{mend}; for a process name quote it: "{value.text}"')
+    return saved[name]
