@@ -158,7 +158,7 @@ def doctor() -> None:
 
 
 def _dashboard(options: Options, config: Config, path: Path, note: str) -> None:
-    from tcptop_tui.terminal import own_stderr, require_screen  # noqa: PLC0415
+    from tcptop_tui.terminal import mouse_possible, own_stderr, require_screen  # noqa: PLC0415
 
     require_screen()
     options.feed.prepare()
@@ -170,7 +170,7 @@ def _dashboard(options: Options, config: Config, path: Path, note: str) -> None:
         uname = os.uname()
         app = TcptopApp(options.feed, options.settings, uname.nodename, uname.release, options.chosen, config)
         app.config_path, app.config_note, app.history_path = path, note, history_path()
-        app.run()
+        app.run(mouse=mouse_possible())
     if app.return_code:
         raise click.exceptions.Exit(app.return_code)
 

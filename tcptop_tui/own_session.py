@@ -16,13 +16,26 @@ _TMUX_S = 2.0
 
 
 def _environments() -> Iterator[Mapping[str, str]]:
-    """Ours, tmux's of whoever attached last, then those of the processes above: sudo drops the variable."""
+    """Tmux's or screen's of whoever attached last, ours, then those of the processes above: sudo drops the variable."""
     if os.environ.get("TMUX"):
         yield _of_tmux()
+    if os.environ.get("STY"):
+        yield from _of_screen()
     yield os.environ
     for parent in psutil.Process().parents():
         try:
             yield parent.environ()
+        except psutil.Error:
+            continue
+
+
+def _of_screen() -> Iterator[Mapping[str, str]]:
+    """Screen's server, too, keeps the environment of its start; its clients, the latest first, have their own."""
+    clients = [one for one in psutil.process_iter(["name", "create_time"]) if one.info["name"] == "screen"]
+    for client in sorted(clients, key=lambda one: -one.info["create_time"]):
+        try:
+            if client.terminal():  # the server has none
+                yield client.environ()
         except psutil.Error:
             continue
 

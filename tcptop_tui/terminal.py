@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import curses
 import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+import psutil
 
 from tcptop_tui.errors import UsageError
 
@@ -38,6 +41,19 @@ def _can_draw(term: str) -> bool:
     except curses.error:
         return True
     return bool(curses.tigetstr("cup")) and curses.tigetnum("colors") >= _LEAST_COLORS
+
+
+def mouse_possible() -> bool:
+    """Not in GNU screen: while a program listens to the mouse, screen 4.9 keeps a lone Esc until the next key.
+
+    The variables that say so do not come through sudo; the processes above are still the same.
+    """
+    try:
+        names = (parent.name() for parent in psutil.Process().parents())
+        nearest = next((name for name in names if name == "screen" or name.startswith("tmux")), "")
+    except psutil.Error:
+        return True
+    return nearest != "screen"
 
 
 @contextmanager
@@ -76,10 +92,13 @@ def own_stderr() -> Iterator[None]:
     try:
         yield
     finally:
-        sys.__stderr__.flush()
+        with contextlib.suppress(OSError):  # the terminal may have gone
+            sys.__stderr__.flush()
         os.dup2(screen, 2)
-        sys.__stderr__.close()
+        with contextlib.suppress(OSError):
+            sys.__stderr__.close()
         sys.__stderr__ = before  # type: ignore[misc]
         said = os.pread(aside, 4096, max(0, os.fstat(aside).st_size - 4096))
         os.close(aside)
-        os.write(2, said)
+        with contextlib.suppress(OSError):
+            os.write(2, said)

@@ -10,9 +10,11 @@ from textual.binding import Binding, BindingType
 from textual.widgets import ContentSwitcher
 
 from tcptop_tui.live import VIEWS, LiveApp
+from tcptop_tui.model.board import SHOWN
 from tcptop_tui.model.frame import Order
 from tcptop_tui.model.grouping import GROUPINGS, TITLES
 from tcptop_tui.model.sorting import DESCENDING
+from tcptop_tui.widgets.board import BoardView
 from tcptop_tui.widgets.columns import Column
 from tcptop_tui.widgets.connections import ConnectionTable
 from tcptop_tui.widgets.connects import ConnectsTable
@@ -21,10 +23,10 @@ from tcptop_tui.widgets.rtt_view import RttView
 from tcptop_tui.widgets.sessions import SessionsTable
 from tcptop_tui.widgets.sort_dialog import SortDialog
 
-_DESCENDING = DESCENDING | {"time", "ms", "lived", "rtt"}
+_DESCENDING = DESCENDING | {"time", "ms", "lived", "rtt", "processes", *(state.name.lower() for state in SHOWN)}
 
 SORTED_LISTS: dict[str, type[Listing]] = {
-    "connections": ConnectionTable, "connects": ConnectsTable, "sessions": SessionsTable,
+    "connections": ConnectionTable, "connects": ConnectsTable, "sessions": SessionsTable, "board": BoardView,
 }  # fmt: skip
 
 
@@ -92,9 +94,8 @@ class ViewsApp(LiveApp):
     @property
     def _order(self) -> Order:
         """Of the view that is open."""
-        if self.look.view == "connects":
-            return self.look.connects
-        return self.look.sessions if self.look.view == "sessions" else Order(self.look.sort, self.look.descending)
+        orders = {"connects": self.look.connects, "sessions": self.look.sessions, "board": self.look.board}
+        return orders.get(self.look.view) or Order(self.look.sort, self.look.descending)
 
     @property
     def _columns(self) -> tuple[Column, ...]:
@@ -108,10 +109,13 @@ class ViewsApp(LiveApp):
             return
         same = key == self._order.key
         descending = not self._order.descending if same else key in _DESCENDING
+        order = Order(key, descending)
         if self.look.view == "connects":
-            self.set_look(replace(self.look, connects=Order(key, descending)))
+            self.set_look(replace(self.look, connects=order))
         elif self.look.view == "sessions":
-            self.set_look(replace(self.look, sessions=Order(key, descending)))
+            self.set_look(replace(self.look, sessions=order))
+        elif self.look.view == "board":
+            self.set_look(replace(self.look, board=order))
         else:
             self.set_look(replace(self.look, sort=key, descending=descending))
 

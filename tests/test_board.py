@@ -97,3 +97,20 @@ async def test_as_text(size: tuple[int, int], snapshot: SnapshotAssertion) -> No
     async with dashboard(size) as board_:
         view = await opened(board_)
         assert "\n".join(view.render_line(y).text.rstrip() for y in range(5)) == snapshot
+
+
+async def test_it_sorts_by_any_column() -> None:
+    async with dashboard() as board_:
+        view = await opened(board_)
+        names = lambda: [view.render_line(line).text.split()[0] for line in range(1, 4)]  # noqa: E731
+        assert names() == ["java", "nginx", "my"]
+        view.post_message(BoardView.HeaderClicked("established"))
+        await board_.press("f12")
+        assert names() == ["nginx", "java", "my"]
+        await board_.press("I")
+        assert names()[-1] == "nginx"
+        view.post_message(BoardView.HeaderClicked("comm"))
+        await board_.press("f12")
+        assert names() == ["java", "my", "nginx"]
+        await board_.press("f6", "escape")
+        assert board_.app.look.board.key == "comm"

@@ -66,9 +66,8 @@ def given(**changes: object) -> SnapshotInput:
         sessions=sessions({"comm": b"ended", "state": State.CLOSE, "err": 111, "flags": Flag.ACTIVE}, UNKNOWN),
         names=Names(netns={1: "blue"}, cgroups={5: "/a"}), hist=hist, hist_sum_us=200,
         loss=Loss(ring_full=3, skipped=2, mended=1), now_ns=NOW, utc_ns=UTC, host="h\x07ost", kernel="6.1",
-        filter_text="443", hidden_text="lport:22", connections_total=9,
+        backend="bpf", backend_note="", filter_text="443", hidden_text="lport:22", connections_total=9,
         alerts=(Alert("k", "27 in CLOSE_WAIT: a\x1bb", "comm=a"),),
-        connections_total=9,
     )  # fmt: skip
     return dataclasses.replace(made, **changes)
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from made import NOW, SECOND, UTC, connections
@@ -93,4 +95,33 @@ def test_in_a_terminal(bpf_possible: None) -> None:
             terminal.shows("Connections 2")
         finally:
             terminal.close()
+        theirs.close()
+
+
+@pytest.mark.skipif(shutil.which("screen") is None, reason="no GNU screen")
+def test_in_screen_esc_works_and_whoever_attached_last_counts(bpf_possible: None, tmp_path: Path) -> None:
+    with listening() as listener:
+        ours, theirs = pair(listener)
+        there = f"127.0.0.1 {port(ours)} 127.0.0.1 {port(listener)}"
+        (tmp_path / "screens").mkdir(mode=0o700)
+        environ = {"SCREENDIR": str(tmp_path / "screens"), "TMUX": "", "STY": ""}
+        name = f"tcptop-{os.getpid()}"
+        command = [sys.executable, "-m", "tcptop_tui", "--filter", f"port:{port(listener)}"]
+        server = ["screen", "-U", "-c", "/dev/null", "-dmS", name, *command]
+        subprocess.run(server, check=True, env={**os.environ, **environ, "SSH_CONNECTION": "10.0.0.1 1 10.0.0.2 22"})
+        client = Terminal("-U", "-r", name, program=("screen",), SSH_CONNECTION=there, **environ)
+        try:
+            client.shows("Connections 3")
+            client.type("o")
+            client.shows("own SSH hidden")
+            client.shows("Connections 2")
+            client.type("\x1bOQ")  # F2
+            client.shows("Setup ─")
+            client.type("\x1b")
+            client.until(lambda: "Setup ─" not in client.text)
+            client.type("q")
+            client.ended()
+        finally:
+            subprocess.run(["screen", "-S", name, "-X", "quit"], env={**os.environ, **environ}, check=False)
+            client.close()
         theirs.close()

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from test_keys import Dashboard, dashboard
+from test_keys import Dashboard, dashboard, moves
 
+from tcptop_tui.filters.addresses import begun_address
 from tcptop_tui.widgets.connections import ConnectionTable
 from tcptop_tui.widgets.search_bar import SearchBar
+from tcptop_tui.widgets.transitions import TransitionLog
 
 
 def told(board: Dashboard) -> str:
@@ -72,3 +74,52 @@ async def test_in_groups_and_other_lists() -> None:
         assert told(board) == "1 of 1"
         await board.press("escape", "4", "f3")  # no list: nothing to search
         assert not board.app.panel(SearchBar).display
+
+
+@pytest.mark.parametrize(
+    ("typed", "network"),
+    [
+        ("10.", "10.0.0.0/8"), ("192.168", "192.168.0.0/16"), ("192.168.", "192.168.0.0/16"),
+        ("10.0.1.", "10.0.1.0/24"), ("10.0.0.0/8", ""),
+        ("2001:db8", "2001:db8::/32"), ("2001:db8:", "2001:db8::/32"), ("fe80::", "fe80::/16"),
+        ("10", ""), ("10.0.0.1", ""), ("999.", ""), ("1.2.3.4.", ""), ("::1", ""), ("lport:22", ""),
+    ],
+)  # fmt: skip
+def test_an_address_that_is_being_typed(typed: str, network: str) -> None:
+    assert begun_address(typed) == network
+
+
+async def test_addresses_are_found_while_they_are_typed() -> None:
+    async with dashboard() as board:
+        await board.press("f3", *"10.0.1.")
+        assert told(board).endswith("of 100")
+        await board.press("ctrl+u", *"10.9.")
+        assert told(board) == "not found"
+        assert board.app.panel(SearchBar).query_one("#found").has_class("-failed")
+        await board.press("ctrl+u", *"10.0.")
+        assert not board.app.panel(SearchBar).query_one("#found").has_class("-failed")
+
+
+async def test_in_the_log_from_its_end() -> None:
+    """Its k-th line has port 50,000 + k."""
+    async with dashboard() as board:
+        log = board.app.panel(TransitionLog)
+        log.focus()
+        found = lambda: int(board.app.frame.facts.log["rport"][log._found]) - 50_000  # noqa: E731
+        await board.press("f3", *"rport:50003,50010,50020")
+        assert (told(board), found()) == ("3 of 3", 20)
+        await board.press("f3")
+        assert (told(board), found()) == ("2 of 3", 10)
+        await board.press("enter", "enter")
+        assert (told(board), found()) == ("3 of 3 (wrapped)", 20)
+        await board.press("up")
+        assert found() == 10
+        await board.press("down", "shift+f3")
+        assert (told(board), found()) == ("1 of 3 (wrapped)", 3)
+        top = log.scroll_offset.y
+        await board.more(moves(5))  # what comes does not carry the found line away
+        assert log.scroll_offset.y == top
+        await board.press("escape")
+        assert board.app.focused is log
+        await board.press("ctrl+u", "1", "f3", *"sshd")
+        assert told(board).endswith("of 10")  # the list's, now that it has the keys

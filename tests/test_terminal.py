@@ -200,3 +200,28 @@ def test_in_tmux(bpf_possible: None, tmp_path: Path) -> None:
         until(lambda text: "over 0" in text)
     finally:
         tmux("kill-server")
+
+
+def test_stopped_and_continued_from_elsewhere(start: Callable[..., Terminal]) -> None:
+    """Textual takes the terminal up again after each SIGCONT, and then has the raw mode for the usual one."""
+    terminal = start()
+    terminal.shows("backend bpf")
+    for key, shown in (("2", "Connects "), ("3", "Closed sessions"), ("1", "Connections ")):
+        terminal.process.send_signal(signal.SIGSTOP)
+        terminal.process.send_signal(signal.SIGCONT)
+        terminal.type(key)
+        terminal.shows(shown)
+    terminal.type("q")
+    assert terminal.ended() == 0
+    assert terminal.output.count(ENTER_SCREEN) == 1
+    assert termios.tcgetattr(terminal._other) == terminal.settings
+
+
+def test_a_hang_up_that_comes_with_sigcont_ends_it(start: Callable[..., Terminal]) -> None:
+    terminal = start()
+    terminal.shows("backend bpf")
+    os.close(terminal._other)
+    terminal.process.send_signal(signal.SIGCONT)
+    terminal.hang_up()
+    terminal.process.send_signal(signal.SIGCONT)
+    assert terminal.process.wait(timeout=20) == 129

@@ -9,7 +9,8 @@ from textual.binding import Binding, BindingType
 
 from tcptop_tui.views import ViewsApp
 from tcptop_tui.widgets.listing import Listing
-from tcptop_tui.widgets.search_bar import SearchBar
+from tcptop_tui.widgets.search_bar import NOT_FOUND, SearchBar
+from tcptop_tui.widgets.transitions import TransitionLog
 
 
 class Searching(ViewsApp):
@@ -26,7 +27,11 @@ class Searching(ViewsApp):
         return super().check_action(action, parameters)
 
     @property
-    def _list(self) -> Listing | None:
+    def _list(self) -> Listing | TransitionLog | None:
+        """The log while it has the keys, or was searched last; else the view's list."""
+        log = self.panel(TransitionLog)
+        if log.has_focus or log.searching:
+            return log
         lists = [one for one in (self.view, *self.view.query(Listing)) if isinstance(one, Listing)]
         return next(iter(lists), None)
 
@@ -40,10 +45,17 @@ class Searching(ViewsApp):
     @on(SearchBar.Wanted)
     def _search_wanted(self, event: SearchBar.Wanted) -> None:
         if self._list is not None:
-            self.panel(SearchBar).say(self._list.find(event.wanted, event.step))
+            # a log is read from its end
+            upwards = isinstance(self._list, TransitionLog) and not event.below
+            told = self._list.find(event.wanted, -event.step if upwards else event.step)
+            self.panel(SearchBar).say(told, failed=told == NOT_FOUND)
 
     @on(SearchBar.Closed)
     def _search_closed(self) -> None:
-        for one in self.query(Listing):
+        log = self.panel(TransitionLog)
+        if log.searching:
+            self.screen.set_focus(log)
+        else:
+            self.focus_view()
+        for one in (*self.query(Listing), log):
             one.searching = False
-        self.focus_view()

@@ -8,6 +8,7 @@ replaced by the next one.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from collections.abc import Callable
@@ -40,9 +41,16 @@ class _Noticed:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._file, name)
 
+    def write(self, data: str) -> int:
+        """As the file does it; a terminal that has gone takes everything, or Textual's thread would end here."""
+        with contextlib.suppress(OSError):
+            self._file.write(data)
+        return len(data)
+
     def flush(self) -> None:
         """Wait until the terminal has taken it."""
-        self._file.flush()
+        with contextlib.suppress(OSError):
+            self._file.flush()
         self._left()
 
 
@@ -95,6 +103,18 @@ class ThinDriver(LinuxDriver):
             drawing += self._grid.rest_at(*self._rest)
         self._on_its_way = True
         super().write(f"{_SYNC_BEGIN}{drawing}{_SYNC_END}" if self._synced else drawing)
+
+    def _sigcont_application(self, *_: object) -> None:
+        """Take the terminal up again, if it was given back before.
+
+        Textual does so after every SIGCONT, with threads that are there already. One comes without
+        a SIGTSTP when somebody stopped the process (kill -STOP), and when the terminal hangs up
+        (``disassociate_ctty``, drivers/tty/tty_jobctrl.c): then the end waited for ever.
+        """
+        if self._must_signal_resume:
+            super()._sigcont_application()
+        else:
+            self._loop.call_soon_threadsafe(self.redraw)
 
     # -- the terminal -------------------------------------------------------------------------
 

@@ -13,6 +13,8 @@ _MAPPED = 0xFFFF << 32
 _MAPPED_BITS = 96
 _WORD = 2**64 - 1
 _IPV4_LIKE = re.compile(r"[0-9]+(?:\.[0-9.]*(?:/.*)?|/.*)")
+_BEGUN_IPV4 = re.compile(r"[0-9]{1,3}(?:\.[0-9]{1,3}){0,2}\.|[0-9]{1,3}(?:\.[0-9]{1,3}){1,2}")
+_BEGUN_IPV6 = re.compile(r"(?:[0-9A-Fa-f]{1,4}:){1,6}(?:[0-9A-Fa-f]{1,4}|:)?")
 _WITH_PORT = re.compile(r"(\[[^]]+\]|[0-9.]+):([0-9]+)")
 
 
@@ -35,6 +37,22 @@ def split_port(text: str) -> tuple[str, str] | None:
     """Address and port of ``10.0.0.1:443`` or ``[::1]:443``, as ss prints them; None when it is not so."""
     found = _WITH_PORT.fullmatch(text)
     return (found[1].strip("[]"), found[2]) if found else None
+
+
+def begun_address(text: str) -> str:
+    """The network of all addresses that begin so: ``192.168.`` is 192.168.0.0/16; empty: it is no beginning of one."""
+    if _BEGUN_IPV4.fullmatch(text):
+        octets = text.rstrip(".").split(".")
+        network = ".".join([*octets, *["0"] * (4 - len(octets))]) + f"/{8 * len(octets)}"
+    elif _BEGUN_IPV6.fullmatch(text):
+        groups = text.removesuffix("::").rstrip(":").split(":")
+        network = ":".join([*groups, *["0"] * (8 - len(groups))]) + f"/{16 * len(groups)}"
+    else:
+        return ""
+    try:
+        return str(ipaddress.ip_network(network))
+    except ValueError:
+        return ""
 
 
 def read_network(value: Value) -> Network:

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tcptop_tui.model.facts import Facts
+from tcptop_tui.model.sorting import arranged, words
 from tcptop_tui.records import Mask, Rows, State
 from tcptop_tui.source.identity import pair_hash
 
@@ -17,6 +18,10 @@ STUCK = (
 """States that a healthy connection leaves soon."""
 SHOWN = (*STUCK, State.TIME_WAIT, State.ESTABLISHED, State.LISTEN)
 
+BY_STUCK = "stuck"
+"""The order in which connections stuck in any state count."""
+
+_BY_NAME = {state.name.lower(): state for state in SHOWN}
 _STATES = 16
 BOARD = np.dtype(
     [("comm", "S16"), ("id", "<u8"), ("processes", "<u4"),
@@ -67,10 +72,16 @@ class BoardHistory:
         return self._kept[0][1], self._kept[0][2]
 
 
-def board(facts: Facts, wanted: Mask) -> Rows:
-    """A row for each process name among the ``wanted`` rows of ``facts``, dtype BOARD, most stuck first.
+def board(facts: Facts, wanted: Mask, key: str = BY_STUCK, *, descending: bool = True) -> Rows:
+    """A row for each process name among the ``wanted`` rows of ``facts``, dtype BOARD.
 
     Growth is that of all connections of the name, whatever is wanted.
+
+    Args:
+        facts: what is known.
+        wanted: by row of ``facts.rows``.
+        key: what to sort by: ``BY_STUCK``, ``comm``, ``processes``, or a state's name in small letters.
+        descending: the largest first.
     """
     made = np.zeros(0, BOARD)
     if not wanted.any():
@@ -89,9 +100,19 @@ def board(facts: Facts, wanted: Mask) -> Rows:
     owners = np.unique(np.stack([inverse, rows["pid"].astype(np.intp)]), axis=1)[0]
     made["processes"] = np.bincount(owners, minlength=len(keys))
     made["grown"] = _growth(facts, keys)
+    return made[_order(made, key, descending=descending)]
+
+
+def _order(made: Rows, key: str, *, descending: bool) -> NDArray[np.intp]:
+    """Equal ones: the most stuck first, then the one with the most connections."""
     stuck = made["count"][:, list(STUCK)].sum(axis=1).astype(np.int64)
-    sorted_: Rows = made[np.lexsort((-made["count"].sum(axis=1).astype(np.int64), -stuck))]
-    return sorted_
+    usual = np.lexsort((-made["count"].sum(axis=1).astype(np.int64), -stuck))
+    if key == BY_STUCK:
+        return usual if descending else usual[::-1]
+    if key == "comm":
+        return arranged(words(made, "comm")[:, usual], usual, descending=descending)
+    values = made["processes"] if key == "processes" else made["count"][:, _BY_NAME[key]]
+    return arranged(values[usual], usual, descending=descending)
 
 
 def _growth(facts: Facts, wanted: NDArray[np.uint64]) -> NDArray[np.intp]:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from tcptop_tui.config.schema import RttUnit
 from tcptop_tui.filters import MATCH_ALL, Filter, Subject
-from tcptop_tui.model.board import BOARD, board
+from tcptop_tui.model.board import BOARD, BY_STUCK, board
 from tcptop_tui.model.connects import Connects, connects
 from tcptop_tui.model.ended import ended_order
 from tcptop_tui.model.facts import Facts
@@ -46,6 +46,7 @@ class Look:
     """Groups that are folded."""
     connects: Order = Order()
     sessions: Order = Order()
+    board: Order = Order(BY_STUCK)
     rtt_by: str = ""
     """What round-trip times are grouped by, while somebody looks at the groups; empty: nobody does."""
     names: bool = False
@@ -188,7 +189,7 @@ def _with_view(frame: Frame, matches: Mask, ended: Mask) -> Frame:
         made = connects(facts, look.wants, look.connects.key, descending=look.connects.descending)
         return replace(frame, connects=made)
     if look.view == "board":
-        return replace(frame, board=board(facts, matches))
+        return replace(frame, board=board(facts, matches, look.board.key, descending=look.board.descending))
     if look.view == "sessions":
         order = ended_order(facts, ended, look.sessions.key, descending=look.sessions.descending)
         return replace(frame, ended=order)

@@ -69,7 +69,8 @@ class BoardView(Listing):
         stuck = int(frame.board["count"][:, list(STUCK)].sum())
         self.border_title = f"Stuck states: {stuck:,} connections of {len(frame.board):,} processes"
         order = np.arange(len(frame.board))
-        self.show_sheet(Sheet(order, frame.board["id"], self._cell, look=frame.look))
+        by = frame.look.board
+        self.show_sheet(Sheet(order, frame.board["id"], self._cell, by.key, by.descending, frame.look))
 
     def _cell(self, row: int) -> Cell:
         return Cell(self._frame.board[row], self._frame.facts.now_ns)

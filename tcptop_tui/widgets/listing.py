@@ -23,6 +23,7 @@ from tcptop_tui.filters import Filter
 from tcptop_tui.records import Mask
 from tcptop_tui.text import fit
 from tcptop_tui.widgets.columns import Cell, Column, Placed, chosen_columns, place
+from tcptop_tui.widgets.search_bar import next_match
 
 _HEADER_LINES = 1
 
@@ -249,14 +250,10 @@ class Listing(ScrollView, can_focus=True):
         if self._sheet.matches is None:
             return "this list cannot be searched"
         places = np.flatnonzero(self._sheet.matches(wanted)[self._sheet.order])
-        if not len(places):
-            return "not found"
-        start = self._cursor + step if step else self._search_from
-        index = int(np.searchsorted(places, start)) if step >= 0 else int(np.searchsorted(places, start, "right")) - 1
-        wrapped = not 0 <= index < len(places)
-        index %= len(places)
-        self._select(int(places[index]))
-        return f"{index + 1:,} of {len(places):,}{' (wrapped)' if wrapped else ''}"
+        found, told = next_match(places, self._cursor + step if step else self._search_from, step)
+        if found is not None:
+            self._select(found)
+        return told
 
     def row_text(self) -> str:
         """All columns of the row under the cursor, as ``pid=812 process=nginx ...``; empty without a row."""

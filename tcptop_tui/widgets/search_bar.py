@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+import numpy as np
+from numpy.typing import NDArray
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal
@@ -12,18 +14,34 @@ from textual.widgets import Input, Label
 
 from tcptop_tui.errors import UsageError
 from tcptop_tui.filters import MATCH_ALL, Filter, parse
+from tcptop_tui.filters.addresses import begun_address
 from tcptop_tui.records import State
 
 _STATES = frozenset(state.name.lower() for state in State)
 
 
+NOT_FOUND = "not found"
+
+
+def next_match(places: NDArray[np.intp], start: int, step: int) -> tuple[int | None, str]:
+    """Of ``places``, in their order, the first from ``start`` on, for -1 back from there; and what to say of it."""
+    if not len(places):
+        return None, NOT_FOUND
+    index = int(np.searchsorted(places, start)) if step >= 0 else int(np.searchsorted(places, start, "right")) - 1
+    wrapped = not 0 <= index < len(places)
+    index %= len(places)
+    return int(places[index]), f"{index + 1:,} of {len(places):,}{' (wrapped)' if wrapped else ''}"
+
+
 def read_search(text: str) -> Filter:
-    """A filter; a state's name alone is one too.
+    """A filter; a state's name alone is one too, and so are addresses that are not typed to their end.
 
     Raises:
         UsageError: it does not parse.
     """
-    return parse(f"state:{text}" if text.strip().lower() in _STATES else text)
+    text = text.strip()
+    begun = begun_address(text)
+    return parse(f"ip:{begun}" if begun else f"state:{text}" if text.lower() in _STATES else text)
 
 
 class SearchBar(Horizontal):
@@ -31,15 +49,23 @@ class SearchBar(Horizontal):
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,f10", "close", "End the search"),
-        Binding("f3,enter,down", "find(1)", "Next match", priority=True),
-        Binding("shift+f3,f15,up", "find(-1)", "Match before", priority=True),
+        Binding("f3,enter", "find(1)", "Next match; in the log the one before", priority=True),
+        Binding("shift+f3,f15", "find(-1)", "The other way", priority=True),
+        Binding("down", "find(1, True)", "Match below", priority=True),
+        Binding("up", "find(-1, True)", "Match above", priority=True),
     ]
 
     class Wanted(Message):
-        """Somebody wants the next match. ``step``: 1, -1, or 0 for the first one from where it began."""
+        """Somebody wants the next match.
 
-        def __init__(self, wanted: Filter, step: int) -> None:
-            self.wanted, self.step = wanted, step
+        Args:
+            wanted: what it is.
+            step: 1, -1, or 0 for the first one from where it began.
+            below: 1 is downwards, whichever way the list is read.
+        """
+
+        def __init__(self, wanted: Filter, step: int, *, below: bool) -> None:
+            self.wanted, self.step, self.below = wanted, step, below
             super().__init__()
 
     class Closed(Message):
@@ -63,9 +89,11 @@ class SearchBar(Horizontal):
         self.say("")
         self.screen.set_focus(entry)
 
-    def say(self, told: str) -> None:
+    def say(self, told: str, *, failed: bool = False) -> None:
         """What came of the search."""
-        self.query_one("#found", Label).update(told)
+        found = self.query_one("#found", Label)
+        found.update(told)
+        found.set_class(failed, "-failed")
 
     def on_input_changed(self, event: Input.Changed) -> None:
         """Go there while it is typed."""
@@ -73,20 +101,20 @@ class SearchBar(Horizontal):
         if self.display:
             self._want(0)
 
-    def action_find(self, step: int) -> None:
+    def action_find(self, step: int, below: bool = False) -> None:  # noqa: FBT001, FBT002  from a binding's text
         """The next one, or the one before."""
-        self._want(step)
+        self._want(step, below=below)
 
-    def _want(self, step: int) -> None:
+    def _want(self, step: int, *, below: bool = False) -> None:
         try:
             wanted = read_search(self.query_one(Input).value)
         except UsageError as error:
-            self.say(error.message)
+            self.say(error.message, failed=True)
             return
         if wanted == MATCH_ALL or not wanted.text.strip():
             self.say("")
             return
-        self.post_message(self.Wanted(wanted, step))
+        self.post_message(self.Wanted(wanted, step, below=below))
 
     def action_close(self) -> None:
         """Stay at the match."""

@@ -12,10 +12,12 @@ from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
 from tcptop_tui import formats, text
+from tcptop_tui.filters import Filter, Subject
 from tcptop_tui.hostnames import HostNames
 from tcptop_tui.model.frame import Frame
 from tcptop_tui.records import UNKNOWN_NS, Flag
 from tcptop_tui.text import fit
+from tcptop_tui.widgets.search_bar import next_match
 from tcptop_tui.widgets.states import STATE_CLASSES, state_style
 
 _STATES_CELLS = 23
@@ -26,7 +28,7 @@ class TransitionLog(ScrollView, can_focus=True):
     """Shows ``Frame.log``, oldest first; follows the end until the user scrolls up."""
 
     HELP = "Every change of state, as it happens."
-    COMPONENT_CLASSES: ClassVar[set[str]] = {"log--time", "log--mark", *STATE_CLASSES}
+    COMPONENT_CLASSES: ClassVar[set[str]] = {"log--time", "log--mark", "log--found", *STATE_CLASSES}
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("up,k", "scroll_lines(-1)", "Line up", show=False),
         Binding("down,j", "scroll_lines(1)", "Line down", show=False),
@@ -42,6 +44,10 @@ class TransitionLog(ScrollView, can_focus=True):
         self._frame = Frame()
         self._following = True
         self._last_seen = 0
+        self.searching = False
+        """The line that was found is shown as found."""
+        self._found = 0
+        self._search_from = 0
         self.border_title = "Transitions 0"
 
     # -- data ---------------------------------------------------------------------------------
@@ -78,6 +84,37 @@ class TransitionLog(ScrollView, can_focus=True):
         self.border_title = f"Transitions {len(self._frame.log):,}"
         self.border_subtitle = "" if self._following or not newer else f"{newer:,} newer ▼ End"
 
+    # -- search -------------------------------------------------------------------------------
+
+    def begin_search(self) -> None:
+        """From the last line on the screen ``find`` goes: back, as one reads a log."""
+        self._search_from = self.scroll_offset.y + self.size.height - 1
+        self._found = self._first_number + self._search_from
+
+    @property
+    def _first_number(self) -> int:
+        """Of the first line; lines keep theirs when older ones fall out."""
+        return self._frame.facts.log_total - len(self._frame.facts.log)
+
+    def find(self, wanted: Filter, step: int) -> str:
+        """Go to the next match, for -1 to the one before, for 0 to the last up to where the search began.
+
+        Returns:
+            What to say of it.
+        """
+        facts = self._frame.facts
+        log = facts.log[self._frame.log]
+        places = np.flatnonzero(wanted.matches(Subject(log, facts.now_ns, None, None)))
+        now = int(np.searchsorted(self._numbers(self._frame), self._found))
+        found, told = next_match(places, now + step if step else self._search_from, step or -1)
+        if found is not None:
+            self._found = int(self._numbers(self._frame)[found])
+            top = found - self.size.height // 2
+            self._following = False
+            self.scroll_to(y=max(0, top), animate=False, force=True)
+            self.refresh()
+        return told
+
     # -- painting -----------------------------------------------------------------------------
 
     def render_line(self, y: int) -> Strip:
@@ -86,7 +123,12 @@ class TransitionLog(ScrollView, can_focus=True):
         line = self.scroll_offset.y + y
         if line >= len(self._frame.log):
             return Strip.blank(width, self.visual_style.rich_style)
-        row = self._frame.facts.log[self._frame.log[line]]
+        index = int(self._frame.log[line])
+        row = self._frame.facts.log[index]
+        if self.searching and index + self._first_number == self._found:
+            chosen = self.get_component_rich_style("log--found")
+            plain = "".join(segment.text for segment in self._segments(row, width))
+            return Strip([Segment(plain, chosen)]).adjust_cell_length(width, chosen)
         return Strip(self._segments(row, width)).adjust_cell_length(width, self.visual_style.rich_style)
 
     def _segments(self, row: np.void, width: int) -> list[Segment]:
