@@ -49,10 +49,10 @@ class SearchBar(Horizontal):
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,f10", "close", "End the search"),
-        Binding("f3,enter", "find(1)", "Next match; in the log the one before", priority=True),
-        Binding("shift+f3,f15", "find(-1)", "The other way", priority=True),
-        Binding("down", "find(1, True)", "Match below", priority=True),
-        Binding("up", "find(-1, True)", "Match above", priority=True),
+        Binding("f3,enter", "find(1)", "Next", tooltip="Next match; in the log the one before", priority=True),
+        Binding("shift+f3,f15", "find(-1)", "The other way", show=False, priority=True),
+        Binding("down", "find(1, True)", "Match below", show=False, priority=True),
+        Binding("up", "find(-1, True)", "Match above", show=False, priority=True),
     ]
 
     class Wanted(Message):
