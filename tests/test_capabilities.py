@@ -1,0 +1,70 @@
+"""The calls on capabilities: what is raised, lent, kept and given up, in processes of their own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+
+import pytest
+from launched import BOUNDED, ROOT
+
+from tcptop_tui import capabilities, privileges
+from tcptop_tui.errors import TcptopError
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="gives privileges up")
+
+
+def test_no_thread_is_there_before_privileges_are_given_up() -> None:
+    script = "import os, tcptop_tui.cli, tcptop_tui.headless; print(len(os.listdir('/proc/self/task')))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout == "1\n"
+
+
+def in_a_child(script: str, *, launch: Sequence[str] = ROOT) -> str:
+    head = (
+        "import subprocess; from tcptop_tui.capabilities import *; from tcptop_tui.capabilities import Cap\n"
+        "def children():\n"
+        "    told = subprocess.run(['grep', '^Cap', '/proc/self/status'], capture_output=True, text=True).stdout\n"
+        "    return [int(line.split()[1], 16) for line in told.splitlines()]\n"
+    )
+    done = subprocess.run([*launch, sys.executable, "-c", head + script], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def test_what_is_raised_comes_down_and_what_is_given_up_stays_away() -> None:
+    assert in_a_child(
+        "keep({Cap.BPF, Cap.CHOWN}, set())\n"
+        "with raised(Cap.BPF, Cap.SYS_ADMIN):\n"
+        "    assert of_thread().effective == 1 << 39\n"
+        "    with raised(Cap.CHOWN):\n"
+        "        assert of_thread().effective == 1 << 39 | 1\n"
+        "        keep({Cap.CHOWN}, {Cap.CHOWN})\n"
+        "    assert of_thread() == Sets(0, 1, 0), of_thread()\n"
+        "print(of_thread(), bounding())"
+    ).startswith("Sets(effective=0, permitted=1, inheritable=0)")
+
+
+@pytest.mark.parametrize("launch", [ROOT, BOUNDED], ids=["root", "bounded"])
+def test_children_get_what_they_are_lent(launch: tuple[str, ...]) -> None:
+    """Inheritable, permitted, effective, bounding, ambient."""
+    told = in_a_child(
+        "forbid_gains(); keep({Cap.BPF, Cap.PERFMON, Cap.SYS_ADMIN}, set())\n"
+        "print(children()[:3])\n"
+        "with lent(Cap.BPF, Cap.NET_ADMIN): print(children()[:3])\n"
+        "print(children()[:3], gains_forbidden())",
+        launch=launch,
+    )
+    assert told.splitlines() == ["[0, 0, 0]", str([1 << 39] * 3), "[0, 0, 0] True"]
+
+
+def test_a_sandbox_that_does_not_let_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse() -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(capabilities, "forbid_gains", refuse)
+    with pytest.raises(TcptopError, match="capabilities cannot be given up") as raised:
+        privileges.narrow(privileges.Work())
+    assert "\n" not in str(raised.value)
