@@ -119,10 +119,10 @@ def command_line(context: click.Context, /, **given: Any) -> None:
 
     Without a command it opens the dashboard. Inside: F1 help, / filter, F6 sort, e export, q quit.
     """
+    path = context.obj = Path(given["config_file"]) if given["config_file"] else default_path()
     if context.invoked_subcommand is None:
         if given["plain"]:
             os.environ["TCPTOP_ASCII"] = "1"
-        path = Path(given["config_file"]) if given["config_file"] else default_path()
         config, note = load_config(path)
         if given["theme"]:
             config = msgspec.structs.replace(config, theme=given["theme"])
@@ -148,12 +148,13 @@ command_line.add_command(trace)
 
 
 @command_line.command()
-def doctor() -> None:
+@click.pass_obj
+def doctor(config: Path) -> None:
     """Say what this host has, what is missing, and the command that mends it."""
     from tcptop_tui.doctor import examine, report  # noqa: PLC0415
 
     narrow(DASHBOARD)  # what it finds is then found with what the dashboard has
-    findings = examine()
+    findings = examine(config)
     report(findings)
     if not all(finding.good for finding in findings if finding.needed):
         raise click.exceptions.Exit(1)

@@ -21,11 +21,13 @@ from tcptop_tui.bpf.headers import kernel_header
 from tcptop_tui.bpf.loaded import missing_capabilities
 from tcptop_tui.bpf.program import Program
 from tcptop_tui.capabilities import Sets
+from tcptop_tui.config.file import load_config
 from tcptop_tui.diag.netlink import SockDiag
 from tcptop_tui.errors import TcptopError
 from tcptop_tui.privileges import DASHBOARD, NEEDS, STREAM
 from tcptop_tui.settings import Settings
 from tcptop_tui.source.batches import Capture
+from tcptop_tui.text import clean
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,8 +105,15 @@ def _sock_diag() -> str:
         diag.close()
 
 
-def examine() -> list[Finding]:
-    """Look at each requirement on its own; the last one needs all of them."""
+def _settings(path: Path) -> str:
+    config_note = load_config(path)[1]
+    if config_note:
+        raise TcptopError(clean(config_note))
+    return f"{clean(str(path))}: {'valid' if path.exists() else 'not there, all is as it comes'}"
+
+
+def examine(config: Path) -> list[Finding]:
+    """Look at each requirement on its own, and at the settings in ``config``."""
     return [
         _check("kernel", _kernel),
         _check("type information (BTF)", _types),
@@ -113,6 +122,7 @@ def examine() -> list[Finding]:
         _check("privileges", _privileges),
         _check("kernel program", _program),
         _check("sock_diag (fallback)", _sock_diag, needed=False),
+        _check("settings", lambda: _settings(config), needed=False),
     ]
 
 
@@ -149,7 +159,7 @@ def report(findings: list[Finding]) -> None:
     """Print the tables, and what they come to."""
     table = _table("requirement", "", "found", "mend it with")
     for finding in findings:
-        mark = Text("ok", "green") if finding.good else Text("missing", "bold red")
+        mark = Text("ok", "green") if finding.good else Text("not ok", "bold red" if finding.needed else "yellow")
         table.add_row(finding.name, mark, Text(finding.found), Text(finding.mend))
     console = Console()
     console.print(table)

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 
 import pytest
-from launched import BOUNDED, ROOT
+from privileged import BOUNDED, ROOT
 
 from tcptop_tui import capabilities, privileges
 from tcptop_tui.errors import TcptopError

@@ -13,7 +13,7 @@ from typing import IO
 
 import pytest
 from elsewhere import inside
-from launched import (
+from privileged import (
     AMBIENT,
     BOUNDED,
     LOOKS,
@@ -24,6 +24,7 @@ from launched import (
     doctor,
     keeps,
     names,
+    recorded,
     running,
     status,
     threads,
@@ -123,15 +124,6 @@ def test_a_replay_keeps_next_to_nothing(launch: tuple[str, ...], tmp_path: Path)
             until(lambda: keeps(process.pid, set() if launch else {"DAC_READ_SEARCH"}), process)
     finally:
         recording.unlink()
-
-
-def recorded(folder: Path) -> Path:
-    target = folder / "r.tcptop"
-    done = subprocess.run(
-        [*PROGRAM, "snapshot", "--after", "0.3", "--record", str(target)], check=True, capture_output=True
-    )
-    assert done.stdout
-    return target
 
 
 def test_streams_once_they_are_attached(launch: tuple[str, ...]) -> None:
@@ -266,7 +258,7 @@ def test_in_a_home_that_is_closed_to_all_others(tmp_path: Path) -> None:
 def test_the_readme_s_way_without_root(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("USER", "nobody")
     readme = (Path(__file__).parent.parent / "README.md").read_text()
-    chosen, command = re.findall(r"^\$ (caps=.*|sudo setpriv.*)$", readme, re.MULTILINE)
+    chosen, command = re.findall(r"^\$ (caps=.*|sudo env (?:.*\\\n)*.*)$", readme, re.MULTILINE)
     script = f"{chosen}; exec {command.removeprefix('sudo ').replace('.venv/bin/tcptop-tui', '')} {' '.join(PROGRAM)}"
     told = subprocess.run(["bash", "-c", f"{script} doctor"], capture_output=True, text=True, check=True)
     assert set(re.findall(r"CAP_(\w+)\s+kept", told.stdout)) == {name.upper() for name in NAMES}

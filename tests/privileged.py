@@ -73,3 +73,12 @@ def doctor(launch: Sequence[str]) -> tuple[set[str], set[str], str]:
     dashboard = set(re.findall(r"CAP_(\w+)\s+kept", told))
     streams = set(re.findall(r"CAP_(\w+)", told.partition("once attached:")[2].partition("\n")[0]))
     return dashboard, streams, told
+
+
+def recorded(folder: Path) -> Path:
+    target = folder / "r.tcptop"
+    done = subprocess.run(
+        [*PROGRAM, "snapshot", "--after", "0.3", "--record", str(target)], check=True, capture_output=True
+    )
+    assert done.stdout
+    return target
