@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
@@ -56,6 +57,15 @@ def launch(request: pytest.FixtureRequest) -> tuple[str, ...]:
     if prefix and subprocess.run([*prefix, *PROGRAM, "--version"], check=False, capture_output=True).returncode:
         pytest.skip("nobody may not read this working copy, or setpriv is too old")
     return prefix
+
+
+@pytest.fixture(autouse=True)
+def _a_connection() -> Iterator[None]:
+    """There is one to be shown."""
+    with listening() as server:
+        kept = pair(server)
+        yield
+        del kept
 
 
 def echoed(text: str) -> bool:
