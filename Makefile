@@ -10,7 +10,7 @@ STAMP := .venv/.stamp
 # env variables that make colours and characters right; sudo would drop them
 KEEP := COLORTERM,LANG,LC_ALL,LC_CTYPE,NO_COLOR,TERM
 
-.PHONY: run test lint types check screenshots bench lock clean help
+.PHONY: run test lint types check audit screenshots bench lock clean help
 .DEFAULT_GOAL := help
 
 run: $(STAMP)
@@ -28,7 +28,7 @@ lint: $(STAMP)
 	$(BIN)/lint-imports
 
 types: $(STAMP)
-	$(BIN)/mypy tcptop_tui screenshots
+	$(BIN)/mypy tcptop_tui screenshots .ci/audit.py
 
 check: test lint types
 
@@ -48,10 +48,17 @@ bench: $(STAMP)
 	@.ci/setup tests
 	$(BIN)/python benchmarks/run.py $(BENCHARGS)
 
+# known vulnerabilities of what is locked; a line where nobody can be asked
+audit: $(STAMP)
+	@[ .venv/audit/.stamp -nt .ci/audit.lock ] || { "$(PYTHON)" -m venv .venv/audit && .venv/audit/bin/python -m pip \
+		install --quiet --disable-pip-version-check --require-hashes -r .ci/audit.lock && touch .venv/audit/.stamp; } || true
+	@$(BIN)/python .ci/audit.py .venv/audit/bin/pip-audit .ci/requirements.lock
+
 # after a change of the dependencies; needs uv
+LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 lock:
-	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
-		--extra dev pyproject.toml --output-file .ci/requirements.lock
+	$(LOCK) --extra dev pyproject.toml --output-file .ci/requirements.lock
+	$(LOCK) .ci/audit.in --output-file .ci/audit.lock
 
 clean:
 	rm -rf .venv .mypy_cache .ruff_cache .hypothesis *.egg-info

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,6 +20,7 @@ from tcptop_tui.errors import TcptopError, UsageError
 from tcptop_tui.export.files import resolve_path
 from tcptop_tui.feed import Feed
 from tcptop_tui.filters import Filter, expand, parse, parse_ports
+from tcptop_tui.privileges import DASHBOARD, narrow
 from tcptop_tui.replay.recording import opened_recording
 from tcptop_tui.settings import Settings
 from tcptop_tui.source.batches import Capture
@@ -118,10 +119,10 @@ def command_line(context: click.Context, /, **given: Any) -> None:
 
     Without a command it opens the dashboard. Inside: F1 help, / filter, F6 sort, e export, q quit.
     """
+    path = context.obj = Path(given["config_file"]) if given["config_file"] else default_path()
     if context.invoked_subcommand is None:
         if given["plain"]:
             os.environ["TCPTOP_ASCII"] = "1"
-        path = Path(given["config_file"]) if given["config_file"] else default_path()
         config, note = load_config(path)
         if given["theme"]:
             config = msgspec.structs.replace(config, theme=given["theme"])
@@ -147,11 +148,13 @@ command_line.add_command(trace)
 
 
 @command_line.command()
-def doctor() -> None:
+@click.pass_obj
+def doctor(config: Path) -> None:
     """Say what this host has, what is missing, and the command that mends it."""
     from tcptop_tui.doctor import examine, report  # noqa: PLC0415
 
-    findings = examine()
+    narrow(DASHBOARD)  # what it finds is then found with what the dashboard has
+    findings = examine(config)
     report(findings)
     if not all(finding.good for finding in findings if finding.needed):
         raise click.exceptions.Exit(1)
@@ -161,6 +164,8 @@ def _dashboard(options: Options, config: Config, path: Path, note: str) -> None:
     from tcptop_tui.terminal import mouse_possible, own_stderr, require_screen  # noqa: PLC0415
 
     require_screen()
+    closes = options.feed.work.looks and not options.settings.readonly
+    narrow(replace(options.feed.work, closes=closes, writes=True))
     options.feed.prepare()
     if not os.environ.get("TEXTUAL_ANIMATIONS"):
         os.environ["TEXTUAL_ANIMATIONS"] = "none"  # read at import: over SSH each frame costs bytes

@@ -14,15 +14,20 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from tcptop_tui import capabilities
 from tcptop_tui.bpf import library
 from tcptop_tui.bpf.btf import VMLINUX_BTF, KernelTypes
 from tcptop_tui.bpf.headers import kernel_header
 from tcptop_tui.bpf.loaded import missing_capabilities
 from tcptop_tui.bpf.program import Program
+from tcptop_tui.capabilities import Sets
+from tcptop_tui.config.file import load_config
 from tcptop_tui.diag.netlink import SockDiag
 from tcptop_tui.errors import TcptopError
+from tcptop_tui.privileges import DASHBOARD, NEEDS, STREAM
 from tcptop_tui.settings import Settings
 from tcptop_tui.source.batches import Capture
+from tcptop_tui.text import clean
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,8 +105,15 @@ def _sock_diag() -> str:
         diag.close()
 
 
-def examine() -> list[Finding]:
-    """Look at each requirement on its own; the last one needs all of them."""
+def _settings(path: Path) -> str:
+    config_note = load_config(path)[1]
+    if config_note:
+        raise TcptopError(clean(config_note))
+    return f"{clean(str(path))}: {'valid' if path.exists() else 'not there, all is as it comes'}"
+
+
+def examine(config: Path) -> list[Finding]:
+    """Look at each requirement on its own, and at the settings in ``config``."""
     return [
         _check("kernel", _kernel),
         _check("type information (BTF)", _types),
@@ -110,18 +122,50 @@ def examine() -> list[Finding]:
         _check("privileges", _privileges),
         _check("kernel program", _program),
         _check("sock_diag (fallback)", _sock_diag, needed=False),
+        _check("settings", lambda: _settings(config), needed=False),
     ]
 
 
-def report(findings: list[Finding]) -> None:
-    """Print the table, and what it comes to."""
+def _table(*titles: str) -> Table:
     table = Table(box=box.SIMPLE_HEAD)
-    for title in ("requirement", "", "found", "mend it with"):
-        table.add_column(title, overflow="fold")
+    for title in titles:
+        table.add_column(title, overflow="fold", no_wrap=title == "capability")
+    return table
+
+
+def _kept_capabilities(had: Sets) -> Table:
+    """Of the dashboard, each with its reason; of what is missing, what does not work."""
+    table = _table("capability", "", "for, or what is not there without it")
+    for need in NEEDS:
+        if need.wanted(DASHBOARD):
+            kept = had.may(need.cap)
+            mark = Text("kept", "green") if kept else Text("missing", "yellow")
+            table.add_row(Text(str(need.cap)), mark, Text(need.why if kept else need.without))
+    return table
+
+
+def _streams_keep(had: Sets) -> str:
+    names = " ".join(str(need.cap) for need in NEEDS if need.wanted(STREAM) and had.may(need.cap))
+    return f"trace and snapshot keep, once attached: {names or 'none'}"
+
+
+def _children_get(had: Sets) -> str:
+    gains = "none but the compiler's" if capabilities.gains_forbidden() else "as root all"
+    bounds = "the same" if capabilities.bounding() == had.permitted else "as it was: CAP_SETPCAP is missing"
+    return f"Programs that it starts get {gains} (no_new_privs). The bounding set is {bounds}."
+
+
+def report(findings: list[Finding]) -> None:
+    """Print the tables, and what they come to."""
+    table = _table("requirement", "", "found", "mend it with")
     for finding in findings:
-        mark = Text("ok", "green") if finding.good else Text("missing", "bold red")
+        mark = Text("ok", "green") if finding.good else Text("not ok", "bold red" if finding.needed else "yellow")
         table.add_row(finding.name, mark, Text(finding.found), Text(finding.mend))
     console = Console()
     console.print(table)
+    had = capabilities.of_thread()
+    console.print(_kept_capabilities(had))
+    console.print(_streams_keep(had), soft_wrap=True)
+    console.print(_children_get(had), soft_wrap=True)
     works = all(finding.good for finding in findings if finding.needed)
     console.print("The BPF backend works here." if works else "Without these the sock_diag backend is used.")

@@ -8,11 +8,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
+from tcptop_tui.capabilities import raised
 from tcptop_tui.diag.closing import cookie_of, destroy
 from tcptop_tui.diag.internals import internals
 from tcptop_tui.diag.source import DiagSource
 from tcptop_tui.errors import BackendUnavailable, TcptopError
 from tcptop_tui.export.files import create_export
+from tcptop_tui.privileges import WORKER, Work
 from tcptop_tui.processes import Asked, process_facts
 from tcptop_tui.records import Rows
 from tcptop_tui.replay.recording import Recorder
@@ -50,6 +52,12 @@ class Feed:
         self._record = record
         self.capture = capture
         """What the command line asked for."""
+        self.work = Work(
+            looks=replay is None,
+            programs="none" if backend == "diag" or replay is not None else "loads",
+            writes=record is not None,
+        )
+        """What privileges it takes."""
         self._source: Source | None = None
         self._prepared: BpfSource | None = None
         self._opening = threading.Lock()
@@ -73,11 +81,12 @@ class Feed:
         if self._replay is not None:
             return Asked()
         pid = int(row["pid"][0])
-        try:
-            known = internals(row)
-        except OSError:
-            known = {}
-        facts = process_facts(pid) if pid else None
+        with raised(*WORKER):
+            try:
+                known = internals(row)
+            except OSError:
+                known = {}
+            facts = process_facts(pid) if pid else None
         if facts is not None and facts.name != bytes(row["comm"][0]).decode(errors="replace"):
             facts = None  # another process has the number now
         return Asked(known, facts)
@@ -92,7 +101,8 @@ class Feed:
             raise TcptopError("nothing is closed", mend="leave --readonly out")
         if self._replay is not None:
             raise TcptopError("a recording is played: there is nothing to close")
-        return cookie_of(row)
+        with raised(*WORKER):
+            return cookie_of(row)
 
     def destroy(self, row: Rows, cookie: int) -> None:
         """Close a socket that ``identify`` has named.
@@ -101,7 +111,8 @@ class Feed:
             TcptopError: it is not there any more, or the kernel refuses.
         """
         if not self._settings.readonly:
-            destroy(row, cookie)
+            with raised(*WORKER):
+                destroy(row, cookie)
 
     def run_pings(self, sink: Sink, stopped: Callable[[float], bool]) -> str:
         """Probe echo requests until ``stopped``; never raises.
@@ -126,12 +137,13 @@ class Feed:
         self._feed(source, sink, stopped)
 
     def _feed(self, source: Source, sink: Sink, stopped: Callable[[float], bool]) -> None:
-        try:
-            with self._opening:  # one compiler at a time
-                source.open()
-            source.run(sink, stopped)
-        finally:
-            source.close()
+        with raised(*WORKER):
+            try:
+                with self._opening:  # one compiler at a time
+                    source.open()
+                source.run(sink, stopped)
+            finally:
+                source.close()
 
     def _bpf(self) -> Source:
         prepared, self._prepared = self._prepared, None

@@ -7,6 +7,8 @@ import os
 import sys
 import threading
 import time
+from collections.abc import Callable
+from dataclasses import replace
 
 from tcptop_tui.app import TcptopApp
 from tcptop_tui.errors import TcptopError
@@ -17,6 +19,7 @@ from tcptop_tui.feed import Feed
 from tcptop_tui.filters import Filter
 from tcptop_tui.model.frame import Look, make_frame
 from tcptop_tui.model.store import Store
+from tcptop_tui.privileges import narrow, narrow_attached
 from tcptop_tui.settings import Settings
 from tcptop_tui.source.batches import Batch, Status
 
@@ -30,13 +33,18 @@ _STARTUP_S = 30.0
 class Collector:
     """A sink that folds batches into a store at once, in the feed's own thread."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, attached: Callable[[], object]) -> None:
         self.store = Store(settings)
+        self._attached = attached
+        self._begun = False
         self.failed = ""
         self.started_s: float | None = None
 
     def offer(self, batch: Batch) -> bool:
         """Take every batch."""
+        if not self._begun:
+            self._begun = True
+            self._attached()
         self.store.apply(batch)
         if isinstance(batch, Status) and batch.ended and batch.backend != "replay":
             self.failed = batch.note
@@ -45,13 +53,13 @@ class Collector:
         return True
 
 
-def _collect(feed: Feed, settings: Settings, seconds: float) -> Store:
-    """Run ``feed`` here until ``seconds`` after its first table.
+def _collect(feed: Feed, settings: Settings, seconds: float, attached: Callable[[], object]) -> Store:
+    """Run ``feed`` here until ``seconds`` after its first table; ``attached`` is called before the first batch.
 
     Raises:
         TcptopError: the feed ended with a reason.
     """
-    collector = Collector(settings)
+    collector = Collector(settings, attached)
     pause = threading.Event()
     begun_s = time.monotonic()
 
@@ -90,10 +98,12 @@ def take_snapshot(
     """
     kind = kind or format_of(output) or "json"
     uname = os.uname()
+    work = replace(feed.work, writes=feed.work.writes or output != "-")
+    narrow(work, in_two_steps=kind != "svg")  # a picture is made by the dashboard, with its threads
     if kind == "svg":
         data = asyncio.run(_picture(feed, settings, chosen, seconds)).encode()
     else:
-        store = _collect(feed, settings, seconds)
+        store = _collect(feed, settings, seconds, lambda: narrow_attached(replace(work, writes=output != "-")))
         frame = make_frame(store.facts(), Look(filter=chosen))
         data = render(frame, Origin(uname.nodename, uname.release), kind, "")
     if output == "-":

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 
 import psutil
 
+from tcptop_tui.capabilities import Cap, lent, raised
 from tcptop_tui.errors import UsageError
 from tcptop_tui.filters import parse
 
@@ -24,9 +25,11 @@ def _environments() -> Iterator[Mapping[str, str]]:
     yield os.environ
     for parent in psutil.Process().parents():
         try:
-            yield parent.environ()
+            with raised(Cap.SYS_PTRACE):
+                environment = parent.environ()
         except psutil.Error:
             continue
+        yield environment
 
 
 def _of_screen() -> Iterator[Mapping[str, str]]:
@@ -44,7 +47,8 @@ def _of_tmux() -> Mapping[str, str]:
     """A tmux server keeps the environment of its start; what it knows of the client that is attached it tells."""
     asked = ["tmux", "show-environment", _NAME]
     try:
-        told = subprocess.run(asked, capture_output=True, text=True, timeout=_TMUX_S, check=False).stdout
+        with lent(Cap.DAC_OVERRIDE):  # its socket may be that of who called sudo
+            told = subprocess.run(asked, capture_output=True, text=True, timeout=_TMUX_S, check=False).stdout
     except (OSError, subprocess.SubprocessError):
         return {}
     name, _, value = told.strip().partition("=")

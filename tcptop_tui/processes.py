@@ -41,11 +41,22 @@ def process_facts(pid: int) -> ProcessFacts | None:
     except (psutil.Error, OSError):
         return None
     try:
-        descriptors, limit = process.num_fds(), process.rlimit(psutil.RLIMIT_NOFILE)[0]
+        descriptors = process.num_fds()
     except psutil.Error:
-        descriptors, limit = -1, -1
+        descriptors = -1
+    limit = _descriptor_limit(pid)
     cpu_s = times.user + times.system
     return ProcessFacts(name, command[:_MOST_CHARS], user, started_s, cpu_s, memory, descriptors, limit)
+
+
+def _descriptor_limit(pid: int) -> int:
+    """The soft one. From /proc, which everybody may read: prlimit(2) wants CAP_SYS_RESOURCE even for that."""
+    try:
+        limits = Path(f"/proc/{pid}/limits").read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return -1
+    value = limits.partition("Max open files")[2].split(maxsplit=1)[:1]
+    return int(value[0]) if value and value[0].isdigit() else -1
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ import socket
 import struct
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -16,6 +16,7 @@ from sockets import LOOPBACK, listening, pair, port
 from terminals import Terminal
 from test_keys import dashboard
 
+from tcptop_tui import capabilities
 from tcptop_tui.diag.closing import cookie_of, destroy
 from tcptop_tui.diag.internals import internals
 from tcptop_tui.diag.netlink import SockDiag
@@ -92,21 +93,17 @@ def test_a_listener(diag: SockDiag) -> None:
             socket.create_connection(listener.getsockname())
 
 
-@contextmanager
-def user_without_rights() -> Iterator[None]:
-    os.seteuid(65534)
-    try:
-        yield
-    finally:
-        os.seteuid(0)
-
-
 def test_without_the_right_to(diag: SockDiag) -> None:
     with listening() as listener:
         ours, theirs = pair(listener)
         row = row_of(diag, ours)
-        with user_without_rights(), pytest.raises(TcptopError, match="CAP_NET_ADMIN"):
+
+        def without_rights() -> None:  # in a thread that has none
+            capabilities.keep((), ())
             destroy(row, cookie(ours))
+
+        with ThreadPoolExecutor(1) as thread, pytest.raises(TcptopError, match="CAP_NET_ADMIN"):
+            thread.submit(without_rights).result()
         ours.send(b"still")
         assert theirs.recv(5) == b"still"
 

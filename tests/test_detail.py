@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import resource
 import socket
 import subprocess
 import sys
@@ -72,6 +73,7 @@ def test_a_process() -> None:
     assert facts.command.endswith("\x1b]0;own\x07 two words")  # raw: whoever shows it cleans it
     assert facts.descriptors == len(os.listdir(f"/proc/{stranger.pid}/fd"))
     assert facts.memory_bytes > 1 << 20
+    assert facts.descriptor_limit == resource.prlimit(stranger.pid, resource.RLIMIT_NOFILE)[0]
     stranger.communicate(b"")
     assert process_facts(stranger.pid) is None
 

@@ -43,5 +43,5 @@ def test_filters_parse() -> None:
 
 
 def test_links_lead_somewhere() -> None:
-    for target in re.findall(r"\]\(((?!https)[^)]+)\)", README):
+    for target in re.findall(r"\]\(((?!https|#)[^)]+)\)", README):
         assert (ROOT / target).exists(), target

@@ -14,9 +14,12 @@ from importlib import resources
 from pathlib import Path
 
 import tcptop_tui
+from tcptop_tui import capabilities
 from tcptop_tui.bpf.btf import VMLINUX_BTF
 from tcptop_tui.bpf.calls import load_libbpf
+from tcptop_tui.capabilities import Cap
 from tcptop_tui.errors import BackendUnavailable
+from tcptop_tui.privileges import COMPILER
 
 _MOST_DESCRIPTORS = 64
 _MAX_ANSWER_BYTES = 1 << 16
@@ -37,15 +40,9 @@ def parts_text(names: Iterable[str]) -> str:
 
 
 def missing_capabilities() -> list[str]:
-    """What this process lacks of CAP_BPF and CAP_PERFMON; CAP_SYS_ADMIN stands for both.
-
-    The numbers are those of include/uapi/linux/capability.h.
-    """
-    status = Path("/proc/self/status").read_text()
-    effective = int(status.partition("CapEff:")[2].split(maxsplit=1)[0], 16)
-    if effective >> 21 & 1:
-        return []
-    return [name for name, number in (("CAP_BPF", 39), ("CAP_PERFMON", 38)) if not effective >> number & 1]
+    """What this thread lacks of CAP_BPF and CAP_PERFMON."""
+    had = capabilities.of_thread()
+    return [str(cap) for cap in (Cap.BPF, Cap.PERFMON) if not had.may(cap)]
 
 
 def _require_kernel() -> None:
@@ -66,22 +63,24 @@ class Request:
         text: the C source.
         flags: for the compiler.
         functions: the programs in it, all for raw tracepoints.
+        lend: what the compiler needs besides CAP_BPF and CAP_PERFMON.
 
     Raises:
         BackendUnavailable: this host cannot run them; the message says why.
     """
 
-    def __init__(self, text: str, flags: Sequence[str], functions: Iterable[str]) -> None:
+    def __init__(self, text: str, flags: Sequence[str], functions: Iterable[str], lend: Iterable[Cap] = ()) -> None:
         _require_kernel()
         self._link, theirs = socket.socketpair()
         with theirs:
             root = str(Path(tcptop_tui.__file__).parent.parent)
-            # -P: nothing is imported from the present folder
-            self._process = subprocess.Popen(
-                [sys.executable, "-P", "-c", _CHILD, root, str(theirs.fileno())],
-                stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-                pass_fds=[theirs.fileno()], process_group=0,  # Ctrl-C is not meant for it
-            )  # fmt: skip
+            with capabilities.lent(*COMPILER, *lend):
+                # -P: nothing is imported from the present folder
+                self._process = subprocess.Popen(
+                    [sys.executable, "-P", "-c", _CHILD, root, str(theirs.fileno())],
+                    stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                    pass_fds=[theirs.fileno()], process_group=0,  # Ctrl-C is not meant for it
+                )  # fmt: skip
         asked = {"text": text, "flags": list(flags), "functions": list(functions)}
         with suppress(BrokenPipeError):  # it has ended; the answer says so
             self._link.sendall(json.dumps(asked).encode())

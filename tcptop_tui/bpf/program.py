@@ -12,6 +12,7 @@ from tcptop_tui.bpf import headers
 from tcptop_tui.bpf.loaded import Compiled, Request, parts_text
 from tcptop_tui.bpf.maps import CounterArray, HashMap, write_array, write_hash
 from tcptop_tui.bpf.ring import Ring
+from tcptop_tui.capabilities import Cap
 from tcptop_tui.errors import BackendUnavailable
 from tcptop_tui.records import CONN, SESSION, TRANSITION, Rows
 from tcptop_tui.settings import Settings
@@ -113,9 +114,11 @@ class Program:
             f"-DRING_PAGES={settings.ring_bytes // page_bytes}",
             f"-DSESSION_RING_PAGES={settings.session_ring_bytes // page_bytes}",
             f"-DRTT_UNIT_US={capture.rtt_unit_us}",
-            *_pins(capture),
+            *(pins := _pins(capture)),
         ]
-        return Request(source_text(capture), flags, ("sender", *dict(_attachments(capture))))
+        functions = ("sender", *dict(_attachments(capture)))
+        # bcc takes a pinned map by its number, which only CAP_SYS_ADMIN may (bpf_map_get_fd_by_id)
+        return Request(source_text(capture), flags, functions, [Cap.SYS_ADMIN] if pins else [])
 
     def _map_fd(self, name: str) -> int:
         return self._compiled.map_fd(name)

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +11,12 @@ import platformdirs
 import tomlkit
 from tomlkit.exceptions import TOMLKitError
 
-from tcptop_tui.config.schema import Config
+from tcptop_tui.config.own_files import NotOwnError, read_own, write_own
+from tcptop_tui.config.schema import ColumnChoice, Config
 from tcptop_tui.errors import TcptopError, UsageError
 
-_MOST_BYTES = 1 << 20
+_MOST_NAMED = 5
+_UNUSABLE = (OSError, UnicodeDecodeError, TOMLKitError, msgspec.ValidationError)
 
 
 def default_path() -> Path:
@@ -34,28 +33,37 @@ def load_config(path: Path) -> tuple[Config, str]:
         UsageError: it cannot be read, is no TOML, or has a value that cannot be.
     """
     try:
-        if foreign := is_foreign(path):
-            return Config(), f"{foreign} belongs to another user: the settings in it are not used"
-        text = path.read_bytes()[:_MOST_BYTES].decode()
-        return msgspec.convert(tomlkit.parse(text).unwrap(), Config), ""
-    except FileNotFoundError:
+        document = tomlkit.parse(read_own(path).decode()).unwrap()
+        return msgspec.convert(document, Config), _unknown_note(path, document)
+    except (FileNotFoundError, NotADirectoryError):
         return Config(), ""
-    except (OSError, UnicodeDecodeError, TOMLKitError, msgspec.ValidationError) as error:
-        why = " ".join(str(error).split())
-        raise UsageError(f"the settings in {path} cannot be used: {why}", mend="mend or remove the file") from error
+    except (NotOwnError, PermissionError) as error:
+        return Config(), f"{error}: the settings in it are not used"
+    except _UNUSABLE as error:
+        raise UsageError(
+            f"the settings in {path} cannot be used: {_line(error)}", mend="mend or remove the file"
+        ) from error
 
 
-def is_foreign(path: Path) -> str:
-    """The file, its folder, or the folder that this would be made in, when it is not this user's own; else empty.
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())
 
-    Links are not followed: whoever made one decides where it leads.
-    """
-    home = next((one for one in path.parents if one.exists() or one.is_symlink()), path.parent)
-    for one in (home, path.parent, path):
-        with suppress(FileNotFoundError, NotADirectoryError):
-            if one.lstat().st_uid != os.geteuid():
-                return str(one)
-    return ""
+
+def _unknown_note(path: Path, document: Mapping[str, Any]) -> str:
+    """What it has that nothing reads: mistyped, or of another version; empty when there is nothing."""
+    names = [name if name.isprintable() else repr(name) for name in _unknown(document)]
+    if not names:
+        return ""
+    more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
+    return f"{path}: not known, and without effect: {', '.join(names[:_MOST_NAMED])}{more}"
+
+
+def _unknown(document: Mapping[str, Any]) -> Iterator[str]:
+    yield from (name for name in document if name not in Config.__struct_fields__)
+    for kind, choices in document.get("columns", {}).items():
+        for place, choice in enumerate(choices):
+            for name in choice.keys() - set(ColumnChoice.__struct_fields__):
+                yield f"columns.{kind}[{place}].{name}"
 
 
 def saved_filters(wanted: str) -> dict[str, str]:
@@ -64,22 +72,36 @@ def saved_filters(wanted: str) -> dict[str, str]:
 
 
 def save_config(path: Path, before: Config, after: Config) -> None:
-    """Write what differs between the two into the file; comments and all else in it stay.
+    """Write what differs between the two into the file; comments, line ends and all else in it stay.
 
     Raises:
         TcptopError: it cannot be written, or should not.
     """
     try:
-        if foreign := is_foreign(path):
-            raise TcptopError(f"the settings are not saved: {foreign} belongs to another user")
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if path.is_symlink():
-            raise TcptopError(f"the settings are not saved: {path} is a symbolic link", mend="replace it by a file")
-        document = tomlkit.parse(path.read_text(encoding="utf-8")) if path.exists() else tomlkit.document()
+        text = _present(path)
+        document = tomlkit.parse(text)
         _merge(document, msgspec.to_builtins(before), msgspec.to_builtins(after))
-        write_private(path, tomlkit.dumps(document))
-    except (OSError, UnicodeDecodeError, TOMLKitError) as error:
-        raise TcptopError(f"the settings are not saved in {path}: {' '.join(str(error).split())}") from error
+        written = _ended_as(text, tomlkit.dumps(document))
+        msgspec.convert(tomlkit.parse(written).unwrap(), Config)  # the next start reads this
+        write_own(path, written.encode())
+    except NotOwnError as error:
+        raise TcptopError(f"the settings are not saved: {error}") from error
+    except _UNUSABLE as error:
+        raise TcptopError(f"the settings are not saved in {path}: {_line(error)}", mend="mend the file") from error
+
+
+def _present(path: Path) -> str:
+    try:
+        return read_own(path).decode()
+    except FileNotFoundError:
+        return ""
+
+
+def _ended_as(before: str, after: str) -> str:
+    """``after`` with the line ends of ``before``, where these are all CR LF."""
+    if "\n" in before and before.count("\n") == before.count("\r\n"):
+        return after.replace("\r\n", "\n").replace("\n", "\r\n")
+    return after
 
 
 def _merge(document: Any, before: Mapping[str, Any], after: Mapping[str, Any]) -> None:
@@ -92,15 +114,3 @@ def _merge(document: Any, before: Mapping[str, Any], after: Mapping[str, Any]) -
             document[name] = value
     for name in before.keys() - after.keys():
         document.pop(name, None)
-
-
-def write_private(path: Path, text: str) -> None:
-    """Whole or not at all, mode 0600."""
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as file:
-            file.write(text)
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
 import platformdirs
 
-from tcptop_tui.config.file import is_foreign, write_private
+from tcptop_tui.config.own_files import read_own, write_own
 
 MOST_ENTRIES = 200
 _MOST_CHARS = 1000
@@ -34,9 +33,8 @@ class History:
         self.entries: list[str] = []
         if path is not None:
             with suppress(OSError):
-                if not is_foreign(path) and not path.is_symlink():
-                    lines = path.read_text(errors="replace").splitlines()[-MOST_ENTRIES:]
-                    self.entries = [line for line in lines if self._is_good(line)]
+                lines = read_own(path).decode(errors="replace").splitlines()[-MOST_ENTRIES:]
+                self.entries = [line for line in lines if self._is_good(line)]
 
     def _is_good(self, entry: str) -> bool:
         return entry.isprintable() and 0 < len(entry) <= _MOST_CHARS and self._parses(entry)
@@ -49,9 +47,7 @@ class History:
         self.entries = [*(one for one in self.entries if one != entry), entry][-MOST_ENTRIES:]
         if self._path is not None:
             with suppress(OSError):
-                if not is_foreign(self._path) and not self._path.is_symlink():
-                    self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-                    write_private(self._path, "".join(f"{line}{os.linesep}" for line in self.entries))
+                write_own(self._path, "".join(f"{line}\n" for line in self.entries).encode())
 
     def older(self, prefix: str, before: int) -> int | None:
         """Place of the entry before place ``before`` that begins with ``prefix``."""

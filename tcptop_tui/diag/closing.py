@@ -7,6 +7,7 @@ import os
 
 import numpy as np
 
+from tcptop_tui.capabilities import Cap, raised
 from tcptop_tui.diag.messages import MESSAGE
 from tcptop_tui.diag.one import BY_FAMILY, DESTROY, NO_COOKIE, REQUEST, REQUEST_ACK, ask
 from tcptop_tui.errors import TcptopError
@@ -49,7 +50,8 @@ def destroy(row: Rows, cookie: int) -> None:
     Raises:
         TcptopError: it is not there any more, or the kernel refuses.
     """
-    _asked(row, DESTROY, REQUEST_ACK, cookie)
+    with raised(Cap.NET_ADMIN):
+        _asked(row, DESTROY, REQUEST_ACK, cookie)
 
 
 def _asked(row: Rows, command: int, flags: int, cookie: int) -> bytes:

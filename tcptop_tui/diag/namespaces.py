@@ -12,11 +12,11 @@ import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 
+from tcptop_tui.capabilities import Cap, of_thread, raised
 from tcptop_tui.diag.containers import container_of
 from tcptop_tui.diag.netlink import Dump, SockDiag, new_buffer
 from tcptop_tui.errors import BackendUnavailable, TcptopError
@@ -28,7 +28,6 @@ _MOUNTS = (_NAMED, "/run/docker/netns")
 _MACHINE_MADE = re.compile(r"(?:cni|netns)-[0-9a-f]{8}-[0-9a-f-]{27}")
 """CNI's and podman's names: the container's says more."""
 _CLONE_NEWNET = 0x40000000
-_CAP_SYS_ADMIN = 21
 _MIN_PERIOD_S = 2.0
 _SCAN_SHARE = 0.05
 """Of one core that looking for namespaces may take."""
@@ -88,12 +87,6 @@ def _mounted(folder: str, device: int) -> dict[str, int]:
     return found
 
 
-def _may_enter() -> bool:
-    """CAP_SYS_ADMIN, which setns(2) asks for."""
-    status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
-    return bool(int(status.partition("CapEff:")[2].split(maxsplit=1)[0], 16) >> _CAP_SYS_ADMIN & 1)
-
-
 def left_out_note(count: int) -> str:
     """What the header says of namespaces that are not read; empty when all are."""
     return f"{count} network namespaces are not read from sock_diag: too many" if count else ""
@@ -131,9 +124,10 @@ class Visit:
                 raise TcptopError(f"no way back into our own network namespace ({error.strerror})") from error
 
     def _enter(self, descriptor: int) -> None:
-        if self._libc.setns(descriptor, _CLONE_NEWNET):
-            number = ct.get_errno()
-            raise OSError(number, os.strerror(number))
+        with raised(Cap.SYS_ADMIN):
+            if self._libc.setns(descriptor, _CLONE_NEWNET):
+                number = ct.get_errno()
+                raise OSError(number, os.strerror(number))
 
     def close(self) -> None:
         """Stay where it is."""
@@ -205,7 +199,7 @@ class Namespaces:
             self._open.pop(inode).close()
         self._refused &= places.keys()
         missing = sorted(places.keys() - self._open.keys() - self._refused)
-        if missing and _may_enter():
+        if missing and of_thread().may(Cap.SYS_ADMIN):
             self._enter(missing[: max(0, self._most - len(self._open))], places)
             self.left_out = len(places.keys() - self._open.keys() - self._refused)
         else:

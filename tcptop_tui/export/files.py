@@ -12,7 +12,9 @@ import stat
 from pathlib import Path
 from typing import IO
 
+from tcptop_tui import capabilities
 from tcptop_tui.errors import TcptopError
+from tcptop_tui.privileges import WRITER
 from tcptop_tui.text import clean
 
 _MODE = 0o600  # who talks to whom is nobody else's business
@@ -89,12 +91,13 @@ def create_export(path: Path, data: bytes = b"") -> IO[bytes]:
         ExportError: in one line, what and why.
     """
     try:
-        folder = _open_folder(path.parent)
-        try:
-            _refuse_unless_replaceable(folder, path)
-            return _write_and_rename(folder, path.name, data)
-        finally:
-            os.close(folder)
+        with capabilities.raised(*WRITER):
+            folder = _open_folder(path.parent)
+            try:
+                _refuse_unless_replaceable(folder, path)
+                return _write_and_rename(folder, path.name, data)
+            finally:
+                os.close(folder)
     except (OSError, ValueError) as error:  # ValueError: a name that no file can have
         raise _explained(path, error) from error
 

@@ -10,13 +10,16 @@ from typing import Any, TypeVar
 import click
 
 from tcptop_tui.errors import UsageError
+from tcptop_tui.feed import Feed
+from tcptop_tui.privileges import narrow, narrow_attached
 from tcptop_tui.trace import connect, life, ping, rtt, states
 from tcptop_tui.trace.feeds import PingFeed, lookups
 from tcptop_tui.trace.journal import Journal
 from tcptop_tui.trace.options import Common, address_term, check, common
-from tcptop_tui.trace.run import Feeds, Stream, run_stream
+from tcptop_tui.trace.run import Stream, run_stream
 
 F = TypeVar("F", bound=Callable[..., Any])
+AnyFeed = TypeVar("AnyFeed", bound=Feed | PingFeed)
 
 
 def _ports(*names: str, which: str) -> Callable[[F], F]:
@@ -35,10 +38,16 @@ def trace(context: click.Context) -> None:
         click.echo(context.get_help())
 
 
-def _run(feed: Feeds, stream: Stream, given: Common, output: Any) -> None:
-    code = run_stream(feed, stream, output, given.given["duration"])
+def _run(feed: Feed | PingFeed, stream: Stream, given: Common, output: Any) -> None:
+    code = run_stream(feed, stream, output, given.given["duration"], lambda: narrow_attached(feed.work))
     if code:
         raise click.exceptions.Exit(code)
+
+
+def _narrowed(feed: AnyFeed) -> AnyFeed:
+    """The same, with the privileges that it needs and no others."""
+    narrow(feed.work, in_two_steps=True)
+    return feed
 
 
 def _printed(given: dict[str, Any]) -> bool:
@@ -78,7 +87,7 @@ def states_command(localport: str, remoteport: str, *, to_journal: bool, context
     capture = asked.capture(localport, remoteport, context=context)
     with _journal(wanted=to_journal) as journal:
         stream = states.StatesStream(output, asked.filter(), journal)
-        _run(asked.feed(capture, asked.settings()), stream, asked, output)
+        _run(_narrowed(asked.feed(capture, asked.settings())), stream, asked, output)
 
 
 @trace.command(name="life")
@@ -91,7 +100,7 @@ def life_command(localport: str, remoteport: str, **given: Any) -> None:
         return
     asked = check(given)
     output = asked.output(life.columns(asked.form, wide=asked.wide, clock=asked.clock))
-    feed = asked.feed(asked.capture(localport, remoteport), asked.settings())
+    feed = _narrowed(asked.feed(asked.capture(localport, remoteport), asked.settings()))
     _run(feed, life.LifeStream(output, asked.filter()), asked, output)
 
 
@@ -119,7 +128,7 @@ def connect_command(
         connect.columns(asked.form, wide=asked.wide, clock=asked.clock, lport=lport, uid=print_uid, dns=dns)
     )
     chosen = asked.filter("" if uid is None else f"uid:{uid}")
-    feed = asked.feed(asked.capture(rports=port, connects=True), asked.settings())
+    feed = _narrowed(asked.feed(asked.capture(rports=port, connects=True), asked.settings()))
     if counts:
         _run(feed, connect.ConnectStream(output, chosen, tally=connect.Tally()), asked, output)
         return
@@ -164,7 +173,7 @@ def rtt_command(  # noqa: PLR0913  one argument an option
     output = asked.output(())
     chosen = asked.filter(address_term("laddr", laddr), address_term("raddr", raddr))
     capture = asked.capture(lport, rport, rtt_unit_us=1000 if milliseconds else 1)
-    feed = asked.feed(capture, asked.settings(min(1.0, (interval or 4.0) / 4)))
+    feed = _narrowed(asked.feed(capture, asked.settings(min(1.0, (interval or 4.0) / 4))))
     _run(feed, rtt.RttStream(output, chosen, wish, asked.form), asked, output)
 
 
@@ -181,7 +190,7 @@ def ping_command(cpu: int | None, **given: Any) -> None:
     asked = check(given)
     _check_ping(given)
     output = asked.output(ping.columns(asked.form, wide=asked.wide, clock=asked.clock))
-    feed = PingFeed(asked.settings(), given["pid"][0] if given["pid"] else None, cpu)
+    feed = _narrowed(PingFeed(asked.settings(), given["pid"][0] if given["pid"] else None, cpu))
     _run(feed, ping.PingStream(output, asked.ip), asked, output)
 
 

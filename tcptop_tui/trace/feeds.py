@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from tcptop_tui.capabilities import raised
 from tcptop_tui.feed import describe
+from tcptop_tui.privileges import WORKER, Work
 from tcptop_tui.settings import Settings
 from tcptop_tui.source.batches import Sink, Status
 
@@ -19,6 +21,8 @@ class PingFeed:
         cpu: None: all.
     """
 
+    work = Work(looks=False, programs="loads")
+
     def __init__(self, settings: Settings, pid: int | None, cpu: int | None) -> None:
         self._settings, self._pid, self._cpu = settings, pid, cpu
 
@@ -27,13 +31,14 @@ class PingFeed:
         from tcptop_tui.bpf.packets import PingSource  # noqa: PLC0415  bcc costs 80 MB
 
         source = PingSource(self._settings, self._pid, self._cpu)
-        try:
-            source.open()
-            source.run(sink, stopped)
-        except Exception as error:  # noqa: BLE001  the last words
-            sink.offer(Status(source.backend, describe(error), ended=True))
-        finally:
-            source.close()
+        with raised(*WORKER):
+            try:
+                source.open()
+                source.run(sink, stopped)
+            except Exception as error:  # noqa: BLE001  the last words
+                sink.offer(Status(source.backend, describe(error), ended=True))
+            finally:
+                source.close()
 
 
 class Lookups:
@@ -74,8 +79,9 @@ def lookups(*, wanted: bool) -> Iterator[Lookups | None]:
     if not wanted:
         yield None
         return
-    opened = Lookups()
-    try:
-        yield opened
-    finally:
-        opened.close()
+    with raised(*WORKER):
+        opened = Lookups()
+        try:
+            yield opened
+        finally:
+            opened.close()

@@ -74,7 +74,9 @@ class Runner:
         duration_s: from the moment that the tracer is attached; None: for ever.
     """
 
-    def __init__(self, stream: Stream, output: Output, duration_s: float | None) -> None:
+    def __init__(
+        self, stream: Stream, output: Output, duration_s: float | None, attached: Callable[[], object]
+    ) -> None:
         self.loss = Loss()
         self.signal = 0
         self.error: Exception | None = None
@@ -82,6 +84,7 @@ class Runner:
         self.begun_s = time.monotonic()
         self._stream, self._output = stream, output
         self._duration_s = duration_s
+        self._attached = attached
         self._deadline_s: float | None = None
         self._begun = False
         self._stop = threading.Event()
@@ -122,6 +125,7 @@ class Runner:
             say(status.note)
         if not self._begun:
             self._begun = True
+            self._attached()
             self._stream.begin()
             if self._duration_s is not None:
                 self._deadline_s = time.monotonic() + self._duration_s
@@ -166,8 +170,21 @@ def _listening_for_signals(runner: Runner) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def run_stream(feed: Feeds, stream: Stream, output: Output, duration_s: float | None) -> int:
+def run_stream(
+    feed: Feeds,
+    stream: Stream,
+    output: Output,
+    duration_s: float | None,
+    attached: Callable[[], object] = lambda: None,
+) -> int:
     """Write ``stream`` to its end; main thread only.
+
+    Args:
+        feed: where its batches come from.
+        stream: what makes lines of them.
+        output: where these go.
+        duration_s: for how long; None: until a signal.
+        attached: called once the feed has what it needs, before the first line.
 
     Returns:
         The exit code: 0, also after Ctrl-C, which is how a stream ends; 128 + n after other signals.
@@ -175,7 +192,7 @@ def run_stream(feed: Feeds, stream: Stream, output: Output, duration_s: float | 
     Raises:
         TcptopError: the feed ended with a reason, or the output cannot be written.
     """
-    runner = Runner(stream, output, duration_s)
+    runner = Runner(stream, output, duration_s, attached)
     with _listening_for_signals(runner):
         feed.run(runner, runner.stopped)
         if runner.error is None and not runner.pipe_closed:

@@ -84,6 +84,8 @@ class DetailScreen(ModalScreen[None]):
     def show(self, frame: Frame) -> None:
         """Take the connection's state from ``frame``; when it is gone the last one stays."""
         facts, self._frame = frame.facts, frame
+        if not self.is_mounted or not self.is_attached:
+            return  # frames come before its parts are there, and after they have gone
         place = np.flatnonzero(facts.rows["id"] == self._row["id"][0])
         rates = np.nan, np.nan
         self._alive = bool(len(place))

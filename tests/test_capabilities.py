@@ -1,0 +1,118 @@
+"""The calls on capabilities: what is raised, lent, kept and given up, in processes of their own."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from privileged import BOUNDED, NOBODY, ROOT, names
+
+from tcptop_tui import capabilities, privileges
+from tcptop_tui.errors import TcptopError
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="gives privileges up")
+
+
+def test_no_thread_is_there_before_privileges_are_given_up() -> None:
+    script = "import os, tcptop_tui.cli, tcptop_tui.headless; print(len(os.listdir('/proc/self/task')))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout == "1\n"
+
+
+def in_a_child(script: str, *, launch: Sequence[str] = ROOT) -> str:
+    head = (
+        "import subprocess; from tcptop_tui.capabilities import *; from tcptop_tui.capabilities import Cap\n"
+        "def children():\n"
+        "    told = subprocess.run(['grep', '^Cap', '/proc/self/status'], capture_output=True, text=True).stdout\n"
+        "    return [int(line.split()[1], 16) for line in told.splitlines()]\n"
+    )
+    done = subprocess.run([*launch, sys.executable, "-c", head + script], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def test_what_is_raised_comes_down_and_what_is_given_up_stays_away() -> None:
+    assert in_a_child(
+        "keep({Cap.BPF, Cap.CHOWN}, set())\n"
+        "with raised(Cap.BPF, Cap.SYS_ADMIN):\n"
+        "    assert of_thread().effective == 1 << 39\n"
+        "    with raised(Cap.CHOWN):\n"
+        "        assert of_thread().effective == 1 << 39 | 1\n"
+        "        keep({Cap.CHOWN}, {Cap.CHOWN})\n"
+        "    assert of_thread() == Sets(0, 1, 0), of_thread()\n"
+        "print(of_thread(), bounding())"
+    ).startswith("Sets(effective=0, permitted=1, inheritable=0)")
+
+
+@pytest.mark.parametrize("launch", [ROOT, BOUNDED], ids=["root", "bounded"])
+def test_children_get_what_they_are_lent(launch: tuple[str, ...]) -> None:
+    """Inheritable, permitted, effective, bounding, ambient."""
+    told = in_a_child(
+        "forbid_gains(); keep({Cap.BPF, Cap.PERFMON, Cap.SYS_ADMIN}, set())\n"
+        "print(children()[:3])\n"
+        "with lent(Cap.BPF, Cap.NET_ADMIN): print(children()[:3])\n"
+        "print(children()[:3], gains_forbidden())",
+        launch=launch,
+    )
+    assert told.splitlines() == ["[0, 0, 0]", str([1 << 39] * 3), "[0, 0, 0] True"]
+
+
+def test_a_sandbox_that_does_not_let_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse() -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(capabilities, "forbid_gains", refuse)
+    with pytest.raises(TcptopError, match="capabilities cannot be given up") as raised:
+        privileges.narrow(privileges.Work())
+    assert "\n" not in str(raised.value)
+
+
+COMPILING = """
+import re
+from pathlib import Path
+from tcptop_tui import privileges
+from tcptop_tui.bpf.loaded import Request
+privileges.narrow(privileges.DASHBOARD)
+request = Request("int f(void *ctx) { return 0; }", [], ["f"])
+permitted, effective = 1, 0
+while permitted != effective:  # they are those of the parent until execve(2) is through
+    told = Path(f"/proc/{request._process.pid}/status").read_text()
+    permitted, effective, no_new = re.findall(r"^(?:Cap(?:Prm|Eff)|NoNewPrivs):.(.*)$", told, re.MULTILINE)
+request.cancel()
+print(permitted, effective, no_new)
+"""
+
+
+@pytest.mark.usefixtures("bpf_possible")
+@pytest.mark.parametrize("launch", [ROOT, BOUNDED], ids=["root", "bounded"])
+def test_the_compiler_has_its_own_three(launch: tuple[str, ...]) -> None:
+    permitted, effective, no_new = in_a_child(COMPILING, launch=launch).split()
+    assert names(permitted) == names(effective) == {"BPF", "PERFMON", "DAC_READ_SEARCH"}
+    assert no_new == "1"
+
+
+def test_tmux_of_who_called_sudo_is_asked() -> None:
+    """Its socket lies in a folder of theirs that is closed to all others."""
+    if shutil.which("tmux") is None:
+        pytest.skip("no tmux")
+    folder = Path(tempfile.mkdtemp())
+    os.chown(folder, 65534, 65534)
+    tmux = [*NOBODY, "tmux", "-S", str(folder / "s")]
+    environ = {"SSH_CONNECTION": "192.0.2.1 5000 192.0.2.2 22", "PATH": os.environ["PATH"], "SHELL": "/bin/sh"}
+    try:
+        subprocess.run([*tmux, "new-session", "-d", "cat"], env=environ, cwd="/", check=True)
+        told = in_a_child(
+            f"import os; os.environ['TMUX'] = {str(folder / 's')!r} + ',1,0'\n"
+            "from tcptop_tui import own_session, privileges\n"
+            "privileges.narrow(privileges.DASHBOARD); print(own_session.own_session())"
+        )
+        assert told == "raddr:192.0.2.1 rport:5000 laddr:192.0.2.2 lport:22"
+    finally:
+        subprocess.run([*tmux, "kill-server"], cwd="/", check=False)
+        shutil.rmtree(folder)
