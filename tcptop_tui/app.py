@@ -25,6 +25,7 @@ from tcptop_tui.views import ViewsApp
 from tcptop_tui.widgets.alerts import AlertStrip
 from tcptop_tui.widgets.board import BoardView
 from tcptop_tui.widgets.connections import ConnectionTable
+from tcptop_tui.widgets.detail import DetailScreen
 from tcptop_tui.widgets.filter_bar import FilterBar, FilterInput
 from tcptop_tui.widgets.help import HelpScreen
 from tcptop_tui.widgets.listing import Listing
@@ -33,12 +34,13 @@ from tcptop_tui.widgets.rtt_view import RttView
 from tcptop_tui.widgets.search_bar import SearchBar
 from tcptop_tui.widgets.transitions import TransitionLog
 
-_PARTS: tuple[tuple[str, tuple[type[Widget | ViewsApp], ...]], ...] = (
+_PARTS: tuple[tuple[str, tuple[type[Widget | ViewsApp | DetailScreen], ...]], ...] = (
     ("Choose", (Filtering, Searching)),
     ("Look", (ViewsApp, Looking, Alarming, Adjusting, Naming, Setup)),
     ("Take out, close", (Exporting, Copying, Closing)),
     ("Lists", (Listing,)),
     ("Connections", (ConnectionTable,)),
+    ("One connection", (DetailScreen,)),
     ("Round-trip times", (RttView,)),
     ("Stuck states", (BoardView,)),
     ("Alerts", (AlertStrip,)),
@@ -83,5 +85,6 @@ class TcptopApp(Filtering, Searching, Looking, Alarming, Adjusting, Naming, Setu
 
     def _bindings_by_part(self) -> Iterator[tuple[str, list[Binding]]]:
         for title, parts in (("Everywhere", (TcptopApp,)), *_PARTS):
-            bindings = [binding for part in parts for binding in Binding.make_bindings(part.BINDINGS)]
+            there = [part for part in parts if part is not Closing or not self._settings.readonly]
+            bindings = [binding for part in there for binding in Binding.make_bindings(part.BINDINGS)]
             yield title, [binding for binding in bindings if binding.description]

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import queue
 import socket
 import threading
 import time
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable
 from functools import lru_cache
 
@@ -34,8 +33,8 @@ class HostNames:
         self._ask = ask or _ask
         self._kept: OrderedDict[str, tuple[str, float]] = OrderedDict()
         self._asked: set[str] = set()
-        self._waiting: queue.LifoQueue[str] = queue.LifoQueue(_MOST_WAITING)
-        self._lock = threading.Lock()
+        self._waiting: deque[str] = deque()
+        self._lock = threading.Condition()
         self._started = False
 
     def host(self, address: str) -> str:
@@ -53,15 +52,17 @@ class HostNames:
         with self._lock:
             if address in self._asked:
                 return
-            try:
-                self._waiting.put_nowait(address)  # the latest is asked first: it is what is on the screen
-            except queue.Full:
-                return  # it will be wanted again with the next repaint
+            if len(self._waiting) == _MOST_WAITING:  # who waits longest has left the screen
+                self._asked.discard(self._waiting.popleft())
+            self._waiting.append(address)
             self._asked.add(address)
+            self._lock.notify()
 
     def _work(self) -> None:
         while True:
-            address = self._waiting.get()
+            with self._lock:
+                self._lock.wait_for(lambda: self._waiting)
+                address = self._waiting.pop()  # the latest first: it is what is on the screen
             try:
                 name = text.clean(self._ask(address)[:_MOST_CHARS])
             except Exception:  # noqa: BLE001  whatever it is, the next address is not to blame

@@ -141,6 +141,9 @@ async def test_the_key_is_not_there_when_read_only() -> None:
         assert "close_connection" not in {
             one.binding.action for one in board.app.screen.active_bindings.values() if one.enabled
         }
+        told = {binding.action for _, bindings in board.app._bindings_by_part() for binding in bindings}
+        assert "close_connection" not in told
+        assert "export" in told
 
 
 async def test_it_asks_first() -> None:

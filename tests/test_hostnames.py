@@ -55,6 +55,7 @@ def test_nothing_grows_without_bound() -> None:
     for number in range(3 * _MOST_WAITING):
         hosts.host(f"10.0.{number >> 8}.{number & 255}")
     assert len(hosts._asked) <= _MOST_WAITING + 4
+    assert f"10.0.{number >> 8}.{number & 255}" in hosts._asked  # who came last is on the screen
     let.set()
     quick = HostNames(lambda: None, lambda address: address)
     quick._kept.update({str(number): ("x", 0.0) for number in range(_MOST_KEPT + 5)})

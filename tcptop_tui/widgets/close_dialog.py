@@ -13,8 +13,15 @@ from textual.screen import ModalScreen
 from textual.widgets import Button, Static
 
 from tcptop_tui import formats, text
-from tcptop_tui.records import Rows
+from tcptop_tui.records import Rows, State
 from tcptop_tui.widgets.columns import ends
+
+_ABORTED = "The process gets ECONNABORTED, the peer a reset. Data under way is lost."
+_WHAT_HAPPENS = {
+    State.LISTEN: "Nobody can connect to it any more; connections that were accepted stay.",
+    State.TIME_WAIT: "No process has it any more. Late segments may reach who has its ports next.",
+    State.SYN_SENT: "The process's connect() fails with ECONNABORTED.",
+}
 
 
 class CloseDialog(ModalScreen[bool]):
@@ -42,7 +49,7 @@ class CloseDialog(ModalScreen[bool]):
             box.border_title = "Close this connection?"
             box.border_subtitle = "y closes, n or Esc does not"
             yield Static(Text(f"{owner}\n{ends(row)}\n{formats.state_name(int(row['state']))}\n"))
-            yield Static("The process gets ECONNABORTED, the peer a reset. Data under way is lost.")
+            yield Static(_WHAT_HAPPENS.get(State(row["state"]), _ABORTED))
             with Horizontal():
                 yield Button("Cancel", id="no")
                 yield Button("Close", id="yes", variant="error")
