@@ -296,7 +296,7 @@ async def test_one_connection() -> None:
 
 @pytest.mark.parametrize("key", ["f1", "question_mark", "h"])
 async def test_help_is_made_from_the_bindings(key: str) -> None:
-    async with dashboard((160, 120)) as board:
+    async with dashboard((160, 150)) as board:
         await board.press(key)
         assert isinstance(board.app.screen, HelpScreen)
         text = "\n".join(str(line) for line in board.app.screen._compositor.render_strips())
