@@ -143,7 +143,7 @@ class LiveApp(App[None]):
         for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
             loop.add_signal_handler(number, self.exit, None, 128 + number)
         self.query_one(ConnectionTable).focus()
-        self._queue = BatchQueue(loop, self._settings.queue_batches)
+        self._queue = BatchQueue(loop, self._settings.queue_batches, self._settings.queue_bytes)
         self._trace(self._queue)
         self._pump(self._queue)
         self._clock = self.set_interval(self._settings.refresh_s, self.tick)

@@ -11,7 +11,7 @@ from tcptop_tui.source.queue import BatchQueue
 
 
 async def test_what_does_not_fit_is_refused_until_there_is_room() -> None:
-    queue = BatchQueue(asyncio.get_running_loop(), 3)
+    queue = BatchQueue(asyncio.get_running_loop(), 3, 1 << 20)
     batch = Transitions(transitions({}))
     # the loop does not run in between, as if it were blocked
     taken = [queue.offer(batch) for _ in range(10)]
@@ -25,8 +25,23 @@ async def test_what_does_not_fit_is_refused_until_there_is_room() -> None:
     assert queue.offer(batch)
 
 
+async def test_bytes_count_too() -> None:
+    """64 batches of what full rings hold would be a gigabyte."""
+    batch = Transitions(transitions({}, {}))
+    queue = BatchQueue(asyncio.get_running_loop(), 1000, 3 * batch.rows.nbytes)
+    assert [queue.offer(batch) for _ in range(5)] == [True] * 3 + [False] * 2
+    assert queue.offer(Table(connections({}), NOW, UTC))
+    assert queue.offer(Status("bpf"))
+    await queue.get()
+    assert [queue.offer(batch), queue.offer(batch)] == [True, False]
+    tiny = BatchQueue(asyncio.get_running_loop(), 1000, 1)
+    assert [tiny.offer(batch), tiny.offer(batch)] == [True, False]  # one always goes, or it would wait for ever
+    await tiny.get()
+    assert tiny.offer(batch)
+
+
 async def test_only_the_latest_table_is_worth_anything() -> None:
-    queue = BatchQueue(asyncio.get_running_loop(), 3)
+    queue = BatchQueue(asyncio.get_running_loop(), 3, 1 << 20)
     table = Table(connections({}), NOW, UTC)
     assert [queue.offer(table), queue.offer(table)] == [True, False]
     assert await queue.get() is table
@@ -34,7 +49,7 @@ async def test_only_the_latest_table_is_worth_anything() -> None:
 
 
 async def test_from_a_thread() -> None:
-    queue = BatchQueue(asyncio.get_running_loop(), 1000)
+    queue = BatchQueue(asyncio.get_running_loop(), 1000, 1 << 20)
     offered = asyncio.to_thread(lambda: [queue.offer(Status(str(number))) for number in range(500)])
     task = asyncio.create_task(offered)
     seen = [await queue.get() for _ in range(500)]
@@ -44,6 +59,6 @@ async def test_from_a_thread() -> None:
 
 async def test_a_closed_loop_takes_nothing() -> None:
     loop = asyncio.new_event_loop()
-    queue = BatchQueue(loop, 3)
+    queue = BatchQueue(loop, 3, 1 << 20)
     loop.close()
     assert not queue.offer(Status("bpf"))

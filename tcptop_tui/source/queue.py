@@ -18,12 +18,13 @@ class BatchQueue:
 
     Args:
         max_batches: in flight at most; a further ``offer`` is refused.
+        max_bytes: of their rows; a batch that is larger by itself goes when nothing else is in flight.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, max_batches: int) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, max_batches: int, max_bytes: int) -> None:
         self._loop = loop
-        self._max_batches = max_batches
-        self._in_flight = 0
+        self._max_batches, self._max_bytes = max_batches, max_bytes
+        self._in_flight = self._bytes = 0
         self._tables = 0
         self._lock = threading.Lock()
         self._queue: asyncio.Queue[Batch] = asyncio.Queue()
@@ -39,14 +40,21 @@ class BatchQueue:
                 if self._tables:
                     return False
                 self._tables += 1
-            elif isinstance(batch, Transitions | Sessions | Pings) and self._in_flight >= self._max_batches:
+            elif self._full(_size_bytes(batch)):
                 return False
             self._in_flight += 1
+            self._bytes += _size_bytes(batch)
         try:
             self._loop.call_soon_threadsafe(self._queue.put_nowait, batch)
         except RuntimeError:  # the loop is closed: the program is ending
             return False
         return True
+
+    def _full(self, more_bytes: int) -> bool:
+        """Whether there is no room for so much; what has no rows is small and always taken."""
+        if not more_bytes or not self._bytes:
+            return bool(more_bytes) and self._in_flight >= self._max_batches
+        return self._in_flight >= self._max_batches or self._bytes + more_bytes > self._max_bytes
 
     async def get(self) -> Batch:
         """On the loop: the next batch."""
@@ -57,4 +65,10 @@ class BatchQueue:
     def _forget(self, batch: Batch) -> None:
         with self._lock:
             self._in_flight -= 1
+            self._bytes -= _size_bytes(batch)
             self._tables -= isinstance(batch, Table)
+
+
+def _size_bytes(batch: Batch) -> int:
+    """What counts: of a table there is never more than one."""
+    return batch.rows.nbytes if isinstance(batch, Transitions | Sessions | Pings) else 0
