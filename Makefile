@@ -1,6 +1,7 @@
 # make run     install what is missing, make .venv, start the dashboard   (ARGS="--filter 443")
 # make test    the same set-up, then every test                           (TESTARGS="-k filter")
 # make bench   side by side with bcc's tcpstates and bpftrace              (BENCHARGS="--rounds 5")
+# make bench-scale   100 to 100,000 connections: memory, CPU, refresh, keys  (BENCHARGS="--sizes 1000")
 
 # The system's Python, whatever pyenv or conda put first on PATH: its packages are where bcc is.
 PYTHON ?= /usr/bin/python3
@@ -10,7 +11,7 @@ STAMP := .venv/.stamp
 # env variables that make colours and characters right; sudo would drop them
 KEEP := COLORTERM,LANG,LC_ALL,LC_CTYPE,NO_COLOR,TERM
 
-.PHONY: run test lint types check audit screenshots bench lock clean help
+.PHONY: run test lint types check audit screenshots bench bench-scale lock clean help
 .DEFAULT_GOAL := help
 
 run: $(STAMP)
@@ -53,6 +54,9 @@ audit: $(STAMP)
 	@[ .venv/audit/.stamp -nt .ci/audit.lock ] || { "$(PYTHON)" -m venv .venv/audit && .venv/audit/bin/python -m pip \
 		install --quiet --disable-pip-version-check --require-hashes -r .ci/audit.lock && touch .venv/audit/.stamp; } || true
 	@$(BIN)/python .ci/audit.py .venv/audit/bin/pip-audit .ci/requirements.lock
+
+bench-scale: $(STAMP)
+	$(BIN)/python benchmarks/scale.py $(BENCHARGS)
 
 # after a change of the dependencies; needs uv
 LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header

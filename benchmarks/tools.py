@@ -18,6 +18,13 @@ from pathlib import Path
 
 from tcptop_tui.bpf import headers
 
+_EMPTY = """
+import time
+from bcc import BPF
+bpf = BPF(text="RAW_TRACEPOINT_PROBE(inet_sock_set_state) { return 0; }")
+print("attached\\n" * 4, flush=True)
+time.sleep(10000)
+"""
 STATES = (
     "tracepoint:sock:inet_sock_set_state /args->protocol == 6/ "
     '{ printf("%d %d %d %d %d\\n", pid, args->sport, args->dport, args->oldstate, args->newstate); }'
@@ -44,6 +51,8 @@ class Tool:
     environment: dict[str, str] = field(default_factory=dict)
     screen: bool = False
     """Runs in a terminal of 160×50 instead of writing lines."""
+    lines: bool = True
+    """Writes one for each transition."""
 
 
 @contextmanager
@@ -77,7 +86,64 @@ def peers(folder: Path) -> tuple[Tool, ...]:
             {"BCC_KERNEL_SOURCE": str(folder), "PYTHONUNBUFFERED": "1"},
         ),
         Tool("bpftrace", ("bpftrace", "-e", STATES)),
+        Tool("an empty program", ("/usr/bin/python3", "-c", _EMPTY), {"BCC_KERNEL_SOURCE": str(folder)}, lines=False),
     )
+
+
+class Screen:
+    """A program in a terminal of 160×50, whose output is looked at as it comes."""
+
+    def __init__(self, command: tuple[str, ...], environment: dict[str, str]) -> None:
+        self._ours, theirs = pty.openpty()
+        os.set_inheritable(theirs, True)
+        subprocess.run(["stty", "rows", "50", "cols", "160"], stdin=theirs, check=True)
+        self.process = subprocess.Popen(
+            command, stdin=theirs, stdout=theirs, stderr=theirs, env={**os.environ, "LC_ALL": "C.UTF-8", **environment},
+            start_new_session=True,
+        )  # fmt: skip
+        os.close(theirs)
+        self.pid = self.process.pid
+        self._came = threading.Condition()
+        self._output = b""
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def _read(self) -> None:
+        try:
+            while data := os.read(self._ours, 65536):
+                with self._came:
+                    self._output = (self._output + data)[-(1 << 20) :]
+                    self._came.notify_all()
+        except OSError:  # the terminal's other end is closed
+            return
+
+    def wait_for(self, wanted: bytes) -> float:
+        """Seconds until it has been drawn."""
+        began_s = time.perf_counter()
+        with self._came:
+            if not self._came.wait_for(lambda: wanted in self._output, _PATIENCE_S):
+                raise RuntimeError(f"{wanted!r} does not appear: {self._output[-500:]!r}")
+            return time.perf_counter() - began_s
+
+    def has(self, wanted: bytes) -> bool:
+        """Whether it has been drawn lately."""
+        with self._came:
+            return wanted in self._output
+
+    def press(self, key: bytes, wanted: bytes) -> float:
+        """Seconds from a key to what it brings."""
+        with self._came:
+            self._output = b""
+        os.write(self._ours, key)
+        return self.wait_for(wanted)
+
+    def stop(self, key: bytes) -> None:
+        """End it with a key, or anyhow."""
+        os.write(self._ours, key)
+        try:
+            self.process.wait(10)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
 
 
 class Running:
@@ -86,31 +152,14 @@ class Running:
     def __init__(self, tool: Tool) -> None:
         self.tool = tool
         self.lines = Path(tempfile.mkstemp(dir="/dev/shm", prefix="tcptop-bench-")[1])
-        self._live = False
         environment = {**os.environ, **tool.environment}
         if tool.screen:
-            self._start_on_screen(environment)
+            self._screen = Screen(tool.command, tool.environment)
+            self._process = self._screen.process
         else:
             with self.lines.open("wb") as out:
                 self._process = subprocess.Popen(tool.command, stdout=out, stderr=out, env=environment)
         self.pid = self._process.pid
-
-    def _start_on_screen(self, environment: dict[str, str]) -> None:
-        ours, theirs = pty.openpty()
-        os.set_inheritable(theirs, True)
-        subprocess.run(["stty", "rows", "50", "cols", "160"], stdin=theirs, check=True)
-        self._process = subprocess.Popen(
-            self.tool.command, stdin=theirs, stdout=theirs, stderr=theirs, env=environment, start_new_session=True
-        )
-        os.close(theirs)
-        threading.Thread(target=self._read_screen, args=(ours,), daemon=True).start()
-
-    def _read_screen(self, terminal: int) -> None:
-        try:
-            while data := os.read(terminal, 65536):
-                self._live |= b"ESTABLISHED" in data or b"LISTEN" in data
-        except OSError:  # the terminal's other end is closed
-            return
 
     def wait_until_tracing(self) -> None:
         """Make connections until the tool shows that it saw one."""
@@ -124,12 +173,12 @@ class Running:
 
     def _shows(self) -> bool:
         if self.tool.screen:
-            return self._live
+            return self._screen.has(b"ESTABLISHED") or self._screen.has(b"LISTEN")
         return self.lines.read_bytes().count(b"\n") > 3
 
     def count_of(self, port: int) -> int | None:
         """Lines with this port; None for a screen, which has no lines."""
-        if self.tool.screen:
+        if self.tool.screen or not self.tool.lines:
             return None
         word = str(port).encode()
         return sum(word in line.replace(b",", b" ").split() for line in self.lines.read_bytes().splitlines())
