@@ -20,6 +20,13 @@ from tcptop_tui.records import CONN, ROW, Flag, Mask, Rows, State, joined
 from tcptop_tui.source.identity import cookie_key, tuple_hash
 
 _CONN_FIELDS = list(CONN.names or ())
+_STEPS = np.zeros(256, np.int64)
+"""How many transitions it takes at least to come to a state; as STEPS in c/transitions.c."""
+for _state, _least in {
+    State.SYN_SENT: 1, State.SYN_RECV: 1, State.LISTEN: 1, State.ESTABLISHED: 2, State.FIN_WAIT1: 3,
+    State.CLOSE_WAIT: 3, State.FIN_WAIT2: 4, State.CLOSING: 4, State.LAST_ACK: 4,
+}.items():  # fmt: skip
+    _STEPS[_state] = _least
 _KEPT_IN_TIME_WAIT = ["pid", "uid", "comm", "born_ns", "tx_bytes", "rx_bytes", "srtt_us", "retrans", "cgroup", "mntns"]
 
 
@@ -56,6 +63,8 @@ class Joiner:
     def __init__(self) -> None:
         self.missed = 0
         self.mended = 0
+        self.escaped = 0
+        """Transitions, at least, that the kernel programs were not run for, as far as a comparison or an end shows."""
         self._netns: frozenset[int] = frozenset()
         self._next_id = 1
         self._last = np.zeros(0, ROW)
@@ -86,11 +95,26 @@ class Joiner:
         for name in _CONN_FIELDS:
             ended[name] = rows[name]
         self._ended.append(ended)
+        self.escaped += self._not_seen_to_begin(ended, rows["end_ns"])
+
+    def _not_seen_to_begin(self, ended: Rows, end_ns: NDArray[np.uint64]) -> int:
+        """Transitions of connections that came and went between two dumps, but were met late.
+
+        Each dump gives the sockets that it finds a cookie: who has none at its end was born after the last one.
+        """
+        late = (ended["born_ns"] == 0) & (ended["cookie"] == 0) & (end_ns > self._dump_ns)
+        late &= _among(ended, self._netns)
+        return int(np.where(ended["established_ns"][late] != 0, 1, 2).sum())
 
     def start_anew(self) -> None:
         """The capture changed: what it lets in again was not missed, what it leaves out is not left over."""
         self._netns = frozenset()  # the next dump is each namespace's first one
         self._doubted = np.zeros(0, "<u8")
+
+    @property
+    def doubts(self) -> bool:
+        """The latest dump and the map did not agree: another dump shall say who is right."""
+        return bool(len(self._doubted) or self._suspect.any())
 
     def table(self, keys: NDArray[np.uint64], conns: Rows) -> Rows:
         """Join a reading of the map with the latest dump.
@@ -102,6 +126,9 @@ class Joiner:
         Returns:
             dtype ROW, sorted by ``id``.
         """
+        # where the guard was skipped a closed socket keeps its entry until it is destroyed
+        present = conns["state"] != State.CLOSE
+        keys, conns = keys[present], conns[present]
         mapped = np.zeros(len(keys), ROW)
         for name in _CONN_FIELDS:
             mapped[name] = conns[name]
@@ -214,6 +241,7 @@ class Joiner:
         confirmed = int((expected & doubted).sum())
         self.missed += confirmed
         self.mended += confirmed
+        self.escaped += int(_STEPS[rows["state"][expected & doubted]].sum())
         self._suspect = expected & ~seen_before
 
     def _wrong_entries(
@@ -223,11 +251,15 @@ class Joiner:
         place, found = _Index.of(self._dump_hash).find(map_hash)
         agrees = found & (self._dump["state"][place] == conns["state"]) if len(self._dump) else found
         doubtful = ~agrees & dumped & (conns["lport"] != 0)
-        doubtful &= (conns["state_ns"] < self._dump_ns) & (conns["state"] != State.CLOSE)
+        doubtful &= (conns["state_ns"] < self._dump_ns) & (conns["state"] != State.CLOSE)  # see table()
         marks = keys ^ conns["state_ns"]
         confirmed = doubtful & np.isin(marks, self._doubted)
         self._doubted = marks[doubtful & ~confirmed]
         self.mended += int(confirmed.sum())
+        if len(self._dump):  # a connection that is not there has come to its end, which is no step in _STEPS
+            states = np.where(found, self._dump["state"][place], State.CLOSE)
+            steps = _STEPS[states[confirmed]] - _STEPS[conns["state"][confirmed]]
+            self.escaped += int(np.maximum(steps, 1).sum())
         wrong: NDArray[np.uint64] = keys[confirmed].copy()
         return wrong
 
