@@ -185,8 +185,12 @@ class Joiner:
         rows["id"][fresh] = np.arange(self._next_id, self._next_id + len(fresh), dtype=np.uint64)
         self._next_id += len(fresh)
 
-    def take_dump(self, dump: Dump, keys: NDArray[np.uint64], conns: Rows) -> NDArray[np.uint64]:
+    def take_dump(
+        self, dump: Dump, keys: NDArray[np.uint64], conns: Rows, expected: Mask | None = None
+    ) -> NDArray[np.uint64]:
         """Make ``dump`` the latest one and compare it with a reading of the map made after it.
+
+        Of the dump only rows that are ``expected`` in the map can be missed there; None: all.
 
         Returns:
             Keys of map entries that are wrong for the second time: the caller deletes them.
@@ -202,7 +206,10 @@ class Joiner:
         # of several listeners on one address some may be in the map: cookies tell which are not
         old_listener = (rows["state"] == State.LISTEN) & np.isin(cookie_key(rows), cookie_key(before[before_alone]))
         self._alone = unmapped | old_listener
-        self._judge(rows, full & _among(rows, dump.netns & self._netns), before, before_alone, before_suspect)
+        judged = full & _among(rows, dump.netns & self._netns)
+        if expected is not None:
+            judged &= expected
+        self._judge(rows, judged, before, before_alone, before_suspect)
         self._netns = dump.netns
         self._dump, self._dump_hash, self._dump_ns, self._full = rows, hashes, dump.now_ns, full
         self._closed = [(ts_ns, closed) for ts_ns, closed in self._closed if ts_ns[-1] > dump.now_ns]
@@ -229,12 +236,12 @@ class Joiner:
         rows["id"][free] = known["id"][place[free]]
         _drop_repeated_ids(rows)
 
-    def _judge(self, rows: Rows, full: Mask, before: Rows, before_alone: Mask, before_suspect: Mask) -> None:
+    def _judge(self, rows: Rows, judged: Mask, before: Rows, before_alone: Mask, before_suspect: Mask) -> None:
         """A full socket that the map does not know is doubtful once and missed the second time.
 
         Not at a namespace's first dump: what is in it may be from before our time.
         """
-        expected = self._alone & full
+        expected = self._alone & judged
         keys = cookie_key(rows)
         seen_before = np.isin(keys, cookie_key(before[before_alone]))
         doubted = np.isin(keys, cookie_key(before[before_suspect]))

@@ -228,7 +228,7 @@ class BpfSource:
         agree_on_owners(dump.rows, conns)
         wanted = self._chosen.by_owner(conns)
         dump = dump.only(self._chosen.mask(dump.rows, unknown=True))
-        wrong = self._joiner.take_dump(dump, keys[wanted], conns[wanted])
+        wrong = self._joiner.take_dump(dump, keys[wanted], conns[wanted], self._chosen.decided(dump.rows))
         self._opened().conns.delete(wrong)
         self._opened().remember_listeners(listeners)
         took_s = time.monotonic() - started_s
