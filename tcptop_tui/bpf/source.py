@@ -9,6 +9,7 @@ from contextlib import suppress
 import numpy as np
 from numpy.typing import NDArray
 
+from tcptop_tui import clock
 from tcptop_tui.bpf import program
 from tcptop_tui.bpf.complete import agree_on_owners, complete_owners, complete_transitions
 from tcptop_tui.bpf.join import Joiner
@@ -199,7 +200,7 @@ class BpfSource:
             self._reconcile(sink)
             self._drain(sink)
         keys, conns = self._opened().conns.read()
-        utc_ns, now_ns = time.time_ns(), time.monotonic_ns()
+        utc_ns, now_ns = time.time_ns(), clock.monotonic_ns()
         rows = self._shown(self._joiner.table(keys, conns))
         self._seeded = True
         self._namer.note(rows)
