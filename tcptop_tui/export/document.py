@@ -193,7 +193,7 @@ def build(given: SnapshotInput) -> Document:
             time=iso_time(given.utc_ns),
             host=text.clean(given.host),
             kernel=text.clean(given.kernel),
-            backend=given.backend,
+            backend=text.clean(given.backend),
             backend_note=text.clean(given.backend_note),
             filter=text.clean(given.filter_text),
             hidden=text.clean(given.hidden_text),

@@ -16,6 +16,7 @@ from tcptop_tui import clock
 from tcptop_tui.errors import TcptopError
 from tcptop_tui.records import Rows
 from tcptop_tui.source.batches import Batch, Loss, Names, Sessions, Sink, Status, Table, Transitions
+from tcptop_tui.text import clean
 from tcptop_tui.trace.columns import Lines
 from tcptop_tui.trace.output import Output, PipeClosed
 
@@ -222,5 +223,5 @@ def summary(written: int, seconds: float, lost: int, loss: Loss) -> str:
 def say(message: str) -> None:
     """A line to the user, beside the stream."""
     sys.stdout.flush()
-    sys.stderr.write(f"tcptop-tui: {message}\n")
+    sys.stderr.write(f"tcptop-tui: {clean(message)}\n")
     sys.stderr.flush()
