@@ -1,6 +1,7 @@
 # make run     install what is missing, make .venv, start the dashboard   (ARGS="--filter 443")
 # make test    the same set-up, then every test                           (TESTARGS="-k filter")
 # make bench   side by side with bcc's tcpstates and bpftrace              (BENCHARGS="--rounds 5")
+# make soak    ten million transitions, a thousand starts and stops       (SOAKARGS="--millions 1 --starts 0")
 
 # The system's Python, whatever pyenv or conda put first on PATH: its packages are where bcc is.
 PYTHON ?= /usr/bin/python3
@@ -10,7 +11,7 @@ STAMP := .venv/.stamp
 # env variables that make colours and characters right; sudo would drop them
 KEEP := COLORTERM,LANG,LC_ALL,LC_CTYPE,NO_COLOR,TERM
 
-.PHONY: run test lint types check audit screenshots bench lock clean help
+.PHONY: run test lint types check audit screenshots bench soak lock clean help
 .DEFAULT_GOAL := help
 
 run: $(STAMP)
@@ -53,6 +54,10 @@ audit: $(STAMP)
 	@[ .venv/audit/.stamp -nt .ci/audit.lock ] || { "$(PYTHON)" -m venv .venv/audit && .venv/audit/bin/python -m pip \
 		install --quiet --disable-pip-version-check --require-hashes -r .ci/audit.lock && touch .venv/audit/.stamp; } || true
 	@$(BIN)/python .ci/audit.py .venv/audit/bin/pip-audit .ci/requirements.lock
+
+# some twenty minutes; a short form of it is in the tests
+soak: $(STAMP)
+	$(BIN)/python benchmarks/soak.py $(SOAKARGS)
 
 # after a change of the dependencies; needs uv
 LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header

@@ -15,18 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tcptop_tui.bpf.portless import adopt_ports
+from tcptop_tui.bpf.steps import STEPS
 from tcptop_tui.diag.netlink import Dump
-from tcptop_tui.records import CONN, ROW, Flag, Mask, Rows, State, joined
+from tcptop_tui.records import CONN, ROW, End, Flag, Mask, Rows, State, joined
 from tcptop_tui.source.identity import cookie_key, tuple_hash
 
+_MOST_ENDED = 65_536
 _CONN_FIELDS = list(CONN.names or ())
-_STEPS = np.zeros(256, np.int64)
-"""How many transitions it takes at least to come to a state; as STEPS in c/transitions.c."""
-for _state, _least in {
-    State.SYN_SENT: 1, State.SYN_RECV: 1, State.LISTEN: 1, State.ESTABLISHED: 2, State.FIN_WAIT1: 3,
-    State.CLOSE_WAIT: 3, State.FIN_WAIT2: 4, State.CLOSING: 4, State.LAST_ACK: 4,
-}.items():  # fmt: skip
-    _STEPS[_state] = _least
 _KEPT_IN_TIME_WAIT = ["pid", "uid", "comm", "born_ns", "tx_bytes", "rx_bytes", "srtt_us", "retrans", "cgroup", "mntns"]
 
 
@@ -94,7 +89,10 @@ class Joiner:
         ended = np.zeros(len(rows), ROW)
         for name in _CONN_FIELDS:
             ended[name] = rows[name]
-        self._ended.append(ended)
+        # a reset leaves no TIME_WAIT; and what comes in between two dumps is not bounded by anything else
+        self._ended.append(ended[(ended["ends"] & (End.RST_SENT | End.RST_RECEIVED)) == 0][-_MOST_ENDED:])
+        while sum(map(len, self._ended)) > _MOST_ENDED:
+            self._ended.pop(0)
         self.escaped += self._not_seen_to_begin(ended, rows["end_ns"])
 
     def _not_seen_to_begin(self, ended: Rows, end_ns: NDArray[np.uint64]) -> int:
@@ -214,7 +212,7 @@ class Joiner:
         self._dump, self._dump_hash, self._dump_ns, self._full = rows, hashes, dump.now_ns, full
         self._closed = [(ts_ns, closed) for ts_ns, closed in self._closed if ts_ns[-1] > dump.now_ns]
         # what ended while the dump was read turns TIME_WAIT only in the next one
-        self._ended = [ended for ended in self._ended if ended["state_ns"].max() > dump.now_ns]
+        self._ended = [ended for ended in self._ended if len(ended) and ended["state_ns"].max() > dump.now_ns]
         return self._wrong_entries(keys, conns, map_hash, _among(conns, dump.netns))
 
     def _inherit(self, rows: Rows, full: Mask, hashes: NDArray[np.uint64], before: Rows, before_alone: Mask) -> None:
@@ -248,7 +246,7 @@ class Joiner:
         confirmed = int((expected & doubted).sum())
         self.missed += confirmed
         self.mended += confirmed
-        self.escaped += int(_STEPS[rows["state"][expected & doubted]].sum())
+        self.escaped += int(STEPS[rows["state"][expected & doubted]].sum())
         self._suspect = expected & ~seen_before
 
     def _wrong_entries(
@@ -263,9 +261,9 @@ class Joiner:
         confirmed = doubtful & np.isin(marks, self._doubted)
         self._doubted = marks[doubtful & ~confirmed]
         self.mended += int(confirmed.sum())
-        if len(self._dump):  # a connection that is not there has come to its end, which is no step in _STEPS
+        if len(self._dump):  # a connection that is not there has come to its end, which is no step in STEPS
             states = np.where(found, self._dump["state"][place], State.CLOSE)
-            steps = _STEPS[states[confirmed]] - _STEPS[conns["state"][confirmed]]
+            steps = STEPS[states[confirmed]] - STEPS[conns["state"][confirmed]]
             self.escaped += int(np.maximum(steps, 1).sum())
         wrong: NDArray[np.uint64] = keys[confirmed].copy()
         return wrong

@@ -169,5 +169,8 @@ static __always_inline int is_settled(u64 key)
 {
 	u64 *last = settled_slot(key);
 
-	return last && *last == key;
+	if (!last || *last != key)
+		return 0;
+	*last = 0;	/* said of one transition: the next one may be skipped */
+	return 1;
 }
