@@ -194,7 +194,7 @@ def test_every_view_of_a_made_up_recording_in_a_terminal(number: int, tmp_path: 
     path.write_bytes(recording(*made_up(random.Random(number))))
     terminal = Terminal("--replay", str(path), cwd=tmp_path)
     try:
-        terminal.shows("the end")
+        terminal.shows("ENDED")  # at its end, or refused from some table on
         for key in (*"ttttt23ggg4561nya", "\x1b", "\r", "\x1b", "3", "\r", "\x1b", "2", "\r", "\x1b", "1", "e", "\r"):
             terminal.type(key)
             terminal.quiet(0.1)
