@@ -2,6 +2,7 @@
 # make test    the same set-up, then every test                           (TESTARGS="-k filter")
 # make bench   side by side with bcc's tcpstates and bpftrace              (BENCHARGS="--rounds 5")
 # make bench-scale   100 to 100,000 connections: memory, CPU, refresh, keys  (BENCHARGS="--sizes 1000")
+# make soak    ten million transitions, a thousand starts and stops       (SOAKARGS="--millions 1 --starts 0")
 
 # The system's Python, whatever pyenv or conda put first on PATH: its packages are where bcc is.
 PYTHON ?= /usr/bin/python3
@@ -11,7 +12,7 @@ STAMP := .venv/.stamp
 # env variables that make colours and characters right; sudo would drop them
 KEEP := COLORTERM,LANG,LC_ALL,LC_CTYPE,NO_COLOR,TERM
 
-.PHONY: run test lint types check audit screenshots bench bench-scale lock clean help
+.PHONY: run test lint types check audit screenshots bench bench-scale soak lock clean help
 .DEFAULT_GOAL := help
 
 run: $(STAMP)
@@ -57,6 +58,9 @@ audit: $(STAMP)
 
 bench-scale: $(STAMP)
 	$(BIN)/python benchmarks/scale.py $(BENCHARGS)
+# some twenty minutes; a short form of it is in the tests
+soak: $(STAMP)
+	$(BIN)/python benchmarks/soak.py $(SOAKARGS)
 
 # after a change of the dependencies; needs uv
 LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header

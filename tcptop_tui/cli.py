@@ -24,6 +24,7 @@ from tcptop_tui.privileges import DASHBOARD, narrow
 from tcptop_tui.replay.recording import opened_recording
 from tcptop_tui.settings import Settings
 from tcptop_tui.source.batches import Capture
+from tcptop_tui.text import clean
 from tcptop_tui.trace.commands import trace
 
 _PROGRAM = "tcptop-tui"
@@ -202,8 +203,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _complain(message: str, code: int) -> int:
     """One line on stderr, with nothing in it that the terminal would obey."""
-    line = " ".join(message.split())
-    sys.stderr.write(f"{_PROGRAM}: {''.join(c if c.isprintable() else '?' for c in line)}\n")
+    sys.stderr.write(f"{_PROGRAM}: {clean(' '.join(message.split()))}\n")
     return code
 
 

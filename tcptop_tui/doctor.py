@@ -160,7 +160,7 @@ def report(findings: list[Finding]) -> None:
     table = _table("requirement", "", "found", "mend it with")
     for finding in findings:
         mark = Text("ok", "green") if finding.good else Text("not ok", "bold red" if finding.needed else "yellow")
-        table.add_row(finding.name, mark, Text(finding.found), Text(finding.mend))
+        table.add_row(finding.name, mark, Text(clean(finding.found)), Text(clean(finding.mend)))
     console = Console()
     console.print(table)
     had = capabilities.of_thread()

@@ -22,6 +22,7 @@ from tcptop_tui.model.store import Store
 from tcptop_tui.privileges import narrow, narrow_attached
 from tcptop_tui.settings import Settings
 from tcptop_tui.source.batches import Batch, Status
+from tcptop_tui.text import clean
 
 _SCREEN = (160, 50)
 """Cells of the picture."""
@@ -110,4 +111,4 @@ def take_snapshot(
         sys.stdout.buffer.write(data)
         sys.stdout.buffer.flush()
     else:
-        sys.stderr.write(f"wrote {write_export(resolve_path(output), data)}\n")
+        sys.stderr.write(f"wrote {clean(str(write_export(resolve_path(output), data)))}\n")

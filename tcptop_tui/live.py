@@ -230,7 +230,7 @@ class LiveApp(App[None]):
         except TcptopError as error:
             told, severity = str(error), "error"
         else:
-            told, severity = f"saved in {path}", "information"
+            told, severity = f"saved in {text.clean(str(path))}", "information"
         self.call_from_thread(self.notify, told, severity=severity, markup=False, timeout=5)
 
     async def tick(self) -> None:

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 import psutil
 
 from tcptop_tui.errors import UsageError
+from tcptop_tui.text import clean
 
 _LEAST_COLORS = 8
 """Of what understands ECMA-48's sequences; VT100 and VT220 have none, and no alternate screen."""
@@ -101,4 +102,4 @@ def own_stderr() -> Iterator[None]:
         said = os.pread(aside, 4096, max(0, os.fstat(aside).st_size - 4096))
         os.close(aside)
         with contextlib.suppress(OSError):
-            os.write(2, said)
+            os.write(2, b"".join(clean(line).encode() + b"\n" for line in said.splitlines()))

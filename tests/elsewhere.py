@@ -74,3 +74,18 @@ def cgroup(*below: str) -> Iterator[Path]:
 def in_cgroup(group: Path, *command: str) -> tuple[str, ...]:
     """A prefix that moves what comes after it into ``group``, and runs it under ``command``."""
     return ("sh", "-c", f'echo $$ > {group}/cgroup.procs && exec "$@"', "sh", *(command or ("unshare", "--net")))
+
+
+@contextmanager
+def in_namespace() -> Iterator[tuple[tuple[str, ...], int]]:
+    """How to run a program in a new network namespace with a loopback, and the namespace's inode."""
+    name = f"tcptop-{os.getpid()}"
+    if subprocess.run(["ip", "netns", "add", name], check=False, capture_output=True).returncode:
+        pytest.skip("network namespaces cannot be made here")
+    command = ("ip", "netns", "exec", name)
+    try:
+        subprocess.run(["ip", "-n", name, "link", "set", "lo", "up"], check=True)
+        told = subprocess.run([*command, "stat", "-Lc", "%i", "/proc/self/ns/net"], capture_output=True, check=True)
+        yield command, int(told.stdout)
+    finally:
+        subprocess.run(["ip", "netns", "del", name], check=True)

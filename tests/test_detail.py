@@ -16,11 +16,13 @@ from made import NOW, SECOND, connections, transitions
 from rich.style import Style
 from sockets import listening, pair, port
 from terminals import Terminal
+from test_keys import dashboard, painted
 
 from tcptop_tui.diag.internals import internals
 from tcptop_tui.diag.netlink import SockDiag
-from tcptop_tui.processes import process_facts
+from tcptop_tui.processes import Asked, process_facts
 from tcptop_tui.records import ROW, UNKNOWN_NS, State
+from tcptop_tui.widgets.detail import DetailScreen
 from tcptop_tui.widgets.timeline import lifeline, timeline
 
 
@@ -117,3 +119,15 @@ def test_in_a_terminal(bpf_possible: None, columns: int, lines: int) -> None:
             ours.close()
         finally:
             terminal.close()
+
+
+async def test_a_repaint_between_the_key_and_the_page() -> None:
+    """It is the screen already, and has nothing in it yet."""
+    async with dashboard() as board:
+        row = board.app.frame.facts.rows[:1].copy()
+        page = DetailScreen(board.app.frame, row, lambda _row: Asked())
+        page.show(board.app.frame)
+        board.app.push_screen(page)
+        page.show(board.app.frame)
+        await painted(board.pilot)
+        assert str(page.query_one("#history").render())

@@ -22,6 +22,7 @@ from tcptop_tui.export.document import SnapshotInput, build
 from tcptop_tui.export.files import ExportError, resolve_path, write_export
 from tcptop_tui.export.writers import default_name, format_of, json_schema, to_csv, to_json, to_text
 from tcptop_tui.model.facts import Alert
+from tcptop_tui.model.wall import Wall
 from tcptop_tui.records import RTT_SLOTS, Flag, State
 from tcptop_tui.source.batches import Loss, Names
 
@@ -65,7 +66,8 @@ def given(**changes: object) -> SnapshotInput:
         transitions=transitions({}, {**UNKNOWN, "flags": Flag.DELAYED}),
         sessions=sessions({"comm": b"ended", "state": State.CLOSE, "err": 111, "flags": Flag.ACTIVE}, UNKNOWN),
         names=Names(netns={1: "blue"}, cgroups={5: "/a"}), hist=hist, hist_sum_us=200,
-        loss=Loss(ring_full=3, skipped=2, mended=1), now_ns=NOW, utc_ns=UTC, host="h\x07ost", kernel="6.1",
+        loss=Loss(ring_full=3, skipped=2, mended=1), now_ns=NOW, utc_ns=UTC, wall=Wall().at(NOW, UTC),
+            host="h\x07ost", kernel="6.1",
         backend="bpf", backend_note="", filter_text="443", hidden_text="lport:22", connections_total=9,
         alerts=(Alert("k", "27 in CLOSE_WAIT: a\x1bb", "comm=a"),),
     )  # fmt: skip

@@ -23,6 +23,7 @@ from tcptop_tui.export.schema import Document
 from tcptop_tui.export.values import iso_time
 from tcptop_tui.export.writers import default_name, to_csv, to_json, to_text
 from tcptop_tui.model.histogram import average, percentile, slot_bounds, summarise
+from tcptop_tui.model.wall import Wall
 from tcptop_tui.records import ROW, RTT_SLOTS, TRANSITION, Flag, Rows
 from tcptop_tui.source.batches import Loss, Names
 
@@ -39,7 +40,8 @@ def snapshot(
             rows=rows, tx_rate=np.full(len(rows), rate), rx_rate=np.full(len(rows), np.nan),
             transitions=transitions() if moves is None else moves, sessions=sessions({}), names=Names(),
             hist=histogram() if hist is None else hist,
-            hist_sum_us=0, loss=Loss(1, 2, 3, 4, 5, 6, 7), now_ns=NOW, utc_ns=UTC, host="host", kernel="6.1",
+            hist_sum_us=0, loss=Loss(1, 2, 3, 4, 5, 6, 7), now_ns=NOW, utc_ns=UTC, wall=Wall().at(NOW, UTC),
+            host="host", kernel="6.1",
             backend="bpf", backend_note="", filter_text="", hidden_text="", alerts=(), connections_total=len(rows),
         )
     )  # fmt: skip

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
-from made import NOW, SECOND, connections, transitions
+import pytest
+from made import NOW, SECOND, connections, sessions, transitions
 
+from tcptop_tui.bpf import join
 from tcptop_tui.bpf.join import Joiner
 from tcptop_tui.diag.netlink import Dump
-from tcptop_tui.records import CONN, ROW, Flag, Rows, State
+from tcptop_tui.records import CONN, ROW, End, Flag, Rows, State
 
 NETNS = 1
 
@@ -177,3 +179,17 @@ def test_listeners_on_one_address_are_all_there() -> None:
     joiner.take_dump(dumped(NOW + SECOND, listener, listener, listener), keys, conns)
     assert len(joiner.table(keys, conns)) == 3
     assert len(np.unique(joiner.rows["id"])) == 3
+
+
+def test_what_has_ended_is_kept_for_time_wait_only_and_not_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(join, "_MOST_ENDED", 100)
+    joiner = Joiner()
+    for number in range(50):
+        made = sessions(
+            *({"rport": 1 + number * 10 + k, "ends": End.RST_SENT if k % 2 else End.FIN_SENT} for k in range(10))
+        )
+        joiner.note_sessions(made)
+    kept = np.concatenate([ended["rport"] for ended in joiner._ended])
+    assert len(kept) == 100
+    assert kept.max() == 499
+    assert (kept % 2).all()

@@ -13,6 +13,7 @@ from tcptop_tui.errors import TcptopError
 from tcptop_tui.export.files import resolve_path, write_export
 from tcptop_tui.export.snapshot import Origin, default_path, render
 from tcptop_tui.model.frame import Frame
+from tcptop_tui.text import clean
 from tcptop_tui.views import ViewsApp
 from tcptop_tui.widgets.export_dialog import ExportDialog
 
@@ -44,7 +45,7 @@ class Exporting(ViewsApp):
         except TcptopError as error:
             self._tell(str(error), "error")
         else:
-            self._tell(f"wrote {written}", "information")
+            self._tell(f"wrote {clean(str(written))}", "information")
 
     def _tell(self, message: str, severity: str) -> None:
         say: Callable[[], None] = lambda: self.notify(message, severity=severity, markup=False, timeout=8)  # type: ignore[arg-type]  # noqa: E731

@@ -15,10 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tcptop_tui.bpf.portless import adopt_ports
+from tcptop_tui.bpf.steps import STEPS
 from tcptop_tui.diag.netlink import Dump
-from tcptop_tui.records import CONN, ROW, Flag, Mask, Rows, State, joined
+from tcptop_tui.records import CONN, ROW, End, Flag, Mask, Rows, State, joined
 from tcptop_tui.source.identity import cookie_key, tuple_hash
 
+_MOST_ENDED = 65_536
 _CONN_FIELDS = list(CONN.names or ())
 _KEPT_IN_TIME_WAIT = ["pid", "uid", "comm", "born_ns", "tx_bytes", "rx_bytes", "srtt_us", "retrans", "cgroup", "mntns"]
 
@@ -56,6 +58,8 @@ class Joiner:
     def __init__(self) -> None:
         self.missed = 0
         self.mended = 0
+        self.escaped = 0
+        """Transitions, at least, that the kernel programs were not run for, as far as a comparison or an end shows."""
         self._netns: frozenset[int] = frozenset()
         self._next_id = 1
         self._last = np.zeros(0, ROW)
@@ -85,12 +89,30 @@ class Joiner:
         ended = np.zeros(len(rows), ROW)
         for name in _CONN_FIELDS:
             ended[name] = rows[name]
-        self._ended.append(ended)
+        # a reset leaves no TIME_WAIT; and what comes in between two dumps is not bounded by anything else
+        self._ended.append(ended[(ended["ends"] & (End.RST_SENT | End.RST_RECEIVED)) == 0][-_MOST_ENDED:])
+        while sum(map(len, self._ended)) > _MOST_ENDED:
+            self._ended.pop(0)
+        self.escaped += self._not_seen_to_begin(ended, rows["end_ns"])
+
+    def _not_seen_to_begin(self, ended: Rows, end_ns: NDArray[np.uint64]) -> int:
+        """Transitions of connections that came and went between two dumps, but were met late.
+
+        Each dump gives the sockets that it finds a cookie: who has none at its end was born after the last one.
+        """
+        late = (ended["born_ns"] == 0) & (ended["cookie"] == 0) & (end_ns > self._dump_ns)
+        late &= _among(ended, self._netns)
+        return int(np.where(ended["established_ns"][late] != 0, 1, 2).sum())
 
     def start_anew(self) -> None:
         """The capture changed: what it lets in again was not missed, what it leaves out is not left over."""
         self._netns = frozenset()  # the next dump is each namespace's first one
         self._doubted = np.zeros(0, "<u8")
+
+    @property
+    def doubts(self) -> bool:
+        """The latest dump and the map did not agree: another dump shall say who is right."""
+        return bool(len(self._doubted) or self._suspect.any())
 
     def table(self, keys: NDArray[np.uint64], conns: Rows) -> Rows:
         """Join a reading of the map with the latest dump.
@@ -102,6 +124,9 @@ class Joiner:
         Returns:
             dtype ROW, sorted by ``id``.
         """
+        # where the guard was skipped a closed socket keeps its entry until it is destroyed
+        present = conns["state"] != State.CLOSE
+        keys, conns = keys[present], conns[present]
         mapped = np.zeros(len(keys), ROW)
         for name in _CONN_FIELDS:
             mapped[name] = conns[name]
@@ -158,8 +183,12 @@ class Joiner:
         rows["id"][fresh] = np.arange(self._next_id, self._next_id + len(fresh), dtype=np.uint64)
         self._next_id += len(fresh)
 
-    def take_dump(self, dump: Dump, keys: NDArray[np.uint64], conns: Rows) -> NDArray[np.uint64]:
+    def take_dump(
+        self, dump: Dump, keys: NDArray[np.uint64], conns: Rows, expected: Mask | None = None
+    ) -> NDArray[np.uint64]:
         """Make ``dump`` the latest one and compare it with a reading of the map made after it.
+
+        Of the dump only rows that are ``expected`` in the map can be missed there; None: all.
 
         Returns:
             Keys of map entries that are wrong for the second time: the caller deletes them.
@@ -175,12 +204,15 @@ class Joiner:
         # of several listeners on one address some may be in the map: cookies tell which are not
         old_listener = (rows["state"] == State.LISTEN) & np.isin(cookie_key(rows), cookie_key(before[before_alone]))
         self._alone = unmapped | old_listener
-        self._judge(rows, full & _among(rows, dump.netns & self._netns), before, before_alone, before_suspect)
+        judged = full & _among(rows, dump.netns & self._netns)
+        if expected is not None:
+            judged &= expected
+        self._judge(rows, judged, before, before_alone, before_suspect)
         self._netns = dump.netns
         self._dump, self._dump_hash, self._dump_ns, self._full = rows, hashes, dump.now_ns, full
         self._closed = [(ts_ns, closed) for ts_ns, closed in self._closed if ts_ns[-1] > dump.now_ns]
         # what ended while the dump was read turns TIME_WAIT only in the next one
-        self._ended = [ended for ended in self._ended if ended["state_ns"].max() > dump.now_ns]
+        self._ended = [ended for ended in self._ended if len(ended) and ended["state_ns"].max() > dump.now_ns]
         return self._wrong_entries(keys, conns, map_hash, _among(conns, dump.netns))
 
     def _inherit(self, rows: Rows, full: Mask, hashes: NDArray[np.uint64], before: Rows, before_alone: Mask) -> None:
@@ -202,18 +234,19 @@ class Joiner:
         rows["id"][free] = known["id"][place[free]]
         _drop_repeated_ids(rows)
 
-    def _judge(self, rows: Rows, full: Mask, before: Rows, before_alone: Mask, before_suspect: Mask) -> None:
+    def _judge(self, rows: Rows, judged: Mask, before: Rows, before_alone: Mask, before_suspect: Mask) -> None:
         """A full socket that the map does not know is doubtful once and missed the second time.
 
         Not at a namespace's first dump: what is in it may be from before our time.
         """
-        expected = self._alone & full
+        expected = self._alone & judged
         keys = cookie_key(rows)
         seen_before = np.isin(keys, cookie_key(before[before_alone]))
         doubted = np.isin(keys, cookie_key(before[before_suspect]))
         confirmed = int((expected & doubted).sum())
         self.missed += confirmed
         self.mended += confirmed
+        self.escaped += int(STEPS[rows["state"][expected & doubted]].sum())
         self._suspect = expected & ~seen_before
 
     def _wrong_entries(
@@ -223,11 +256,15 @@ class Joiner:
         place, found = _Index.of(self._dump_hash).find(map_hash)
         agrees = found & (self._dump["state"][place] == conns["state"]) if len(self._dump) else found
         doubtful = ~agrees & dumped & (conns["lport"] != 0)
-        doubtful &= (conns["state_ns"] < self._dump_ns) & (conns["state"] != State.CLOSE)
+        doubtful &= (conns["state_ns"] < self._dump_ns) & (conns["state"] != State.CLOSE)  # see table()
         marks = keys ^ conns["state_ns"]
         confirmed = doubtful & np.isin(marks, self._doubted)
         self._doubted = marks[doubtful & ~confirmed]
         self.mended += int(confirmed.sum())
+        if len(self._dump):  # a connection that is not there has come to its end, which is no step in STEPS
+            states = np.where(found, self._dump["state"][place], State.CLOSE)
+            steps = STEPS[states[confirmed]] - STEPS[conns["state"][confirmed]]
+            self.escaped += int(np.maximum(steps, 1).sum())
         wrong: NDArray[np.uint64] = keys[confirmed].copy()
         return wrong
 

@@ -38,8 +38,8 @@ _ATTACHMENTS = (
 _SENDERS = ("tcp_sendmsg_locked", "sock_send_length")
 
 # enum counter of c/records.c
-TRANSITIONS, RING_FULL, SESSION_RING_FULL, MAP_FULL, CAUGHT, EXCLUDED = range(6)
-_COUNTERS = 6
+TRANSITIONS, RING_FULL, SESSION_RING_FULL, MAP_FULL, CAUGHT, EXCLUDED, ESCAPED = range(7)
+_COUNTERS = 7
 
 LISTENER_KEY = np.dtype([("netns", "<u4"), ("lport", "<u4")])
 _MOST_PINNED = 1 << 20

@@ -53,6 +53,15 @@ class Chosen:
             wanted &= (rows["mntns"] == 0) | np.isin(rows["mntns"], self.pinned_mntns)
         return wanted
 
+    def decided(self, rows: Rows) -> Mask:
+        """Of which of ``rows`` (dtype ROW) enough is known to say whether they are wanted."""
+        known = np.ones(len(rows), np.bool_)
+        if self._capture.pids:
+            known &= rows["pid"] != 0
+        if self._capture.mntns_pin:
+            known &= rows["mntns"] != 0
+        return known
+
     def _in_cgroups(self, rows: Rows) -> Mask:
         inside: Mask = np.ones(len(rows), np.bool_)
         if self._capture.cgroup_pin:

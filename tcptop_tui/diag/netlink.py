@@ -10,13 +10,13 @@ import errno
 import os
 import socket
 import struct
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tcptop_tui import clock
 from tcptop_tui.diag.messages import HEADER, INET_DIAG_INFO, MESSAGE, Sockets, decode, runs
 from tcptop_tui.diag.rows import as_rows
 from tcptop_tui.errors import BackendUnavailable
@@ -107,7 +107,7 @@ class SockDiag:
         Raises:
             BackendUnavailable: the kernel refuses.
         """
-        now_ns = time.monotonic_ns()
+        now_ns = clock.monotonic_ns()
         try:
             parts = [part for family in self._families for part in self._consistent(family)]
         except OSError as error:

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from tcptop_tui import clock
 from tcptop_tui.cgroups import Cgroups
 from tcptop_tui.diag.chosen import Chosen
 from tcptop_tui.diag.diff import Differ
@@ -116,7 +117,7 @@ class DiagSource:
         self._namer.offer(sink, self._diag.names, dump.netns)
         self._offer_left_out(sink, self._diag.left_out)
         self._offer(sink)
-        utc_ns = time.time_ns() - (time.monotonic_ns() - dump.now_ns)
+        utc_ns = time.time_ns() - (clock.monotonic_ns() - dump.now_ns)
         sink.offer(Table(self._wanted(changes.rows), dump.now_ns, utc_ns))
 
     def _wanted(self, rows: Rows) -> Rows:

@@ -19,6 +19,7 @@ from textual.drivers.linux_driver import LinuxDriver
 from tcptop_tui.drawing.glyphs import glyphs
 from tcptop_tui.drawing.grid import Grid
 from tcptop_tui.drawing.pens import read_pen
+from tcptop_tui.text import REPLACEMENT
 
 _TOKEN: Final = re.compile(
     r"\x1b\[(?P<y>\d+);(?P<x>\d+)H"
@@ -30,6 +31,7 @@ _TOKEN: Final = re.compile(
 )
 _SYNC_BEGIN, _SYNC_END = "\x1b[?2026h", "\x1b[?2026l"
 _PLAIN = "\x1b[m"
+_BELL = "\a"
 
 
 class _Noticed:
@@ -71,12 +73,15 @@ class ThinDriver(LinuxDriver):
     # -- what Textual draws -------------------------------------------------------------------
 
     def write(self, data: str) -> None:
-        """Take a drawing in, or pass on what is none."""
+        """Take a drawing in, or pass on what is none: Textual's own sequences come one by one."""
         self._fit_terminal()
+        if data == _BELL:
+            super().write(data)
+            return
         for token in _TOKEN.finditer(data):
             kind, value = token.lastgroup, token.group()
             if kind == "text":
-                self._grid.write(value.translate(self._glyphs) if self._glyphs else value)
+                self._draw(value)
             elif kind == "pen":
                 self._grid.use(read_pen(token["pen"]))
             elif kind == "x":
@@ -84,11 +89,19 @@ class ThinDriver(LinuxDriver):
                 self._grid.move(*self._rest)
             elif kind == "sync":
                 self._synced = True
+            elif kind == "other" and value != data:  # in a drawing: it stood in what is drawn
+                self._draw(value)
             elif kind == "other":
                 self._grid.lost_cursor()
                 super().write(_PLAIN + value)
                 if value.startswith("\x1b[?1049"):
                     self._grid.forget()
+
+    def _draw(self, drawn: str) -> None:
+        """Put text on the grid; the last barrier, should something from outside have come here uncleaned."""
+        if not drawn.isprintable():
+            drawn = "".join(c if c.isprintable() else REPLACEMENT for c in drawn)
+        self._grid.write(drawn.translate(self._glyphs) if self._glyphs else drawn)
 
     def flush(self) -> None:
         """Send what differs; while the last drawing is on its way, when it has arrived."""

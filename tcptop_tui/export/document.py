@@ -37,6 +37,7 @@ from tcptop_tui.export.values import (
 )
 from tcptop_tui.model import facts
 from tcptop_tui.model.histogram import slot_bounds, summarise
+from tcptop_tui.model.wall import Wall
 from tcptop_tui.records import RTT_SLOTS, UNKNOWN_NS, Flag, Rows
 from tcptop_tui.source.batches import Loss, Names
 
@@ -57,6 +58,7 @@ class SnapshotInput:
     loss: Loss
     now_ns: int
     utc_ns: int
+    wall: Wall
     host: str
     kernel: str
     backend: str
@@ -111,11 +113,11 @@ def _ms(start: np.generic, end: np.generic) -> float | None:
     return max(0, int(end) - int(start)) / 1e6 if start and end else None
 
 
-def _session(row: np.void, utc_offset_ns: int, why: str | None, names: Names) -> Session:
+def _session(row: np.void, wall: Wall, why: str | None, names: Names) -> Session:
     laddr = address(row["laddr"])
     samples = int(row["rtt_hist"].sum())
     return Session(
-        time=iso_time(int(row["end_ns"]) + utc_offset_ns),
+        time=iso_time(wall.utc_ns(int(row["end_ns"]))),
         skaddr=f"{int(row['skaddr']):016x}" if row["skaddr"] else None,
         pid=nonzero(row["pid"]),
         comm=comm(row),
@@ -140,11 +142,11 @@ def _session(row: np.void, utc_offset_ns: int, why: str | None, names: Names) ->
     )
 
 
-def _transition(row: np.void, utc_offset_ns: int, why: str | None, names: Names) -> Transition:
+def _transition(row: np.void, wall: Wall, why: str | None, names: Names) -> Transition:
     laddr = address(row["laddr"])
     spent_ns = int(row["spent_ns"])
     return Transition(
-        time=iso_time(int(row["ts_ns"]) + utc_offset_ns),
+        time=iso_time(wall.utc_ns(int(row["ts_ns"]))),
         skaddr=f"{int(row['skaddr']):016x}" if row["skaddr"] else None,
         pid=nonzero(row["pid"]),
         comm=comm(row),
@@ -183,7 +185,6 @@ def _rtt(given: SnapshotInput) -> Rtt:
 
 def build(given: SnapshotInput) -> Document:
     """The document of one moment."""
-    offset_ns = given.utc_ns - given.now_ns
     return Document(
         schema_version=SCHEMA_VERSION,
         meta=Meta(
@@ -192,7 +193,7 @@ def build(given: SnapshotInput) -> Document:
             time=iso_time(given.utc_ns),
             host=text.clean(given.host),
             kernel=text.clean(given.kernel),
-            backend=given.backend,
+            backend=text.clean(given.backend),
             backend_note=text.clean(given.backend_note),
             filter=text.clean(given.filter_text),
             hidden=text.clean(given.hidden_text),
@@ -203,11 +204,11 @@ def build(given: SnapshotInput) -> Document:
         rtt=_rtt(given),
         connections=[_connection(row, given, index) for index, row in enumerate(given.rows)],
         transitions=[
-            _transition(row, offset_ns, why, given.names)
+            _transition(row, given.wall, why, given.names)
             for row, why in zip(given.transitions, whys(given.transitions), strict=True)
         ],
         sessions=[
-            _session(row, offset_ns, why, given.names)
+            _session(row, given.wall, why, given.names)
             for row, why in zip(given.sessions, whys(given.sessions), strict=True)
         ],
         alerts=[Alert(text.clean(one.text), text.clean(one.filter), one.severe) for one in given.alerts],

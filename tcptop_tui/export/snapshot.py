@@ -52,6 +52,7 @@ def _input(frame: Frame, origin: Origin) -> SnapshotInput:
         loss=facts.loss,
         now_ns=facts.now_ns,
         utc_ns=facts.utc_ns,
+        wall=facts.wall,
         host=origin.host,
         kernel=origin.kernel,
         backend=facts.status.backend,

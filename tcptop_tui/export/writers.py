@@ -18,7 +18,7 @@ __all__ = ["FORMATS", "default_name", "format_of", "json_schema", "to_csv", "to_
 
 FORMATS = ("json", "csv", "txt", "svg")
 
-_FORMULA = ("=", "+", "-", "@", "\t")
+_FORMULA = ("=", "+", "-", "@", "\t", "＝", "＋", "－", "＠")
 """What a spreadsheet takes for the start of a formula (OWASP, "CSV Injection")."""
 
 
@@ -53,6 +53,11 @@ def csv_cell(value: Any) -> Any:
     return "" if value is None else value
 
 
+def _commented(value: str) -> str:
+    """A spreadsheet takes a comment for a row, too, and cuts it at its separators."""
+    return re.sub(rf"([,;]\s*)([{re.escape(''.join(_FORMULA))}])", r"\1'\2", value)
+
+
 def to_csv(document: Document) -> bytes:
     """The table. Host, filter, time and loss stand above it in lines that begin with ``#``.
 
@@ -62,7 +67,7 @@ def to_csv(document: Document) -> bytes:
     """
     out = io.StringIO()
     for name, value in provenance(document):
-        out.write(f"# {name}: {value}\n")
+        out.write(f"# {name}: {_commented(value)}\n")
     writer = csv.writer(out, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
     writer.writerow(Connection.__struct_fields__)
     for row in document.connections:

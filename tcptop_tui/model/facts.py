@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from tcptop_tui.model.departed import NOBODY, Departed
 from tcptop_tui.model.heat import Heat
 from tcptop_tui.model.trends import Sample
+from tcptop_tui.model.wall import Wall
 from tcptop_tui.records import PING, ROW, RTT_SLOTS, SESSION, TRANSITION, Rows
 from tcptop_tui.source.batches import Loss, Names, Status
 
@@ -76,3 +77,5 @@ class Facts:
     transitions_per_s: float = 0.0
     loss: Loss = field(default_factory=Loss)
     status: Status = field(default_factory=lambda: Status(""))
+    wall: Wall = field(default_factory=Wall)
+    """What the clock showed when something happened."""

@@ -15,6 +15,7 @@ from tcptop_tui.model.history import History
 from tcptop_tui.model.pulse import PulseCounter
 from tcptop_tui.model.rates import Rates
 from tcptop_tui.model.trends import Trends
+from tcptop_tui.model.wall import Wall
 from tcptop_tui.records import PING, ROW, RTT_SLOTS, SESSION, TRANSITION, Rows
 from tcptop_tui.settings import Settings
 from tcptop_tui.source.batches import Batch, Loss, Names, Pings, Sessions, Status, Table, Transitions
@@ -43,6 +44,7 @@ class Store:
         self._heat = HeatHistory(settings.heat_rows)
         self._trends = Trends(settings.trend_rows)
         self._alarms = Alarms()
+        self._wall = Wall()
         self._board = BoardHistory()
         self._departed = NOBODY
         self._linger_rows = settings.linger_rows
@@ -84,6 +86,7 @@ class Store:
         self.generation += 1
 
     def _take_table(self, table: Table) -> None:
+        self._wall = self._wall.at(table.now_ns, table.utc_ns)
         self._note_departed(table)
         self._pulse.note_table(table.rows, table.now_ns)
         self._heat.note_table(table.rows, table.now_ns)
@@ -122,6 +125,7 @@ class Store:
         return Facts(
             now_ns=table.now_ns,
             utc_ns=table.utc_ns,
+            wall=self._wall,
             rows=table.rows,
             tx_rate=tx_rate,
             rx_rate=rx_rate,

@@ -26,6 +26,8 @@ from tcptop_tui.source.batches import Batch, Loss, Names, Pings, Sessions, Sink,
 _MAGIC = b"tcptop-tui recording 1\n"
 _HEAD = struct.Struct("<BxxxIQQ")  # kind, bytes, now_ns, utc_ns
 _MAX_BATCH_BYTES = 1 << 30
+_LATEST_NS = 1 << 62
+"""In 2116: numbers beyond it are no times, and no differences in 64 bits."""
 
 _ROWS: dict[int, tuple[type[Any], np.dtype[Any]]] = {
     1: (Transitions, TRANSITION),
@@ -78,10 +80,14 @@ def read_batches(path: Path) -> Iterator[Batch]:
             raise UsageError(f"{path} is not a recording", mend="make one with --record")
         if file.read(len(layout)) != layout:
             raise UsageError(f"{path} was recorded by another version", mend="replay it with that one")
+        last_ns = 0
         while len(head := file.read(_HEAD.size)) == _HEAD.size:
             kind, size, now_ns, utc_ns = _HEAD.unpack(head)
             if size > _MAX_BATCH_BYTES:
                 raise UsageError(f"{path} is damaged: a batch of {size} bytes")
+            if max(now_ns, utc_ns) > _LATEST_NS or (kind == _KIND_OF[Table] and now_ns < last_ns):
+                raise UsageError(f"{path} is damaged: a table of no time that there is")
+            last_ns = max(last_ns, now_ns)
             payload = file.read(size)
             if len(payload) < size:
                 return

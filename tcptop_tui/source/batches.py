@@ -45,7 +45,8 @@ class Loss:
     map_full: int = 0
     """Connections without gauges: the kernel's map was full."""
     skipped: int = 0
-    """Transitions that the kernel did not give to either program (recursion)."""
+    """Transitions that the kernel gave to neither program: those that it counts (recursion), or at least
+    as many as lie between the states in which a socket was met."""
     caught: int = 0
     """Transitions that the first program missed and the guard recorded: not a loss."""
     missed: int = 0

@@ -12,9 +12,11 @@ from dataclasses import dataclass, field
 from types import FrameType
 from typing import Protocol
 
+from tcptop_tui import clock
 from tcptop_tui.errors import TcptopError
 from tcptop_tui.records import Rows
-from tcptop_tui.source.batches import Batch, Loss, Names, Sink, Status, Table
+from tcptop_tui.source.batches import Batch, Loss, Names, Sessions, Sink, Status, Table, Transitions
+from tcptop_tui.text import clean
 from tcptop_tui.trace.columns import Lines
 from tcptop_tui.trace.output import Output, PipeClosed
 
@@ -51,7 +53,7 @@ class Stream(Protocol):
 class Moment:
     """What lines need to know beside their rows."""
 
-    utc_offset_ns: int = field(default_factory=lambda: time.time_ns() - time.monotonic_ns())
+    utc_offset_ns: int = field(default_factory=lambda: time.time_ns() - clock.monotonic_ns())
     first_ns: int = 0
     """Time of the first line; 0 before it."""
     now_ns: int = 0
@@ -87,6 +89,7 @@ class Runner:
         self._attached = attached
         self._deadline_s: float | None = None
         self._begun = False
+        self._live = True
         self._stop = threading.Event()
         self._moment = Moment()
 
@@ -111,12 +114,16 @@ class Runner:
             self._note_loss(batch)
         elif isinstance(batch, Names):
             self._moment.names = batch
+        elif isinstance(batch, Transitions | Sessions) and self._live:
+            # the clock may have been set, or the host been asleep, since the last table: lines stay as they are written
+            self._moment.utc_offset_ns = time.time_ns() - clock.monotonic_ns()
         elif isinstance(batch, Table):
             self._moment.utc_offset_ns = batch.utc_ns - batch.now_ns
             self._moment.now_ns = batch.now_ns
         self._stream.take(batch, self._moment)
 
     def _begin(self, status: Status) -> None:
+        self._live = status.backend != "replay"
         if status.ended and status.backend != "replay":
             raise TcptopError(status.note)
         if status.ended:
@@ -216,5 +223,5 @@ def summary(written: int, seconds: float, lost: int, loss: Loss) -> str:
 def say(message: str) -> None:
     """A line to the user, beside the stream."""
     sys.stdout.flush()
-    sys.stderr.write(f"tcptop-tui: {message}\n")
+    sys.stderr.write(f"tcptop-tui: {clean(message)}\n")
     sys.stderr.flush()

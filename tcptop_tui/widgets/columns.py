@@ -12,6 +12,7 @@ import numpy as np
 from tcptop_tui import formats, text
 from tcptop_tui.config.schema import ColumnChoice, RttUnit
 from tcptop_tui.hostnames import HostNames, service
+from tcptop_tui.model.wall import Wall
 from tcptop_tui.records import UNKNOWN_UID, Flag, State
 from tcptop_tui.source.batches import Names
 
@@ -30,7 +31,7 @@ class Cell:
     """In a tree: what stands in the column of the process, of a member before its own."""
     common: str = ""
     """Of a group: key of the column that its members have in common."""
-    utc_offset_ns: int = 0
+    wall: Wall = field(default_factory=Wall)
     rtt_unit: RttUnit = "auto"
     hosts: HostNames | None = None
     """Where names are asked for; None: numbers are wanted."""

@@ -24,7 +24,7 @@ _CLASSES = {"table--header", "table--sorted", "table--cursor", "table--failed", 
 
 
 def _time(cell: Cell) -> str:
-    return formats.clock(int(cell.row["ts_ns"]) + cell.utc_offset_ns)[:-4]
+    return formats.clock(cell.wall.utc_ns(int(cell.row["ts_ns"])))[:-4]
 
 
 def _latency(cell: Cell) -> str:
@@ -71,10 +71,9 @@ class ConnectsTable(Listing):
 
     def _cell(self, row: int) -> Cell:
         facts, made = self._frame.facts, self._frame.connects
-        offset_ns = facts.utc_ns - facts.now_ns
         hosts = self._hosts if self._frame.look.names else None
         result = made.result(row) or formats.UNKNOWN
-        return Cell(made.rows[row], facts.now_ns, utc_offset_ns=offset_ns, result=result, hosts=hosts)
+        return Cell(made.rows[row], facts.now_ns, wall=facts.wall, result=result, hosts=hosts)
 
     def cell_style(self, row: int, key: str) -> Style | None:
         """Failures and what waits stand out."""

@@ -94,7 +94,7 @@ class DetailScreen(ModalScreen[None]):
             rates = float(facts.tx_rate[place[0]]), float(facts.rx_rate[place[0]])
             self._inquire(self._row.copy())
         cell = Cell(self._row[0], facts.now_ns, *rates, facts.names)
-        self.query_one("#dialog").border_title = title(self._row)
+        self.query_one("#dialog").border_title = Text(title(self._row))  # a str would be parsed as markup
         self.query_one("#facts", Static).update(facts_table(cell, alive=self._alive))
         self.query_one("#trends", Static).update(trend_lines(self._row, frame, self._width))
         self._show_life(frame)

@@ -111,7 +111,7 @@ def history_table(rows: Rows, frame: Frame) -> RenderableType:
     for row in rows:
         spent_ns = int(row["spent_ns"])
         table.add_row(
-            formats.clock(frame.facts.utc_ns + int(row["ts_ns"]) - frame.facts.now_ns),
+            formats.clock(frame.facts.wall.utc_ns(int(row["ts_ns"]))),
             formats.state_name(int(row["oldstate"])),
             formats.state_name(int(row["newstate"])),
             formats.UNKNOWN if spent_ns == UNKNOWN_NS else formats.duration_ns(spent_ns),

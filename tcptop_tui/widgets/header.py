@@ -78,7 +78,7 @@ class HeaderLines(Widget):
         line = Text()
         line.append("tcptop-tui ", style=self.get_component_rich_style("header--name", partial=True))
         line.append(f"{self._host}  Linux {self._kernel}  ")
-        line.append(f"backend {status.backend or 'starting…'}")
+        line.append(f"backend {text.clean(status.backend) or 'starting…'}")
         if status.ended:
             line.append("  ENDED", style=self.get_component_rich_style("header--loss", partial=True))
         elif self._paused is not None:

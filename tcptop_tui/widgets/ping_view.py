@@ -17,6 +17,7 @@ from textual.worker import get_current_worker
 from tcptop_tui import formats, text
 from tcptop_tui.filters.names import distinct
 from tcptop_tui.model.frame import Frame
+from tcptop_tui.model.wall import Wall
 from tcptop_tui.records import Rows
 from tcptop_tui.text import fit
 
@@ -111,7 +112,7 @@ class PingView(ScrollView, can_focus=True):
         index = len(facts.pings) - 1 - (self.scroll_offset.y + y - 2)
         if index < 0:
             return ""
-        return ping_line(facts.pings[index], facts.utc_ns - facts.now_ns)
+        return ping_line(facts.pings[index], facts.wall)
 
     def action_lines(self, lines: int) -> None:
         """Scroll by lines."""
@@ -127,12 +128,12 @@ class PingView(ScrollView, can_focus=True):
         self.scroll_to(y=0, animate=False)
 
 
-def ping_line(row: np.void, to_utc_ns: int) -> str:
+def ping_line(row: np.void, wall: Wall) -> str:
     """One request."""
     words = row["saddr"]
     comm = text.clean(bytes(row["comm"])) or formats.UNKNOWN
     return (
-        f"{formats.clock(to_utc_ns + int(row['ts_ns'])):<12} {row['cpu']:>3} {row['tgid']:>7} {row['pid']:>7} "
+        f"{formats.clock(wall.utc_ns(int(row['ts_ns']))):<12} {row['cpu']:>3} {row['tgid']:>7} {row['pid']:>7} "
         f"{fit(comm, 15)} {formats.address((int(words[0]), int(words[1]))):<15} {row['id']:>5} {row['seq']:>5}"
     )
 

@@ -82,7 +82,7 @@ class SavedFilters(ModalScreen[tuple[dict[str, str], str | None]]):
         name = self._named(options.get_option_at_index(options.highlighted).id)
         if self._doomed != name:
             self._doomed = name
-            self.query_one("#dialog").border_subtitle = f"Del again forgets {text.clean(name)}"
+            self.query_one("#dialog").border_subtitle = Text(f"Del again forgets {text.clean(name)}")  # a str is markup
             return
         del self._filters[name]
         self._fill()

@@ -22,7 +22,7 @@ _FAILURES = frozenset(Reason) - {Reason.NONE, Reason.FIN_BY_US, Reason.FIN_BY_PE
 
 
 def _ended(cell: Cell) -> str:
-    return formats.clock(int(cell.row["end_ns"]) + cell.utc_offset_ns)[:-4]
+    return formats.clock(cell.wall.utc_ns(int(cell.row["end_ns"])))[:-4]
 
 
 def _lived(cell: Cell) -> str:
@@ -81,7 +81,7 @@ class SessionsTable(Listing):
         session = facts.sessions[row]
         why = reason_text(int(self._codes[row]), int(session["err"])) or formats.UNKNOWN
         return Cell(
-            session, facts.now_ns, names=facts.names, utc_offset_ns=facts.utc_ns - facts.now_ns, result=why,
+            session, facts.now_ns, names=facts.names, wall=facts.wall, result=why,
             rtt_unit=self._frame.look.rtt_unit, hosts=self._hosts if self._frame.look.names else None,
         )  # fmt: skip
 

@@ -134,7 +134,7 @@ class TransitionLog(ScrollView, can_focus=True):
     def _segments(self, row: np.void, width: int) -> list[Segment]:
         base = self.visual_style.rich_style
         facts = self._frame.facts
-        clock = formats.clock(facts.utc_ns + int(row["ts_ns"]) - facts.now_ns)
+        clock = formats.clock(facts.wall.utc_ns(int(row["ts_ns"])))
         spent_ns = int(row["spent_ns"])
         spent = formats.UNKNOWN if spent_ns == UNKNOWN_NS else formats.duration_ns(spent_ns)
         old, new = (formats.state_name(int(row[name])) for name in ("oldstate", "newstate"))

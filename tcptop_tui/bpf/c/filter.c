@@ -1,11 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 /* What the capture filter wants: written by user space, read at each event. */
-static __always_inline void count(u32 which)
+/*
+ * Atomic although each CPU has its own: a softirq may run one of the other
+ * programs between the load and the store, and its count would be lost.
+ */
+static __always_inline void add(u32 which, u64 number)
 {
 	u64 *value = counters.lookup(&which);
 
 	if (value)
-		(*value)++;
+		__sync_fetch_and_add(value, number);
+}
+
+static __always_inline void count(u32 which)
+{
+	add(which, 1);
 }
 
 static __always_inline int port_wanted(u64 *word, u32 port)

@@ -156,9 +156,11 @@ int destroy(struct bpf_raw_tracepoint_args *ctx)
 {
 	u64 key = ctx->args[0];
 	struct conn *c = conns.lookup(&key);
+	struct capture *want = wanted();
 
-	if (!c)
+	if (!c || !want)
 		return 0;
+	count_escaped(want, c, TCP_CLOSE);
 	end_session(c, key);
 	conns.delete(&key);
 	return 0;

@@ -22,6 +22,7 @@
 #define AF_INET6	10
 #define IPPROTO_TCP	6
 #define RTT_SLOTS	27
+#define SETTLED_SLOTS	64
 #define SOCK_DONE_BIT	1	/* enum sock_flags, include/net/sock.h: FIN seen */
 #define SOCK_LINGER_BIT	5
 #define CGROUP_LEVELS	16	/* that are looked up for a parent, the rest is outside */
@@ -156,13 +157,14 @@ enum counter {
 	C_MAP_FULL,		/* sockets without an entry in conns */
 	C_CAUGHT,		/* transitions that only the guard recorded */
 	C_EXCLUDED,		/* transitions that the capture filter dropped */
+	C_ESCAPED,		/* transitions of a followed socket that no program was run for */
 	C_MAX,
 };
 
 BPF_TABLE("hash", u64, struct conn, conns, MAX_CONNECTIONS);
 BPF_TABLE("lru_hash", struct listener_key, struct owner, listeners, 16384);
 BPF_TABLE("percpu_array", u32, u64, counters, C_MAX);
-BPF_TABLE("percpu_array", u32, u64, settled, 1);
+BPF_TABLE("percpu_array", u32, u64, settled, SETTLED_SLOTS);
 BPF_TABLE("percpu_array", u32, struct conn, scratch, PROGRAMS);
 BPF_TABLE("array", u32, struct capture, capture, 1);
 BPF_TABLE("array", u32, u64, lports, 1024);	/* 65,536 bits */

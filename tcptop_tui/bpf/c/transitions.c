@@ -48,9 +48,34 @@ static __always_inline void log_transition(const struct capture *want,
 	count(C_TRANSITIONS);
 }
 
+/* bpf_ktime_get_ns() may step back by some ns, see ktime_get_mono_fast_ns() in kernel/time/timekeeping.c */
 static __always_inline u64 time_spent(const struct conn *c, u64 now_ns)
 {
-	return c->state_ns ? now_ns - c->state_ns : ~0ULL;
+	if (!c->state_ns)
+		return ~0ULL;
+	return now_ns > c->state_ns ? now_ns - c->state_ns : 0;
+}
+
+/* how many transitions it takes at least to come to each state, four bits each */
+#define STEPS	(2ULL << TCP_ESTABLISHED * 4 | 1ULL << TCP_SYN_SENT * 4 | \
+		 1ULL << TCP_SYN_RECV * 4 | 3ULL << TCP_FIN_WAIT1 * 4 | \
+		 4ULL << TCP_FIN_WAIT2 * 4 | 3ULL << TCP_CLOSE_WAIT * 4 | \
+		 4ULL << TCP_LAST_ACK * 4 | 1ULL << TCP_LISTEN * 4 | \
+		 4ULL << TCP_CLOSING * 4)
+
+/*
+ * A followed socket that is not in the state of its entry has moved while
+ * neither program was run; whatever the kernel's reason, and whether or not it
+ * counts such things, the least number of transitions in between is lost.
+ */
+static __always_inline void count_escaped(const struct capture *want,
+					  const struct conn *c, u8 found)
+{
+	u32 was = STEPS >> (c->state & 15) * 4 & 15;
+	u32 is = STEPS >> (found & 15) * 4 & 15;
+
+	if (c->state != found && owner_wanted(want, c))
+		add(C_ESCAPED, is > was ? is - was : 1);
 }
 
 /* Start of a life: CLOSE -> SYN_SENT or LISTEN, and a listener's child. */
@@ -137,6 +162,25 @@ static __always_inline int is_tcp(struct sock *sk)
 	return protocol == IPPROTO_TCP;
 }
 
+/* The last word on a socket: its gauges and its histogram leave the map. */
+static __always_inline void end_session(const struct conn *c, u64 key)
+{
+	struct capture *want = wanted();
+	struct session *s;
+
+	if (!want || !owner_wanted(want, c))
+		return;
+	s = sessions.ringbuf_reserve(sizeof(*s));
+	if (!s) {
+		count(C_SESSION_RING_FULL);
+		return;
+	}
+	s->end_ns = c->state_ns;
+	s->skaddr = key;
+	bpf_probe_read_kernel(&s->conn, sizeof(s->conn), c);
+	sessions.ringbuf_submit(s, BPF_RB_NO_WAKEUP);
+}
+
 /* Find or make the entry, bring it up to date, and record the transition. */
 static __always_inline void take(struct change *ch, u32 program, u8 flags)
 {
@@ -147,6 +191,10 @@ static __always_inline void take(struct change *ch, u32 program, u8 flags)
 
 	if (!want)
 		return;
+	if (c)
+		count_escaped(want, c, birth ? TCP_CLOSE : ch->oldstate);
+	if (c && birth)		/* the guard was skipped when it closed */
+		end_session(c, key);
 	if (!c || birth) {
 		c = blank(program);
 		if (!c)
@@ -197,25 +245,6 @@ int set_state(struct bpf_raw_tracepoint_args *ctx)
 	if (is_tcp(ch.sk))
 		take(&ch, P_SET_STATE, 0);
 	return 0;
-}
-
-/* The last word on a socket: its gauges and its histogram leave the map. */
-static __always_inline void end_session(const struct conn *c, u64 key)
-{
-	struct capture *want = wanted();
-	struct session *s;
-
-	if (!want || !owner_wanted(want, c))
-		return;
-	s = sessions.ringbuf_reserve(sizeof(*s));
-	if (!s) {
-		count(C_SESSION_RING_FULL);
-		return;
-	}
-	s->end_ns = c->state_ns;
-	s->skaddr = key;
-	bpf_probe_read_kernel(&s->conn, sizeof(s->conn), c);
-	sessions.ringbuf_submit(s, BPF_RB_NO_WAKEUP);
 }
 
 /* Did set_state run for this very transition? */

@@ -1,0 +1,65 @@
+"""What a process has left behind in itself and in the kernel."""
+
+from __future__ import annotations
+
+import ctypes as ct
+import gc
+import os
+import threading
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from tcptop_tui.bpf.calls import load_libbpf
+
+
+def bpf_ids(kind: str) -> frozenset[int]:
+    """Ids of all of the kernel's ``prog``, ``map``, ``link`` or ``btf``, whoever made them."""
+    found, last = set(), ct.c_uint32(0)
+    while load_libbpf()[f"bpf_{kind}_get_next_id"](last, ct.byref(last)) == 0:
+        found.add(last.value)
+    return frozenset(found)
+
+
+@dataclass(frozen=True)
+class Left:
+    """At one moment."""
+
+    descriptors: int
+    threads: int
+    children: int
+    resident_mb: float
+    programs: frozenset[int]
+    maps: frozenset[int]
+    links: frozenset[int]
+
+    def __str__(self) -> str:
+        counts = f"{len(self.programs)} programs, {len(self.maps)} maps, {len(self.links)} links in the kernel"
+        return (
+            f"{self.descriptors} descriptors, {self.threads} threads, {self.children} children, "
+            f"{self.resident_mb:.1f} MB, {counts}"
+        )
+
+
+def left_of() -> Left:
+    """Of this process, and of the whole kernel."""
+    gc.collect()
+    children = sum(len((task / "children").read_text().split()) for task in Path("/proc/self/task").iterdir())
+    return Left(
+        len(os.listdir("/proc/self/fd")), threading.active_count(), children,
+        int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6,
+        bpf_ids("prog"), bpf_ids("map"), bpf_ids("link"),
+    )  # fmt: skip
+
+
+def settled(before: Left, patience_s: float = 10) -> Left:
+    """``left_of`` when nothing new is in the kernel any more: it frees a moment after the last descriptor."""
+    deadline_s = time.monotonic() + patience_s
+    while True:
+        now = left_of()
+        fresh = replace(
+            now, programs=now.programs - before.programs, maps=now.maps - before.maps, links=now.links - before.links
+        )
+        if not (fresh.programs or fresh.maps or fresh.links) or time.monotonic() > deadline_s:
+            return fresh
+        os.sched_yield()

@@ -1,0 +1,14 @@
+"""How far a connection has come."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tcptop_tui.records import State
+
+STEPS = np.zeros(256, np.int64)
+"""By state: how many transitions it takes at least to come there; as STEPS in c/transitions.c."""
+STEPS[[State.SYN_SENT, State.SYN_RECV, State.LISTEN]] = 1
+STEPS[State.ESTABLISHED] = 2
+STEPS[[State.FIN_WAIT1, State.CLOSE_WAIT]] = 3
+STEPS[[State.FIN_WAIT2, State.CLOSING, State.LAST_ACK]] = 4
