@@ -58,6 +58,7 @@ audit: $(STAMP)
 
 bench-scale: $(STAMP)
 	$(BIN)/python benchmarks/scale.py $(BENCHARGS)
+
 # some twenty minutes; a short form of it is in the tests
 soak: $(STAMP)
 	$(BIN)/python benchmarks/soak.py $(SOAKARGS)
