@@ -19,8 +19,8 @@ TRANSITIONS = 6
 """Of each connection, both ends counted; the listener has two more."""
 
 
-def churn(connections: int, port: int = 0, *, exact: bool = False) -> tuple[float, int]:
-    """Seconds that it took, and the listener's port.
+def churn(connections: int, port: int = 0, *, per_s: float = 0, exact: bool = False) -> tuple[float, int]:
+    """Seconds that it took, and the listener's port; with ``per_s`` no faster than so many a second.
 
     ``exact``: the server closes when the reset has come, which a busy machine may bring late, so that there
     are no more transitions than ``TRANSITIONS``.
@@ -31,7 +31,10 @@ def churn(connections: int, port: int = 0, *, exact: bool = False) -> tuple[floa
         server.listen(128)
         there = server.getsockname()
         began_s = time.monotonic()
-        for _ in range(connections):
+        for number in range(connections):
+            ahead_s = number / per_s - (time.monotonic() - began_s) if per_s else 0
+            if ahead_s > 0:
+                time.sleep(ahead_s)
             client = socket.socket()
             client.connect(there)
             accepted, _ = server.accept()
