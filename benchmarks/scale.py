@@ -113,8 +113,10 @@ def measure(sockets: int) -> Scale:
     # of each part the last ones: those under churn
     read, apply, repaint = (inside[name][-_KEYS:] for name in ("read", "apply", "repaint"))
     together = [sum(parts) for parts in zip(read, apply, repaint, strict=False)]
-    p99s = [p99(part) for part in (read, apply, repaint, together)]
-    return Scale(sockets, peak_mb, idle, segment_ns, *p99s, p99(keys_ms), statistics.median(keys_ms))
+    return Scale(
+        sockets, peak_mb, idle, segment_ns, p99(read), p99(apply), p99(repaint), p99(together),
+        p99(keys_ms), statistics.median(keys_ms),
+    )  # fmt: skip
 
 
 def p99(values: list[float]) -> float:

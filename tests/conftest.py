@@ -5,12 +5,17 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
+import hypothesis
 import pytest
 
 from tcptop_tui.bpf.program import Program
 from tcptop_tui.errors import BackendUnavailable
 from tcptop_tui.settings import Settings
 from tcptop_tui.source.batches import Capture
+
+# benchmarks measure time, tests do not: a busy machine is no failure
+hypothesis.settings.register_profile("tcptop", deadline=None)
+hypothesis.settings.load_profile("tcptop")
 
 SMALL = Settings(max_connections=4096, ring_bytes=2**20, session_ring_bytes=2**20)
 

@@ -8,6 +8,8 @@ import pytest
 
 from tcptop_tui.diag.containers import container_name, container_of
 
+pytestmark = pytest.mark.apart
+
 ID = "4f3c2a1b9e8d7c6b5a49382716f5e4d3c2b1a09f8e7d6c5b4a39281706f5e4d3"
 OTHER = "99" * 32
 POD = "pod0f6cbd4e-7ec7-4b2c-9d5e-0e6a1f1d3b55"

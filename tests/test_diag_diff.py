@@ -12,6 +12,8 @@ from tcptop_tui.records import RTT_SLOTS, UNKNOWN_UID, Rows, State
 from tcptop_tui.source.batches import Capture
 from tcptop_tui.source.identity import capture_mask, tuple_hash
 
+pytestmark = pytest.mark.apart
+
 E, CW, TW, F2 = State.ESTABLISHED, State.CLOSE_WAIT, State.TIME_WAIT, State.FIN_WAIT2
 GONE, NEW = State.CLOSE, State.CLOSE
 

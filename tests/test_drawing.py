@@ -17,6 +17,8 @@ from tcptop_tui.drawing.driver import ThinDriver, _Noticed
 from tcptop_tui.drawing.grid import Grid
 from tcptop_tui.drawing.pens import PLAIN, Pen, read_pen, switch
 
+pytestmark = pytest.mark.apart
+
 WIDTH, HEIGHT = 24, 12
 
 PENS = ["", "1", "31", "38;5;200", "38;2;1;2;3;48;2;4;5;6", "1;4;97;44", "7", "2;3;39;49", "9;100;30"]

@@ -12,6 +12,8 @@ from textual.binding import Binding
 from tcptop_tui.app import _PARTS, TcptopApp
 from tcptop_tui.config.schema import Config
 
+pytestmark = pytest.mark.apart
+
 ENDS = {"q", "f10", "ctrl+c"}
 VIEWS = {"1": "connections", "2": "connects", "3": "sessions", "4": "rtt-view", "5": "ping-view", "6": "board"}
 READABLE = 3.0

@@ -27,6 +27,8 @@ from tcptop_tui.model.wall import Wall
 from tcptop_tui.records import ROW, RTT_SLOTS, TRANSITION, Flag, Rows
 from tcptop_tui.source.batches import Loss, Names
 
+pytestmark = pytest.mark.apart
+
 
 def histogram(*counts: int) -> NDArray[np.uint64]:
     return np.array([*counts, *[0] * (RTT_SLOTS - len(counts))], np.uint64)

@@ -11,6 +11,8 @@ from tcptop_tui.feed import Backend, Feed
 from tcptop_tui.settings import Settings
 from tcptop_tui.source.batches import Batch, Capture, Sink, Status, Table
 
+pytestmark = pytest.mark.apart
+
 
 class Dying:
     """A source that fails when it is opened, or later."""

@@ -21,6 +21,8 @@ from tcptop_tui.source.batches import Names
 from tcptop_tui.widgets.filter_bar import FilterInput
 from tcptop_tui.widgets.saved_filters import SavedFilters
 
+pytestmark = pytest.mark.apart
+
 # -- completion -------------------------------------------------------------------------------
 
 ROWS = connections(

@@ -16,6 +16,8 @@ from hypothesis import strategies as st
 from tcptop_tui.filters import Subject, parse
 from tcptop_tui.records import ROW, SESSION, TRANSITION, UNKNOWN_NS, UNKNOWN_UID, Flag, Rows, State
 
+pytestmark = pytest.mark.apart
+
 NOW_NS = 10**15
 SECOND_NS = 10**9
 

@@ -13,6 +13,8 @@ from tcptop_tui.errors import UsageError
 from tcptop_tui.filters import FIELDS, MATCH_ALL, MAX_CHARS, FilterError, Subject, parse, parse_ports
 from tcptop_tui.records import ROW
 
+pytestmark = pytest.mark.apart
+
 ISSUE_EXAMPLES = [
     "443",
     "port:443,8443",

@@ -15,6 +15,8 @@ from hypothesis import strategies as st
 from tcptop_tui import formats
 from tcptop_tui.records import UNKNOWN_UID, State
 
+pytestmark = pytest.mark.apart
+
 
 @pytest.mark.parametrize(
     ("number", "shown"),

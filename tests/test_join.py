@@ -11,6 +11,8 @@ from tcptop_tui.bpf.join import Joiner
 from tcptop_tui.diag.netlink import Dump
 from tcptop_tui.records import CONN, ROW, End, Flag, Rows, State
 
+pytestmark = pytest.mark.apart
+
 NETNS = 1
 
 

@@ -27,6 +27,8 @@ from tcptop_tui.widgets.histogram import RttPanel
 from tcptop_tui.widgets.sort_dialog import SortDialog
 from tcptop_tui.widgets.transitions import TransitionLog
 
+pytestmark = pytest.mark.apart
+
 
 def table(count: int = 100, later_s: int = 0) -> Table:
     """``count`` connections; the k-th has received k KiB, and every tenth is of sshd."""

@@ -23,6 +23,8 @@ from textual.widgets import Input
 from tcptop_tui.records import PING, End, Flag, State
 from tcptop_tui.source.batches import Loss, Pings, Sessions, Table, Transitions
 
+pytestmark = pytest.mark.apart
+
 VIEWS = {
     "connections": (), "groups": ("t",), "connects": ("2",), "sessions": ("3",), "rtt": ("4",), "ping": ("5",),
     "board": ("6",), "alerts": ("a",), "connection": ("end", "enter"), "help": ("f1",), "setup": ("f2",),

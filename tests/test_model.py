@@ -19,6 +19,8 @@ from tcptop_tui.records import RTT_SLOTS, TRANSITION, State
 from tcptop_tui.settings import Settings
 from tcptop_tui.source.batches import Loss, Sessions, Status, Table, Transitions
 
+pytestmark = pytest.mark.apart
+
 
 @given(st.integers(1, 7), st.lists(st.integers(0, 20), max_size=12))
 def test_history_keeps_the_latest(limit: int, batches: list[int]) -> None:

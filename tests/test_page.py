@@ -16,6 +16,8 @@ from tcptop_tui.settings import Settings
 from tcptop_tui.source.batches import Table
 from tcptop_tui.widgets.detail import DetailScreen
 
+pytestmark = pytest.mark.apart
+
 
 def title(board: Dashboard) -> str:
     return str(board.app.screen.query_one("#dialog").border_title)

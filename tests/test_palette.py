@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import pytest
 from test_keys import dashboard
 from textual.command import CommandPalette
 
 from tcptop_tui.settings import Settings
 from tcptop_tui.widgets.palette import Actions
+
+pytestmark = pytest.mark.apart
 
 
 async def offered(board: object) -> dict[str, str]:

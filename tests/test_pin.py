@@ -11,6 +11,8 @@ from tcptop_tui.filters.pin import pin
 from tcptop_tui.source.batches import Capture
 from tcptop_tui.source.identity import capture_mask
 
+pytestmark = pytest.mark.apart
+
 
 @pytest.mark.parametrize(
     ("text", "capture"),

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
 from made import NOW, UTC, connections, transitions
 
 from tcptop_tui.source.batches import Loss, Status, Table, Transitions
 from tcptop_tui.source.queue import BatchQueue
+
+pytestmark = pytest.mark.apart
 
 
 async def test_what_does_not_fit_is_refused_until_there_is_room() -> None:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tcptop_tui.bpf.ring import decode, framed
 from tcptop_tui.records import SESSION, TRANSITION
+
+pytestmark = pytest.mark.apart
 
 SIZE = 4096
 BUSY = 1 << 31

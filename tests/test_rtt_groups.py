@@ -14,6 +14,8 @@ from tcptop_tui.model.frame import Look, make_frame
 from tcptop_tui.model.rtt_groups import GROUPINGS, RttGroups
 from tcptop_tui.records import RTT_SLOTS, Flag
 
+pytestmark = pytest.mark.apart
+
 ADDRESSES = ["10.0.0.1", "10.0.0.2", "::1", "fe80::1"]
 
 

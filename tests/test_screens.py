@@ -11,6 +11,8 @@ from test_keys import Dashboard, dashboard
 
 from tcptop_tui.source.batches import Loss, Status
 
+pytestmark = pytest.mark.apart
+
 
 @pytest.fixture(autouse=True)
 def _utc(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:

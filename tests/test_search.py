@@ -10,6 +10,8 @@ from tcptop_tui.widgets.connections import ConnectionTable
 from tcptop_tui.widgets.search_bar import SearchBar
 from tcptop_tui.widgets.transitions import TransitionLog
 
+pytestmark = pytest.mark.apart
+
 
 def told(board: Dashboard) -> str:
     return str(board.app.panel(SearchBar).query_one("#found").render())

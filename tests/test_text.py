@@ -11,6 +11,8 @@ from rich.cells import cell_len
 
 from tcptop_tui import text
 
+pytestmark = pytest.mark.apart
+
 HOSTILE = [
     b"\x1b[2J\x1b[31m", b"\x9b31m", b"\xc2\x9b31m", b"a\nb\rc", b"\x00\x07\x08\x7f", b"\xff\xfe", b"[bold red]x[/]",
     "\u202eevil\u2066".encode(), "e\u0301\u0301\u0301\u0301".encode(), "\u200b\u2028".encode(), "日本".encode(),

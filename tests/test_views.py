@@ -20,6 +20,8 @@ from tcptop_tui.source.batches import Capture
 from tcptop_tui.widgets.ping_view import PingView
 from tcptop_tui.widgets.rtt_view import RttView
 
+pytestmark = pytest.mark.apart
+
 
 async def test_f_pins_the_filter_and_lets_it_go() -> None:
     async with dashboard() as board:

@@ -30,8 +30,9 @@ class SortDialog(ModalScreen[str | None]):
         yield options
 
     def on_mount(self) -> None:
-        """Start at the present column."""
-        self.query_one(OptionList).highlighted = [column.key for column in self._columns].index(self._current)
+        """Start at the present column; an order of its own, as the board's, is none of them."""
+        keys = [column.key for column in self._columns]
+        self.query_one(OptionList).highlighted = keys.index(self._current) if self._current in keys else 0
 
     def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
         """Take it."""
