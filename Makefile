@@ -3,6 +3,7 @@
 # make bench   side by side with bcc's tcpstates and bpftrace              (BENCHARGS="--rounds 5")
 # make bench-scale   100 to 100,000 connections: memory, CPU, refresh, keys  (BENCHARGS="--sizes 1000")
 # make soak    ten million transitions, a thousand starts and stops       (SOAKARGS="--millions 1 --starts 0")
+# make vmtest  the kernel tests on Debian's kernels, in QEMU              (VMARGS="--kernel 6.1", "--list")
 
 # The system's Python, whatever pyenv or conda put first on PATH: its packages are where bcc is.
 PYTHON ?= /usr/bin/python3
@@ -12,7 +13,7 @@ STAMP := .venv/.stamp
 # env variables that make colours and characters right; sudo would drop them
 KEEP := COLORTERM,LANG,LC_ALL,LC_CTYPE,NO_COLOR,TERM
 
-.PHONY: run test lint types check audit screenshots bench bench-scale soak lock clean help
+.PHONY: run test lint types check audit screenshots bench bench-scale soak vmtest lock clean help
 .DEFAULT_GOAL := help
 
 run: $(STAMP)
@@ -31,6 +32,7 @@ lint: $(STAMP)
 
 types: $(STAMP)
 	$(BIN)/mypy tcptop_tui screenshots .ci/audit.py
+	$(BIN)/mypy tests/vm
 
 check: test lint types
 
@@ -62,11 +64,18 @@ bench-scale: $(STAMP)
 soak: $(STAMP)
 	$(BIN)/python benchmarks/soak.py $(SOAKARGS)
 
+# QEMU from the system's packages, virtme-ng with hashes, kernels through apt into the user's cache folder
+vmtest: $(STAMP)
+	@.ci/setup vm
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r .ci/vm.lock
+	@$(BIN)/python tests/vm/run.py $(VMARGS)
+
 # after a change of the dependencies; needs uv
 LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 lock:
 	$(LOCK) --extra dev pyproject.toml --output-file .ci/requirements.lock
 	$(LOCK) .ci/audit.in --output-file .ci/audit.lock
+	$(LOCK) .ci/vm.in --output-file .ci/vm.lock
 
 clean:
 	rm -rf .venv .mypy_cache .ruff_cache .hypothesis *.egg-info
