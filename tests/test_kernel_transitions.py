@@ -212,6 +212,25 @@ def test_port_filter_in_the_kernel(tracer: Program, wanted: str, seen: bool) -> 
     assert tracer.counters.read()[counters.EXCLUDED] > before
 
 
+@pytest.mark.parametrize("family", FAMILIES)
+def test_remote_port_filter_keeps_the_birth_of_a_listeners_child(tracer: Program, family: int) -> None:
+    """6.1 announces LISTEN to SYN_RECV before it has set the child's remote end."""
+    with listening(family) as server, socket.socket(family) as client:
+        client.bind((LOOPBACK[socket.AddressFamily(family)], 0))
+        here, there = port(client), port(server)
+        tracer.set_capture(Capture(rports=frozenset({here}), ip=4 if family == socket.AF_INET else 6))
+        drained(tracer)  # the listener's own
+        client.connect(server.getsockname())
+        server.accept()[0].close()
+        until_closed(client)
+    rows = drained(tracer)
+    far = rows[rows["lport"] == there]
+    assert path(far, there, here) == [(LI, SR), (SR, E), (E, F1), (F1, F2), (F2, C)]
+    assert len(far) == 5
+    assert (far["raddr"] == far["raddr"][-1]).all()
+    assert (far["spent_ns"][1:] != UNKNOWN_NS).all()
+
+
 def test_local_port_filter_keeps_the_syn(tracer: Program) -> None:
     """At SYN_SENT the local port is still 0; bcc's filter loses that event and the owner with it."""
     with listening() as server, socket.socket() as client:

@@ -106,21 +106,28 @@ static __always_inline void begin_life(struct conn *c, struct sock *sk,
 	}
 }
 
-/* connect() chooses the local port only after SYN_SENT was announced */
+/*
+ * A transition that is announced before the end that the filter or the reader asks
+ * for is known waits for the next one. connect() chooses the local port only after
+ * SYN_SENT; that matters to a filter only.
+ */
 static __always_inline int must_wait(const struct capture *want,
 				     const struct conn *c, u8 newstate)
 {
-	return want->by_lport && !c->lport && newstate == TCP_SYN_SENT;
+	return remote_unknown(c) ||
+	       (want->by_lport && !c->lport && newstate == TCP_SYN_SENT);
 }
 
 static __always_inline void log_pending(const struct capture *want,
 					struct conn *c, u64 key)
 {
+	u8 flags = c->flags & F_DELAYED;
+
 	if (!(c->flags & F_PENDING))
 		return;
-	c->flags &= ~F_PENDING;
+	c->flags &= ~(F_PENDING | F_DELAYED);
 	log_transition(want, c, key, c->state_ns, ~0ULL, c->pending_old,
-		       c->pending_new, 0);
+		       c->pending_new, flags);
 }
 
 /* Write one transition into the socket's entry and into the ring. */
@@ -133,12 +140,12 @@ static __always_inline void record(const struct capture *want, struct conn *c,
 	if (must_wait(want, c, newstate)) {
 		c->pending_old = oldstate;
 		c->pending_new = newstate;
-		c->flags |= F_PENDING;
+		c->flags |= F_PENDING | flags;
 	} else if (owner_wanted(want, c)) {
 		log_pending(want, c, key);
 		log_transition(want, c, key, now_ns, spent_ns, oldstate, newstate, flags);
 	} else {
-		c->flags &= ~F_PENDING;
+		c->flags &= ~(F_PENDING | F_DELAYED);
 		count(C_EXCLUDED);
 	}
 	c->state = newstate;
