@@ -50,7 +50,7 @@ def test_rows_are_replaced_or_kept_in_order() -> None:
 
 
 def test_reasons_stand_in_the_row() -> None:
-    counts = Counts(1, ["test_a::test_b"], {"no tool": 2})
+    counts = Counts(1, ["tests/test_a.py::test_b"], {"no tool": 2})
     page = merged(PAGE, [run("6.1.1-amd64", 0, backends={"bpf": counts, "sock_diag": None}, error="it hung")])
     assert "| 1 | 1 | 2 | failed: test_a::test_b; 2 × no tool |" in page
     assert "| sock_diag | – | – | – | it hung |" in page
@@ -67,7 +67,15 @@ def test_counts_come_from_the_report(tmp_path: Path) -> None:
         '<testcase classname="tests.test_a" name="not"><skipped message="why"/></testcase>'
         "</testsuite></testsuites>"
     )
-    assert counted(report) == Counts(1, ["test_a::bad", "test_a::set-up"], {"why": 1})
+    bad, late = "tests/test_a.py::bad", "tests/test_a.py::set-up"
+    assert counted(report) == Counts(1, [bad, late], {"why": 1})
+    (tmp_path / "bpf-again.xml").write_text(
+        "<testsuites><testsuite>"
+        '<testcase classname="tests.test_a" name="bad"><failure message="x"/></testcase>'
+        '<testcase classname="tests.test_a" name="set-up"/>'
+        "</testsuite></testsuites>"
+    )
+    assert counted(report) == Counts(2, [bad], {"why": 1}, [late])
 
 
 def test_results_are_read_as_they_were_written(tmp_path: Path) -> None:

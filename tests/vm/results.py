@@ -8,6 +8,7 @@ from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import msgspec
+from guest import AGAIN, failures
 
 
 @dataclass(frozen=True)
@@ -18,6 +19,8 @@ class Counts:
     failed: list[str] = field(default_factory=list)
     skipped: dict[str, int] = field(default_factory=dict)
     """Reason -> how many."""
+    late: list[str] = field(default_factory=list)
+    """Passed, but only when they were run once more by themselves."""
 
 
 @dataclass(frozen=True)
@@ -39,19 +42,17 @@ class Run:
 
 
 def counted(report: Path) -> Counts | None:
-    """The numbers in pytest's ``--junitxml``; None when it was not written."""
+    """The numbers in pytest's ``--junitxml``, and in that of a second try beside it; None when there is none."""
     if not report.exists():
         return None
-    passed, failed, skipped = 0, [], Counter[str]()
-    for case in ET.parse(report).iter("testcase"):  # noqa: S314  our own pytest wrote it
-        why = case.find("skipped")
-        if why is not None:
-            skipped[why.get("message", "")] += 1
-        elif case.find("failure") is not None or case.find("error") is not None:
-            failed.append(f"{case.get('classname', '').removeprefix('tests.')}::{case.get('name')}")
-        else:
-            passed += 1
-    return Counts(passed, failed, dict(skipped))
+    cases = list(ET.parse(report).iter("testcase"))  # noqa: S314  our own pytest wrote it
+    reasons = [case.find("skipped") for case in cases]
+    skipped = Counter(why.get("message", "") for why in reasons if why is not None)
+    first = list(failures(report))
+    second = report.with_stem(report.stem + AGAIN)
+    failed = list(failures(second)) if second.exists() else first
+    late = [name for name in first if name not in failed]
+    return Counts(len(cases) - skipped.total() - len(failed), failed, dict(skipped), late)
 
 
 def read_runs(path: Path) -> list[Run]:

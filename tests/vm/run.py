@@ -13,7 +13,7 @@ import click
 import platformdirs
 from boot import boot, require_tools
 from debian import Apt, MissingError
-from guest import Job, has_headers, kprobes, test
+from guest import Job, has_headers, kprobes, run_tests
 from kernels import SUITES, Kernel, fetch, newest
 from results import Run, counted, read_runs, write_runs
 from table import update_page
@@ -75,7 +75,9 @@ def _here(only: tuple[str, ...]) -> Run:
     began_s = time.monotonic()
     suites = _suites(only)
     for name, files in suites.items():
-        test(Job(str(ROOT), sys.executable, str(out), suites, None, kprobes=True, emulated=False), name, files).wait()
+        run_tests(
+            Job(str(ROOT), sys.executable, str(out), suites, None, kprobes=True, emulated=False), name, files
+        ).wait()
     release = platform.release()
     return Run(
         ".".join(release.split(".")[:2]), release, "here", has_headers(), kprobes(), "",

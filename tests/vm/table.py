@@ -21,12 +21,17 @@ def _line(cells: Iterable[object]) -> str:
     return f"| {' | '.join(map(str, cells))} |"
 
 
+def _short(test: str) -> str:
+    return test.rpartition("/")[2].replace(".py::", "::")
+
+
 def _because(run: Run, counts: Counts | None) -> str:
     if counts is None:
         return run.error or "the tests did not come to an end"
-    failed = [f"failed: {name}" for name in counts.failed]
+    failed = [f"failed: {name}" for name in map(_short, counts.failed)]
+    late = [f"at the second try: {name}" for name in map(_short, counts.late)]
     skipped = [f"{number} × {why}" for why, number in sorted(counts.skipped.items())]
-    return "; ".join([*failed, *skipped]).replace("|", "/") or "–"
+    return "; ".join([*failed, *late, *skipped]).replace("|", "/") or "–"
 
 
 def _rows(run: Run) -> Iterable[str]:

@@ -188,6 +188,22 @@ static __always_inline void end_session(const struct conn *c, u64 key)
 	sessions.ringbuf_submit(s, BPF_RB_NO_WAKEUP);
 }
 
+/*
+ * The map is full. What waits for an unknown remote end has no place to wait in: it is
+ * logged without, or, where the filter asks for that end, is not known to be wanted.
+ */
+static __always_inline void no_room(const struct capture *want, struct conn *c,
+				    u64 key, int birth)
+{
+	if (remote_unknown(c)) {
+		if (want->by_rport || want->family)
+			return;
+		log_pending(want, c, key);
+	}
+	if (birth)
+		count(C_MAP_FULL);
+}
+
 /* Find or make the entry, bring it up to date, and record the transition. */
 static __always_inline void take(struct change *ch, u32 program, u8 flags)
 {
@@ -225,8 +241,7 @@ static __always_inline void take(struct change *ch, u32 program, u8 flags)
 	/* first transition of this entry: it is still in scratch */
 	if (conns.update(&key, c)) {
 		settle(key);
-		if (birth)
-			count(C_MAP_FULL);
+		no_room(want, c, key, birth);
 	}
 }
 
