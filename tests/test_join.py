@@ -172,7 +172,7 @@ def test_time_wait_remembers_a_process_that_had_closed_before_the_first_dump() -
     """The dump sees a socket that nobody holds any more, and the map has let it go before it is read."""
     joiner = Joiner()
     keys, conns = entries()
-    joiner.note_sessions(connections({"pid": 7, "comm": b"curl", "state": State.CLOSE, "state_ns": NOW + 1}))
+    joiner.note_sessions(sessions({"pid": 7, "comm": b"curl", "state": State.CLOSE, "state_ns": NOW + 1}))
     orphan = {"pid": 0, "comm": b"", "state": State.FIN_WAIT2, "tx_bytes": 5, "cookie": 5000}
     joiner.take_dump(dumped(NOW, orphan), keys, conns)
     waiting = {"state": State.TIME_WAIT, "pid": 0, "comm": b"", "flags": 0, "cookie": 5000}

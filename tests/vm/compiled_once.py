@@ -18,6 +18,7 @@ from tcptop_tui.bpf import packets, program
 from tcptop_tui.bpf.calls import load_libbpf
 from tcptop_tui.bpf.loaded import Compiled, Request
 from tcptop_tui.bpf.maps import _possible_cpus
+from tcptop_tui.capabilities import Cap
 
 _Descriptors = tuple[dict[str, int], dict[str, int]]
 _Key = tuple[str, tuple[str, ...], tuple[str, ...]]
@@ -78,11 +79,11 @@ def _empty(name: str, fd: int) -> None:
 class OnceRequest(Request):
     """Compiles only where no closed program of the same text, flags and functions is at hand."""
 
-    def __init__(self, text: str, flags: Sequence[str], functions: Iterable[str]) -> None:
+    def __init__(self, text: str, flags: Sequence[str], functions: Iterable[str], lend: Iterable[Cap] = ()) -> None:
         self.key = (text, tuple(flags), tuple(functions))
         self._kept = _closed[self.key].pop() if _closed[self.key] else None
         if self._kept is None:
-            super().__init__(*self.key)
+            super().__init__(*self.key, lend)
 
     def answer(self) -> _Descriptors:
         made = self._kept or super().answer()
