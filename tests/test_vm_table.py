@@ -30,6 +30,10 @@ def test_newest_of_each_series() -> None:
         "linux-image-7.2.12+deb13-rt-amd64",
         "linux-image-7.2.12+deb13-amd64-dbg",
         "linux-image-5.10.0-46-amd64",
+        "linux-binary-7.2.12+deb13-amd64",
+        "linux-modules-7.2.12+deb13-amd64",
+        "linux-image-7.1.3+deb13-amd64",
+        "linux-binary-7.1.3+deb13-amd64",  # its modules are not there any more
     ]
     chosen = newest(packages)
     assert list(chosen) == ["5.10", "6.1", "6.12", "7.2"]

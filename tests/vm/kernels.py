@@ -44,11 +44,16 @@ class Tree:
 
 
 def newest(packages: Iterable[str]) -> dict[str, Kernel]:
-    """The newest kernel of each series (``6.12``), oldest series first; no cloud or real-time variants."""
+    """The newest kernel of each series (``6.12``), oldest series first; no cloud or real-time variants.
+
+    Of some that have been replaced the archive keeps the image and not the modules; those are left out.
+    """
+    there = set(packages)
     found = [
         Kernel(match[1], match[2])
-        for match in map(_IMAGE.match, packages)
+        for match in map(_IMAGE.match, there)
         if match and match[1].endswith("-amd64") and not re.search(r"-(cloud|rt)-amd64$", match[1])
+        if f"linux-binary-{match[1]}" not in there or f"linux-modules-{match[1]}" in there
     ]
     return {kernel.series: kernel for kernel in sorted(found, key=lambda kernel: kernel._age)}
 

@@ -55,14 +55,20 @@ def _one(apt: Apt, kernel: Kernel, variant: str, only: tuple[str, ...], cpus: in
     out = CACHE / "out" / f"{kernel.release}-{variant}"
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir(parents=True)
-    tree = fetch(apt, kernel, CACHE, headers=headers)
-    job = Job(str(ROOT), sys.executable, str(out), _suites(only), str(tree.headers) if headers else None, probes)
+    suites = _suites(only)
     began_s = time.monotonic()
-    answer = boot(tree, job, cpus, patience_s)
+    try:
+        tree = fetch(apt, kernel, CACHE, headers=headers)
+        folder = str(tree.headers) if tree.headers else None
+        job = Job(str(ROOT), sys.executable, str(out), suites, folder, probes)
+        began_s = time.monotonic()
+        answer = boot(tree, job, cpus, patience_s)
+    except MissingError as error:
+        answer, suites = {"error": str(error)}, {}
     return Run(
         kernel.series, kernel.release, variant, bool(answer.get("headers", headers)),
         str(answer.get("kprobes", "on" if probes else "off")), str(answer.get("error", "")),
-        {name: counted(out / f"{name}.xml") for name in job.suites},
+        {name: counted(out / f"{name}.xml") for name in suites},
         datetime.now(UTC).date().isoformat(), "QEMU TCG", time.monotonic() - began_s,
     )  # fmt: skip
 
@@ -110,10 +116,10 @@ def _say(run: Run) -> bool:
 
 def _chosen(apt: Apt, series: tuple[str, ...]) -> list[Kernel]:
     apt.update()
-    found = newest(apt.names(r"^linux-image-[0-9.]+.*-amd64$"))
+    found = newest(apt.names(r"^linux-(image|binary|modules)-[0-9].*-amd64$"))
     unknown = [name for name in series if name not in found]
     if unknown or not found:
-        raise MissingError(f"no kernel {' '.join(unknown)}; there are {' '.join(found)}")
+        raise MissingError(f"no kernel {' '.join(unknown)} in the archive, or not whole; there are {' '.join(found)}")
     return [found[name] for name in series or found]
 
 
