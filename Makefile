@@ -4,6 +4,7 @@
 # make bench-scale   100 to 100,000 connections: memory, CPU, refresh, keys  (BENCHARGS="--sizes 1000")
 # make bench-rates   what a transition costs, from 6 to 300,000 a second; bench-plots draws both
 # make soak    ten million transitions, a thousand starts and stops       (SOAKARGS="--millions 1 --starts 0")
+# make vmtest  the kernel tests on Debian's kernels, in QEMU              (VMARGS="--kernel 6.1", "--list")
 
 # The system's Python, whatever pyenv or conda put first on PATH: its packages are where bcc is.
 PYTHON ?= /usr/bin/python3
@@ -13,7 +14,7 @@ STAMP := .venv/.stamp
 # env variables that make colours and characters right; sudo would drop them
 KEEP := COLORTERM,LANG,LC_ALL,LC_CTYPE,NO_COLOR,TERM
 
-.PHONY: run test lint types check audit screenshots bench bench-scale bench-rates bench-plots soak lock clean help
+.PHONY: run test lint types check audit screenshots bench bench-scale bench-rates bench-plots soak vmtest lock clean help
 .DEFAULT_GOAL := help
 
 run: $(STAMP)
@@ -34,6 +35,7 @@ lint: $(STAMP)
 
 types: $(STAMP)
 	$(BIN)/mypy tcptop_tui screenshots .ci/audit.py
+	$(BIN)/mypy tests/vm
 
 check: test lint types
 
@@ -73,11 +75,18 @@ bench-plots: $(STAMP)
 soak: $(STAMP)
 	$(BIN)/python benchmarks/soak.py $(SOAKARGS)
 
+# QEMU from the system's packages, virtme-ng with hashes, kernels through apt into the user's cache folder
+vmtest: $(STAMP)
+	@.ci/setup vm
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r .ci/vm.lock
+	@$(BIN)/python tests/vm/run.py $(VMARGS)
+
 # after a change of the dependencies; needs uv
 LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 lock:
 	$(LOCK) --extra dev pyproject.toml --output-file .ci/requirements.lock
 	$(LOCK) .ci/audit.in --output-file .ci/audit.lock
+	$(LOCK) .ci/vm.in --output-file .ci/vm.lock
 
 clean:
 	rm -rf .venv .mypy_cache .ruff_cache .hypothesis *.egg-info

@@ -170,6 +170,19 @@ def test_time_wait_remembers_its_process() -> None:
     assert (joiner.missed, joiner.mended) == (0, 0)
 
 
+def test_time_wait_remembers_a_process_that_had_closed_before_the_first_dump() -> None:
+    """The dump sees a socket that nobody holds any more, and the map has let it go before it is read."""
+    joiner = Joiner()
+    keys, conns = entries()
+    joiner.note_sessions(sessions({"pid": 7, "comm": b"curl", "state": State.CLOSE, "state_ns": NOW + 1}))
+    orphan = {"pid": 0, "comm": b"", "state": State.FIN_WAIT2, "tx_bytes": 5, "cookie": 5000}
+    joiner.take_dump(dumped(NOW, orphan), keys, conns)
+    waiting = {"state": State.TIME_WAIT, "pid": 0, "comm": b"", "flags": 0, "cookie": 5000}
+    joiner.take_dump(dumped(NOW + SECOND, waiting), keys, conns)
+    row = joiner.table(keys, conns)[0]
+    assert (row["state"], row["pid"], row["comm"], row["tx_bytes"]) == (State.TIME_WAIT, 7, b"curl", 5)
+
+
 def test_listeners_on_one_address_are_all_there() -> None:
     joiner = Joiner()
     keys, conns = entries()

@@ -156,7 +156,10 @@ def test_no_local_port_left(tracer: Program) -> None:
     with listening() as server, listening() as taken:
         client = socket.socket()
         only = struct.pack("=HH", port(taken), port(taken))
-        client.setsockopt(socket.IPPROTO_IP, _IP_LOCAL_PORT_RANGE, only)
+        try:
+            client.setsockopt(socket.IPPROTO_IP, _IP_LOCAL_PORT_RANGE, only)
+        except OSError as error:
+            pytest.skip(f"no IP_LOCAL_PORT_RANGE in this kernel: {error.strerror}")
         there = server.getsockname()
         with pytest.raises(OSError, match="Cannot assign") as raised:
             client.connect(there)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 from pathlib import Path
 
 import numpy as np
@@ -31,7 +32,7 @@ from sockets import (
 
 from tcptop_tui.bpf import program as counters
 from tcptop_tui.bpf.program import Program
-from tcptop_tui.records import UNKNOWN_NS, Flag, Rows, State, is_ipv4
+from tcptop_tui.records import UNKNOWN_NS, Flag, Rows, State, is_ipv4, joined
 from tcptop_tui.source.batches import Capture
 
 FAMILIES = [socket.AF_INET, socket.AF_INET6]
@@ -123,6 +124,9 @@ def test_both_ends_close_at_once(tracer: Program) -> None:
             client.close()
             accepted.close()
         rows = drained(tracer)
+        deadline_s = time.monotonic() + 10  # the last segments may be left to ksoftirqd
+        while np.sum(rows["newstate"][rows["lport"] != 0] == C) < 3 and time.monotonic() < deadline_s:
+            rows = joined([rows, drained(tracer)])
         seen.add(path(rows, here)[-1])
         assert [new for _, new in path(rows, here)].count(C) == 1
         assert [new for _, new in path(rows, there, here)].count(C) == 1
@@ -210,6 +214,25 @@ def test_port_filter_in_the_kernel(tracer: Program, wanted: str, seen: bool) -> 
         assert not near
         assert not far
     assert tracer.counters.read()[counters.EXCLUDED] > before
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_remote_port_filter_keeps_the_birth_of_a_listeners_child(tracer: Program, family: int) -> None:
+    """6.1 announces LISTEN to SYN_RECV before it has set the child's remote end."""
+    with listening(family) as server, socket.socket(family) as client:
+        client.bind((LOOPBACK[socket.AddressFamily(family)], 0))
+        here, there = port(client), port(server)
+        tracer.set_capture(Capture(rports=frozenset({here}), ip=4 if family == socket.AF_INET else 6))
+        drained(tracer)  # the listener's own
+        client.connect(server.getsockname())
+        server.accept()[0].close()
+        until_closed(client)
+    rows = drained(tracer)
+    far = rows[rows["lport"] == there]
+    assert path(far, there, here) == [(LI, SR), (SR, E), (E, F1), (F1, F2), (F2, C)]
+    assert len(far) == 5
+    assert (far["raddr"] == far["raddr"][-1]).all()
+    assert (far["spent_ns"][1:] != UNKNOWN_NS).all()
 
 
 def test_local_port_filter_keeps_the_syn(tracer: Program) -> None:

@@ -228,6 +228,10 @@ class Joiner:
         live = self._last[self._last["state"] != State.LISTEN]
         known = joined(ROW, *reversed(self._ended), live)  # the latest end counts
         place, found = _Index.of(tuple_hash(known)).find(hashes)
+        # closed by its process before the dump, gone from the map after it: only its end tells whose it was
+        orphaned = found & full & (rows["pid"] == 0)
+        for name in ("pid", "comm", "mntns"):
+            rows[name][orphaned] = known[name][place[orphaned]]
         found &= ~same & ~full & (rows["state"] != State.SYN_RECV)
         _keep(rows, found, known, place)
         free = found & (rows["id"] == 0)

@@ -51,6 +51,16 @@ static __always_inline int is_mapped(const struct conn *c)
 }
 
 /*
+ * A listener's child before its ends are set: 6.1 announces LISTEN -> SYN_RECV as soon
+ * as it has copied the listener, 6.18 later (inet_csk_clone_lock(),
+ * net/ipv4/inet_connection_sock.c).
+ */
+static __always_inline int remote_unknown(const struct conn *c)
+{
+	return c->flags & F_PASSIVE && !c->rport;
+}
+
+/*
  * Does the capture filter want this connection at all? A local port of 0 is
  * one that connect() has not chosen yet: the answer is put off, see pending.
  */
@@ -59,6 +69,8 @@ static __always_inline int conn_wanted(const struct capture *want,
 {
 	if (want->by_lport && c->lport && !lport_wanted(c->lport))
 		return 0;
+	if (remote_unknown(c))
+		return 1;
 	if (want->by_rport && !rport_wanted(c->rport))
 		return 0;
 	if (want->family)

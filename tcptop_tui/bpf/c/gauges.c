@@ -18,16 +18,32 @@ static __always_inline struct conn *adopt(struct sock *sk, u64 key)
 	return conns.lookup(&key);
 }
 
+/*
+ * floor(log2(value)), 0 for 0: all bits below the highest are set, then counted.
+ * Without branches: the verifier of 6.1 follows some that cannot be taken (its
+ * is_branch_taken() wants the constant on the right, LLVM puts it on the left), the
+ * result has bounds that contradict each other there, and a pointer that it is added
+ * to is none any more. Debian 12's own kernel refused the program for that.
+ */
+static __always_inline u64 log2_of(u64 value)
+{
+	value |= 1;
+	value |= value >> 1;
+	value |= value >> 2;
+	value |= value >> 4;
+	value |= value >> 8;
+	value |= value >> 16;
+	value -= value >> 1 & 0x55555555;
+	value = (value & 0x33333333) + (value >> 2 & 0x33333333);
+	value = (value + (value >> 4)) & 0x0f0f0f0f;
+	return ((value * 0x01010101 & 0xffffffff) >> 24) - 1;
+}
+
 static __always_inline void add_rtt(struct conn *c, u32 srtt_us)
 {
-	u64 slot = 0, rest = srtt_us / RTT_UNIT_US;
+	/* [0,1] [2,3] [4,7] ... as bcc prints them */
+	u64 slot = log2_of(srtt_us / RTT_UNIT_US);
 
-	/* floor(log2): [0,1] [2,3] [4,7] ... as bcc prints them */
-	if (rest >> 16) { slot += 16; rest >>= 16; }
-	if (rest >> 8) { slot += 8; rest >>= 8; }
-	if (rest >> 4) { slot += 4; rest >>= 4; }
-	if (rest >> 2) { slot += 2; rest >>= 2; }
-	slot += rest >> 1;
 	if (slot >= RTT_SLOTS)
 		slot = RTT_SLOTS - 1;
 	asm volatile("" : "+r"(slot));	/* or LLVM moves the check out of sight */

@@ -298,6 +298,7 @@ int dns_answer(struct bpf_raw_tracepoint_args *ctx)
 	const u8 *data = 0;
 	struct answer *a;
 	u32 length;
+	u64 bytes;	/* of 32 bits LLVM checks a copy, which 6.1's verifier does not connect with it */
 
 	if (!is_for_us(skb))
 		return 0;
@@ -318,8 +319,9 @@ int dns_answer(struct bpf_raw_tracepoint_args *ctx)
 	a->ts_ns = bpf_ktime_get_ns();
 	a->netns = netns_of(skb);
 	a->length = length;
-	asm volatile("" : "+r"(length));	/* or LLVM moves the check out of sight */
-	if (length > DNS_BYTES || bpf_probe_read_kernel(a->payload, length, t.at + 8))
+	bytes = length;
+	asm volatile("" : "+r"(bytes));	/* or LLVM moves the check out of sight */
+	if (bytes > DNS_BYTES || bpf_probe_read_kernel(a->payload, bytes, t.at + 8))
 		a->length = 0;
 	answers.ringbuf_submit(a, BPF_RB_NO_WAKEUP);
 	return 0;

@@ -106,21 +106,28 @@ static __always_inline void begin_life(struct conn *c, struct sock *sk,
 	}
 }
 
-/* connect() chooses the local port only after SYN_SENT was announced */
+/*
+ * A transition that is announced before the end that the filter or the reader asks
+ * for is known waits for the next one. connect() chooses the local port only after
+ * SYN_SENT; that matters to a filter only.
+ */
 static __always_inline int must_wait(const struct capture *want,
 				     const struct conn *c, u8 newstate)
 {
-	return want->by_lport && !c->lport && newstate == TCP_SYN_SENT;
+	return remote_unknown(c) ||
+	       (want->by_lport && !c->lport && newstate == TCP_SYN_SENT);
 }
 
 static __always_inline void log_pending(const struct capture *want,
 					struct conn *c, u64 key)
 {
+	u8 flags = c->flags & F_DELAYED;
+
 	if (!(c->flags & F_PENDING))
 		return;
-	c->flags &= ~F_PENDING;
+	c->flags &= ~(F_PENDING | F_DELAYED);
 	log_transition(want, c, key, c->state_ns, ~0ULL, c->pending_old,
-		       c->pending_new, 0);
+		       c->pending_new, flags);
 }
 
 /* Write one transition into the socket's entry and into the ring. */
@@ -133,12 +140,12 @@ static __always_inline void record(const struct capture *want, struct conn *c,
 	if (must_wait(want, c, newstate)) {
 		c->pending_old = oldstate;
 		c->pending_new = newstate;
-		c->flags |= F_PENDING;
+		c->flags |= F_PENDING | flags;
 	} else if (owner_wanted(want, c)) {
 		log_pending(want, c, key);
 		log_transition(want, c, key, now_ns, spent_ns, oldstate, newstate, flags);
 	} else {
-		c->flags &= ~F_PENDING;
+		c->flags &= ~(F_PENDING | F_DELAYED);
 		count(C_EXCLUDED);
 	}
 	c->state = newstate;
@@ -181,6 +188,22 @@ static __always_inline void end_session(const struct conn *c, u64 key)
 	sessions.ringbuf_submit(s, BPF_RB_NO_WAKEUP);
 }
 
+/*
+ * The map is full. What waits for an unknown remote end has no place to wait in: it is
+ * logged without, or, where the filter asks for that end, is not known to be wanted.
+ */
+static __always_inline void no_room(const struct capture *want, struct conn *c,
+				    u64 key, int birth)
+{
+	if (remote_unknown(c)) {
+		if (want->by_rport || want->family)
+			return;
+		log_pending(want, c, key);
+	}
+	if (birth)
+		count(C_MAP_FULL);
+}
+
 /* Find or make the entry, bring it up to date, and record the transition. */
 static __always_inline void take(struct change *ch, u32 program, u8 flags)
 {
@@ -218,8 +241,7 @@ static __always_inline void take(struct change *ch, u32 program, u8 flags)
 	/* first transition of this entry: it is still in scratch */
 	if (conns.update(&key, c)) {
 		settle(key);
-		if (birth)
-			count(C_MAP_FULL);
+		no_room(want, c, key, birth);
 	}
 }
 
