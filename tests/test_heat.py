@@ -18,7 +18,7 @@ from tcptop_tui.filters import parse
 from tcptop_tui.model.frame import Look, Rtt, make_frame
 from tcptop_tui.model.heat import STEP_S, STEPS
 from tcptop_tui.model.store import Store
-from tcptop_tui.records import RTT_SLOTS
+from tcptop_tui.records import RTT_SLOTS, State
 from tcptop_tui.settings import Settings
 from tcptop_tui.source.batches import Capture, Sessions, Table
 from tcptop_tui.widgets.heat import heat_lines, heat_title
@@ -96,6 +96,20 @@ def test_what_comes_back_with_a_wider_capture_is_not_new() -> None:
     store.apply(table(STEP_S, sampled({10: 55}, born_ns=NOW - SECOND)))
     store.apply(table(STEP_S + 1, sampled({10: 60}, born_ns=NOW - SECOND)))
     assert steps(shown(store), 10) == [0, 5]
+
+
+def test_the_first_samples_of_a_connection_that_was_quiet_for_a_step() -> None:
+    store = Store(Settings())
+    quiet = {"born_ns": NOW + (START_S + 1) * SECOND}
+    store.apply(table(0))
+    for second in (2, STEP_S, STEP_S + 1):
+        store.apply(table(second, sampled({}, **quiet)))
+    store.apply(table(STEP_S + 2, sampled({10: 4}, **quiet)))
+    assert steps(shown(store), 10) == [0, 4]
+    store.apply(Sessions(sessions(sampled({10: 6}, **quiet))))
+    store.apply(table(STEP_S + 3, sampled({}, state=State.TIME_WAIT, **quiet)))
+    store.apply(table(2 * STEP_S, sampled({}, state=State.TIME_WAIT, **quiet)))
+    assert steps(shown(store), 10) == [0, 6, 0]
 
 
 def test_memory_is_bounded_and_says_so() -> None:

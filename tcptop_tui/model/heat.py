@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tcptop_tui.model.history import History
-from tcptop_tui.records import ROW, RTT_SLOTS, Mask, Rows, joined
+from tcptop_tui.records import ROW, RTT_SLOTS, Mask, Rows, State, joined
 from tcptop_tui.source.identity import life
 
 STEP_S = 5
@@ -98,10 +98,11 @@ class _Seen:
     """What connections had at one moment, in the order of their ids."""
 
     def __init__(self, rows: Rows) -> None:
-        sampled = rows["rtt_sum_us"] != 0
-        self.ids, self.sums = rows["id"][sampled], rows["rtt_sum_us"][sampled]
-        self.hists = rows["rtt_hist"][sampled]
-        self._lives = _slim(rows, sampled)
+        # those without a sample too, or their first ones would be nobody's; TIME_WAIT has forgotten its own
+        which = (rows["rtt_sum_us"] != 0) | (rows["state"] != State.TIME_WAIT)
+        self.ids, self.sums = rows["id"][which], rows["rtt_sum_us"][which]
+        self.hists = rows["rtt_hist"][which]
+        self._lives = _slim(rows, which)
         self._by_life: tuple[NDArray[np.uint64], NDArray[np.intp]] | None = None
 
     def by_id(self, ids: NDArray[np.uint64]) -> tuple[NDArray[np.intp], Mask]:
