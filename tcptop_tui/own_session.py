@@ -37,10 +37,13 @@ def _of_screen() -> Iterator[Mapping[str, str]]:
     clients = [one for one in psutil.process_iter(["name", "create_time"]) if one.info["name"] == "screen"]
     for client in sorted(clients, key=lambda one: -one.info["create_time"]):
         try:
-            if client.terminal():  # the server has none
-                yield client.environ()
+            if not client.terminal():  # the server has none
+                continue
+            with raised(Cap.SYS_PTRACE):
+                environment = client.environ()
         except psutil.Error:
             continue
+        yield environment
 
 
 def _of_tmux() -> Mapping[str, str]:
