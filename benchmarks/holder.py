@@ -7,24 +7,38 @@ answered with ``done``.
 
 from __future__ import annotations
 
+import os
 import resource
 import socket
 import sys
 
-_PER_ADDRESS = 20_000
-"""Connections to one server address: each needs a port of its own."""
+_PER_PROCESS = 18_000
+"""Sockets: what a process may open is limited, and not everybody may raise it."""
 
 
-def hold(sockets: int) -> list[tuple[socket.socket, socket.socket]]:
-    """Client and accepted end of each connection."""
-    resource.setrlimit(resource.RLIMIT_NOFILE, (sockets + 100, sockets + 100))
+def hold(sockets: int, place: int) -> list[tuple[socket.socket, socket.socket]]:
+    """Client and accepted end of each connection, to an address of their own: each needs a port of its own there."""
+    resource.setrlimit(resource.RLIMIT_NOFILE, 2 * (resource.getrlimit(resource.RLIMIT_NOFILE)[1],))
     pairs = []
-    for first in range(0, sockets // 2, _PER_ADDRESS):
-        with socket.create_server((f"127.0.1.{first // _PER_ADDRESS + 1}", 0), backlog=1024) as server:
-            for _ in range(min(_PER_ADDRESS, sockets // 2 - first)):
-                client = socket.create_connection(server.getsockname())
-                pairs.append((client, server.accept()[0]))
+    with socket.create_server((f"127.0.1.{place + 1}", 0), backlog=1024) as server:
+        for _ in range(sockets // 2):
+            client = socket.create_connection(server.getsockname())
+            pairs.append((client, server.accept()[0]))
     return pairs
+
+
+def hold_elsewhere(sockets: int, place: int) -> None:
+    """In a process of its own, until this one ends."""
+    ready, done = os.pipe()
+    alive, _ours = os.pipe()
+    if os.fork() == 0:
+        os.close(_ours)
+        pairs = hold(sockets, place)
+        os.close(done)
+        os.read(alive, 1)  # until whoever holds the other end has gone
+        os._exit(len(pairs) and 0)
+    os.close(done)
+    os.read(ready, 1)
 
 
 def say(word: str) -> None:
@@ -35,7 +49,10 @@ def say(word: str) -> None:
 
 def main() -> None:
     """Until standard input ends."""
-    pairs = hold(int(sys.argv[1]))
+    sockets = int(sys.argv[1])
+    for place in range(1, -(-sockets // _PER_PROCESS)):
+        hold_elsewhere(_PER_PROCESS, place)
+    pairs = hold((sockets - 1) % _PER_PROCESS + 1, 0)
     say("ready")
     client, accepted = pairs[0]
     for line in sys.stdin:

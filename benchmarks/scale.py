@@ -172,12 +172,12 @@ def main(sizes: str, output: Path) -> None:
         sys.stderr.write(f"{size:,} sockets\n")
         one = measure(size)
         results.append(one)
+        output.write_text(json.dumps({"kernel": os.uname().release, "results": [*map(asdict, results)]}, indent=1))
         table.add_row(
             f"{one.sockets:,}", f"{one.peak_mb:.0f}", f"{one.idle_cpu_percent:.1f}", f"{one.segment_ns:.0f}",
             f"{one.refresh_ms:.1f} (read {one.read_ms:.1f}, apply {one.apply_ms:.1f}, repaint {one.repaint_ms:.1f})",
             f"{one.key_median_ms:.0f}", f"{one.key_ms:.0f}",
         )  # fmt: skip
-    output.write_text(json.dumps({"kernel": os.uname().release, "results": [asdict(one) for one in results]}, indent=1))
     Console(width=150).print(table)
 
 
