@@ -8,6 +8,7 @@ import struct
 import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 
 import numpy as np
 import pytest
@@ -76,13 +77,43 @@ def test_a_socket_of_the_other_protocol_version(diag: SockDiag) -> None:
 
 
 def test_another_socket_on_the_same_ports_is_left_alone(diag: SockDiag) -> None:
+    """Nor is a socket on other ports closed for its number: the next one's may be given to any."""
     with listening() as listener:
-        ours, theirs = pair(listener)
+        (ours, theirs), (another, its_peer) = pair(listener), pair(listener)
         row = row_of(diag, ours)
-        with pytest.raises(TcptopError, match="not there any more"):
-            destroy(row, cookie(ours) + 1)
-        ours.send(b"still")
-        assert theirs.recv(5) == b"still"
+        for wrong in (cookie(theirs), cookie(another), 2**63):
+            with pytest.raises(TcptopError, match="not there any more"):
+                destroy(row, wrong)
+        for sender, receiver in ((ours, theirs), (another, its_peer)):
+            sender.send(b"still")
+            assert receiver.recv(5) == b"still"
+
+
+def test_a_device_and_the_other_protocol_version(diag: SockDiag) -> None:
+    with socket.create_server(("::", 0), family=socket.AF_INET6, dualstack_ipv6=True) as listener:
+        client = socket.create_connection((LOOPBACK[socket.AF_INET], port(listener)))
+        accepted, _ = listener.accept()
+        accepted.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"lo")
+        row = row_of(diag, accepted)
+        destroy(row, cookie_of(row))
+        with pytest.raises(ConnectionAbortedError):
+            accepted.recv(1)
+        client.close()
+
+
+def test_among_many(diag: SockDiag) -> None:
+    """The list of them comes in several parts."""
+    with listening() as listener, ExitStack() as held:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"lo")
+        pairs = [pair(listener) for _ in range(400)]
+        for one in (side for both in pairs for side in both):
+            held.enter_context(one)
+        ours, theirs = pairs[200]
+        theirs.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"lo")
+        row = row_of(diag, theirs)
+        destroy(row, cookie_of(row))
+        with pytest.raises(ConnectionResetError):
+            ours.recv(1)
 
 
 def test_a_listener(diag: SockDiag) -> None:
@@ -173,13 +204,14 @@ async def test_it_asks_first() -> None:
 def test_in_a_terminal(bpf_possible: None) -> None:
     with listening() as listener:
         ours, theirs = pair(listener)
-        terminal = Terminal("--filter", f"lport:{port(ours)}")
+        terminal = Terminal("--filter", f"lport:{port(ours)} rport:{port(listener)}")
         try:
             terminal.shows("ESTABLISHED")
             terminal.type("\x1b[20~")  # F9
             terminal.shows("Close this connection?")
             terminal.type("y")
-            terminal.shows("closed 127.0.0.1")
+            terminal.shows(f"closed 127.0.0.1:{port(ours)}")
+            ours.settimeout(10)
             with pytest.raises(ConnectionAbortedError):
                 ours.recv(1)
         finally:

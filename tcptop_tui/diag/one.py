@@ -6,7 +6,7 @@ import errno
 import os
 import socket
 import struct
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,6 +24,10 @@ _DUMP = 0x301
 _LIST_BYTES = 1 << 16
 _ANSWER_BYTES = 8192
 _ANSWER_S = 5.0
+_MAPPED = bytes(10) + b"\xff\xff"
+_OFFSETS = {name: offset for name, (_, offset, *_) in (MESSAGE.fields or {}).items()}
+_ENDS = slice(_OFFSETS["sport"], _OFFSETS["iface"])
+_COOKIE = slice(_OFFSETS["cookie"], _OFFSETS["expires_ms"])
 
 
 def ask(row: Rows, command: int, flags: int, cookie: int, extensions: int = 0) -> bytes:
@@ -39,23 +43,22 @@ def ask(row: Rows, command: int, flags: int, cookie: int, extensions: int = 0) -
     Raises:
         OSError: the kernel's answer; ENOENT: there is no such socket.
     """
-    wanted = _ident(row)
-    with _netlink(int(row["netns"][0])) as link:
-        link.settimeout(_ANSWER_S)
-        try:
-            return _answer(link, command, flags, wanted, cookie, extensions)
-        except FileNotFoundError:
-            listed = _listed(link, wanted, cookie, extensions)
-            if listed is None:
-                raise
-            if command == BY_FAMILY:
-                return listed
-            return _answer(link, command, flags, Ident.of(listed), cookie, extensions)
+    wanted, netns = _ident(row), int(row["netns"][0])
+    try:
+        return _answer(netns, _request(command, flags, wanted, cookie, extensions))
+    except FileNotFoundError:
+        listed = next(filter(None, (_listed(netns, form, cookie, extensions) for form in wanted.forms())), None)
+        if listed is None:
+            raise
+        if command == BY_FAMILY:
+            return listed
+        return _answer(netns, _request(command, flags, Ident.of(listed), cookie, extensions))
 
 
-def _answer(link: socket.socket, command: int, flags: int, wanted: Ident, cookie: int, extensions: int) -> bytes:
-    link.send(_request(command, flags, wanted, cookie, extensions))
-    answer = link.recv(_ANSWER_BYTES)
+def _answer(netns: int, request: bytes) -> bytes:
+    with _netlink(netns) as link:
+        link.send(request)
+        answer = link.recv(_ANSWER_BYTES)
     _raise_refusal(answer)
     return answer
 
@@ -67,45 +70,48 @@ def _raise_refusal(answer: bytes) -> None:
             raise OSError(number, os.strerror(number))
 
 
-def _listed(link: socket.socket, wanted: Ident, cookie: int, extensions: int) -> bytes | None:
+def _listed(netns: int, wanted: Ident, cookie: int, extensions: int) -> bytes | None:
     """The socket's message from a list of all.
 
     The kernel looks a socket up as a segment is looked up: by the device too, if the socket is bound
     to one, and of several listeners on a port (SO_REUSEPORT) it finds one (``inet_diag_find_one_icsk``,
     net/ipv4/inet_diag.c). A list has them all.
     """
-    link.send(_request(BY_FAMILY, _DUMP, Ident(wanted.family), NO_COOKIE, extensions))
-    sought = struct.pack("<Q", cookie)
-    while True:
-        data = np.frombuffer(link.recv(_LIST_BYTES), "u1")
-        for first, length, count, kind in runs(data):
-            if kind == _NLMSG_DONE:
-                return None
-            _raise_refusal(data[first:].tobytes())
-            for message in data[first : first + length * count].reshape(count, length):
-                raw = message.tobytes()
-                same = Ident.of(raw).ends == wanted.ends if cookie == NO_COOKIE else _cookie(raw) == sought
-                if same:
-                    return raw
-
-
-def _cookie(raw: bytes) -> bytes:
-    return np.frombuffer(raw, MESSAGE, 1)["cookie"].tobytes()
+    sought = np.frombuffer(wanted.ends, "u1")
+    with _netlink(netns) as link:  # of its own: what is left of the list would answer the next question
+        link.send(_request(BY_FAMILY, _DUMP, Ident(wanted.family), NO_COOKIE, extensions))
+        while True:
+            data = np.frombuffer(link.recv(_LIST_BYTES), "u1")
+            for first, length, count, kind in runs(data):
+                if kind == _NLMSG_DONE:
+                    return None
+                _raise_refusal(data[first:].tobytes())
+                messages = data[first : first + length * count].reshape(count, length)
+                found = (messages[:, _ENDS] == sought).all(axis=1)
+                if cookie != NO_COOKIE:  # nor is it another that has the ports now
+                    found &= (messages[:, _COOKIE] == np.frombuffer(struct.pack("<Q", cookie), "u1")).all(axis=1)
+                for place in np.flatnonzero(found):
+                    return bytes(messages[place])
 
 
 def _netlink(netns: int) -> socket.socket:
     """A netlink socket in a namespace; it stays there, the thread does not."""
-    make: Callable[[], socket.socket] = lambda: socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_SOCK_DIAG)  # noqa: E731
     if netns in {0, os.stat("/proc/thread-self/ns/net").st_ino}:  # noqa: PTH116
-        return make()
+        return _made()
     place = find_namespaces().get(netns)
     if place is None:
         raise FileNotFoundError(errno.ENOENT, "the network namespace has gone")
     visit = Visit()
     try:
-        return visit.open(netns, place.path, make)
+        return visit.open(netns, place.path, _made)
     finally:
         visit.close()
+
+
+def _made() -> socket.socket:
+    link = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_SOCK_DIAG)
+    link.settimeout(_ANSWER_S)
+    return link
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,8 +128,14 @@ class Ident:
     def of(cls, raw: bytes) -> Ident:
         """From the kernel's own message."""
         message = np.frombuffer(raw, MESSAGE, 1)
-        ends = b"".join(message[name].tobytes() for name in ("sport", "dport", "src", "dst"))
-        return cls(int(message["family"][0]), ends, int(message["iface"][0]))
+        return cls(int(message["family"][0]), raw[_ENDS], int(message["iface"][0]))
+
+    def forms(self) -> Iterator[Ident]:
+        """As it is listed: an IPv4 connection may be of an IPv6 socket (RFC 4291, 2.5.5.2)."""
+        yield self
+        if self.family == socket.AF_INET:
+            ports, laddr, raddr = self.ends[:4], self.ends[4:8], self.ends[20:24]
+            yield Ident(socket.AF_INET6, ports + _MAPPED + laddr + _MAPPED + raddr)
 
 
 def _ident(row: Rows) -> Ident:
