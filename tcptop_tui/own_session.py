@@ -23,27 +23,24 @@ def _environments() -> Iterator[Mapping[str, str]]:
     if os.environ.get("STY"):
         yield from _of_screen()
     yield os.environ
-    for parent in psutil.Process().parents():
-        try:
-            with raised(Cap.SYS_PTRACE):
-                environment = parent.environ()
-        except psutil.Error:
-            continue
-        yield environment
+    yield from map(_environment, psutil.Process().parents())
+
+
+def _environment(process: psutil.Process) -> Mapping[str, str]:
+    """Of another process; empty where it has ended, or may not be asked."""
+    try:
+        with raised(Cap.SYS_PTRACE):
+            return dict(process.environ())
+    except psutil.Error:
+        return {}
 
 
 def _of_screen() -> Iterator[Mapping[str, str]]:
     """Screen's server, too, keeps the environment of its start; its clients, the latest first, have their own."""
-    clients = [one for one in psutil.process_iter(["name", "create_time"]) if one.info["name"] == "screen"]
-    for client in sorted(clients, key=lambda one: -one.info["create_time"]):
-        try:
-            if not client.terminal():  # the server has none
-                continue
-            with raised(Cap.SYS_PTRACE):
-                environment = client.environ()
-        except psutil.Error:
-            continue
-        yield environment
+    found = psutil.process_iter(["name", "create_time", "terminal"])
+    # the server has no terminal
+    clients = [one for one in found if one.info["name"] == "screen" and one.info["terminal"]]
+    yield from map(_environment, sorted(clients, key=lambda one: -one.info["create_time"]))
 
 
 def _of_tmux() -> Mapping[str, str]:

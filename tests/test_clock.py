@@ -85,9 +85,8 @@ def test_a_clock_that_does_not_rest_takes_no_memory() -> None:
     assert len(wall.before) <= 100
 
 
-async def test_the_log_on_the_screen(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TZ", "UTC")
-    time.tzset()
+@pytest.mark.usefixtures("utc")
+async def test_the_log_on_the_screen() -> None:
     async with dashboard() as board:
         before = board.lines(TransitionLog)[-1].split()[0]
         awake = table(later_s=10)

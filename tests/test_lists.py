@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-import time
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -179,15 +177,6 @@ def test_rows_of_the_log_keep_their_dtype() -> None:
 # -- keys -----------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def _utc(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setenv("TZ", "UTC")
-    time.tzset()
-    yield
-    monkeypatch.undo()
-    time.tzset()
-
-
 async def filled(board: Dashboard) -> None:
     await board.more(outcomes(), ended())
 
@@ -286,7 +275,7 @@ async def test_the_cursor_stays_on_its_group_and_its_connection() -> None:
         assert panel.selected_id in board.app.frame.tree.groups.tolist()
 
 
-@pytest.mark.usefixtures("_utc")
+@pytest.mark.usefixtures("utc")
 @pytest.mark.parametrize("size", [(80, 24), (160, 50)], ids=["80x24", "160x50"])
 @pytest.mark.parametrize("keys", [("2",), ("3",), ("t",), ("t", "t", "asterisk")],
                          ids=["connects", "sessions", "grouped", "folded"])  # fmt: skip

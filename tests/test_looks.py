@@ -7,8 +7,6 @@ cell's pen; the pens themselves are at the end.
 from __future__ import annotations
 
 import string
-import time
-from collections.abc import Iterator
 from itertools import groupby
 
 import pytest
@@ -23,7 +21,7 @@ from textual.widgets import Input
 from tcptop_tui.records import PING, End, Flag, State
 from tcptop_tui.source.batches import Loss, Pings, Sessions, Table, Transitions
 
-pytestmark = pytest.mark.apart
+pytestmark = [pytest.mark.apart, pytest.mark.usefixtures("utc")]
 
 VIEWS = {
     "connections": (), "groups": ("t",), "connects": ("2",), "sessions": ("3",), "rtt": ("4",), "ping": ("5",),
@@ -31,15 +29,6 @@ VIEWS = {
     "filter": ("slash", *"comm:"), "search": ("f3", *"nobody"), "sort": ("f6",), "close": ("end", "f9"),
     "saved": ("slash", *"port:22", "enter", "f"), "export": ("e",), "palette": ("ctrl+p",),
 }  # fmt: skip
-
-
-@pytest.fixture(autouse=True)
-def _utc(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setenv("TZ", "UTC")
-    time.tzset()
-    yield
-    monkeypatch.undo()
-    time.tzset()
 
 
 async def busy(board: Dashboard) -> None:

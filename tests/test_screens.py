@@ -2,25 +2,13 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator
-
 import pytest
 from syrupy.assertion import SnapshotAssertion
 from test_keys import Dashboard, dashboard
 
 from tcptop_tui.source.batches import Loss, Status
 
-pytestmark = pytest.mark.apart
-
-
-@pytest.fixture(autouse=True)
-def _utc(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setenv("TZ", "UTC")
-    time.tzset()
-    yield
-    monkeypatch.undo()
-    time.tzset()
+pytestmark = [pytest.mark.apart, pytest.mark.usefixtures("utc")]
 
 
 def screen(board: Dashboard) -> str:

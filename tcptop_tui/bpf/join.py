@@ -9,8 +9,6 @@ whichever saw more. What the two still disagree on a whole dump later is mended 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -18,31 +16,11 @@ from tcptop_tui.bpf.portless import adopt_ports
 from tcptop_tui.bpf.steps import STEPS
 from tcptop_tui.diag.netlink import Dump
 from tcptop_tui.records import CONN, ROW, End, Flag, Mask, Rows, State, joined
-from tcptop_tui.source.identity import cookie_key, tuple_hash
+from tcptop_tui.source.identity import Index, cookie_key, tuple_hash
 
 _MOST_ENDED = 65_536
 _CONN_FIELDS = list(CONN.names or ())
 _KEPT_IN_TIME_WAIT = ["pid", "uid", "comm", "born_ns", "tx_bytes", "rx_bytes", "srtt_us", "retrans", "cgroup", "mntns"]
-
-
-@dataclass(frozen=True, slots=True)
-class _Index:
-    """Rows that can be found by a 64-bit key; of equal keys the first row counts."""
-
-    keys: NDArray[np.uint64]
-    order: NDArray[np.intp]
-
-    @classmethod
-    def of(cls, keys: NDArray[np.uint64]) -> _Index:
-        order = np.argsort(keys, kind="stable")
-        return cls(keys[order], order)
-
-    def find(self, wanted: NDArray[np.uint64]) -> tuple[NDArray[np.intp], Mask]:
-        """Row for each of ``wanted``, and which of them were found (row 0 stands in elsewhere)."""
-        if not len(self.keys):
-            return np.zeros(len(wanted), np.intp), np.zeros(len(wanted), np.bool_)
-        place = np.minimum(np.searchsorted(self.keys, wanted), len(self.keys) - 1)
-        return self.order[place], self.keys[place] == wanted
 
 
 def _is_full_socket(rows: Rows) -> Mask:
@@ -150,7 +128,7 @@ class Joiner:
 
     def _fill_from_dump(self, mapped: Rows, mapped_hash: NDArray[np.uint64]) -> None:
         """Take owner and gauges from the dump where the map has not seen them or less of them."""
-        place, found = _Index.of(self._dump_hash).find(mapped_hash)
+        place, found = Index.of(self._dump_hash).find(mapped_hash)
         found &= mapped["born_ns"] < self._dump_ns  # a later connection may reuse the ports
         if not found.any():
             return
@@ -170,10 +148,10 @@ class Joiner:
 
     def _name_mapped(self, mapped: Rows, mapped_hash: NDArray[np.uint64]) -> None:
         """Give each row the ``id`` that it had: by socket and birth, else by addresses and ports."""
-        place, same = _Index.of(_life(self._last)).find(_life(mapped))
+        place, same = Index.of(_life(self._last)).find(_life(mapped))
         mapped["id"][same] = self._last["id"][place[same]]
         alone = np.flatnonzero(self._alone)
-        place, taken = _Index.of(self._dump_hash[alone]).find(mapped_hash)
+        place, taken = Index.of(self._dump_hash[alone]).find(mapped_hash)
         taken &= ~same & (mapped["born_ns"] == 0)
         mapped["id"][taken] = self._dump["id"][alone[place[taken]]]
         self._number(mapped)
@@ -218,7 +196,7 @@ class Joiner:
     def _inherit(self, rows: Rows, full: Mask, hashes: NDArray[np.uint64], before: Rows, before_alone: Mask) -> None:
         """Carry ids over by cookie, and what TIME_WAIT forgot over by addresses and ports."""
         old = before[before_alone]
-        place, same = _Index.of(cookie_key(old)).find(cookie_key(rows))
+        place, same = Index.of(cookie_key(old)).find(cookie_key(rows))
         same &= rows["cookie"] != 0
         rows["id"][same] = old["id"][place[same]]
         unowned = same & (rows["pid"] == 0)
@@ -227,7 +205,7 @@ class Joiner:
         _keep(rows, same & ~full, old, place)
         live = self._last[self._last["state"] != State.LISTEN]
         known = joined(ROW, *reversed(self._ended), live)  # the latest end counts
-        place, found = _Index.of(tuple_hash(known)).find(hashes)
+        place, found = Index.of(tuple_hash(known)).find(hashes)
         # closed by its process before the dump, gone from the map after it: only its end tells whose it was
         orphaned = found & full & (rows["pid"] == 0)
         for name in ("pid", "comm", "mntns"):
@@ -257,7 +235,7 @@ class Joiner:
         self, keys: NDArray[np.uint64], conns: Rows, map_hash: NDArray[np.uint64], dumped: Mask
     ) -> NDArray[np.uint64]:
         """Entries that sock_diag contradicts, now and a whole dump ago, unchanged in between."""
-        place, found = _Index.of(self._dump_hash).find(map_hash)
+        place, found = Index.of(self._dump_hash).find(map_hash)
         agrees = found & (self._dump["state"][place] == conns["state"]) if len(self._dump) else found
         doubtful = ~agrees & dumped & (conns["lport"] != 0)
         doubtful &= (conns["state_ns"] < self._dump_ns) & (conns["state"] != State.CLOSE)  # see table()

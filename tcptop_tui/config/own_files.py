@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import IO
 
 MOST_BYTES = 1 << 20
 
@@ -46,6 +47,11 @@ def _above(path: Path) -> Iterator[Path]:
         yield from (one for one in (folder, *folder.parents) if one.exists())
 
 
+def open_at_once(path: Path) -> IO[bytes]:
+    """For reading, whatever it is: a FIFO would be waited for, a terminal become ours."""
+    return os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC), "rb")
+
+
 def read_own(path: Path) -> bytes:
     """What is in it.
 
@@ -55,8 +61,7 @@ def read_own(path: Path) -> bytes:
         OSError: it is no plain file, is too large to be meant, or cannot be read.
     """
     _refuse_foreign(path)
-    # a FIFO would be waited for, a terminal become ours
-    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC), "rb") as file:
+    with open_at_once(path) as file:
         found = os.fstat(file.fileno())
         if found.st_uid not in {os.geteuid(), 0}:
             raise NotOwnError(f"{path} belongs to another user")

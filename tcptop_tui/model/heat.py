@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 
 from tcptop_tui.model.history import History
 from tcptop_tui.records import ROW, RTT_SLOTS, Mask, Rows, State, joined
-from tcptop_tui.source.identity import life
+from tcptop_tui.source.identity import Index, life
 
 STEP_S = 5
 """One column of the map. Not finer: over a slow link a map that moves each second is not free."""
@@ -45,16 +46,6 @@ def _sums(entries: Rows) -> NDArray[np.uint64]:
     return np.bincount(entries["slot"], entries["count"], RTT_SLOTS).astype(np.uint64)
 
 
-def _found(
-    keys: NDArray[np.uint64], order: NDArray[np.intp] | None, wanted: NDArray[np.uint64]
-) -> tuple[NDArray[np.intp], Mask]:
-    if not len(keys):
-        return np.zeros(len(wanted), np.intp), np.zeros(len(wanted), np.bool_)
-    place = np.minimum(np.searchsorted(keys, wanted, sorter=order), len(keys) - 1)
-    place = place if order is None else order[place]
-    return place, keys[place] == wanted
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class Heat:
     """Immutable: the steps up to now."""
@@ -69,9 +60,9 @@ class Heat:
     def chosen(self, lives: NDArray[np.uint64]) -> Columns:
         """Only the samples of these connections (``identity.life``), shape as ``columns``."""
         found = np.zeros_like(self.columns)
-        wanted = np.sort(lives)
+        wanted = Index.of(lives)
         for part in self.parts:
-            _, there = _found(wanted, None, part["life"])
+            _, there = wanted.find(part["life"])
             found += self._counted(part[there])
         return found
 
@@ -100,21 +91,14 @@ class _Seen:
     def __init__(self, rows: Rows) -> None:
         # those without a sample too, or their first ones would be nobody's; TIME_WAIT has forgotten its own
         which = (rows["rtt_sum_us"] != 0) | (rows["state"] != State.TIME_WAIT)
-        self.ids, self.sums = rows["id"][which], rows["rtt_sum_us"][which]
-        self.hists = rows["rtt_hist"][which]
+        self.by_id = Index.of(rows["id"][which])
+        self.sums, self.hists = rows["rtt_sum_us"][which], rows["rtt_hist"][which]
         self._lives = _slim(rows, which)
-        self._by_life: tuple[NDArray[np.uint64], NDArray[np.intp]] | None = None
 
-    def by_id(self, ids: NDArray[np.uint64]) -> tuple[NDArray[np.intp], Mask]:
-        """Where each of ``ids`` is, and whether."""
-        return _found(self.ids, None, ids)
-
-    def by_life(self, lives: NDArray[np.uint64]) -> tuple[NDArray[np.intp], Mask]:
-        """Where each connection is, and whether; most steps nobody asks."""
-        if self._by_life is None:
-            known = life(self._lives)
-            self._by_life = known, np.argsort(known, kind="stable")
-        return _found(*self._by_life, lives)
+    @cached_property
+    def by_life(self) -> Index:
+        """By ``identity.life``; most steps nobody asks."""
+        return Index.of(life(self._lives))
 
 
 class HeatHistory:
@@ -126,7 +110,6 @@ class HeatHistory:
 
     def __init__(self, limit: int) -> None:
         self._kept = History(HEAT, limit)
-        self._limit = limit
         self._columns: deque[NDArray[np.uint64]] = deque(maxlen=STEPS - 1)
         self._step = -1
         # as this step began, and the one before: an end may be told late
@@ -145,7 +128,7 @@ class HeatHistory:
         grown = sampled["rtt_hist"].astype(np.int64)
         known = sampled["born_ns"] >= self._start_ns
         for seen in reversed(self._seen):  # the latest counts
-            place, there = seen.by_life(lives)
+            place, there = seen.by_life.find(lives)
             grown[there] = sampled["rtt_hist"][there].astype(np.int64) - seen.hists[place[there]]
             known |= there
         self._ended.append(self._entries(lives[known], grown[known]))
@@ -156,7 +139,7 @@ class HeatHistory:
         if self._step < 0:
             self._step, self._start_ns = step, now_ns
             self._begin(rows, now_ns)
-        place, there = self._seen[0].by_id(rows["id"])
+        place, there = self._seen[0].by_id.find(rows["id"])
         changed = there.copy()
         changed[there] = self._seen[0].sums[place[there]] != rows["rtt_sum_us"][there]
         fresh = ~there & (rows["born_ns"] >= self._seen_ns) & (rows["rtt_sum_us"] != 0)

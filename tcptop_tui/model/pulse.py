@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from tcptop_tui.model.connects import failed, outcomes, results
 from tcptop_tui.model.ended import is_connection
 from tcptop_tui.records import Flag, Mask, Rows, State
-from tcptop_tui.source.identity import life
+from tcptop_tui.source.identity import Index, life
 
 SECONDS = 60
 
@@ -83,9 +83,7 @@ def _looked_up(
     """The value beside each of ``wanted``, else 0, and which are there; of equal keys the first counts."""
     if not len(keys):
         return np.zeros(len(wanted), values.dtype), np.zeros(len(wanted), np.bool_)
-    order = np.argsort(keys, kind="stable")
-    place = order[np.minimum(np.searchsorted(keys, wanted, sorter=order), len(keys) - 1)]
-    there: Mask = keys[place] == wanted
+    place, there = Index.of(keys).find(wanted)
     return np.where(there, values[place], values.dtype.type(0)), there
 
 

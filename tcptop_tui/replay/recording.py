@@ -18,6 +18,7 @@ from typing import IO, Any
 import msgspec
 import numpy as np
 
+from tcptop_tui.config.own_files import open_at_once
 from tcptop_tui.errors import UsageError
 from tcptop_tui.export.files import caller
 from tcptop_tui.records import PING, ROW, SESSION, TRANSITION
@@ -95,8 +96,8 @@ def read_batches(path: Path) -> Iterator[Batch]:
 
 
 def _opened(path: Path) -> IO[bytes]:
-    """A FIFO would be waited for; and under sudo a third user's file is not even looked at."""
-    file = os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC), "rb")
+    """Only a plain file; and under sudo a third user's is not even looked at."""
+    file = open_at_once(path)
     found = os.fstat(file.fileno())
     if stat.S_ISREG(found.st_mode) and (os.geteuid() or found.st_uid in {0, caller()[0]}):
         return file

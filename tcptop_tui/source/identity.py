@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -55,6 +57,27 @@ def cookie_key(rows: Rows) -> NDArray[np.uint64]:
     key = _mixed(rows["cookie"].astype("<u8") + (rows["netns"].astype("<u8") << np.uint64(32)))
     key[rows["cookie"] == 0] = 0
     return key
+
+
+@dataclass(frozen=True, slots=True)
+class Index:
+    """Rows that can be found by a 64-bit key; of equal keys the first row counts."""
+
+    keys: NDArray[np.uint64]
+    order: NDArray[np.intp]
+
+    @classmethod
+    def of(cls, keys: NDArray[np.uint64]) -> Index:
+        """Those of ``keys``, shape (n,)."""
+        order = np.argsort(keys, kind="stable")
+        return cls(keys[order], order)
+
+    def find(self, wanted: NDArray[np.uint64]) -> tuple[NDArray[np.intp], Mask]:
+        """Row for each of ``wanted``, and which of them were found (row 0 stands in elsewhere)."""
+        if not len(self.keys):
+            return np.zeros(len(wanted), np.intp), np.zeros(len(wanted), np.bool_)
+        place = np.minimum(np.searchsorted(self.keys, wanted), len(self.keys) - 1)
+        return self.order[place], self.keys[place] == wanted
 
 
 def capture_mask(rows: Rows, capture: Capture) -> Mask:

@@ -35,26 +35,26 @@ class BatchQueue:
         Of tables only one is ever in flight: the next reading makes an older one worthless.
         Status and loss are small and always taken.
         """
+        size = _size_bytes(batch)
         with self._lock:
             if isinstance(batch, Table):
                 if self._tables:
                     return False
                 self._tables += 1
-            elif self._full(_size_bytes(batch)):
+            elif size and self._is_full(size):
                 return False
             self._in_flight += 1
-            self._bytes += _size_bytes(batch)
+            self._bytes += size
         try:
             self._loop.call_soon_threadsafe(self._queue.put_nowait, batch)
         except RuntimeError:  # the loop is closed: the program is ending
             return False
         return True
 
-    def _full(self, more_bytes: int) -> bool:
-        """Whether there is no room for so much; what has no rows is small and always taken."""
-        if not more_bytes or not self._bytes:
-            return bool(more_bytes) and self._in_flight >= self._max_batches
-        return self._in_flight >= self._max_batches or self._bytes + more_bytes > self._max_bytes
+    def _is_full(self, more_bytes: int) -> bool:
+        """Whether there is no room for so much more."""
+        too_large = bool(self._bytes) and self._bytes + more_bytes > self._max_bytes
+        return self._in_flight >= self._max_batches or too_large
 
     async def get(self) -> Batch:
         """On the loop: the next batch."""

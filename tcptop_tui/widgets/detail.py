@@ -62,6 +62,7 @@ class DetailScreen(ModalScreen[None]):
         self._row = row
         self._frame = frame
         self._alive = False
+        self._rates = np.nan, np.nan
 
     def compose(self) -> ComposeResult:
         """One page that scrolls, in two columns where there is room."""
@@ -87,13 +88,18 @@ class DetailScreen(ModalScreen[None]):
         if not self.is_mounted or not self.is_attached:
             return  # frames come before its parts are there, and after they have gone
         place = np.flatnonzero(facts.rows["id"] == self._row["id"][0])
-        rates = np.nan, np.nan
+        self._rates = np.nan, np.nan
         self._alive = bool(len(place))
         if self._alive:
             self._row = facts.rows[place].copy()
-            rates = float(facts.tx_rate[place[0]]), float(facts.rx_rate[place[0]])
+            self._rates = float(facts.tx_rate[place[0]]), float(facts.rx_rate[place[0]])
             self._inquire(self._row.copy())
-        cell = Cell(self._row[0], facts.now_ns, *rates, facts.names)
+        self._paint()
+
+    def _paint(self) -> None:
+        """What is known, in the room that there is."""
+        frame = self._frame
+        cell = Cell(self._row[0], frame.facts.now_ns, *self._rates, frame.facts.names)
         self.query_one("#dialog").border_title = Text(title(self._row))  # a str would be parsed as markup
         self.query_one("#facts", Static).update(facts_table(cell, alive=self._alive))
         self.query_one("#trends", Static).update(trend_lines(self._row, frame, self._width))
@@ -108,7 +114,11 @@ class DetailScreen(ModalScreen[None]):
 
     def on_resize(self) -> None:
         """Bars are as long as there is room for."""
-        self.call_after_refresh(lambda: self.show(self._frame))
+        self.call_after_refresh(self._repaint)
+
+    def _repaint(self) -> None:
+        if self.is_mounted and self.is_attached:
+            self._paint()
 
     def _show_life(self, frame: Frame) -> None:
         history = own_history(self._row, frame.facts.log)

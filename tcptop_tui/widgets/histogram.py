@@ -78,7 +78,14 @@ class RttPanel(Widget, can_focus=True):
     def show(self, frame: Frame) -> None:
         """Paint ``frame``, if anything in it moved."""
         self._rtt, self._unit = frame.rtt, frame.look.rtt_unit
-        shown = self._lines()
+        self._redo()
+
+    def on_resize(self) -> None:
+        """As much as there is room for now."""
+        self._redo()
+
+    def _redo(self) -> None:
+        shown = rtt_lines(self._rtt, *self.size, self._unit, self._parts)
         if shown != self._shown:
             self._shown = shown
             self.refresh()
@@ -86,15 +93,11 @@ class RttPanel(Widget, can_focus=True):
     def next_parts(self) -> str:
         """Show something else of it; says what."""
         self._parts = PARTS[(PARTS.index(self._parts) + 1) % len(PARTS)]
-        self.refresh()
+        self._redo()
         return self._parts
-
-    def _lines(self) -> list[str]:
-        return rtt_lines(self._rtt, *self.size, self._unit, self._parts)
 
     def render(self) -> RenderableType:
         """Summary, then a line for each bucket in use."""
-        self._shown = self._lines()
         return Text("\n".join(line[: self.size.width] for line in self._shown), no_wrap=True, end="")
 
 

@@ -54,7 +54,7 @@ class TransitionLog(ScrollView, can_focus=True):
 
     def _numbers(self, frame: Frame) -> np.ndarray[tuple[int], np.dtype[np.intp]]:
         """Running numbers of the shown transitions: they stay when older ones fall out."""
-        return frame.log + (frame.facts.log_total - len(frame.facts.log))
+        return frame.log + _first_number(frame)
 
     def show(self, frame: Frame) -> None:
         """Paint ``frame``, at its end or where the user has scrolled to."""
@@ -89,12 +89,7 @@ class TransitionLog(ScrollView, can_focus=True):
     def begin_search(self) -> None:
         """From the last line on the screen ``find`` goes: back, as one reads a log."""
         self._search_from = self.scroll_offset.y + self.size.height - 1
-        self._found = self._first_number + self._search_from
-
-    @property
-    def _first_number(self) -> int:
-        """Of the first line; lines keep theirs when older ones fall out."""
-        return self._frame.facts.log_total - len(self._frame.facts.log)
+        self._found = _first_number(self._frame) + self._search_from
 
     def find(self, wanted: Filter, step: int) -> str:
         """Go to the next match, for -1 to the one before, for 0 to the last up to where the search began.
@@ -103,8 +98,7 @@ class TransitionLog(ScrollView, can_focus=True):
             What to say of it.
         """
         facts = self._frame.facts
-        log = facts.log[self._frame.log]
-        places = np.flatnonzero(wanted.matches(Subject(log, facts.now_ns, None, None)))
+        places = np.flatnonzero(wanted.matches(Subject(facts.log, facts.now_ns, None, None))[self._frame.log])
         now = int(np.searchsorted(self._numbers(self._frame), self._found))
         found, told = next_match(places, now + step if step else self._search_from, step or -1)
         if found is not None:
@@ -125,7 +119,7 @@ class TransitionLog(ScrollView, can_focus=True):
             return Strip.blank(width, self.visual_style.rich_style)
         index = int(self._frame.log[line])
         row = self._frame.facts.log[index]
-        if self.searching and index + self._first_number == self._found:
+        if self.searching and index + _first_number(self._frame) == self._found:
             chosen = self.get_component_rich_style("log--found")
             plain = "".join(segment.text for segment in self._segments(row, width))
             return Strip([Segment(plain, chosen)]).adjust_cell_length(width, chosen)
@@ -186,6 +180,11 @@ class TransitionLog(ScrollView, can_focus=True):
         """Go to the newest line and stay with it."""
         self._following = True
         self.scroll_end(animate=False, force=True)
+
+
+def _first_number(frame: Frame) -> int:
+    """Of the oldest line that is kept; lines keep their numbers when older ones fall out."""
+    return frame.facts.log_total - len(frame.facts.log)
 
 
 def endpoints(row: np.void, width: int, hosts: HostNames | None = None) -> str:
