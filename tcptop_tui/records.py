@@ -175,14 +175,21 @@ PING = np.dtype(
 _MAPPED_PREFIX = 0x0000_FFFF
 
 
-def joined(dtype: np.dtype[Any], *parts: Rows) -> Rows:
-    """Rows of ``parts`` one after the other.
+def _whole(rows: Rows) -> NDArray[np.void]:
+    """The same memory as rows without fields: numpy copies these eight times as fast, with memcpy."""
+    return rows.view(np.dtype((np.void, rows.dtype.itemsize)))
 
-    With the dtype said: numpy else gives the result one of its own, whose addresses are in this
-    machine's byte order, which is another dtype to whoever compares, views or writes it.
-    """
-    rows: Rows = np.concatenate(parts, dtype=dtype)
-    return rows
+
+def picked(rows: Rows, which: Mask | NDArray[np.intp]) -> Rows:
+    """``rows[which]``, a copy."""
+    chosen: Rows = _whole(rows)[which].view(rows.dtype)
+    return chosen
+
+
+def joined(dtype: np.dtype[Any], *parts: Rows) -> Rows:
+    """Rows of ``parts``, each of dtype ``dtype``, one after the other."""
+    whole = [_whole(part) for part in parts if len(part)]
+    return np.concatenate(whole).view(dtype) if whole else np.zeros(0, dtype)
 
 
 def is_ipv4(addr: NDArray[np.uint64]) -> Mask:
