@@ -15,6 +15,7 @@ from textual.containers import Vertical, VerticalScroll
 from textual.screen import ModalScreen
 from textual.widgets import Static
 
+from tcptop_tui.model.facts import Facts
 from tcptop_tui.model.frame import Frame
 from tcptop_tui.processes import Asked
 from tcptop_tui.records import Rows
@@ -80,13 +81,16 @@ class DetailScreen(ModalScreen[None]):
 
     def on_mount(self) -> None:
         """Fill the page."""
-        self.show(self._frame)
+        self._take(self._frame.facts)
 
     def show(self, frame: Frame) -> None:
         """Take the connection's state from ``frame``; when it is gone the last one stays."""
-        facts, self._frame = frame.facts, frame
-        if not self.is_mounted or not self.is_attached:
-            return  # frames come before its parts are there, and after they have gone
+        self._frame = frame
+        if self.is_attached:  # frames come before and after it is
+            self._take(frame.facts)
+            self._repaint()
+
+    def _take(self, facts: Facts) -> None:
         place = np.flatnonzero(facts.rows["id"] == self._row["id"][0])
         self._rates = np.nan, np.nan
         self._alive = bool(len(place))
@@ -94,10 +98,11 @@ class DetailScreen(ModalScreen[None]):
             self._row = facts.rows[place].copy()
             self._rates = float(facts.tx_rate[place[0]]), float(facts.rx_rate[place[0]])
             self._inquire(self._row.copy())
-        self._paint()
 
-    def _paint(self) -> None:
+    def _repaint(self) -> None:
         """What is known, in the room that there is."""
+        if not self.is_mounted or not self.is_attached:
+            return  # its parts are not there yet, or have gone
         frame = self._frame
         cell = Cell(self._row[0], frame.facts.now_ns, *self._rates, frame.facts.names)
         self.query_one("#dialog").border_title = Text(title(self._row))  # a str would be parsed as markup
@@ -115,10 +120,6 @@ class DetailScreen(ModalScreen[None]):
     def on_resize(self) -> None:
         """Bars are as long as there is room for."""
         self.call_after_refresh(self._repaint)
-
-    def _repaint(self) -> None:
-        if self.is_mounted and self.is_attached:
-            self._paint()
 
     def _show_life(self, frame: Frame) -> None:
         history = own_history(self._row, frame.facts.log)
