@@ -186,6 +186,24 @@ def picked(rows: Rows, which: Mask | NDArray[np.intp]) -> Rows:
     return chosen
 
 
+def copied(rows: Rows) -> Rows:
+    """``rows.copy()``."""
+    return _whole(rows).copy().view(rows.dtype)
+
+
+def overwrite(rows: Rows, which: Mask | NDArray[np.intp], others: Rows) -> None:
+    """``rows[which] = others``, of one dtype."""
+    _whole(rows)[which] = _whole(others)
+
+
+def table_rows(records: Rows) -> Rows:
+    """Dtype ROW, with what dtype CONN or SESSION has; the rest is 0."""
+    rows = np.zeros(len(records), ROW)
+    into = rows.view("u1").reshape(len(records), ROW.itemsize)
+    into[:, -CONN.itemsize :] = records.view("u1").reshape(len(records), records.dtype.itemsize)[:, -CONN.itemsize :]
+    return rows
+
+
 def joined(dtype: np.dtype[Any], *parts: Rows) -> Rows:
     """Rows of ``parts``, each of dtype ``dtype``, one after the other."""
     whole = [_whole(part) for part in parts if len(part)]

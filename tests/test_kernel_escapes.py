@@ -121,8 +121,8 @@ def test_after_a_loss_the_table_is_that_of_ss_within_one_period(bpf_possible: No
         there = port(server)
         source = BpfSource(ROOMY, Capture(rports=frozenset({there})))
         dumps: list[None] = []
-        reconcile = source._reconcile
-        source._reconcile = lambda sink: dumps.append(reconcile(sink))  # type: ignore[method-assign, func-returns-value]
+        compare = source._compare
+        source._compare = lambda found: dumps.append(compare(found))  # type: ignore[method-assign, func-returns-value]
         feed = Running(source, ROOMY)
         stack.callback(feed.close)
 
@@ -152,6 +152,10 @@ def test_after_a_loss_the_table_is_that_of_ss_within_one_period(bpf_possible: No
         assert len(dumps) - before <= 3
         ends, halves, beginnings = 20, 20 * 2, 20 * 2
         feed.until(lambda: feed.store.facts().loss.skipped == ends + halves + beginnings)
+        seen = len(dumps)
+        feed.until(lambda: len(dumps) == seen + 3)
+        assert feed.store.facts().loss.skipped == ends + halves + beginnings
+        assert feed.store.facts().loss.missed == 20
 
 
 # -- the real thing: softirqs in the middle of a program ------------------------------------------

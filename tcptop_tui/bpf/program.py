@@ -124,10 +124,15 @@ class Program:
         return self._compiled.map_fd(name)
 
     def _open_maps(self, settings: Settings) -> None:
-        self.conns = HashMap(self._map_fd("conns"), CONN, settings.max_connections)
+        self._max_connections = settings.max_connections
+        self.conns = self.open_conns()
         self.counters = CounterArray(self._map_fd("counters"), _COUNTERS)
         self.transitions = Ring(self._map_fd("transitions"), settings.ring_bytes, TRANSITION)
         self.sessions = Ring(self._map_fd("sessions"), settings.session_ring_bytes, SESSION)
+
+    def open_conns(self) -> HashMap:
+        """As ``conns``, to be read in another thread."""
+        return HashMap(self._map_fd("conns"), CONN, self._max_connections)
 
     def attach(self, capture: Capture) -> None:
         """Set the capture filter and start tracing.

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from tcptop_tui.records import Rows
+from tcptop_tui.records import Rows, copied
 
 _HEADER_BYTES = 8
 _BUSY = np.uint32(1 << 31)  # BPF_RINGBUF_BUSY_BIT: reserved, not yet submitted
@@ -49,6 +49,7 @@ class Ring:
         page = os.sysconf("SC_PAGE_SIZE")
         self._size = size_bytes
         self._framed = framed(record)
+        self._none = np.zeros(0, record)
         self._consumer_map = mmap.mmap(fd, page, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE)
         self._data_map = mmap.mmap(fd, page + 2 * size_bytes, mmap.MAP_SHARED, mmap.PROT_READ, offset=page)
         self._consumer = np.frombuffer(self._consumer_map, "<u8", 1)
@@ -61,11 +62,13 @@ class Ring:
         Stops before the first one that a CPU has reserved and not yet submitted.
         """
         start = int(self._consumer[0])
-        available = decode(self._data, self._framed, start % self._size, int(self._producer[0]) - start)
-        rows: Rows = available["record"].copy()
-        if len(rows):
-            # after the copy: from here on the kernel may write there
-            self._consumer[0] = start + len(rows) * self._framed.itemsize
+        used_bytes = int(self._producer[0]) - start
+        if not used_bytes:
+            return self._none
+        available = decode(self._data, self._framed, start % self._size, used_bytes)
+        rows = copied(available["record"])
+        # after the copy: from here on the kernel may write there
+        self._consumer[0] = start + len(rows) * self._framed.itemsize
         return rows
 
     def close(self) -> None:

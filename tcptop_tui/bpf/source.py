@@ -11,27 +11,23 @@ from numpy.typing import NDArray
 
 from tcptop_tui import clock
 from tcptop_tui.bpf import program
-from tcptop_tui.bpf.complete import agree_on_owners, complete_owners, complete_transitions
+from tcptop_tui.bpf.complete import complete_owners, complete_transitions
 from tcptop_tui.bpf.join import Joiner
 from tcptop_tui.bpf.loaded import Request
 from tcptop_tui.bpf.program import Program
+from tcptop_tui.bpf.survey import Found, Pace, Surveyor
 from tcptop_tui.cgroups import Cgroups
-from tcptop_tui.diag.chosen import Chosen, mount_namespaces
+from tcptop_tui.diag.chosen import Chosen
 from tcptop_tui.diag.names import Namer
 from tcptop_tui.diag.namespaces import Namespaces, left_out_note
-from tcptop_tui.diag.netlink import Dump
-from tcptop_tui.diag.owners import Owners
 from tcptop_tui.errors import BackendUnavailable
-from tcptop_tui.records import Mask, Rows, State
+from tcptop_tui.records import Mask, Rows, State, picked
 from tcptop_tui.settings import Settings
 from tcptop_tui.source.batches import Capture, Loss, Sessions, Sink, Status, Table, Transitions
 from tcptop_tui.source.identity import capture_mask
 
-# Comparing may take this share of one core; a dump of 100,000 sockets then comes every 5 s or so.
-_RECONCILE_SHARE = 0.05
-
-# After a dump that contradicts the map the next one comes so soon: what was missed is mended in one period.
-_CONFIRM_S = 0.25
+_PATIENCE_S = 0.05
+"""For a survey, while the rings fill."""
 
 # A ring that was this full is read again at once: at 400,000 transitions a second it fills in 0.3 s.
 _BUSY_SHARE = 1 / 16
@@ -53,7 +49,7 @@ class BpfSource:
         self._program: Program | None = None
         self._request: Request | None = None
         self._diag: Namespaces | None = None
-        self._owners = Owners()
+        self._surveyor: Surveyor | None = None
         self._pending: Capture | None = None
         self._cgroups = Cgroups()
         self._chosen = Chosen(capture, self._cgroups)
@@ -61,8 +57,9 @@ class BpfSource:
         self._joiner = Joiner()
         self._held: list[Transitions | Sessions] = []
         self._seeded = False
+        self._surveyed = False
         self._loss = Loss()
-        self._next_dump_s = 0.0
+        self._pace = Pace()
         self._netns: frozenset[int] = frozenset()
         self._left_out = 0
 
@@ -85,6 +82,7 @@ class BpfSource:
             request, self._request = self._request, None
             self._program = Program(self._settings, self._capture, request)
             self._program.attach(self._capture)
+            self._surveyor = Surveyor(self._diag, self._program.open_conns)
         except BaseException:
             self.close()
             raise
@@ -98,6 +96,7 @@ class BpfSource:
         while True:
             self._take_capture(sink)
             drained = self._drain(sink)
+            self._reconcile(sink)
             now_s = time.monotonic()
             if now_s >= next_table_s:
                 self._offer_table(sink)
@@ -128,7 +127,8 @@ class BpfSource:
         keys, conns = self._opened().conns.read()
         self._opened().conns.delete(keys[~capture_mask(conns, capture)].copy())
         self._joiner.start_anew()
-        self._next_dump_s = 0.0
+        self._surveyed = False
+        self._pace = Pace()
 
     def _opened(self) -> Program:
         if self._program is None:
@@ -146,14 +146,15 @@ class BpfSource:
         rings = self._opened()
         moved = rings.transitions.drain()
         if len(moved):
-            moved = moved[np.argsort(moved["ts_ns"], kind="stable")]
+            self._pace.moving = True
+            moved = picked(moved, np.argsort(moved["ts_ns"], kind="stable"))
             self._joiner.note_transitions(moved)
             self._held.append(Transitions(moved))
         ended = rings.sessions.drain()
         if len(ended):
             self._joiner.note_sessions(ended)
             self._held.append(Sessions(ended))
-        if self._namer.note(moved):
+        if len(moved) and self._namer.note(moved):
             self._offer_names(sink)  # before the first line that needs them
         self._pass_on(sink)
         return moved.nbytes
@@ -171,11 +172,11 @@ class BpfSource:
 
     def _completed(self, batch: Transitions | Sessions) -> Transitions | Sessions:
         if isinstance(batch, Transitions):
-            return Transitions(self._wanted(complete_transitions(batch.rows, self._joiner.rows)))
-        return Sessions(self._wanted(complete_owners(batch.rows, self._joiner.rows)))
+            return Transitions(self._wanted(complete_transitions(batch.rows, self._joiner.known)))
+        return Sessions(self._wanted(complete_owners(batch.rows, self._joiner.known)))
 
     def _wanted(self, rows: Rows) -> Rows:
-        return rows if self._capture == Capture() else rows[self._chosen.by_owner(rows)]
+        return rows if self._capture == Capture() else picked(rows, self._chosen.by_owner(rows))
 
     def _shown(self, rows: Rows) -> Rows:
         """Without the sockets that are not wanted; by cgroup the kernel programs have chosen theirs themselves.
@@ -185,7 +186,7 @@ class BpfSource:
         if self._capture == Capture():
             return rows
         mapped: Mask = (rows["skaddr"] != 0) & self._chosen.by_owner(rows)
-        return rows[mapped | self._chosen.mask(rows, unknown=False)]
+        return picked(rows, mapped | self._chosen.mask(rows, unknown=False))
 
     def _offer_names(self, sink: Sink) -> None:
         if self._diag is None:
@@ -196,8 +197,8 @@ class BpfSource:
             self._left_out = left_out
 
     def _offer_table(self, sink: Sink) -> None:
-        if time.monotonic() >= self._next_dump_s:
-            self._reconcile(sink)
+        while not self._surveyed:  # a table of half of it would say that the rest has gone
+            self._reconcile(sink, _PATIENCE_S)
             self._drain(sink)
         keys, conns = self._opened().conns.read()
         utc_ns, now_ns = time.time_ns(), clock.monotonic_ns()
@@ -208,39 +209,38 @@ class BpfSource:
         sink.offer(Table(rows, now_ns, utc_ns))
         self._offer_loss(sink)
 
-    def _reconcile(self, sink: Sink) -> None:
-        """Dump, find owners, compare; the longer it takes, the longer until the next time."""
-        if self._diag is None:
+    def _reconcile(self, sink: Sink, timeout_s: float = 0) -> None:
+        """Have a survey made when it is time, and take up what it has found, if it has within ``timeout_s``."""
+        if self._surveyor is None:
+            raise RuntimeError("run() before open()")
+        if not self._surveyor.busy and self._pace.due(self._settings.reconcile_s):
+            self._pace.started()
+            self._surveyor.start(self._capture)
+        found = self._surveyor.take(timeout_s)
+        if found is None:
             return
-        started_s = time.monotonic()
-        dump = self._diag.dump(between=lambda: self._drain(sink))
-        self._netns = dump.netns
+        if found.capture != self._capture:
+            return
+        self._drain(sink)  # whatever ended before the dump must be known when it is compared
+        started_s = time.thread_time()
+        self._compare(found)
+        self._pace.took(found.cpu_s + time.thread_time() - started_s, doubts=self._joiner.doubts)
+        self._surveyed = True
+
+    def _compare(self, found: Found) -> None:
+        self._netns = found.dump.netns
         self._read_pins()
-        self._drain(sink)
-        # who listens must be known of all: an accepted socket is its listener's at first
-        dump = dump.only(capture_mask(dump.rows, self._capture) | (dump.rows["state"] == State.LISTEN))
-        self._find_owners(dump)
-        listeners = dump.rows[dump.rows["state"] == State.LISTEN]
+        dump = found.dump
+        listeners = picked(dump.rows, dump.rows["state"] == State.LISTEN)
         if self._capture.mntns_pin:  # the kernel side may know what /proc has not told
             listeners = listeners[listeners["mntns"] != 0]
-        self._drain(sink)  # whatever ended before the dump must be known when it is compared
-        keys, conns = self._opened().conns.read()
         # what is not wanted must look neither missed here nor left over there, whoever knows its owner
-        agree_on_owners(dump.rows, conns)
-        wanted = self._chosen.by_owner(conns)
+        wanted = self._chosen.by_owner(found.conns)
         dump = dump.only(self._chosen.mask(dump.rows, unknown=True))
-        wrong = self._joiner.take_dump(dump, keys[wanted], conns[wanted], self._chosen.decided(dump.rows))
+        expected = self._chosen.decided(dump.rows)
+        wrong = self._joiner.take_dump(dump, found.keys[wanted], picked(found.conns, wanted), expected)
         self._opened().conns.delete(wrong)
         self._opened().remember_listeners(listeners)
-        took_s = time.monotonic() - started_s
-        period_s = min(_CONFIRM_S, self._settings.reconcile_s) if self._joiner.doubts else self._settings.reconcile_s
-        self._next_dump_s = started_s + max(period_s, took_s / _RECONCILE_SHARE)
-
-    def _find_owners(self, dump: Dump) -> None:
-        pid, comm = self._owners.resolve(dump.inode)
-        dump.rows["pid"], dump.rows["comm"] = pid, comm
-        if self._capture.mntns_pin:
-            dump.rows["mntns"] = mount_namespaces(pid)
 
     def _read_pins(self) -> None:
         """The maps are somebody else's, who may change them at any time."""
@@ -276,6 +276,9 @@ class BpfSource:
         if self._program is not None:
             self._program.close()
             self._program = None
+        if self._surveyor is not None:
+            self._surveyor.close()
+            self._surveyor = None
         if self._diag is not None:
             self._diag.close()
             self._diag = None

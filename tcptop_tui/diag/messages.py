@@ -57,16 +57,6 @@ class Sockets:
     cgroups: NDArray[np.uint64]
     """Ids of the sockets' cgroups (v2); 0: not given (TIME_WAIT, requests, before Linux 5.8)."""
 
-    @classmethod
-    def joined(cls, parts: list[Sockets]) -> Sockets:
-        """All of ``parts`` in their order."""
-        return cls(
-            np.concatenate([np.zeros(0, MESSAGE), *(part.messages for part in parts)]),
-            np.concatenate([np.zeros(0, TCP_INFO), *(part.infos for part in parts)]),
-            np.concatenate([np.zeros(0, np.intp), *(part.info_bytes for part in parts)]),
-            np.concatenate([np.zeros(0, np.uint64), *(part.cgroups for part in parts)]),
-        )
-
 
 @dataclass(frozen=True, slots=True)
 class _Found:
@@ -84,13 +74,15 @@ class _Found:
 def runs(data: NDArray[np.uint8]) -> Iterator[tuple[int, int, int, int]]:
     """(offset, length, count, type) of runs of netlink messages of one padded length and type.
 
-    Stops at the first message that is not whole, whatever stands there. A loop, because where a
-    message begins is known only from the one before: 80 ns each. Comparing runs in numpy takes
-    longer than that as soon as lengths alternate, as TIME_WAIT among ESTABLISHED makes them.
+    Stops at the first message that is not whole, whatever stands there. After those that are like
+    the first a loop, because where a message begins is known only from the one before. Comparing
+    runs in numpy takes longer than that as soon as lengths alternate, as TIME_WAIT among
+    ESTABLISHED makes them.
     """
     view = data.data
     size = len(view)
-    offset = first = length = count = kind = 0
+    first, length, count, kind = _first_run(data)
+    offset = length * count
     while offset + HEADER.itemsize <= size:
         given, found_kind = _LENGTH_AND_TYPE.unpack_from(view, offset)
         padded = (given + 3) & ~3
@@ -104,6 +96,20 @@ def runs(data: NDArray[np.uint8]) -> Iterator[tuple[int, int, int, int]]:
         offset += padded
     if count:
         yield first, length, count, kind
+
+
+def _first_run(data: NDArray[np.uint8]) -> tuple[int, int, int, int]:
+    """The messages from the start on that have one length and type, if they are whole."""
+    if len(data) < HEADER.itemsize:
+        return 0, 0, 0, 0
+    given, kind = _LENGTH_AND_TYPE.unpack_from(data.data, 0)
+    length = (given + 3) & ~3
+    most = len(data) // length if given >= HEADER.itemsize else 0
+    if not most:
+        return 0, 0, 0, 0
+    heads = data[: most * length].reshape(most, length)[:, : _LENGTH_AND_TYPE.size]
+    other = (heads != heads[0]).any(axis=1)
+    return 0, length, int(other.argmax()) or most, kind
 
 
 def decode(data: NDArray[np.uint8], places: NDArray[np.intp]) -> Sockets:
@@ -125,9 +131,9 @@ def decode(data: NDArray[np.uint8], places: NDArray[np.intp]) -> Sockets:
 
 def _at(data: NDArray[np.uint8], places: NDArray[np.intp], dtype: np.dtype[Any]) -> Rows:
     """The records that begin at ``places``, wherever that is."""
-    windows: Rows = np.ndarray((len(data) - dtype.itemsize + 1,), dtype, data, strides=(1,))
-    chosen: Rows = windows[places]
-    return chosen
+    whole = np.dtype((np.void, dtype.itemsize))  # see records.picked
+    windows: Rows = np.ndarray((len(data) - dtype.itemsize + 1,), whole, data, strides=(1,))
+    return windows[places].view(dtype)
 
 
 def _find(

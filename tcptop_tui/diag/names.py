@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tcptop_tui.cgroups import Cgroups
 from tcptop_tui.records import Rows
@@ -26,7 +27,6 @@ class Namer:
     def __init__(self, cgroups: Cgroups) -> None:
         self._cgroups = cgroups
         self._ids: dict[int, None] = {}
-        self._known = np.zeros(0, np.uint64)
         self._names = Names()
         self._offered = Names()
 
@@ -36,13 +36,12 @@ class Namer:
         Returns:
             Is there one that was not wanted before?
         """
-        fresh = rows["cgroup"][~np.isin(rows["cgroup"], self._known)]
-        if not len(fresh):
+        fresh = _different(rows["cgroup"]) - self._ids.keys()
+        if not fresh:
             return False
-        self._ids.update(dict.fromkeys(np.unique(fresh).tolist()))
+        self._ids.update(dict.fromkeys(sorted(fresh)))
         for oldest in list(self._ids)[: max(0, len(self._ids) - _MOST)]:
             del self._ids[oldest]
-        self._known = np.fromiter(self._ids, np.uint64, len(self._ids))
         return True
 
     def offer(self, sink: Sink, netns: Mapping[int, str], alive: frozenset[int]) -> None:
@@ -58,3 +57,8 @@ class Namer:
         self._names = Names(kept, self._cgroups.paths(self._ids))
         if self._names != self._offered and sink.offer(self._names):
             self._offered = self._names
+
+
+def _different(values: NDArray[np.uint64]) -> set[int]:
+    """Which there are; the same in a row, as most are, is looked at once."""
+    return set(values[np.flatnonzero(np.diff(values, prepend=~values[:1]))].tolist())

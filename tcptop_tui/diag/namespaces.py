@@ -161,14 +161,11 @@ class Namespaces:
         self._refused: set[int] = set()
         self._containers: dict[tuple[int, int], str] = {}
 
-    def dump(self, between: Callable[[], object] = lambda: None) -> Dump:
+    def dump(self) -> Dump:
         """The sockets of all namespaces, ours first.
 
         Takes 0.6 ms for each even when it has none: the kernel walks the table of all namespaces
         twice (``inet_diag_dump_icsk``, net/ipv4/inet_diag.c).
-
-        Args:
-            between: called after each namespace, for what must not wait for all of them.
 
         Raises:
             BackendUnavailable: the kernel refuses our own.
@@ -179,7 +176,6 @@ class Namespaces:
         dumps = [self._open[self._own].dump()]
         for inode, diag in list(self._open.items()):
             if inode != self._own:
-                between()
                 try:
                     dumps.append(diag.dump())
                 except BackendUnavailable:  # short of memory, as it were: opened anew at the next look
@@ -225,14 +221,15 @@ class Namespaces:
         """Call them by their mounts, else by the containers that their first processes are in."""
         keys = {(inode, place.pid) for inode, place in places.items() if place.pid}
         self._containers = {key: self._containers.get(key) or container_of(key[1]) for key in keys}
-        self.names = {}
+        names = {}
         for inode, place in places.items():
             container = self._containers.get((inode, place.pid), "")
             first, second = place.name, container
             if _MACHINE_MADE.fullmatch(place.name):
                 first, second = container, place.name
             if first or second:
-                self.names[inode] = first or second
+                names[inode] = first or second
+        self.names = names  # at once: another thread reads it
 
     def close(self) -> None:
         """Close all sockets; may be called twice."""

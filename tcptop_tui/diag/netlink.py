@@ -12,15 +12,16 @@ import socket
 import struct
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tcptop_tui import clock
-from tcptop_tui.diag.messages import HEADER, INET_DIAG_INFO, MESSAGE, Sockets, decode, runs
+from tcptop_tui.diag.messages import HEADER, INET_DIAG_INFO, MESSAGE, decode, runs
 from tcptop_tui.diag.rows import as_rows
 from tcptop_tui.errors import BackendUnavailable
-from tcptop_tui.records import Mask, Rows
+from tcptop_tui.records import ROW, Mask, Rows, joined, picked
 
 _NETLINK_SOCK_DIAG = 4
 _SOCK_DIAG_BY_FAMILY = 20
@@ -34,6 +35,10 @@ _BUFFER_BYTES = 1 << 20
 _MOST_READ_BYTES = 1 << 16
 """A read is one skb of at most 32 KiB, whatever the buffer (``netlink_dump``, net/netlink/af_netlink.c)."""
 _MEND = "it needs CONFIG_INET_DIAG (modprobe tcp_diag), and a sandbox to let it"
+
+
+_Part: TypeAlias = tuple[Rows, NDArray[np.uint32]]
+"""Rows of dtype ROW and their inodes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +56,9 @@ class Dump:
 
     def only(self, which: Mask) -> Dump:
         """Of the same moment, with ``which`` of the sockets."""
-        return Dump(self.rows[which], self.inode[which], self.now_ns, self.netns)
+        if which.all():
+            return self
+        return Dump(picked(self.rows, which), self.inode[which], self.now_ns, self.netns)
 
 
 def new_buffer() -> NDArray[np.uint8]:
@@ -109,33 +116,32 @@ class SockDiag:
         """
         now_ns = clock.monotonic_ns()
         try:
-            parts = [part for family in self._families for part in self._consistent(family)]
+            parts = [part for family in self._families for part in self._consistent(family, now_ns)]
         except OSError as error:
             raise _unavailable(error) from error
-        sockets = Sockets.joined(parts)
-        rows = as_rows(sockets, now_ns, self._netns)
-        inode = sockets.messages["inode"].copy()
+        rows = joined(ROW, *(part for part, _ in parts))
+        inode = np.concatenate([np.zeros(0, np.uint32), *(part for _, part in parts)])
         latest = _latest(rows["cookie"])
         if not latest.all():
-            rows, inode = rows[latest], inode[latest]
+            rows, inode = picked(rows, latest), inode[latest]
         return Dump(rows, inode, now_ns, frozenset([self._netns]))
 
-    def _consistent(self, family: int) -> list[Sockets]:
+    def _consistent(self, family: int, now_ns: int) -> list[_Part]:
         """Ask again when the kernel says that its tables changed meanwhile, but not for ever."""
         for _ in range(_ATTEMPTS):
-            parts, interrupted = self._receive(family, _ALL_STATES)
+            parts, interrupted = self._receive(family, _ALL_STATES, now_ns)
             if not interrupted:
                 break
         return parts
 
-    def _receive(self, family: int, states: int) -> tuple[list[Sockets], bool]:
-        """One dump, and whether it was interrupted; decoded each time the buffer is full.
+    def _receive(self, family: int, states: int, now_ns: int = 0) -> tuple[list[_Part], bool]:
+        """One dump, and whether it was interrupted; made into rows each time the buffer is full.
 
         Raises:
             OSError: the kernel's answer.
         """
         self._socket.send(_request(family, states))
-        parts: list[Sockets] = []
+        parts: list[_Part] = []
         used_bytes, places, more, interrupted = 0, [np.zeros(0, np.intp)], True, False
         while more:
             read = self._socket.recv_into(self._buffer.data[used_bytes:])
@@ -146,8 +152,9 @@ class SockDiag:
             interrupted |= bool((end_flags or 0) & _NLM_F_DUMP_INTR)
             full = len(self._buffer) - used_bytes < _MOST_READ_BYTES
             if full or (not more and len(places) > 1):  # most namespaces have no sockets
-                parts.append(decode(self._buffer[:used_bytes], np.concatenate(places)))
-                interrupted |= bool((parts[-1].messages["header"]["flags"] & _NLM_F_DUMP_INTR).any())
+                sockets = decode(self._buffer[:used_bytes], np.concatenate(places))
+                interrupted |= bool((sockets.messages["header"]["flags"] & _NLM_F_DUMP_INTR).any())
+                parts.append((as_rows(sockets, now_ns, self._netns), sockets.messages["inode"].copy()))
                 used_bytes, places = 0, [np.zeros(0, np.intp)]
         return parts, interrupted
 

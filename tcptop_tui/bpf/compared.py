@@ -1,0 +1,81 @@
+"""A dump of sock_diag, and what comparing it with the map has shown."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tcptop_tui.diag.netlink import Dump
+from tcptop_tui.records import ROW, Flag, Mask, Rows, State
+from tcptop_tui.source.identity import Index, cookie_key, tuple_hash
+
+_KEPT_IN_TIME_WAIT = ["pid", "uid", "comm", "born_ns", "tx_bytes", "rx_bytes", "srtt_us", "retrans", "cgroup", "mntns"]
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """The sockets of one dump; columns of shape (n,)."""
+
+    rows: Rows
+    """dtype ROW"""
+    hashes: NDArray[np.uint64]
+    """``identity.tuple_hash``"""
+    index: Index
+    """of ``hashes``"""
+    cookies: NDArray[np.uint64]
+    """``identity.cookie_key``"""
+    full: Mask
+    """What the tracer should know: not TIME_WAIT and not a half-open request."""
+    alone: Mask
+    """Not in the map."""
+    suspect: Mask
+    """Not in the map for the first time, and it should be."""
+    now_ns: int
+    netns: frozenset[int]
+    """The network namespaces that were read."""
+
+    @classmethod
+    def of(cls, dump: Dump) -> Compared:
+        """Not compared yet."""
+        rows = dump.rows
+        hashes = tuple_hash(rows)
+        full = ((rows["flags"] & Flag.GAUGES) != 0) | (rows["state"] == State.LISTEN)
+        full &= rows["state"] != State.SYN_RECV
+        none = np.zeros(len(rows), np.bool_)
+        return cls(rows, hashes, Index.of(hashes), cookie_key(rows), full, none, none, dump.now_ns, dump.netns)
+
+    @classmethod
+    def nothing(cls) -> Compared:
+        """Before the first one."""
+        return cls.of(Dump(np.zeros(0, ROW), np.zeros(0, np.uint32), 0, frozenset()))
+
+    def find_alone(self, hashes: NDArray[np.uint64]) -> tuple[NDArray[np.intp], Mask]:
+        """Row for each of ``hashes`` among those that are not in the map, and which of them were found."""
+        alone = np.flatnonzero(self.alone)
+        if not len(alone):
+            return np.zeros(len(hashes), np.intp), np.zeros(len(hashes), np.bool_)
+        place, found = Index.of(self.hashes[alone]).find(hashes)
+        return alone[place], found
+
+
+def among(rows: Rows, netns: frozenset[int]) -> Mask:
+    """Which of ``rows`` are in one of these namespaces."""
+    return np.isin(rows["netns"], np.array(sorted(netns), "<u4"))
+
+
+def keep(rows: Rows, which: Mask, source: Rows, place: NDArray[np.intp]) -> None:
+    """Give ``which`` of ``rows`` what row ``place`` of ``source`` still knew of the connection."""
+    for name in _KEPT_IN_TIME_WAIT:
+        rows[name][which] = source[name][place[which]]
+    rows["flags"][which] |= source["flags"][place[which]] & Flag.GAUGES
+
+
+def drop_repeated_ids(rows: Rows) -> None:
+    """Of rows with one ``id`` only the first keeps it."""
+    used = np.flatnonzero(rows["id"] != 0)
+    _, first = np.unique(rows["id"][used], return_index=True)
+    repeated = np.ones(len(used), np.bool_)
+    repeated[first] = False
+    rows["id"][used[repeated]] = 0
