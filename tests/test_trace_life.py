@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from pathlib import Path
 
 import pytest
 from streams import calling, refused, streaming
@@ -13,12 +14,22 @@ CSV = "PID,COMM,IP,LADDR,LPORT,RADDR,RPORT,TX_KB,RX_KB,MS"
 SENT, ANSWERED = 100 * 1024, 3 * 1024 + 100
 
 
+def repeated() -> int:
+    """Segments that the host has sent again (``RetransSegs``, RFC 4022)."""
+    names, values = (
+        line.split() for line in Path("/proc/net/snmp").read_text().splitlines() if line.startswith("Tcp:")
+    )
+    return int(values[names.index("RetransSegs")])
+
+
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
 def test_every_json_name(host: str) -> None:
     with streaming("life", "--json") as stream:
+        before = repeated()
         with calling(host) as call:
             call.exchange(SENT, ANSWERED)
             call.close()
+        repeats = repeated() - before
         assert stream.end() == 0
     (client,) = (line for line in stream.objects() if line["lport"] == call.client_port)
     (server,) = (line for line in stream.objects() if line["rport"] == call.client_port)
@@ -29,7 +40,9 @@ def test_every_json_name(host: str) -> None:
     assert (server["tx_bytes"], server["rx_bytes"]) == (ANSWERED, SENT)
     assert (client["opened"], server["opened"]) == ("connect", "accept")
     assert (client["why"], server["why"]) == ("FIN by us", "FIN by peer")
-    assert (client["retrans"], client["retrans_in"], client["reset_in"]) == (0, {}, None)
+    assert client["reset_in"] is None
+    # none, but a host that is busy may repeat a segment
+    assert client["retrans"] == sum(client["retrans_in"].values()) <= repeats
     assert client["rtt_avg_us"] > 0
     # SYN to the last ACK: longer than from the end of connect() to close(), handshake within connect()
     assert client["ms"] * 1e6 >= call.closed["began_ns"] - call.connected["ended_ns"]
