@@ -2,6 +2,7 @@
 # make test    the same set-up, then every test                           (TESTARGS="-k filter")
 # make bench   side by side with bcc's tcpstates and bpftrace              (BENCHARGS="--rounds 5")
 # make bench-scale   100 to 100,000 connections: memory, CPU, refresh, keys  (BENCHARGS="--sizes 1000")
+# make bench-hooks   what each kernel program costs, against an empty one    (BENCHARGS="--tree OTHER")
 # make bench-rates   what a transition costs, from 6 to 300,000 a second; bench-plots draws both
 # make soak    ten million transitions, a thousand starts and stops       (SOAKARGS="--millions 1 --starts 0")
 # make vmtest  the kernel tests on Debian's kernels, in QEMU              (VMARGS="--kernel 6.1", "--list")
@@ -14,7 +15,7 @@ STAMP := .venv/.stamp
 # env variables that make colours and characters right; sudo would drop them
 KEEP := COLORTERM,LANG,LC_ALL,LC_CTYPE,NO_COLOR,TERM
 
-.PHONY: run test lint types check audit screenshots bench bench-scale bench-rates bench-plots soak vmtest lock clean help
+.PHONY: run test lint types check audit screenshots bench bench-scale bench-hooks bench-rates bench-plots soak vmtest lock clean help
 .DEFAULT_GOAL := help
 
 run: $(STAMP)
@@ -63,6 +64,9 @@ audit: $(STAMP)
 
 bench-scale: $(STAMP)
 	$(BIN)/python benchmarks/scale.py $(BENCHARGS)
+
+bench-hooks: $(STAMP)
+	$(BIN)/python benchmarks/hooks.py $(BENCHARGS)
 
 bench-rates: $(STAMP)
 	@.ci/setup tests

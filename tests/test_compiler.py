@@ -89,3 +89,18 @@ def test_the_present_folder_is_not_trusted(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.chdir(tmp_path)
     Compiled(Request(COUNTS, [], ["count"])).close()
     assert not (tmp_path / "was-run").exists()
+
+
+def test_programs_that_are_refused_their_arguments_types_do_without() -> None:
+    """As on a kernel that does not let them: no such tracepoint."""
+    untyped = Compiled(Request(COUNTS, [], ["count"], typed={"count": "no_such_tracepoint"}))
+    assert not untyped.typed
+    untyped.attach("count", "sched_switch")
+    untyped.close()
+
+
+def test_the_kernel_tells_the_types_of_a_tracepoints_arguments() -> None:
+    typed = Compiled(Request(COUNTS, [], ["count"], typed={"count": "sched_switch"}))
+    assert typed.typed == {"count"}
+    typed.attach("count", "sched_switch")
+    typed.close()

@@ -14,7 +14,7 @@ import pytest
 from conftest import SMALL, require_bpf
 from elsewhere import cgroup, in_cgroup, in_namespace
 from running import Running
-from sockets import LI, SR, SS, C, E, listening, pair, port, reset, until_closed
+from sockets import F2, LI, SR, SS, C, E, listening, pair, port, reset, until_closed, until_state
 
 from tcptop_tui.bpf import program as counters
 from tcptop_tui.bpf.program import _ATTACHMENTS, Program
@@ -51,6 +51,7 @@ def test_a_gap_is_counted_when_the_socket_moves_on(tracer: Program, side: str, l
         with blind(tracer):
             client.shutdown(1)
             until_closed(accepted)
+            until_state(client, F2)  # the answer to its FIN may wait (delayed ACK)
         assert escaped(tracer) == 0  # nobody can know yet
         accepted.close()
         until_closed(client)

@@ -50,7 +50,6 @@ def test_ring_overflow_is_counted_to_the_unit(server: socket.socket) -> None:
         delivered = len(tracer.transitions.drain())
         counts = tracer.counters.read()
         assert delivered == 2 * page // framed(TRANSITION).itemsize
-        assert counts[counters.TRANSITIONS] == delivered
         assert counts[counters.RING_FULL] == 40 * per_connection - delivered
         ended = len(tracer.sessions.drain())
         assert ended == page // framed(SESSION).itemsize

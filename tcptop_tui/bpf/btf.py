@@ -13,7 +13,7 @@ from tcptop_tui.errors import BackendUnavailable
 VMLINUX_BTF = Path("/sys/kernel/btf/vmlinux")
 
 # include/uapi/linux/btf.h
-_KIND_STRUCT, _KIND_UNION = 4, 5
+_KIND_STRUCT, _KIND_UNION, _KIND_TYPEDEF = 4, 5, 8
 _KIND_FLAG_BIT = 31
 
 
@@ -93,6 +93,17 @@ class KernelTypes:
             type_id, offset_bits = found[0], offset_bits + found[1]
         size = int(self._lib.btf__resolve_size(self._btf, type_id))
         return Member(offset_bits // 8, size)
+
+    def tracepoint(self, name: str) -> int:
+        """Id of the type of a tracepoint's probes, which tells what its arguments are.
+
+        Raises:
+            BackendUnavailable: no such tracepoint in this kernel.
+        """
+        type_id = int(self._lib.btf__find_by_name_kind(self._btf, b"btf_trace_" + name.encode(), _KIND_TYPEDEF))
+        if type_id <= 0:
+            raise BackendUnavailable(f"this kernel's BTF has no tracepoint {name}")
+        return type_id
 
     def _find(self, type_id: int, wanted: str) -> tuple[int, int] | None:
         """(type id, offset in bits) of member ``wanted``, anonymous members searched too."""

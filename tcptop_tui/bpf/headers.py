@@ -22,8 +22,8 @@ _MEMBERS: dict[str, dict[str, tuple[str, str]]] = {
         "skc_dport": ("__sk_common.skc_dport", "u16"),
         "skc_daddr": ("__sk_common.skc_daddr", "u32"),
         "skc_rcv_saddr": ("__sk_common.skc_rcv_saddr", "u32"),
-        "skc_v6_daddr": ("__sk_common.skc_v6_daddr", "u8[16]"),
-        "skc_v6_rcv_saddr": ("__sk_common.skc_v6_rcv_saddr", "u8[16]"),
+        "skc_v6_daddr": ("__sk_common.skc_v6_daddr", "u64[2]"),
+        "skc_v6_rcv_saddr": ("__sk_common.skc_v6_rcv_saddr", "u64[2]"),
         "skc_net": ("__sk_common.skc_net.net", "void *"),
         "skc_cookie": ("__sk_common.skc_cookie", "u64"),
         "skc_flags": ("__sk_common.skc_flags", "u64"),
@@ -138,7 +138,10 @@ def _found(types: KernelTypes, struct: str, name: str, path: str) -> Member | No
 
 
 def _struct(types: KernelTypes, struct: str) -> str:
-    """A union of padded structs: each member at its own offset, whatever overlaps it."""
+    """A union of padded structs: each member at its own offset, whatever overlaps it.
+
+    Not packed: the kernel has aligned them, and LLVM loads what may be unaligned byte by byte.
+    """
     lines = [f"struct {struct} {{ union {{"]
     for name, (path, ctype) in _MEMBERS[struct].items():
         member = _found(types, struct, name, path)
@@ -148,7 +151,7 @@ def _struct(types: KernelTypes, struct: str) -> str:
             lines.insert(0, f"#define {_DISPENSABLE[struct, name]} 1")
         declared = _declaration(name, ctype)
         padding = f"u8 pad_{name}[{member.offset_bytes}]; " if member.offset_bytes else ""
-        lines.append(f"\tstruct {{ {padding}{declared} }} __attribute__((packed));")
+        lines.append(f"\tstruct {{ {padding}{declared} }};")
     return "\n".join([*lines, "}; };", ""])
 
 

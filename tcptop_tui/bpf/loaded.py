@@ -8,10 +8,11 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from importlib import resources
 from pathlib import Path
+from types import MappingProxyType
 
 import tcptop_tui
 from tcptop_tui import capabilities
@@ -64,12 +65,19 @@ class Request:
         flags: for the compiler.
         functions: the programs in it, all for raw tracepoints.
         lend: what the compiler needs besides CAP_BPF and CAP_PERFMON.
+        typed: programs that read what their tracepoint's arguments point at, and the tracepoint.
 
     Raises:
         BackendUnavailable: this host cannot run them; the message says why.
     """
 
-    def __init__(self, text: str, flags: Sequence[str], functions: Iterable[str], lend: Iterable[Cap] = ()) -> None:
+    typed: frozenset[str] = frozenset()
+    """Programs that have been loaded for the one tracepoint that was said, once there is an answer."""
+
+    def __init__(
+        self, text: str, flags: Sequence[str], functions: Iterable[str], lend: Iterable[Cap] = (),
+        typed: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:  # fmt: skip
         _require_kernel()
         self._link, theirs = socket.socketpair()
         with theirs:
@@ -81,7 +89,7 @@ class Request:
                     stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
                     pass_fds=[theirs.fileno()], process_group=0,  # Ctrl-C is not meant for it
                 )  # fmt: skip
-        asked = {"text": text, "flags": list(flags), "functions": list(functions)}
+        asked = {"text": text, "flags": list(flags), "functions": list(functions), "typed": dict(typed)}
         with suppress(BrokenPipeError):  # it has ended; the answer says so
             self._link.sendall(json.dumps(asked).encode())
             self._link.shutdown(socket.SHUT_WR)
@@ -104,6 +112,7 @@ class Request:
         answer = json.loads(told)
         if "error" in answer:
             raise BackendUnavailable(answer["error"], mend=answer["mend"])
+        self.typed = frozenset(answer["typed"])
         by_name = iter(descriptors)
         programs = {name: next(by_name) for name in answer["programs"]}
         return programs, {name: next(by_name) for name in answer["maps"]}
@@ -132,6 +141,7 @@ class Compiled:
     def __init__(self, request: Request) -> None:
         self._links: list[int] = []
         self.functions, self._maps = request.answer()
+        self.typed = request.typed
 
     def map_fd(self, name: str) -> int:
         """Descriptor of a map; stays this object's."""
@@ -152,7 +162,8 @@ class Compiled:
     def attach_first(self, function: str, tracepoints: Iterable[str]) -> bool:
         """Run ``function`` at the first of ``tracepoints`` that this kernel has; False when it has none."""
         for tracepoint in tracepoints:
-            link = load_libbpf().bpf_raw_tracepoint_open(tracepoint.encode(), self.functions[function])
+            named = None if function in self.typed else tracepoint.encode()
+            link = load_libbpf().bpf_raw_tracepoint_open(named, self.functions[function])
             if link >= 0:
                 self._links.append(link)
                 return True

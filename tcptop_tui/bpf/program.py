@@ -34,12 +34,15 @@ _ATTACHMENTS = (
     ("destroy", "tcp_destroy_sock"),
 )
 
+# Those of them that read sockets: where the kernel knows what their argument points at, without a helper.
+_READING = ("set_state", "set_state_guard", "segment", "reader", "retransmit")
+
 # The first of these that the kernel has tells who sends; without them who reads has to do.
 _SENDERS = ("tcp_sendmsg_locked", "sock_send_length")
 
 # enum counter of c/records.c
-TRANSITIONS, RING_FULL, SESSION_RING_FULL, MAP_FULL, CAUGHT, EXCLUDED, ESCAPED = range(7)
-_COUNTERS = 7
+RING_FULL, SESSION_RING_FULL, MAP_FULL, CAUGHT, EXCLUDED, ESCAPED = range(6)
+_COUNTERS = 6
 
 LISTENER_KEY = np.dtype([("netns", "<u4"), ("lport", "<u4")])
 _MOST_PINNED = 1 << 20
@@ -118,7 +121,8 @@ class Program:
         ]
         functions = ("sender", *dict(_attachments(capture)))
         # bcc takes a pinned map by its number, which only CAP_SYS_ADMIN may (bpf_map_get_fd_by_id)
-        return Request(source_text(capture), flags, functions, [Cap.SYS_ADMIN] if pins else [])
+        typed = {} if _sees_failed_connects(capture) else {name: dict(_ATTACHMENTS)[name] for name in _READING}
+        return Request(source_text(capture), flags, functions, [Cap.SYS_ADMIN] if pins else [], typed)
 
     def _map_fd(self, name: str) -> int:
         return self._compiled.map_fd(name)

@@ -10,7 +10,8 @@ import ctypes as ct
 import mmap
 import os
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 
 import pytest
 
@@ -21,9 +22,9 @@ from tcptop_tui.bpf.maps import _possible_cpus
 from tcptop_tui.capabilities import Cap
 
 _Descriptors = tuple[dict[str, int], dict[str, int]]
-_Key = tuple[str, tuple[str, ...], tuple[str, ...]]
+_Key = tuple[str, tuple[str, ...], tuple[str, ...], frozenset[tuple[str, str]]]
 
-_closed: dict[_Key, list[_Descriptors]] = defaultdict(list)
+_closed: dict[_Key, list[tuple[_Descriptors, frozenset[str]]]] = defaultdict(list)
 _misses_before: dict[int, int] = {}
 
 # enum bpf_map_type, include/uapi/linux/bpf.h
@@ -79,14 +80,20 @@ def _empty(name: str, fd: int) -> None:
 class OnceRequest(Request):
     """Compiles only where no closed program of the same text, flags and functions is at hand."""
 
-    def __init__(self, text: str, flags: Sequence[str], functions: Iterable[str], lend: Iterable[Cap] = ()) -> None:
-        self.key = (text, tuple(flags), tuple(functions))
+    def __init__(
+        self, text: str, flags: Sequence[str], functions: Iterable[str], lend: Iterable[Cap] = (),
+        typed: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:  # fmt: skip
+        self.key = (text, tuple(flags), tuple(functions), frozenset(typed.items()))
         self._kept = _closed[self.key].pop() if _closed[self.key] else None
         if self._kept is None:
-            super().__init__(*self.key, lend)
+            super().__init__(*self.key[:3], lend, typed)
 
     def answer(self) -> _Descriptors:
-        made = self._kept or super().answer()
+        if self._kept is None:
+            made = super().answer()
+        else:
+            made, self.typed = self._kept
         for name, fd in made[1].items():
             _empty(name, fd)
         for fd in made[0].values():
@@ -110,7 +117,7 @@ class OnceCompiled(Compiled):
 
     def close(self) -> None:
         if self.functions:
-            _closed[self._key].append((self.functions, self._maps))
+            _closed[self._key].append(((self.functions, self._maps), self.typed))
         self.functions, self._maps = {}, {}
         super().close()
 

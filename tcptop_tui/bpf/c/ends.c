@@ -3,14 +3,11 @@
 /* close() with SO_LINGER and a time of 0: RST instead of FIN (__tcp_close, net/ipv4/tcp.c) */
 static __always_inline int lingers_not(struct sock *sk)
 {
-	u64 skflags = 0, linger_jiffies = 1;
+	u64 skflags = peek(&sk->skc_flags);
 
-	bpf_probe_read_kernel(&skflags, sizeof(skflags), &sk->skc_flags);
 	if (!(skflags >> SOCK_LINGER_BIT & 1) || skflags >> SOCK_DONE_BIT & 1)
 		return 0;
-	bpf_probe_read_kernel(&linger_jiffies, sizeof(linger_jiffies),
-			      &sk->sk_lingertime);
-	return !linger_jiffies;
+	return !peek(&sk->sk_lingertime);
 }
 
 /*
@@ -23,7 +20,7 @@ static __always_inline int lingers_not(struct sock *sk)
 static __always_inline void note_end(struct conn *c, struct sock *sk,
 				     u8 oldstate, u8 newstate)
 {
-	u32 err = 0;
+	u32 err;
 
 	if (newstate == TCP_FIN_WAIT1 || newstate == TCP_LAST_ACK)
 		c->ends |= E_FIN_SENT;
@@ -33,7 +30,7 @@ static __always_inline void note_end(struct conn *c, struct sock *sk,
 		c->ends |= E_FIN_RECEIVED;
 	if (newstate != TCP_CLOSE)
 		return;
-	bpf_probe_read_kernel(&err, sizeof(err), &sk->sk_err);
+	err = peek(&sk->sk_err);
 	c->err = err;
 	if (err || c->ends & (E_RST_SENT | E_RST_RECEIVED))
 		return;

@@ -64,18 +64,17 @@ static __always_inline void add_rtt(struct conn *c, u32 srtt_us)
  */
 int segment(struct bpf_raw_tracepoint_args *ctx)
 {
-	struct sock *sk = (struct sock *)ctx->args[0];
-	struct tcp_sock *tp = (struct tcp_sock *)sk;
-	u64 key = (u64)sk;
+	u64 key = ctx->args[0];
 	struct conn *c = conns.lookup(&key);
-	u32 srtt_us = 0;
+	struct sock *sk = traced(ctx);
 
+	if (!sk)
+		return 0;
 	if (!c)
 		c = adopt(sk, key);
 	if (!c)
 		return 0;
-	bpf_probe_read_kernel(&srtt_us, sizeof(srtt_us), &tp->srtt_us);
-	add_rtt(c, srtt_us >> 3);
+	add_rtt(c, peek(&((struct tcp_sock *)sk)->srtt_us) >> 3);
 	read_gauges(c, sk);
 	return 0;
 }
@@ -87,11 +86,11 @@ int segment(struct bpf_raw_tracepoint_args *ctx)
  */
 int reader(struct bpf_raw_tracepoint_args *ctx)
 {
-	struct sock *sk = (struct sock *)ctx->args[0];
-	u64 key = (u64)sk;
+	u64 key = ctx->args[0];
 	struct conn *c = conns.lookup(&key);
+	struct sock *sk = traced(ctx);
 
-	if (!c)
+	if (!c || !sk)
 		return 0;
 	if (!(c->flags & F_OWNER_SURE))
 		own_by_current(c);
@@ -148,11 +147,11 @@ int reset_received(struct bpf_raw_tracepoint_args *ctx)
  */
 int retransmit(struct bpf_raw_tracepoint_args *ctx)
 {
-	struct sock *sk = (struct sock *)ctx->args[0];
-	u64 key = (u64)sk, state;
+	u64 key = ctx->args[0], state;
 	struct conn *c = conns.lookup(&key);
+	struct sock *sk = traced(ctx);
 
-	if (!c)
+	if (!c || !sk)
 		return 0;
 	read_endpoints(c, sk);
 	read_gauges(c, sk);

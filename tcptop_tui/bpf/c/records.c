@@ -5,7 +5,8 @@
  * "tcptop_kernel.h" is generated at start-up from the running kernel's BTF
  * (tcptop_tui/bpf/headers.py); it has just the structs and members used here.
  * MAX_CONNECTIONS, RING_PAGES, SESSION_RING_PAGES and RTT_UNIT_US come as -D flags,
- * CGROUP_PIN and MNTNS_PIN where maps of somebody else's are to be asked.
+ * CGROUP_PIN and MNTNS_PIN where maps of somebody else's are to be asked, TYPED where
+ * the kernel knows the types of a tracepoint's arguments (tcptop_tui/bpf/typed.py).
  *
  * Two ways out, chosen by rate: *events* (transitions, ended sessions) go
  * through ring buffers of fixed-size records that are read in batches without
@@ -151,7 +152,6 @@ enum program {
 };
 
 enum counter {
-	C_TRANSITIONS,		/* records reserved in the transitions ring */
 	C_RING_FULL,		/* transitions lost: no room in the ring */
 	C_SESSION_RING_FULL,	/* ended sessions lost: no room in the ring */
 	C_MAP_FULL,		/* sockets without an entry in conns */

@@ -45,7 +45,6 @@ static __always_inline void log_transition(const struct capture *want,
 	if (want->context)
 		bpf_get_current_comm(t->bystander_comm, sizeof(t->bystander_comm));
 	transitions.ringbuf_submit(t, BPF_RB_NO_WAKEUP);
-	count(C_TRANSITIONS);
 }
 
 /* bpf_ktime_get_ns() may step back by some ns, see ktime_get_mono_fast_ns() in kernel/time/timekeeping.c */
@@ -154,20 +153,13 @@ static __always_inline void record(const struct capture *want, struct conn *c,
 		c->established_ns = now_ns;
 }
 
-/* Kernel address, old and new state of raw tracepoint inet_sock_set_state. */
+/* Socket, its address, old and new state of raw tracepoint inet_sock_set_state. */
 struct change {
 	struct sock *sk;
+	u64 key;
 	u8 oldstate;
 	u8 newstate;
 };
-
-static __always_inline int is_tcp(struct sock *sk)
-{
-	u16 protocol = 0;
-
-	bpf_probe_read_kernel(&protocol, sizeof(protocol), &sk->sk_protocol);
-	return protocol == IPPROTO_TCP;
-}
 
 /* The last word on a socket: its gauges and its histogram leave the map. */
 static __always_inline void end_session(const struct conn *c, u64 key)
@@ -184,7 +176,7 @@ static __always_inline void end_session(const struct conn *c, u64 key)
 	}
 	s->end_ns = c->state_ns;
 	s->skaddr = key;
-	bpf_probe_read_kernel(&s->conn, sizeof(s->conn), c);
+	__builtin_memcpy(&s->conn, c, sizeof(s->conn));
 	sessions.ringbuf_submit(s, BPF_RB_NO_WAKEUP);
 }
 
@@ -207,7 +199,7 @@ static __always_inline void no_room(const struct capture *want, struct conn *c,
 /* Find or make the entry, bring it up to date, and record the transition. */
 static __always_inline void take(struct change *ch, u32 program, u8 flags)
 {
-	u64 key = (u64)ch->sk, now_ns = bpf_ktime_get_ns();
+	u64 key = ch->key, now_ns = bpf_ktime_get_ns();
 	int birth = is_birth(ch->oldstate, ch->newstate);
 	struct conn *c = conns.lookup(&key);
 	struct capture *want = wanted();
@@ -248,7 +240,8 @@ static __always_inline void take(struct change *ch, u32 program, u8 flags)
 static __always_inline void read_change(struct change *ch,
 					struct bpf_raw_tracepoint_args *ctx)
 {
-	ch->sk = (struct sock *)ctx->args[0];
+	ch->sk = traced(ctx);
+	ch->key = ctx->args[0];
 	ch->oldstate = ctx->args[1];
 	ch->newstate = ctx->args[2];
 }
@@ -295,7 +288,7 @@ int set_state_guard(struct bpf_raw_tracepoint_args *ctx)
 	read_change(&ch, ctx);
 	if (!is_tcp(ch.sk))
 		return 0;
-	key = (u64)ch.sk;
+	key = ch.key;
 	c = conns.lookup(&key);
 	if (!c ? !is_settled(key) : was_skipped(c, &ch)) {
 		take(&ch, P_GUARD, F_DELAYED);

@@ -1,0 +1,70 @@
+"""Both ways to read a socket, with the types of its tracepoint's arguments and without, tell the same."""
+
+from __future__ import annotations
+
+import dataclasses
+import socket
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from conftest import SMALL, require_bpf
+from sockets import listening, pair, port, until_closed
+
+from tcptop_tui.bpf import program
+from tcptop_tui.bpf.program import Program
+from tcptop_tui.records import RTT_SLOTS, Rows
+from tcptop_tui.source.batches import Capture
+
+_ENDS = ("lport", "rport", "laddr", "raddr", "netns", "uid", "cgroup")
+_READ = (*_ENDS, "cookie", "tx_bytes", "rx_bytes", "retrans", "ends")
+
+
+@pytest.fixture
+def both(tracer: Program, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Program, Program]]:
+    """Two tracers of the same events; the second one asks a helper for each member."""
+    monkeypatch.setattr(program, "_READING", ())
+    asking = require_bpf(dataclasses.replace(SMALL, ring_bytes=2**19))
+    asking.attach(Capture())
+    yield tracer, asking
+    asking.close()
+
+
+def test_the_dear_way_is_not_gone_without_need(tracer: Program) -> None:
+    """Every kernel that this was tested on knows the types: a program that the verifier refuses is a mistake."""
+    assert tracer._compiled.typed == set(program._READING)
+
+
+@pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_INET6])
+def test_they_agree(both: tuple[Program, Program], family: int) -> None:
+    assert [bool(tracer._compiled.typed) for tracer in both] == [True, False]
+    with listening(family) as server:
+        client, accepted = pair(server)
+        here, there = port(client), port(server)
+        for _ in range(20):
+            client.sendall(b"x" * 100)
+            accepted.recv(100, socket.MSG_WAITALL)
+            accepted.sendall(b"y")
+            client.recv(1)
+        tables = [tracer.conns.read()[1].copy() for tracer in both]
+        client.close()
+        until_closed(accepted)
+        accepted.close()
+
+    def mine(rows: Rows) -> Rows:
+        found = rows[((rows["lport"] == here) | (rows["rport"] == here)) & (rows["lport"] != 0)]
+        return found[np.argsort(found["lport"], kind="stable")]
+
+    loading, asking = (mine(table) for table in tables)
+    assert set(loading["lport"].tolist()) == {here, there}
+    for name in (*_READ, "rtt_sum_us", "rtt_hist"):
+        assert (loading[name] == asking[name]).all(), name
+    assert loading["rtt_hist"].shape == (2, RTT_SLOTS)
+    assert loading["rx_bytes"].sum() == 20 * 101
+    loading, asking = (mine(tracer.sessions.drain()) for tracer in both)
+    for name in _READ:
+        assert (loading[name] == asking[name]).all(), name
+    loading, asking = (mine(tracer.transitions.drain()) for tracer in both)
+    assert len(loading) >= 8
+    for name in (*_ENDS, "oldstate", "newstate", "tx_bytes", "rx_bytes", "ends"):
+        assert (loading[name] == asking[name]).all(), name
