@@ -16,7 +16,8 @@ from tcptop_tui.model.board import SHOWN, STUCK
 from tcptop_tui.model.frame import Frame
 from tcptop_tui.records import State
 from tcptop_tui.widgets.columns import BY_KEY, Cell, Column
-from tcptop_tui.widgets.listing import Listing, Sheet
+from tcptop_tui.widgets.listing import Listing
+from tcptop_tui.widgets.sheet import Sheet
 from tcptop_tui.widgets.states import STATE_CLASSES, state_style
 
 _CELLS = 14
@@ -45,7 +46,7 @@ class BoardView(Listing):
         BY_KEY["comm"],
         Column("processes", "PROCS", 5, lambda cell: str(cell.row["processes"]), rank=len(SHOWN) + 1),
         *(
-            Column(state.name.lower(), state.name, _CELLS, _stuck_in(state), rank=rank)
+            Column(state.name.lower(), state.name, _CELLS, _stuck_in(state), rank=rank, moves=True)
             for rank, state in enumerate(SHOWN, start=1)
         ),
     )
@@ -67,7 +68,7 @@ class BoardView(Listing):
         """Paint ``frame``."""
         self._frame = frame
         stuck = int(frame.board["count"][:, list(STUCK)].sum())
-        self.border_title = f"Stuck states: {stuck:,} connections of {len(frame.board):,} processes"
+        self.retitle(f"Stuck states: {stuck:,} connections of {len(frame.board):,} processes")
         order = np.arange(len(frame.board))
         by = frame.look.board
         self.show_sheet(Sheet(order, frame.board["id"], self._cell, by.key, by.descending, frame.look))

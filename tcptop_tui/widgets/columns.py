@@ -65,6 +65,8 @@ class Column:
     """Only on the screen when → brings it there, however much room there is."""
     sums: bool = False
     """Has a meaning for a group."""
+    moves: bool = False
+    """Shows a time, so that its text changes though the row does not."""
 
     def shown(self, cell: Cell) -> str:
         """The text of a cell; a group has its label in place of the process, and sums only."""
@@ -166,8 +168,8 @@ COLUMNS = (
     Column("raddr", "RADDR", 15, _remote_address, rank=2, right=False, stretch=24),
     Column("rport", "RPORT", 6, _remote_port, rank=4),
     Column("state", "STATE", 11, lambda cell: formats.state_name(int(cell.row["state"])), rank=1, right=False),
-    Column("in_state", "IN STATE", 9, lambda cell: cell.since("state_ns"), rank=6, sums=True),
-    Column("age", "AGE", 7, lambda cell: cell.since("born_ns"), rank=12, sums=True),
+    Column("in_state", "IN STATE", 9, lambda cell: cell.since("state_ns"), rank=6, sums=True, moves=True),
+    Column("age", "AGE", 7, lambda cell: cell.since("born_ns"), rank=12, sums=True, moves=True),
     Column("tx_bytes", "TX", 6, _gauge("tx_bytes"), rank=13, sums=True),
     Column("rx_bytes", "RX", 6, _gauge("rx_bytes"), rank=14, sums=True),
     Column("tx_rate", "TX/s", 6, lambda cell: formats.rate(cell.tx_rate), rank=9, sums=True),

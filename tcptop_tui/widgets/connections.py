@@ -16,7 +16,8 @@ from tcptop_tui.model.frame import Frame
 from tcptop_tui.model.grouping import COLUMN, TITLES
 from tcptop_tui.records import Mask, Rows, State
 from tcptop_tui.widgets.columns import COLUMNS, Cell, Column, titled
-from tcptop_tui.widgets.listing import Listing, Sheet
+from tcptop_tui.widgets.listing import Listing
+from tcptop_tui.widgets.sheet import Sheet
 from tcptop_tui.widgets.states import STATE_CLASSES, state_style
 
 
@@ -59,7 +60,7 @@ class ConnectionTable(Listing):
         title = f"Connections {len(frame.present):,}"
         if frame.tree is not None:
             title += f" in {len(frame.tree.groups):,} groups by {TITLES[frame.look.group]}"
-        self.border_title = title
+        self.retitle(title)
         ids, order = (frame.ids, frame.order) if frame.tree is None else (frame.tree.rows["id"], frame.tree.order)
         self.show_sheet(
             Sheet(order, ids, self._cell, frame.look.sort, frame.look.descending, frame.look, self._matches)
@@ -90,6 +91,11 @@ class ConnectionTable(Listing):
         return Cell(
             shown, facts.now_ns, tx_rate, rx_rate, facts.names, label, common, rtt_unit=look.rtt_unit, hosts=hosts
         )
+
+    def tone(self, row: int) -> object:
+        """Groups and what has ended have a style of their own."""
+        tree = self._frame.tree
+        return self._frame.gone_ns(row) != 0, tree is not None and tree.is_group(row)
 
     def title(self, column: Column) -> str:
         """With the unit of round-trip times that was chosen."""

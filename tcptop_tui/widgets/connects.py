@@ -18,7 +18,8 @@ from tcptop_tui.model.frame import Frame
 from tcptop_tui.reasons import Reason
 from tcptop_tui.records import UNKNOWN_NS, Mask
 from tcptop_tui.widgets.columns import BY_KEY, Cell, Column
-from tcptop_tui.widgets.listing import Listing, Sheet
+from tcptop_tui.widgets.listing import Listing
+from tcptop_tui.widgets.sheet import Sheet
 
 _CLASSES = {"table--header", "table--sorted", "table--cursor", "table--failed", "table--waiting"}
 
@@ -42,7 +43,7 @@ class ConnectsTable(Listing):
 
     HELP = "What came of each connect(), latest first."
     COLUMNS: ClassVar[tuple[Column, ...]] = (
-        Column("time", "TIME", 8, _time, rank=4, right=False),
+        Column("time", "TIME", 8, _time, rank=4, right=False, moves=True),
         BY_KEY["pid"],
         BY_KEY["comm"],
         BY_KEY["laddr"],
@@ -63,7 +64,7 @@ class ConnectsTable(Listing):
         """Paint ``frame``."""
         self._frame = frame
         made, order = frame.connects, frame.look.connects
-        self.border_title = f"Connects {len(made.order):,}  failed {int(failed(made.results).sum()):,}"
+        self.retitle(f"Connects {len(made.order):,}  failed {int(failed(made.results).sum()):,}")
         self.show_sheet(Sheet(made.order, made.ids, self._cell, order.key, order.descending, frame.look, self._matches))
 
     def _matches(self, wanted: Filter) -> Mask:
@@ -107,7 +108,7 @@ class Destinations(Listing):
         """Paint ``frame``."""
         self._frame = frame
         rows = frame.connects.destinations
-        self.border_title = f"By destination {len(rows):,}"
+        self.retitle(f"By destination {len(rows):,}")
         numbers = np.arange(len(rows))
         self.show_sheet(Sheet(numbers, numbers.astype(np.uint64), self._cell, look=frame.look))
 

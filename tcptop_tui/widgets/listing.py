@@ -3,62 +3,31 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable
 from typing import ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 from rich.segment import Segment
 from rich.style import Style
 from textual import events
 from textual.binding import Binding, BindingType
-from textual.geometry import Region, Size
+from textual.geometry import Region
 from textual.message import Message
-from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
 from tcptop_tui.config.schema import ColumnChoice
 from tcptop_tui.filters import Filter
-from tcptop_tui.records import Mask
 from tcptop_tui.text import fit
-from tcptop_tui.widgets.columns import Cell, Column, Placed, chosen_columns, place
+from tcptop_tui.widgets.columns import Column, Placed, chosen_columns, place
+from tcptop_tui.widgets.lines import Lines
+from tcptop_tui.widgets.panel import Panel
 from tcptop_tui.widgets.search_bar import next_match
+from tcptop_tui.widgets.sheet import NO_SHEET, Sheet
 
 _HEADER_LINES = 1
 
 
-def _nothing(row: int) -> Cell:
-    raise IndexError(row)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Sheet:
-    """What a list shows at one moment."""
-
-    order: NDArray[np.intp]
-    """Rows in display order, shape (n,)."""
-    ids: NDArray[np.uint64]
-    """By row: what stays with it from one sheet to the next."""
-    cell: Callable[[int], Cell]
-    """By row: what its texts are made from."""
-    sort: str = ""
-    descending: bool = True
-    look: object = None
-    """Another one, and nothing of what is on the screen can stay."""
-    matches: Callable[[Filter], Mask] | None = None
-    """By row: which ones a search wants; None: this list cannot be searched."""
-
-    def position_of(self, row_id: int) -> int | None:
-        """Where a row stands; None when it is not shown."""
-        found = np.flatnonzero(self.ids[self.order] == row_id)
-        return int(found[0]) if len(found) else None
-
-
-NO_SHEET = Sheet(np.zeros(0, np.intp), np.zeros(0, np.uint64), _nothing)
-
-
-class Listing(ScrollView, can_focus=True):
+class Listing(Panel, can_focus=True):
     """Shows a ``Sheet``. The selection belongs to a row's id, not to a line."""
 
     COLUMNS: ClassVar[tuple[Column, ...]] = ()
@@ -93,7 +62,9 @@ class Listing(ScrollView, can_focus=True):
         self.searching = False
         """The cursor is shown although somebody types elsewhere."""
         self._skip = 0
+        self._lines = Lines()
         self._painted: list[list[str]] = []
+        self._tones: list[object] = []
         self._painted_for: tuple[object, ...] = ()
 
     # -- data ---------------------------------------------------------------------------------
@@ -102,10 +73,9 @@ class Listing(ScrollView, can_focus=True):
         """Paint ``sheet``; of what is on the screen already only the cells that changed."""
         other = sheet.look != self._sheet.look
         self._sheet = sheet
-        self.virtual_size = Size(self.size.width, len(sheet.order) + _HEADER_LINES)
+        self.hold_lines(len(sheet.order) + _HEADER_LINES)
         moved = self._follow_selection()
-        before = None if other or moved else self._painted
-        self._refresh_changes(before)
+        self._refresh_changes(None if other or moved else (self._painted, self._tones))
 
     def _follow_selection(self) -> bool:
         """Keep the cursor on its row, and that on its line of the screen."""
@@ -118,18 +88,19 @@ class Listing(ScrollView, can_focus=True):
         self.scroll_to(y=self.scroll_offset.y + self._cursor - before, animate=False, force=True)
         return True
 
-    def _refresh_changes(self, before: list[list[str]] | None) -> None:
+    def _refresh_changes(self, before: tuple[list[list[str]], list[object]] | None) -> None:
         after = self._cells()
-        if before is None or len(before) != len(after):
+        if before is None or len(before[0]) != len(after):
             self.refresh()
             return
         placed = self._placed
+        toned = [old != new for old, new in zip(before[1], self._tones, strict=True)]
         regions = [
             Region(placed[column].left, line + _HEADER_LINES, placed[column].width, 1)
-            for line, (old, new) in enumerate(zip(before, after, strict=True))
-            if old != new
+            for line, (old, new) in enumerate(zip(before[0], after, strict=True))
+            if old != new or toned[line]
             for column in range(len(placed))
-            if old[column : column + 1] != new[column : column + 1]
+            if toned[line] or old[column : column + 1] != new[column : column + 1]
         ]
         if regions:
             self.refresh(*regions)
@@ -153,13 +124,12 @@ class Listing(ScrollView, can_focus=True):
         if key != self._painted_for:
             top = self.scroll_offset.y
             lines = max(0, self.size.height - _HEADER_LINES)
-            self._painted = [self._line(int(row)) for row in self._sheet.order[top : top + lines]]
+            rows = self._sheet.order[top : top + lines].tolist()
+            ids = self._sheet.ids[rows].tolist()
+            cells = [(row_id, self._sheet.cell(row)) for row_id, row in zip(ids, rows, strict=True)]
+            self._painted, self._tones = self._lines.made(cells, self._placed), [self.tone(row) for row in rows]
             self._painted_for = key
         return self._painted
-
-    def _line(self, row: int) -> list[str]:
-        cell = self._sheet.cell(row)
-        return [fit(spot.column.shown(cell), spot.width, right=spot.column.right) for spot in self._placed]
 
     def render_line(self, y: int) -> Strip:
         """One line of the screen; line 0 is the header."""
@@ -178,11 +148,22 @@ class Listing(ScrollView, can_focus=True):
         if selected:
             base = self.get_component_rich_style("table--cursor")
         row = int(self._sheet.order[position])
-        segments = []
+        segments: list[Segment] = []
+        plain = ""
         for spot, cell in zip(self._placed, cells, strict=True):
             extra = None if selected else self.cell_style(row, spot.column.key)
-            segments += [Segment(cell, base if extra is None else base + extra), Segment(" ", base)]
-        return Strip(segments)
+            if extra is None:
+                plain += f"{cell} "
+                continue
+            # what looks the same is one piece: each costs its way to the terminal
+            segments += [Segment(plain, base), Segment(cell, base + extra)]
+            plain = " "
+        return Strip([*segments, Segment(plain, base)])
+
+    def tone(self, row: int) -> object:
+        """What its texts do not say of a row's style: when it changes, all of the line does."""
+        del row
+        return None
 
     def cell_style(self, row: int, key: str) -> Style | None:
         """A colour for one cell; None: the row's."""

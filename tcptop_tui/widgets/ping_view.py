@@ -9,8 +9,6 @@ import numpy as np
 from rich.segment import Segment
 from textual import work
 from textual.binding import Binding, BindingType
-from textual.geometry import Size
-from textual.scroll_view import ScrollView
 from textual.strip import Strip
 from textual.worker import get_current_worker
 
@@ -20,6 +18,7 @@ from tcptop_tui.model.frame import Frame
 from tcptop_tui.model.wall import Wall
 from tcptop_tui.records import Rows
 from tcptop_tui.text import fit
+from tcptop_tui.widgets.panel import Panel
 
 Attach: TypeAlias = Callable[[Callable[[float], bool]], str]
 """Runs the probe until told to stop; answers why it could not, or nothing."""
@@ -29,7 +28,7 @@ _MOST_LINES = 64
 _HEADER = f"{'TIME':<12} {'CPU':>3} {'TGID':>7} {'PID':>7} {'COMM':<15} {'SADDR':<15} {'ID':>5} {'SEQ':>5}"
 
 
-class PingView(ScrollView, can_focus=True):
+class PingView(Panel, can_focus=True):
     """Shows ``Facts.pings``, newest first.
 
     Args:
@@ -83,11 +82,11 @@ class PingView(ScrollView, can_focus=True):
         if not newer and not more_lost and self._side:
             return
         self._side = summary_lines(frame.facts.pings)
-        self.virtual_size = Size(self.size.width, max(len(frame.facts.pings) + 2, len(self._side)))
+        self.hold_lines(max(len(frame.facts.pings) + 2, len(self._side)))
         if self.scroll_offset.y:
             self.scroll_to(y=self.scroll_offset.y + newer, animate=False, force=True, immediate=True)
-        self.border_title = f"Ping {frame.facts.pings_total:,}: whom answering echo requests interrupted"
-        self.border_subtitle = f"lost {frame.facts.pings_lost:,}" if frame.facts.pings_lost else ""
+        lost = f"lost {frame.facts.pings_lost:,}" if frame.facts.pings_lost else ""
+        self.retitle(f"Ping {frame.facts.pings_total:,}: whom answering echo requests interrupted", lost)
         self.refresh()
 
     def render_line(self, y: int) -> Strip:

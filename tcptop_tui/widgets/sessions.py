@@ -16,7 +16,8 @@ from tcptop_tui.model.frame import Frame
 from tcptop_tui.reasons import Reason, reason_text, reasons
 from tcptop_tui.records import Mask
 from tcptop_tui.widgets.columns import BY_KEY, Cell, Column, titled
-from tcptop_tui.widgets.listing import Listing, Sheet
+from tcptop_tui.widgets.listing import Listing
+from tcptop_tui.widgets.sheet import Sheet
 
 _FAILURES = frozenset(Reason) - {Reason.NONE, Reason.FIN_BY_US, Reason.FIN_BY_PEER}
 
@@ -40,7 +41,7 @@ class SessionsTable(Listing):
 
     HELP = "Every connection that has ended, with bytes, duration and the reason."
     COLUMNS: ClassVar[tuple[Column, ...]] = (
-        Column("time", "ENDED", 8, _ended, rank=4, right=False),
+        Column("time", "ENDED", 8, _ended, rank=4, right=False, moves=True),
         *(BY_KEY[key] for key in ("pid", "comm", "laddr", "lport", "raddr", "rport", "tx_bytes", "rx_bytes")),
         Column("lived", "LIVED", 7, _lived, rank=2),
         Column("rtt", "RTT", 6, _rtt, rank=9),
@@ -69,7 +70,7 @@ class SessionsTable(Listing):
         facts, order = frame.facts, frame.look.sessions
         self._codes = reasons(facts.sessions)
         first = facts.sessions_total - len(facts.sessions)
-        self.border_title = f"Closed sessions {len(frame.ended):,}"
+        self.retitle(f"Closed sessions {len(frame.ended):,}")
         ids = np.arange(first + 1, first + 1 + len(facts.sessions), dtype=np.uint64)
         self.show_sheet(Sheet(frame.ended, ids, self._cell, order.key, order.descending, frame.look, self._matches))
 

@@ -7,8 +7,6 @@ from typing import ClassVar
 import numpy as np
 from rich.segment import Segment
 from textual.binding import Binding, BindingType
-from textual.geometry import Size
-from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
 from tcptop_tui import formats, text
@@ -17,6 +15,7 @@ from tcptop_tui.hostnames import HostNames
 from tcptop_tui.model.frame import Frame
 from tcptop_tui.records import UNKNOWN_NS, Flag
 from tcptop_tui.text import fit
+from tcptop_tui.widgets.panel import Panel
 from tcptop_tui.widgets.search_bar import next_match
 from tcptop_tui.widgets.states import STATE_CLASSES, state_style
 
@@ -24,7 +23,7 @@ _STATES_CELLS = 23
 """``ESTABLISHED→FIN_WAIT1`` and the like."""
 
 
-class TransitionLog(ScrollView, can_focus=True):
+class TransitionLog(Panel, can_focus=True):
     """Shows ``Frame.log``, oldest first; follows the end until the user scrolls up."""
 
     HELP = "Every change of state, as it happens."
@@ -48,7 +47,7 @@ class TransitionLog(ScrollView, can_focus=True):
         """The line that was found is shown as found."""
         self._found = 0
         self._search_from = 0
-        self.border_title = "Transitions 0"
+        self.retitle("Transitions 0")
 
     # -- data ---------------------------------------------------------------------------------
 
@@ -59,7 +58,7 @@ class TransitionLog(ScrollView, can_focus=True):
     def show(self, frame: Frame) -> None:
         """Paint ``frame``, at its end or where the user has scrolled to."""
         old, self._frame = self._frame, frame
-        self.virtual_size = Size(self.size.width, len(frame.log))
+        self.hold_lines(len(frame.log))
         same = (old.facts.log_total, old.look) == (frame.facts.log_total, frame.look)
         if same and len(old.log) == len(frame.log):
             return
@@ -81,8 +80,8 @@ class TransitionLog(ScrollView, can_focus=True):
 
     def _retitle(self) -> None:
         newer = int((self._numbers(self._frame) >= self._last_seen).sum())
-        self.border_title = f"Transitions {len(self._frame.log):,}"
-        self.border_subtitle = "" if self._following or not newer else f"{newer:,} newer ▼ End"
+        subtitle = "" if self._following or not newer else f"{newer:,} newer ▼ End"
+        self.retitle(f"Transitions {len(self._frame.log):,}", subtitle)
 
     # -- search -------------------------------------------------------------------------------
 

@@ -1,0 +1,45 @@
+"""The texts of the lines on the screen; of a row that has not changed only what time changes is made anew."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+from tcptop_tui.text import fit
+from tcptop_tui.widgets.columns import Cell, Placed
+
+
+def _fitted(spot: Placed, cell: Cell) -> str:
+    return fit(spot.column.shown(cell), spot.width, right=spot.column.right)
+
+
+def _made_from(cell: Cell) -> tuple[object, ...]:
+    """Everything that texts are made from, but for the time."""
+    rates = (None if math.isnan(rate) else rate for rate in (cell.tx_rate, cell.rx_rate))  # NaN differs from itself
+    return (cell.row.tobytes(), *rates, cell.label, cell.common, cell.result, cell.rtt_unit, cell.names)
+
+
+@dataclass(slots=True)
+class Lines:
+    """Remembers the texts of the latest screen, by the id of their row."""
+
+    _placed: tuple[Placed, ...] = ()
+    _kept: dict[int, tuple[tuple[object, ...], list[str]]] = field(default_factory=dict)
+
+    def made(self, cells: list[tuple[int, Cell]], placed: tuple[Placed, ...]) -> list[list[str]]:
+        """The texts of a row each, given as its id and what it is made from, in the columns ``placed``."""
+        before = self._kept if placed == self._placed else {}
+        self._placed, self._kept = placed, {}
+        made = []
+        for row_id, cell in cells:
+            key = _made_from(cell)
+            known, texts = before.get(row_id, (None, []))
+            # a host name may have been found meanwhile
+            same = known == key and cell.hosts is None
+            texts = [
+                shown if same and not spot.column.moves else _fitted(spot, cell)
+                for spot, shown in zip(placed, texts if same else [""] * len(placed), strict=True)
+            ]
+            self._kept[row_id] = key, texts
+            made.append(texts)
+        return made

@@ -1,0 +1,114 @@
+"""What a repaint costs: what has not changed is not made, laid out or drawn again."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from made import NOW, SECOND, connections, sessions
+from test_keys import Dashboard, dashboard, table
+from textual.screen import Screen
+
+from tcptop_tui.records import State
+from tcptop_tui.source.batches import Sessions, Table
+from tcptop_tui.widgets.columns import COLUMNS, Cell, place
+from tcptop_tui.widgets.connections import ConnectionTable
+from tcptop_tui.widgets.lines import Lines
+
+pytestmark = pytest.mark.apart
+
+
+def counted(monkeypatch: pytest.MonkeyPatch, owner: type, name: str) -> list[Any]:
+    """Arguments of every call from now on."""
+    calls: list[Any] = []
+    original = getattr(owner, name)
+
+    def noted(self: Any, *arguments: Any, **named: Any) -> Any:
+        calls.append(arguments)
+        return original(self, *arguments, **named)
+
+    monkeypatch.setattr(owner, name, noted)
+    return calls
+
+
+def later(of: Table, seconds: float, **fields: object) -> Table:
+    """The same connections, some time later; ``fields`` of the first one changed."""
+    rows = of.rows.copy()
+    for name, value in fields.items():
+        rows[name][0] = value
+    return Table(rows, of.now_ns + int(seconds * SECOND), of.utc_ns + int(seconds * SECOND))
+
+
+async def quiet(board: Dashboard) -> Table:
+    """Ages that are not known, so that they do not count up, and rates that are."""
+    rows = table().rows.copy()
+    rows["born_ns"] = rows["state_ns"] = 0
+    given = Table(rows, NOW + SECOND, NOW + SECOND)
+    for seconds in range(3):
+        given = later(given, 1 + seconds)
+        await board.more(given)
+    return given
+
+
+async def test_what_does_not_change_is_not_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with dashboard() as board:
+        given = await quiet(board)
+        drawn = counted(monkeypatch, ConnectionTable, "render_line")
+        await board.more(later(given, 1))
+        assert drawn == []
+        await board.more(later(given, 2, retrans=77))
+        assert len(drawn) == 1
+
+
+async def test_a_longer_list_is_no_other_layout(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with dashboard() as board:
+        given = await quiet(board)
+        laid_out = counted(monkeypatch, Screen, "_refresh_layout")
+        drawn = counted(monkeypatch, ConnectionTable, "render_line")
+        last = given.rows[-1:].copy()
+        last["id"] += 1
+        more = Table(connections(*({} for _ in range(101))), given.now_ns + SECOND, given.utc_ns + SECOND)
+        more.rows[:-1], more.rows[-1:] = given.rows, last
+        await board.more(more)
+        panel = board.app.panel(ConnectionTable)
+        assert "Connections 101" in str(panel.border_title)
+        assert laid_out == []
+        assert len(drawn) < 5
+        await board.press("G")
+        assert panel.selected_id == int(last["id"][0])
+
+
+async def test_what_has_ended_is_dimmed_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with dashboard() as board:
+        given = await quiet(board)
+        await board.press("slash", *"lport:22", "enter")
+        gone = given.rows["id"] == given.rows["id"][0]
+        end = sessions({})
+        for name in set(end.dtype.names or ()) & set(given.rows.dtype.names or ()):
+            end[name] = given.rows[name][gone]
+        end["end_ns"] = given.now_ns + SECOND
+        drawn = counted(monkeypatch, ConnectionTable, "refresh")
+        await board.more(Sessions(end), Table(given.rows[~gone], given.now_ns + SECOND, given.utc_ns + SECOND))
+        panel = board.app.panel(ConnectionTable)
+        lines = [line for line, text in enumerate(board.lines(ConnectionTable)) if " CLOSE " in text]
+        sent = {region.x for regions in drawn for region in regions if [region.y] == lines}
+        assert sent == {spot.left for spot in panel._placed}
+
+
+def cells(rows: Any, now_ns: int) -> list[tuple[int, Cell]]:
+    return [(int(row["id"]), Cell(row, now_ns)) for row in rows]
+
+
+def test_lines_kept_are_what_they_would_be_made_anew() -> None:
+    rows = table(20).rows
+    placed, lines = place(COLUMNS, "comm", 160), Lines()
+    first = lines.made(cells(rows, NOW), placed)
+    assert first == Lines().made(cells(rows, NOW), placed)
+    rows = rows.copy()
+    rows["state"][4], rows["srtt_us"][5] = State.LAST_ACK, 12_345
+    for change in (1, 7, 3600):
+        at_ns = NOW + change * SECOND
+        shuffled = rows[::-1] if change == 7 else rows
+        assert lines.made(cells(shuffled, at_ns), placed) == Lines().made(cells(shuffled, at_ns), placed)
+    narrow = place(COLUMNS, "comm", 80)
+    assert lines.made(cells(rows, NOW), narrow) == Lines().made(cells(rows, NOW), narrow)
