@@ -5,8 +5,10 @@ from __future__ import annotations
 import ctypes as ct
 import gc
 import os
+import re
 import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -19,6 +21,20 @@ def bpf_ids(kind: str) -> frozenset[int]:
     while load_libbpf()[f"bpf_{kind}_get_next_id"](last, ct.byref(last)) == 0:
         found.add(last.value)
     return frozenset(found)
+
+
+def held_elsewhere() -> dict[str, set[int]]:
+    """Ids of programs, maps and links that other processes have open, by kind (``prog`` …)."""
+    found: dict[str, set[int]] = {"prog": set(), "map": set(), "link": set()}
+    for process in Path("/proc").glob("[0-9]*"):
+        if process.name == str(os.getpid()):
+            continue
+        with suppress(OSError):  # it has ended
+            for entry in (process / "fdinfo").iterdir():
+                told = re.search(r"^(prog|map|link)_id:\s*(\d+)$", entry.read_text(), re.MULTILINE)
+                if told:
+                    found[told[1]].add(int(told[2]))
+    return found
 
 
 @dataclass(frozen=True)
@@ -41,6 +57,12 @@ class Left:
         )
 
 
+def give_back() -> None:
+    """Let glibc return what it holds free: as large as the largest table was, whoever had all those connections."""
+    gc.collect()
+    ct.CDLL(None).malloc_trim(0)
+
+
 def left_of() -> Left:
     """Of this process, and of the whole kernel."""
     gc.collect()
@@ -53,13 +75,18 @@ def left_of() -> Left:
 
 
 def settled(before: Left, patience_s: float = 10) -> Left:
-    """``left_of`` when nothing new is in the kernel any more: it frees a moment after the last descriptor."""
+    """``left_of`` when nothing new is in the kernel any more but what others have open.
+
+    The kernel frees a moment after the last descriptor.
+    """
     deadline_s = time.monotonic() + patience_s
+    give_back()
     while True:
-        now = left_of()
+        now, others = left_of(), held_elsewhere()
         fresh = replace(
-            now, programs=now.programs - before.programs, maps=now.maps - before.maps, links=now.links - before.links
-        )
+            now, programs=now.programs - before.programs - others["prog"], maps=now.maps - before.maps - others["map"],
+            links=now.links - before.links - others["link"],
+        )  # fmt: skip
         if not (fresh.programs or fresh.maps or fresh.links) or time.monotonic() > deadline_s:
             return fresh
         os.sched_yield()

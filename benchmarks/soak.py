@@ -18,7 +18,7 @@ from pathlib import Path
 import click
 import numpy as np
 from churn import TRANSITIONS
-from left import Left, left_of, settled
+from left import Left, give_back, left_of, settled
 
 from tcptop_tui.bpf.source import BpfSource
 from tcptop_tui.model.frame import Look, make_frame
@@ -138,6 +138,9 @@ def start_and_stop(times: int) -> tuple[Left, Left]:
         source.open()
         source.run(Soaked(small), lambda _wait_s, turns=turns: next(turns))  # type: ignore[misc]
         source.close()
+        del source  # and what it has read last
+        if number == 1 or (number + 1) % 100 == 0:
+            give_back()
         if number == 1:
             before = left_of()
         if (number + 1) % 100 == 0:

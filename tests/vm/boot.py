@@ -24,6 +24,7 @@ _TOOLS = {
     "modprobe": "kmod",
     "apt-get": "apt",
     "dpkg-deb": "dpkg",
+    "setpriv": "util-linux",
 }
 _PATH = f"{Path(sys.executable).parent}:{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
 
@@ -32,6 +33,11 @@ _CACHED = (
     f"-fsdev local,id={CACHED},path=/,security_model=none,readonly=on,multidevs=remap "
     f"-device virtio-9p-pci,fsdev={CACHED},mount_tag={CACHED}"
 )
+
+# A process namespace of its own, whose first process dies with us however we end, SIGKILL included: the kernel then
+# ends all in it. vng, its shells and QEMU do not end with each other.
+_WITH_US = ("setpriv", "--pdeathsig", "KILL", "unshare", "--pid", "--fork", "--kill-child=KILL")
+_AS_USER = ("--user", "--map-current-user")
 
 
 def require_tools() -> None:
@@ -46,6 +52,7 @@ def require_tools() -> None:
 def _command(tree: Tree, job: Job, cpus: int) -> list[str]:
     inside = [os.path.realpath(sys.executable), str(_GUEST), job.out]  # not .venv, which is read slowly yet
     return [
+        *_WITH_US, *(_AS_USER if os.geteuid() else ()),
         "vng", "--verbose", "--run", str(tree.image), "--disable-kvm", "--force-9p", "--user", "root",
         "--cpus", str(cpus), "--memory", "3G", "--rwdir", job.out, f"--qemu-opts={_CACHED}",
         "--exec", shlex.join(inside),
@@ -53,7 +60,7 @@ def _command(tree: Tree, job: Job, cpus: int) -> list[str]:
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """With all of its group: vng, its shells and QEMU do not end with each other."""
+    """And so all that it has started, see ``_WITH_US``."""
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
