@@ -22,6 +22,7 @@ from tcptop_tui.model.store import Store
 from tcptop_tui.privileges import narrow, narrow_attached
 from tcptop_tui.settings import Settings
 from tcptop_tui.source.batches import Batch, Status
+from tcptop_tui.terminal import standard_output
 from tcptop_tui.text import clean
 
 _SCREEN = (160, 50)
@@ -108,7 +109,7 @@ def take_snapshot(
         frame = make_frame(store.facts(), Look(filter=chosen))
         data = render(frame, Origin(uname.nodename, uname.release), kind, "")
     if output == "-":
-        sys.stdout.buffer.write(data)
-        sys.stdout.buffer.flush()
+        with standard_output() as file:
+            file.write(data)
     else:
         sys.stderr.write(f"wrote {clean(str(write_export(resolve_path(output), data)))}\n")

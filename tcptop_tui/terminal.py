@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import BinaryIO
 
 import psutil
 
@@ -103,3 +104,8 @@ def own_stderr() -> Iterator[None]:
         os.close(aside)
         with contextlib.suppress(OSError):
             os.write(2, b"".join(clean(line).encode() + b"\n" for line in said.splitlines()))
+
+
+def standard_output() -> BinaryIO:
+    """For bytes, all of them: with PYTHONUNBUFFERED sys.stdout.buffer stops halfway where a signal comes (write(2))."""
+    return open(sys.stdout.fileno(), "wb", closefd=False)

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import csv
+import fcntl
+import termios
+from array import array
 from pathlib import Path
 
 import pytest
+from sockets import listening, pair, reset
 from streams import calling, refused, streaming
 
 pytestmark = pytest.mark.usefixtures("bpf_possible")
 
 CSV = "PID,COMM,IP,LADDR,LPORT,RADDR,RPORT,TX_KB,RX_KB,MS"
+PIPE_BYTES = 65536
 SENT, ANSWERED = 100 * 1024, 3 * 1024 + 100
 
 
@@ -47,6 +52,20 @@ def test_every_json_name(host: str) -> None:
     # SYN to the last ACK: longer than from the end of connect() to close(), handshake within connect()
     assert client["ms"] * 1e6 >= call.closed["began_ns"] - call.connected["ended_ns"]
     assert client["handshake_ms"] * 1e6 <= call.connected["ended_ns"] - call.connected["began_ns"]
+
+
+def test_every_line_is_whole_when_a_signal_comes_while_nobody_reads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """write(2) into a full pipe stops halfway at a signal."""
+    monkeypatch.setenv("PYTHONUNBUFFERED", "1")
+    with streaming("life", "--json") as stream, listening() as server:
+        assert stream.process.stdout is not None
+        waiting = array("i", [0])
+        while waiting[0] < PIPE_BYTES - 4096:
+            for side in pair(server):
+                reset(side)
+            fcntl.ioctl(stream.process.stdout, termios.FIONREAD, waiting)
+        assert stream.end() == 0
+    assert len(stream.objects()) > PIPE_BYTES / 500
 
 
 def test_csv_has_the_columns_of_bcc() -> None:

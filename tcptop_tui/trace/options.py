@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ipaddress
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -17,6 +16,7 @@ from tcptop_tui.filters import Filter, expand, parse, parse_ports
 from tcptop_tui.replay.recording import opened_recording
 from tcptop_tui.settings import Settings
 from tcptop_tui.source.batches import Capture
+from tcptop_tui.terminal import standard_output
 from tcptop_tui.trace import columns as c
 from tcptop_tui.trace.columns import Column
 from tcptop_tui.trace.output import Form, Layout, Output
@@ -76,7 +76,7 @@ class Common:
 
     def output(self, columns: tuple[Column, ...]) -> Output:
         """Standard output in the form that was asked for."""
-        return Output(Layout(self.form, columns, self.wide), sys.stdout.buffer, self.given["count"])
+        return Output(Layout(self.form, columns, self.wide), standard_output(), self.given["count"])
 
     def capture(
         self, lports: str = "", rports: str = "", *, context: bool = False, connects: bool = False, rtt_unit_us: int = 1
