@@ -32,7 +32,7 @@ from sockets import (
 
 from tcptop_tui.bpf import program as counters
 from tcptop_tui.bpf.program import Program
-from tcptop_tui.records import UNKNOWN_NS, Flag, Rows, State, is_ipv4, joined
+from tcptop_tui.records import TRANSITION, UNKNOWN_NS, Flag, Rows, State, is_ipv4, joined
 from tcptop_tui.source.batches import Capture
 
 FAMILIES = [socket.AF_INET, socket.AF_INET6]
@@ -126,7 +126,7 @@ def test_both_ends_close_at_once(tracer: Program) -> None:
         rows = drained(tracer)
         deadline_s = time.monotonic() + 10  # the last segments may be left to ksoftirqd
         while np.sum(rows["newstate"][rows["lport"] != 0] == C) < 3 and time.monotonic() < deadline_s:
-            rows = joined([rows, drained(tracer)])
+            rows = joined(TRANSITION, rows, drained(tracer))
         seen.add(path(rows, here)[-1])
         assert [new for _, new in path(rows, here)].count(C) == 1
         assert [new for _, new in path(rows, there, here)].count(C) == 1

@@ -121,7 +121,7 @@ class Program:
         ]
         functions = ("sender", *dict(_attachments(capture)))
         # bcc takes a pinned map by its number, which only CAP_SYS_ADMIN may (bpf_map_get_fd_by_id)
-        typed = {} if _sees_failed_connects(capture) else {name: dict(_ATTACHMENTS)[name] for name in _READING}
+        typed = {name: dict(_ATTACHMENTS)[name] for name in _READING}
         return Request(source_text(capture), flags, functions, [Cap.SYS_ADMIN] if pins else [], typed)
 
     def _map_fd(self, name: str) -> int:

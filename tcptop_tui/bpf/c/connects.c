@@ -44,6 +44,20 @@ static __always_inline struct sock *sock_of(u32 fd)
 	return sk;
 }
 
+/* read_identity() of a socket that no tracepoint's argument led to */
+static __always_inline void ask_identity(struct conn *c, struct sock *sk)
+{
+	struct net *net = ask(&sk->skc_net);
+#ifdef HAVE_SOCK_CGROUP
+	struct cgroup *group = ask(&sk->sk_cgroup);
+	struct kernfs_node *node = ask(&group->kn);
+
+	c->cgroup = ask(&node->id);
+#endif
+	c->netns = ask(&net->ns_inum);
+	c->uid = ask(&sk->sk_uid);
+}
+
 /* where connect() was to go; 0 when that is neither IPv4 nor IPv6 */
 static __always_inline int read_target(struct conn *c, const void *addr)
 {
@@ -70,7 +84,7 @@ static __always_inline void log_failed(struct sock *sk, const void *addr, u16 er
 
 	if (!want || !c || !read_target(c, addr))
 		return;
-	read_identity(c, sk);
+	ask_identity(c, sk);
 	own_by_current(c);
 	c->flags |= F_ACTIVE;
 	c->err = err;
@@ -99,7 +113,7 @@ int connect_failed(struct bpf_raw_tracepoint_args *ctx)
 	bpf_probe_read_kernel(&addr, sizeof(addr), regs + REGS_ADDR);
 	sk = sock_of(fd);
 	key = (u64)sk;
-	if (!sk || !is_tcp(sk) || !announced.delete(&key))
+	if (!sk || ask(&sk->sk_protocol) != IPPROTO_TCP || !announced.delete(&key))
 		return 0;
 	log_failed(sk, (const void *)addr, -result);
 	return 0;

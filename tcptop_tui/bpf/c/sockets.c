@@ -1,18 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Reading a socket, whatever the hook: its ends, its counters, whose it is. */
-/*
- * A member of one of the kernel's structs. Where the kernel knows the types of a
- * tracepoint's arguments, it is a load, and a pointer that leads nowhere reads as 0; else
- * a helper is asked, which does the same at ten times the cost.
- */
-#ifdef TYPED
-#define peek(member)	(*(member))
-#else
-#define peek(member) ({						\
+/* A member of one of the kernel's structs, 0 where the pointer leads nowhere. */
+#define ask(member) ({						\
 	__typeof__(*(member)) found = 0;			\
 	bpf_probe_read_kernel(&found, sizeof(found), member);	\
 	found;							\
 })
+
+/*
+ * The same of what a tracepoint's argument leads to: where the kernel knows its type it
+ * is a load, with the same 0, at a tenth of the cost.
+ */
+#ifdef TYPED
+#define peek(member)	(*(member))
+#else
+#define peek(member)	ask(member)
 #endif
 
 /* The socket that a tracepoint is about, its first argument; 0, if TYPED, for what is not TCP. */
