@@ -189,7 +189,7 @@ class LiveApp(App[None]):
         """Fold what comes into the store; painting waits for the clock, but for the first time."""
         while True:
             batch = await queue.get()
-            first = isinstance(batch, Table) and not self._store.facts().now_ns
+            first = isinstance(batch, Table) and not self.live.is_set()
             if isinstance(batch, Table) and len(batch.rows) >= _THREAD_ROWS:
                 await asyncio.to_thread(self._store.apply, batch)
             else:
