@@ -20,6 +20,7 @@ from tcptop_tui.errors import TcptopError, UsageError
 from tcptop_tui.export.files import resolve_path
 from tcptop_tui.feed import Feed
 from tcptop_tui.filters import Filter, expand, parse, parse_ports
+from tcptop_tui.memory import share_one_heap
 from tcptop_tui.privileges import DASHBOARD, narrow
 from tcptop_tui.replay.recording import opened_recording
 from tcptop_tui.settings import Settings
@@ -165,6 +166,7 @@ def _dashboard(options: Options, config: Config, path: Path, note: str) -> None:
     from tcptop_tui.terminal import mouse_possible, own_stderr, require_screen  # noqa: PLC0415
 
     require_screen()
+    share_one_heap()
     closes = options.feed.work.looks and not options.settings.readonly
     narrow(replace(options.feed.work, closes=closes, writes=True))
     options.feed.prepare()

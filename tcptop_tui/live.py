@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -25,10 +26,11 @@ from tcptop_tui.errors import TcptopError
 from tcptop_tui.feed import Feed
 from tcptop_tui.filters import Filter, parse
 from tcptop_tui.hostnames import HostNames
+from tcptop_tui.model.facts import Facts
 from tcptop_tui.model.frame import Frame, Look, make_frame
 from tcptop_tui.model.store import Store
 from tcptop_tui.settings import Settings
-from tcptop_tui.source.batches import Table
+from tcptop_tui.source.batches import Sessions, Table, Transitions
 from tcptop_tui.source.queue import BatchQueue
 from tcptop_tui.widgets.alerts import AlertStrip
 from tcptop_tui.widgets.board import BoardView
@@ -49,11 +51,20 @@ from tcptop_tui.widgets.transitions import TransitionLog
 _THREAD_ROWS = 5_000
 """From this many connections on a frame is made in a thread: the loop must not stop for it."""
 
+_LOOP_S = 0.006
+"""CPU of a frame that is made on the loop all the same: to a thread and back a busy host takes ten times that."""
+
 PanelT = TypeVar("PanelT", bound=Widget)
 View: TypeAlias = ConnectionTable | ConnectsView | SessionsTable | RttView | PingView | BoardView
 
 VIEWS = ("connections", "connects", "sessions", "rtt-view", "ping-view", "board")
 """By number key, from 1."""
+
+
+def _timed_frame(facts: Facts, look: Look) -> tuple[Frame, float]:
+    """A frame, and what it took of this thread's time."""
+    began_s = time.thread_time()
+    return make_frame(facts, look), time.thread_time() - began_s
 
 
 class LiveApp(App[None]):
@@ -100,6 +111,8 @@ class LiveApp(App[None]):
         self._shown_generation = 0
         self._paused_total: int | None = None
         self._painting = asyncio.Lock()
+        # for which look the latest frame was made, and what it took; at first, and after another one: who knows
+        self._made, self._made_s = self.look, _LOOP_S
         self.hosts = HostNames(self._named)
         self.live = asyncio.Event()
         """Set when the first table is on the screen."""
@@ -189,8 +202,8 @@ class LiveApp(App[None]):
         """Fold what comes into the store; painting waits for the clock, but for the first time."""
         while True:
             batch = await queue.get()
-            first = isinstance(batch, Table) and not self._store.facts().now_ns
-            if isinstance(batch, Table) and len(batch.rows) >= _THREAD_ROWS:
+            first = isinstance(batch, Table) and not self.live.is_set()
+            if isinstance(batch, Table | Transitions | Sessions) and len(batch.rows) >= _THREAD_ROWS:
                 await asyncio.to_thread(self._store.apply, batch)
             else:
                 self._store.apply(batch)
@@ -246,10 +259,14 @@ class LiveApp(App[None]):
         """Make a frame of the present facts, or while paused of those of that moment; paint it."""
         async with self._painting:
             facts = self.frame.facts if self.paused else self._store.facts()
-            if len(facts.rows) < _THREAD_ROWS:
-                self.frame = make_frame(facts, self.look)
+            look = self.look
+            # the same rows in another direction cost what they did
+            known = replace(look, descending=self._made.descending) == self._made and self._made_s < _LOOP_S
+            if len(facts.rows) < _THREAD_ROWS or known:
+                self.frame, self._made_s = _timed_frame(facts, look)
             else:
-                self.frame = await asyncio.to_thread(make_frame, facts, self.look)
+                self.frame, self._made_s = await asyncio.to_thread(_timed_frame, facts, look)
+            self._made = look
             self._show_header()
             with self.batch_update():
                 self.panel(AlertStrip).show(self.frame)

@@ -210,6 +210,11 @@ def joined(dtype: np.dtype[Any], *parts: Rows) -> Rows:
     return np.concatenate(whole).view(dtype) if whole else np.zeros(0, dtype)
 
 
+def copied(rows: Rows, into: Rows) -> None:
+    """``into[:] = rows``, which have as many and the same dtype."""
+    _whole(into)[:] = _whole(rows)
+
+
 def is_ipv4(addr: NDArray[np.uint64]) -> Mask:
     """Which of ``addr`` (shape (n, 2), big-endian words) are IPv4 in ``::ffff:0:0/96``."""
     mapped: Mask = (addr[:, 0] == 0) & (addr[:, 1] >> np.uint64(32) == _MAPPED_PREFIX)

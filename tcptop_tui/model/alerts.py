@@ -12,8 +12,9 @@ from tcptop_tui.filters.lexer import quoted
 from tcptop_tui.model.connects import failed, outcomes, results
 from tcptop_tui.model.facts import Alert
 from tcptop_tui.model.pulse import Beat
+from tcptop_tui.model.usual import SURE_AFTER, Usual
 from tcptop_tui.reasons import reason_text
-from tcptop_tui.records import Rows, State
+from tcptop_tui.records import Rows, State, picked
 from tcptop_tui.source.identity import pair_hash
 
 PILED = 10
@@ -30,13 +31,6 @@ BURST = 50
 """Segments sent again in a second, at least, ..."""
 BURST_TIMES = 5
 """... and so many times what was usual in the last minute."""
-SLOW_TIMES, SLOW_US = 4.0, 20_000
-"""A remote address is slow at so many times its usual round-trip time and so much more than that."""
-USUAL_SHARE = 0.05
-"""Of the latest second in what is usual: a minute ago counts a twentieth."""
-SURE_AFTER = 20
-"""Seconds before anything is usual."""
-MOST_ADDRESSES = 4096
 QUIET_S = 5
 """An alert goes when it has not held for so long."""
 
@@ -47,7 +41,7 @@ class Alarms:
     def __init__(self) -> None:
         self._checked_s = 0.0
         self._standing: dict[str, tuple[Alert, float]] = {}
-        self._usual: dict[int, tuple[float, int]] = {}
+        self._usual = Usual()
         self.alerts: tuple[Alert, ...] = ()
 
     def check(self, rows: Rows, log: Rows, pulse: NDArray[np.float64], now_ns: int) -> None:
@@ -69,23 +63,11 @@ class Alarms:
 
     def _slow(self, rows: Rows) -> Iterator[Alert]:
         """Remote addresses whose connections' average is far above what it used to be."""
-        timed = np.flatnonzero(rows["srtt_us"])
-        if not len(timed):
-            return
-        words = rows["raddr"][timed]
-        keys, first, inverse = np.unique(pair_hash(words.astype("<u8")), return_index=True, return_inverse=True)
-        now_us = np.bincount(inverse, rows["srtt_us"][timed]) / np.bincount(inverse)
-        kept: dict[int, tuple[float, int]] = {}
-        for key, place, latest_us in zip(keys.tolist()[:MOST_ADDRESSES], first, now_us.tolist(), strict=False):
-            usual_us, seen = self._usual.get(key, (latest_us, 0))
-            slow = seen >= SURE_AFTER and latest_us > SLOW_TIMES * usual_us and latest_us > usual_us + SLOW_US
-            # what is usual does not follow what is not
-            kept[key] = (usual_us if slow else usual_us + USUAL_SHARE * (latest_us - usual_us), seen + 1)
-            if slow:
-                where = formats.address((int(words[place][0]), int(words[place][1])))
-                told = f"{where}: round-trip time {formats.rtt_us(latest_us)}, usually {formats.rtt_us(usual_us)}"
-                yield Alert(f"slow {where}", told, f"raddr:{where}", severe=False)
-        self._usual = kept
+        for place, latest_us, usual_us in self._usual.slow(rows):
+            words = rows["raddr"][place]
+            where = formats.address((int(words[0]), int(words[1])))
+            told = f"{where}: round-trip time {formats.rtt_us(latest_us)}, usually {formats.rtt_us(usual_us)}"
+            yield Alert(f"slow {where}", told, f"raddr:{where}", severe=False)
 
 
 def _since(began_ns: int, now_ns: int) -> str:
@@ -106,16 +88,16 @@ def _groups(keys: NDArray[np.uint64]) -> Iterator[NDArray[np.intp]]:
     yield from np.split(order, np.flatnonzero(np.diff(keys[order])) + 1) if len(keys) else ()
 
 
-def _oldest(rows: Rows) -> int:
-    known = rows["state_ns"][rows["state_ns"] != 0]
+def _oldest(began_ns: NDArray[np.uint64]) -> int:
+    known = began_ns[began_ns != 0]
     return int(known.min()) if len(known) else 0
 
 
 def _piled_up(rows: Rows, now_ns: int) -> Iterator[Alert]:
     """The peer has closed, the process has not: a leak of descriptors, or a process that hangs."""
-    left = rows[rows["state"] == State.CLOSE_WAIT]
+    left = picked(rows, rows["state"] == State.CLOSE_WAIT)
     for places in _groups(pair_hash(np.ascontiguousarray(left["comm"]).view("<u8").reshape(-1, 2))):
-        began_ns = _oldest(left[places])
+        began_ns = _oldest(left["state_ns"][places])
         if len(places) < PILED or (began_ns and now_ns - began_ns < PILED_S * 1e9):
             continue
         raw = bytes(left["comm"][places[0]])
@@ -129,7 +111,8 @@ def _piled_up(rows: Rows, now_ns: int) -> Iterator[Alert]:
 
 def _full(rows: Rows) -> Iterator[Alert]:
     """Nobody accepts: what comes next is dropped (``sk_acceptq_is_full``, include/net/sock.h)."""
-    listeners = rows[(rows["backlog"] > 0) & (rows["accept_queue"] >= np.maximum(1, rows["backlog"] * FULL))]
+    listeners = picked(rows, rows["backlog"] != 0)
+    listeners = listeners[listeners["accept_queue"] >= np.maximum(1, listeners["backlog"] * FULL)]
     for row in listeners:
         name, port = text.clean(bytes(row["comm"])) or formats.UNKNOWN, int(row["lport"])
         waiting, room = int(row["accept_queue"]), int(row["backlog"])
@@ -140,12 +123,13 @@ def _full(rows: Rows) -> Iterator[Alert]:
 
 def _unanswered(rows: Rows, now_ns: int) -> Iterator[Alert]:
     """SYNs that nobody answers: a firewall, or a host that is not there."""
-    waits = rows[(rows["state"] == State.SYN_SENT) & (rows["state_ns"] != 0)]
-    waits = waits[now_ns - waits["state_ns"].astype(np.int64) > UNANSWERED_S * 1e9]
+    waits = picked(rows, rows["state"] == State.SYN_SENT)
+    waits = picked(waits, waits["state_ns"] != 0)
+    waits = picked(waits, now_ns - waits["state_ns"].astype(np.int64) > UNANSWERED_S * 1e9)
     for places in _groups(pair_hash(waits["raddr"].astype("<u8"))):
         words = waits["raddr"][places[0]]
         where = formats.address((int(words[0]), int(words[1])))
-        oldest = _since(_oldest(waits[places]), now_ns)
+        oldest = _since(_oldest(waits["state_ns"][places]), now_ns)
         told = f"{where} does not answer: {_about(len(places))} in SYN_SENT, oldest {oldest}"
         yield Alert(f"unanswered {where}", told, f"raddr:{where} state:syn_sent")
 
@@ -156,7 +140,7 @@ def _failing(log: Rows, now_ns: int) -> Iterator[Alert]:
     ends = outcomes(log[start:])
     codes = results(ends)
     wrong = failed(codes)
-    ends, codes = ends[wrong], codes[wrong]
+    ends, codes = picked(ends, wrong), codes[wrong]
     keys = pair_hash(ends["raddr"].astype("<u8")) ^ ends["rport"].astype(np.uint64)
     for places in _groups(keys):
         if len(places) < FAILED:

@@ -13,7 +13,7 @@ from tcptop_tui.filters import Subject
 from tcptop_tui.model.facts import Facts
 from tcptop_tui.model.sorting import Key, arranged, known, words
 from tcptop_tui.reasons import Reason, reason_text, reasons
-from tcptop_tui.records import TRANSITION, UNKNOWN_NS, Mask, Rows, State, joined
+from tcptop_tui.records import TRANSITION, UNKNOWN_NS, Mask, Rows, State, joined, picked
 
 CONNECTED: Final = 254
 WAITING: Final = 255
@@ -56,13 +56,12 @@ def result_text(code: int, err: int) -> str:
 def outcomes(rows: Rows) -> Rows:
     """Of transitions those that end a connect()."""
     early = (rows["oldstate"] == State.CLOSE) & (rows["newstate"] == State.CLOSE)  # Capture.connects
-    ended: Rows = rows[(rows["oldstate"] == State.SYN_SENT) | early]
-    return ended
+    return picked(rows, (rows["oldstate"] == State.SYN_SENT) | early)
 
 
 def unanswered(table: Rows, now_ns: int) -> Rows:
     """The connects that still wait, as transitions from SYN_SENT to itself; ``table`` has dtype ROW."""
-    rows = table[table["state"] == State.SYN_SENT]
+    rows = picked(table, table["state"] == State.SYN_SENT)
     made = np.zeros(len(rows), TRANSITION)
     for name in _COMMON:
         if name in (rows.dtype.names or ()):
@@ -94,11 +93,11 @@ def connects(facts: Facts, wants: Callable[[Subject], Mask], sort: str, *, desce
         (facts.log["oldstate"] == State.CLOSE) & (facts.log["newstate"] == State.CLOSE)
     )
     waits = facts.rows["state"] == State.SYN_SENT
-    rows = joined(TRANSITION, facts.log[ended], unanswered(facts.rows, facts.now_ns))
+    rows = joined(TRANSITION, picked(facts.log, ended), unanswered(facts.rows, facts.now_ns))
     ids = np.concatenate([np.flatnonzero(ended).astype(np.uint64) + np.uint64(first + 1),
                           facts.rows["id"][waits] | _WAITING_BIT])  # fmt: skip
     match = wants(Subject(rows, facts.now_ns, None, None))
-    rows, ids = rows[match], ids[match]
+    rows, ids = picked(rows, match), ids[match]
     codes = results(rows)
     order = arranged(_key(rows, codes, sort), np.arange(len(rows)), descending=descending)
     return Connects(rows, ids, codes, order, _destinations(rows, codes))

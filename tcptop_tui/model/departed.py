@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tcptop_tui.model.rates import Rate
-from tcptop_tui.records import ROW, Mask, Rows, State
+from tcptop_tui.model.succession import Ids
+from tcptop_tui.records import ROW, Mask, Rows, State, joined, picked
 from tcptop_tui.source.identity import tuple_hash
 
 
@@ -34,49 +35,52 @@ class Departed:
 
     def chosen(self, which: Mask) -> Departed:
         """Those only."""
-        return Departed(
-            self.rows[which], self.tx_rate[which], self.rx_rate[which], self.gone_ns[which], self.ended[which]
-        )
+        if which.all():
+            return self
+        rows = picked(self.rows, which)
+        return Departed(rows, self.tx_rate[which], self.rx_rate[which], self.gone_ns[which], self.ended[which])
 
     def joined(self, other: Departed) -> Departed:
         """Both."""
-        parts = zip(
-            (self.rows, self.tx_rate, self.rx_rate, self.gone_ns, self.ended),
-            (other.rows, other.tx_rate, other.rx_rate, other.gone_ns, other.ended),
-            strict=True,
+        if not len(other.rows):
+            return self
+        return Departed(
+            joined(ROW, self.rows, other.rows),
+            np.concatenate([self.tx_rate, other.tx_rate]),
+            np.concatenate([self.rx_rate, other.rx_rate]),
+            np.concatenate([self.gone_ns, other.gone_ns]),
+            np.concatenate([self.ended, other.ended]),
         )
-        return Departed(*(np.concatenate(pair, dtype=pair[0].dtype) for pair in parts))
 
 
 NOBODY = Departed()
 
 
-def depart(before: Rows, tx_rate: Rate, rx_rate: Rate, after: Rows, now_ns: int) -> Departed:
-    """What of the table ``before`` is missing from ``after``; both dtype ROW, sorted by ``id``."""
-    if not len(before):
-        return NOBODY
-    place = np.minimum(np.searchsorted(after["id"], before["id"]), max(0, len(after) - 1))
-    there = after["id"][place] == before["id"] if len(after) else np.zeros(len(before), np.bool_)
+def depart(before: Rows, tx_rate: Rate, rx_rate: Rate, missing: NDArray[np.intp], now_ns: int) -> Departed:
+    """The rows number ``missing`` of a table (dtype ROW), which are not in the next one."""
     # TIME_WAIT is the end already, and takes a minute
-    missing = np.flatnonzero(~there & (before["state"] != State.TIME_WAIT))
-    rows = before[missing]
+    missing = missing[before["state"][missing] != State.TIME_WAIT]
+    rows = picked(before, missing)
     rows["rtt_hist"], rows["rtt_sum_us"] = 0, 0
     gone_ns = np.full(len(rows), now_ns, np.uint64)
     return Departed(rows, tx_rate[missing], rx_rate[missing], gone_ns, np.zeros(len(rows), np.bool_))
 
 
-def lingering(present: Departed, table: Rows, sessions: Rows, oldest_ns: int, limit: int) -> Departed:
+def lingering(present: Departed, ids: Ids, sessions: Rows, oldest_ns: int, limit: int) -> Departed:
     """Those of ``present`` that have not come back and are not too old; ended ones marked as such.
 
     Args:
         present: what was missed so far.
-        table: the connections there are, dtype ROW, sorted by ``id``.
+        ids: of the connections that there are, sorted.
         sessions: what ended lately, dtype SESSION.
         oldest_ns: when it may have been missed first.
         limit: rows at most; the latest stay.
     """
     if not len(present.rows):
         return NOBODY
-    kept = present.chosen((present.gone_ns >= oldest_ns) & ~np.isin(present.rows["id"], table["id"]))
+    back = np.searchsorted(ids, present.rows["id"], "right") > np.searchsorted(ids, present.rows["id"])
+    kept = present.chosen((present.gone_ns >= oldest_ns) & ~back)
     kept = kept.chosen(np.arange(len(kept.rows)) >= len(kept.rows) - limit)
+    if kept.ended.all():
+        return kept
     return replace(kept, ended=kept.ended | np.isin(tuple_hash(kept.rows), tuple_hash(sessions)))

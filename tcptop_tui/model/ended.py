@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from tcptop_tui.model.facts import Facts
 from tcptop_tui.model.sorting import Key, arranged, known, words
 from tcptop_tui.reasons import reasons
-from tcptop_tui.records import Flag, Mask, Rows
+from tcptop_tui.records import Flag, Mask, Rows, picked
 
 
 def is_connection(sessions: Rows) -> Mask:
@@ -22,7 +22,7 @@ def is_connection(sessions: Rows) -> Mask:
 def ended_order(facts: Facts, matches: Mask, sort: str, *, descending: bool) -> NDArray[np.intp]:
     """Numbers of ``facts.sessions`` that match, listeners left out, sorted by a column's key."""
     chosen = np.flatnonzero(matches & is_connection(facts.sessions))
-    return arranged(_key(facts.sessions[chosen], sort), chosen, descending=descending)
+    return arranged(_key(picked(facts.sessions, chosen), sort), chosen, descending=descending)
 
 
 def average_rtt_us(sessions: Rows) -> NDArray[np.float64]:

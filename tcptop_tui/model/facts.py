@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from tcptop_tui.model.departed import NOBODY, Departed
 from tcptop_tui.model.heat import Heat
+from tcptop_tui.model.samples import Summed
 from tcptop_tui.model.trends import Sample
 from tcptop_tui.model.wall import Wall
 from tcptop_tui.records import PING, ROW, RTT_SLOTS, SESSION, TRANSITION, Rows
@@ -58,6 +59,10 @@ class Facts:
     pings_lost: int = 0
     """Since the probe was attached last."""
     names: Names = field(default_factory=Names)
+    live: Summed | None = None
+    """Round-trip times of all of ``rows``, where they have been summed up already."""
+    ended: Summed | None = None
+    """The same of all connections that have ended, the forgotten ones too."""
     forgotten_hist: NDArray[np.uint64] = field(default_factory=lambda: np.zeros(RTT_SLOTS, "<u8"))
     """Round-trip times of ended connections that are not kept any more."""
     forgotten_sum_us: int = 0

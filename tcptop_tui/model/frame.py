@@ -14,8 +14,9 @@ from tcptop_tui.model.connects import Connects, connects
 from tcptop_tui.model.ended import ended_order
 from tcptop_tui.model.facts import Facts
 from tcptop_tui.model.grouping import Tree, make_tree
-from tcptop_tui.model.heat import Columns
+from tcptop_tui.model.heat import Columns, slim
 from tcptop_tui.model.rtt_groups import RttGroups, rtt_groups
+from tcptop_tui.model.samples import Summed
 from tcptop_tui.model.sorting import DEFAULT_SORT, ordered
 from tcptop_tui.records import ROW, RTT_SLOTS, Mask, Rows, joined
 from tcptop_tui.source.identity import life
@@ -197,19 +198,17 @@ def _with_view(frame: Frame, matches: Mask, ended: Mask) -> Frame:
 
 
 def _round_trips(facts: Facts, matches: Mask, ended: Mask, *, filtered: bool) -> Rtt:
-    live, ended_hists = facts.rows["rtt_hist"][matches], facts.sessions["rtt_hist"][ended]
-    hist = live.sum(axis=0, dtype=np.uint64) + ended_hists.sum(axis=0, dtype=np.uint64)
-    sum_us = int(facts.rows["rtt_sum_us"][matches].sum()) + int(facts.sessions["rtt_sum_us"][ended].sum())
-    counts = int(live.any(axis=1).sum()), int(ended_hists.any(axis=1).sum())
-    if filtered:
-        lives = np.concatenate([life(facts.rows[matches]), life(facts.sessions[ended])])
-        heat = facts.heat.chosen(lives)
-        return Rtt(hist, sum_us, *counts, facts.forgotten_sessions, heat, facts.heat.whole)
+    if not filtered:
+        live = facts.live or Summed.of(facts.rows, np.flatnonzero(matches))
+        older = Summed(facts.forgotten_hist, facts.forgotten_sum_us, facts.forgotten_sessions)
+        gone = facts.ended or Summed.of(facts.sessions, np.flatnonzero(ended)) + older
+        both, heat = live + gone, facts.heat.columns
+        return Rtt(both.hist, both.sum_us, live.connections, gone.connections, heat=heat, heat_whole=heat.shape[1])
+    places, ended_places = np.flatnonzero(matches), np.flatnonzero(ended)
+    live, gone = Summed.of(facts.rows, places), Summed.of(facts.sessions, ended_places)
+    both = live + gone
+    lives = np.concatenate([life(slim(facts.rows, places)), life(slim(facts.sessions, ended_places))])
     return Rtt(
-        hist + facts.forgotten_hist,
-        sum_us + facts.forgotten_sum_us,
-        counts[0],
-        counts[1] + facts.forgotten_sessions,
-        heat=facts.heat.columns,
-        heat_whole=facts.heat.columns.shape[1],
-    )
+        both.hist, both.sum_us, live.connections, gone.connections, facts.forgotten_sessions,
+        facts.heat.chosen(lives), facts.heat.whole,
+    )  # fmt: skip

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tcptop_tui.model.history import History
-from tcptop_tui.records import ROW, RTT_SLOTS, Mask, Rows, State, joined
+from tcptop_tui.model.samples import Growth, hist_of, no_samples
+from tcptop_tui.records import RTT_SLOTS, SESSION, Mask, Rows, State, joined, picked
 from tcptop_tui.source.identity import Index, life
 
 STEP_S = 5
@@ -34,12 +34,13 @@ Columns = NDArray[np.uint64]
 """Samples, shape (RTT_SLOTS, n); the last column is the step that is not over."""
 
 
-def _slim(rows: Rows, which: NDArray[Any]) -> Rows:
+def slim(rows: Rows, which: NDArray[Any]) -> Rows:
     """Of the chosen rows what says which connections they are, dtype _LIFE."""
-    slim = np.zeros(len(rows["id"][which]), _LIFE)
+    born_ns = rows["born_ns"][which]
+    made = np.zeros(len(born_ns), _LIFE)
     for name in _LIFE.names or ():
-        slim[name] = rows[name][which]
-    return slim
+        made[name] = rows[name][which]
+    return made
 
 
 def _sums(entries: Rows) -> NDArray[np.uint64]:
@@ -63,7 +64,7 @@ class Heat:
         wanted = Index.of(lives)
         for part in self.parts:
             _, there = wanted.find(part["life"])
-            found += self._counted(part[there])
+            found += self._counted(picked(part, there))
         return found
 
     @property
@@ -85,24 +86,50 @@ class Heat:
         return counted.astype(np.uint64).reshape(RTT_SLOTS, steps)
 
 
-class _Seen:
-    """What connections had at one moment, in the order of their ids."""
+class _Known:
+    """Histograms by a 64-bit key."""
 
-    def __init__(self, rows: Rows) -> None:
-        # those without a sample too, or their first ones would be nobody's; TIME_WAIT has forgotten its own
-        which = (rows["rtt_sum_us"] != 0) | (rows["state"] != State.TIME_WAIT)
-        self.by_id = Index.of(rows["id"][which])
-        self.sums, self.hists = rows["rtt_sum_us"][which], rows["rtt_hist"][which]
-        self._lives = _slim(rows, which)
+    def __init__(self) -> None:
+        self.keys, self.hists = np.zeros(0, np.uint64), np.zeros((0, RTT_SLOTS), "<u4")
+        self._index: Index | None = None
 
-    @cached_property
-    def by_life(self) -> Index:
-        """By ``identity.life``; most steps nobody asks."""
-        return Index.of(life(self._lives))
+    def add(self, keys: NDArray[np.uint64], hists: NDArray[np.uint32]) -> None:
+        """Of equal keys the latest counts."""
+        if len(keys):
+            self.keys, self.hists = np.concatenate([keys, self.keys]), np.concatenate([hists, self.hists])
+            self._index = None
+
+    def find(self, keys: NDArray[np.uint64]) -> tuple[NDArray[np.uint32], Mask]:
+        """The histogram for each key, nothing where there is none; and which are there."""
+        self._index = self._index or Index.of(self.keys)
+        hists = np.zeros((len(keys), RTT_SLOTS), "<u4")
+        place, there = self._index.find(keys)
+        hists[there] = self.hists[place[there]]
+        return hists, there
+
+
+@dataclass(slots=True)
+class _Step:
+    """What has come since it began, with the table of ``begun_ns``."""
+
+    begun_ns: int
+    start: _Known = field(default_factory=_Known)
+    """How those were as it began that have got samples since; by id."""
+    strange: NDArray[np.uint64] = field(default_factory=lambda: np.zeros(0, np.uint64))
+    """Ids of those that came with samples of which nobody knows when they were taken."""
+    ended: list[Rows] = field(default_factory=list)
+    """Dtype HEAT."""
+    present: Rows = field(default_factory=lambda: np.zeros(0, HEAT))
+    summed: NDArray[np.uint64] = field(default_factory=no_samples)
+    dense: NDArray[np.uint64] | None = None
+    """So many have got samples that they are only summed up: by slot."""
 
 
 class HeatHistory:
     """Takes the difference between each connection's histogram now and at the start of the step.
+
+    How it was at the start is kept only of connections that have got samples since, and of those that
+    are gone: 100,000 histograms are 11 MB and take 50 ms to copy.
 
     Args:
         limit: entries of dtype HEAT that are kept at most, so that a filter can choose from them.
@@ -112,84 +139,120 @@ class HeatHistory:
         self._kept = History(HEAT, limit)
         self._columns: deque[NDArray[np.uint64]] = deque(maxlen=STEPS - 1)
         self._step = -1
-        # as this step began, and the one before: an end may be told late
-        self._seen = 2 * [_Seen(np.zeros(0, ROW))]
-        self._seen_ns = self._start_ns = 0
-        self._ended: list[Rows] = []
-        self._present = np.zeros(0, HEAT)
-        self._summed = np.zeros(RTT_SLOTS, np.uint64)
+        self.heat = Heat()
+        """The steps up to now; another one with each table."""
+        self._first_ns = self._latest_ns = 0
+        # by life: gone in this step, and in the one before, since an end may be told late
+        self._gone = [_Known(), _Known()]
+        self._told: list[Rows] = []
+        self._late = np.zeros(0, SESSION)
+        self._now = _Step(0)
 
     def note_sessions(self, rows: Rows) -> None:
-        """Dtype SESSION: what they had besides what was seen of them while they lived."""
-        sampled = rows[rows["rtt_sum_us"] != 0]
-        if self._step < 0 or not len(sampled):
-            return
-        lives = life(sampled)
-        grown = sampled["rtt_hist"].astype(np.int64)
-        known = sampled["born_ns"] >= self._start_ns
-        for seen in reversed(self._seen):  # the latest counts
-            place, there = seen.by_life.find(lives)
-            grown[there] = sampled["rtt_hist"][there].astype(np.int64) - seen.hists[place[there]]
-            known |= there
-        self._ended.append(self._entries(lives[known], grown[known]))
+        """Dtype SESSION: what they had besides what was seen of them while they lived; counts with the next table."""
+        sampled = picked(rows, rows["rtt_sum_us"] != 0)
+        if self._step >= 0 and len(sampled):
+            self._told.append(sampled)
 
-    def note_table(self, rows: Rows, now_ns: int) -> None:
-        """Dtype ROW, sorted by ``id``."""
+    def note_table(self, rows: Rows, now_ns: int, growth: Growth) -> None:
+        """Dtype ROW, sorted by ``id``; with what it has more than the one before."""
         step = now_ns // (STEP_S * 10**9)
         if self._step < 0:
-            self._step, self._start_ns = step, now_ns
-            self._begin(rows, now_ns)
-        place, there = self._seen[0].by_id.find(rows["id"])
-        changed = there.copy()
-        changed[there] = self._seen[0].sums[place[there]] != rows["rtt_sum_us"][there]
-        fresh = ~there & (rows["born_ns"] >= self._seen_ns) & (rows["rtt_sum_us"] != 0)
-        if step != self._step or np.count_nonzero(changed) <= _MOST_AT_ONCE:
-            self._take(rows, place, changed, fresh)
+            self._step, self._first_ns = step, now_ns
+            self._now = _Step(now_ns)
+        else:
+            self._note_left(growth)
+            self._note_grown(rows, growth)
+            self._note_ended()
+            self._sum_up(rows, growth.step.ids)
+        self._latest_ns = now_ns
         if step != self._step:
-            self._end_step(rows, now_ns, step)
+            self._end_step(now_ns, step)
+        self._publish()
 
     def clear(self) -> None:
         """Forget what was; what connections have had stays known, or it would be counted again."""
         self._kept.clear()
         self._columns.clear()
+        if self._step >= 0:
+            self._publish()
 
-    def _take(self, rows: Rows, place: NDArray[np.intp], changed: Mask, fresh: Mask) -> None:
-        """The step's samples so far: those of rows that have ``changed`` since it began, and of ``fresh`` ones."""
-        chosen = np.flatnonzero(changed | fresh)
-        again = changed[chosen]
-        before = self._seen[0].hists[place[chosen[again]]]
-        if len(chosen) <= _MOST_AT_ONCE:
-            grown = rows["rtt_hist"][chosen].astype(np.int64)
-            grown[again] -= before
-            self._present = joined(HEAT, self._entries(life(_slim(rows, chosen)), grown), *self._ended)
-            self._summed = _sums(self._present)
-        else:
-            more = rows["rtt_hist"][chosen].sum(axis=0, dtype=np.uint64) - before.sum(axis=0, dtype=np.uint64)
-            self._present = joined(HEAT, *self._ended) if self._ended else np.zeros(0, HEAT)
-            self._summed = _sums(self._present) + more
+    def _note_left(self, growth: Growth) -> None:
+        """Of who has gone, or has forgotten its samples, an end may be told yet."""
+        before, left = growth.before, growth.left
+        # TIME_WAIT had forgotten its own already
+        left = left[(before["rtt_sum_us"][left] != 0) | (before["state"][left] != State.TIME_WAIT)]
+        if len(left):
+            start, changed = self._now.start.find(before["id"][left])
+            start[~changed] = before["rtt_hist"][left[~changed]]
+            self._gone[0].add(life(slim(before, left)), start)
 
-    def _entries(self, lives: NDArray[np.uint64], grown: NDArray[np.int64]) -> Rows:
+    def _note_grown(self, rows: Rows, growth: Growth) -> None:
+        """Remember how those were as the step began that have got samples."""
+        new = rows["born_ns"][growth.fresh] >= self._now.begun_ns
+        born, ids = growth.fresh[new], rows["id"][growth.more]
+        if self._now.dense is not None:
+            self._now.dense = self._now.dense + growth.hist + hist_of(rows, born)
+            return
+        self._now.strange = np.concatenate([self._now.strange, rows["id"][growth.fresh[~new]]])
+        self._now.start.add(rows["id"][born], np.zeros((len(born), RTT_SLOTS), "<u4"))
+        other = ~np.isin(ids, self._now.strange) & ~self._now.start.find(ids)[1] if len(ids) else np.zeros(0, np.bool_)
+        self._now.start.add(ids[other], growth.before["rtt_hist"][growth.step.place[growth.more[other]]])
+
+    def _note_ended(self) -> None:
+        """Ends that were told since the table before."""
+        told, late = self._told, self._late
+        self._told, self._late = [], np.zeros(0, SESSION)
+        self._note_end(late, self._first_ns)
+        for rows in told:
+            unknown = self._note_end(rows, self._latest_ns)
+            # its row may go with the next table only
+            self._late = joined(SESSION, self._late, picked(rows, unknown))
+
+    def _note_end(self, rows: Rows, since_ns: int) -> Mask:
+        """Those that were seen, or were born ``since_ns``; returns the others."""
+        lives, hists = life(rows), rows["rtt_hist"]
+        known: Mask = rows["born_ns"] >= since_ns
+        for gone in reversed(self._gone):  # the latest counts
+            start, there = gone.find(lives)
+            if there.any():
+                hists = hists.astype(np.int64)
+                hists[there] = rows["rtt_hist"][there].astype(np.int64) - start[there]
+                known |= there
+        self._now.ended.append(self._entries(lives[known], hists[known]))
+        return ~known
+
+    def _sum_up(self, rows: Rows, ids: NDArray[np.uint64]) -> None:
+        """The step's samples so far."""
+        if not len(self._now.start.keys) and not self._now.ended and self._now.dense is None:
+            return
+        place = np.minimum(np.searchsorted(ids, self._now.start.keys), max(0, len(ids) - 1))
+        there = ids[place] == self._now.start.keys if len(ids) else np.zeros(len(place), np.bool_)
+        there[there] = rows["rtt_sum_us"][place[there]] != 0
+        place, start = place[there], self._now.start.hists[there]
+        if len(place) > _MOST_AT_ONCE:
+            self._now.dense = hist_of(rows, place) - start.sum(axis=0, dtype=np.uint64)
+            self._now.start, place, start = _Known(), place[:0], start[:0]
+        grown = rows["rtt_hist"][place].astype(np.int64) - start
+        self._now.present = joined(HEAT, self._entries(life(slim(rows, place)), grown), *self._now.ended)
+        dense = no_samples() if self._now.dense is None else self._now.dense
+        self._now.summed = _sums(self._now.present) + dense
+
+    def _entries(self, lives: NDArray[np.uint64], grown: NDArray[Any]) -> Rows:
         row, slot = np.nonzero(grown > 0)
         made = np.zeros(len(row), HEAT)
         made["life"], made["slot"], made["count"], made["step"] = lives[row], slot, grown[row, slot], self._step
         return made
 
-    def _begin(self, rows: Rows, now_ns: int) -> None:
-        self._seen = [_Seen(rows), self._seen[0]]
-        self._seen_ns, self._ended = now_ns, []
-
-    def _end_step(self, rows: Rows, now_ns: int, step: int) -> None:
-        self._columns.append(self._summed)
+    def _end_step(self, now_ns: int, step: int) -> None:
+        self._columns.append(self._now.summed)
         for _ in range(min(STEPS, step - self._step - 1)):  # nobody read the table for so long
-            self._columns.append(np.zeros(RTT_SLOTS, np.uint64))
-        self._kept.append(self._present)
-        self._present, self._summed, self._step = np.zeros(0, HEAT), np.zeros(RTT_SLOTS, np.uint64), step
-        self._begin(rows, now_ns)
+            self._columns.append(no_samples())
+        self._kept.append(self._now.present)
+        self._step, self._gone = step, [_Known(), self._gone[0]]
+        self._now = _Step(now_ns)
 
-    @property
-    def heat(self) -> Heat:
-        """The steps up to now."""
-        if self._step < 0:
-            return Heat()
-        columns = np.stack([*self._columns, self._summed], axis=1)
-        return Heat(columns, self._step, tuple(part for part in (self._kept.rows, self._present) if len(part)))
+    def _publish(self) -> None:
+        columns = np.stack([*self._columns, self._now.summed], axis=1)
+        parts = tuple(part for part in (self._kept.rows, self._now.present) if len(part))
+        self.heat = Heat(columns, self._step, parts)

@@ -6,7 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from tcptop_tui.records import Rows
+from tcptop_tui.records import Rows, copied, joined
+
+_SPARE = 4
+"""A buffer has room for a fourth more than is kept: the less, the more often all of it is copied."""
 
 
 class History:
@@ -22,33 +25,44 @@ class History:
 
     def __init__(self, dtype: np.dtype[Any], limit: int) -> None:
         self._limit = limit
-        self._buffer = np.zeros(2 * limit, dtype)
-        self._start = self._end = 0
-        self.total = 0
-        """Records ever appended; the last one in ``rows`` has number ``total - 1``."""
+        self._buffer: Rows = np.zeros(0, dtype)
+        self._end = 0
+        # one attribute, replaced at once: another thread may append
+        self.kept: tuple[Rows, int] = (self._buffer, 0)
+        """What is kept, oldest first, shape (n,), and how many there ever were; the last one has number total - 1."""
 
     @property
     def rows(self) -> Rows:
-        """What is kept, oldest first, shape (n,)."""
-        return self._buffer[self._start : self._end]
+        """What is kept."""
+        return self.kept[0]
+
+    @property
+    def total(self) -> int:
+        """Records ever appended."""
+        return self.kept[1]
 
     def append(self, rows: Rows) -> Rows:
         """Add ``rows`` and return those that fell out for them, oldest first."""
-        self.total += len(rows)
-        before = self.rows
+        before, total = self.kept
         excess = max(0, len(before) + len(rows) - self._limit)
-        fallen = np.concatenate([before[:excess], rows[: max(0, excess - len(before))]])
-        kept, rows = before[excess:], rows[max(0, excess - len(before)) :]
-        if self._end + len(rows) > len(self._buffer):
-            self._buffer = np.zeros_like(self._buffer)
-            self._buffer[: len(kept)] = kept
-            self._start, self._end = 0, len(kept)
-        else:
-            self._start += len(before) - len(kept)
-        self._buffer[self._end : self._end + len(rows)] = rows
-        self._end += len(rows)
+        more = rows[max(0, excess - len(before)) :]
+        fallen, kept = before[:excess], before[excess:]
+        if len(more) < len(rows):
+            fallen = joined(before.dtype, fallen, rows[: len(rows) - len(more)])
+        if self._end + len(more) > len(self._buffer):
+            self._move(kept, len(more))
+        copied(more, self._buffer[self._end : self._end + len(more)])
+        self._end += len(more)
+        self.kept = self._buffer[self._end - len(kept) - len(more) : self._end], total + len(rows)
         return fallen
+
+    def _move(self, kept: Rows, more: int) -> None:
+        """To a buffer with room for so many more: twice what is needed, as far as the limit asks for it."""
+        room = min(2 * (len(kept) + more), self._limit + self._limit // _SPARE)
+        self._buffer = np.empty(max(room, len(kept) + more), self._buffer.dtype)
+        copied(kept, self._buffer[: len(kept)])
+        self._end = len(kept)
 
     def clear(self) -> None:
         """Forget the records, not their number."""
-        self._start = self._end
+        self.kept = self._buffer[self._end : self._end], self.total

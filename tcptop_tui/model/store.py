@@ -14,9 +14,11 @@ from tcptop_tui.model.heat import HeatHistory
 from tcptop_tui.model.history import History
 from tcptop_tui.model.pulse import PulseCounter
 from tcptop_tui.model.rates import Rates
+from tcptop_tui.model.samples import LiveSamples, Summed
+from tcptop_tui.model.succession import Succession
 from tcptop_tui.model.trends import Trends
 from tcptop_tui.model.wall import Wall
-from tcptop_tui.records import PING, ROW, RTT_SLOTS, SESSION, TRANSITION, Rows
+from tcptop_tui.records import PING, ROW, SESSION, TRANSITION, Rows, picked
 from tcptop_tui.settings import Settings
 from tcptop_tui.source.batches import Batch, Loss, Names, Pings, Sessions, Status, Table, Transitions
 
@@ -30,6 +32,7 @@ class Store:
     def __init__(self, settings: Settings) -> None:
         self.generation = 0
         self._rates = Rates()
+        self._step = Succession()
         # one attribute, replaced at once: a table may be taken in while another thread reads facts
         self._table = (Table(np.zeros(0, ROW), 0, 0), self._rates.tx, self._rates.rx)
         self._log = History(TRANSITION, settings.log_rows)
@@ -37,9 +40,9 @@ class Store:
         self._pings = History(PING, settings.ping_rows)
         self._pings_lost = 0
         self._names = Names()
-        self._forgotten_hist = np.zeros(RTT_SLOTS, "<u8")
-        self._forgotten_sum_us = 0
-        self._forgotten_sessions = 0
+        self._live = LiveSamples()
+        # of all ended connections, and of those of them that are not kept any more
+        self._ended, self._forgotten = Summed(), Summed()
         self._pulse = PulseCounter()
         self._heat = HeatHistory(settings.heat_rows)
         self._trends = Trends(settings.trend_rows)
@@ -59,6 +62,7 @@ class Store:
             self._log.append(batch.rows)
             self._pulse.note_transitions(batch.rows)
         elif isinstance(batch, Sessions):
+            self._ended = self._ended + Summed.of(batch.rows, np.arange(len(batch.rows)))
             self._forget(self._sessions.append(batch.rows))
             self._pulse.note_sessions(batch.rows)
             self._heat.note_sessions(batch.rows)
@@ -80,38 +84,38 @@ class Store:
         for history in (self._log, self._sessions, self._pings):
             history.clear()
         self._heat.clear()
-        self._forgotten_hist = np.zeros(RTT_SLOTS, "<u8")
-        self._forgotten_sum_us = self._forgotten_sessions = 0
+        self._ended, self._forgotten = Summed(), Summed()
         self._departed = NOBODY
         self.generation += 1
 
     def _take_table(self, table: Table) -> None:
-        self._wall = self._wall.at(table.now_ns, table.utc_ns)
-        self._note_departed(table)
-        self._pulse.note_table(table.rows, table.now_ns)
-        self._heat.note_table(table.rows, table.now_ns)
-        self._board.note(table.rows, table.now_ns)
-        self._alarms.check(table.rows, self._log.rows, self._pulse.pulse(table.now_ns), table.now_ns)
-        self._rates.update(table.rows, table.now_ns)
-        self._trends.note(table.rows, self._rates.tx, self._rates.rx, table.now_ns)
+        rows, now_ns = table.rows, table.now_ns
+        # found out once: half of what follows compares the two tables
+        step = self._step = Succession.of(self._step.ids, rows["id"].copy())
+        self._wall = self._wall.at(now_ns, table.utc_ns)
+        self._note_departed(table, step)
+        self._pulse.note_table(rows, now_ns, step)
+        self._heat.note_table(rows, now_ns, self._live.note(rows, step))
+        self._board.note(rows, now_ns)
+        self._alarms.check(rows, self._log.rows, self._pulse.pulse(now_ns), now_ns)
+        self._rates.update(rows, now_ns, step)
+        self._trends.note(rows, step.ids, self._rates.tx, self._rates.rx, now_ns)
         self._table = (table, self._rates.tx, self._rates.rx)
         self._pace.append((table.now_ns, self._log.total))
         while len(self._pace) > 2 and table.now_ns - self._pace[1][0] >= _PACE_S * 1e9:
             self._pace.popleft()
 
-    def _note_departed(self, table: Table) -> None:
+    def _note_departed(self, table: Table, step: Succession) -> None:
         (before, tx_rate, rx_rate), linger_ns = self._table, int(self.linger_s * 1e9)
         since_ns = table.now_ns - linger_ns
         lately = self._sessions.rows[-2 * self._linger_rows :]
-        lately = lately[lately["end_ns"] >= since_ns]
-        missed = self._departed.joined(depart(before.rows, tx_rate, rx_rate, table.rows, table.now_ns))
-        self._departed = lingering(missed, table.rows, lately, since_ns + 1, self._linger_rows)
+        lately = picked(lately, lately["end_ns"] >= since_ns)
+        missed = self._departed.joined(depart(before.rows, tx_rate, rx_rate, step.missing, table.now_ns))
+        self._departed = lingering(missed, step.ids, lately, since_ns + 1, self._linger_rows)
 
     def _forget(self, sessions: Rows) -> None:
         """Sum up what falls out of the kept sessions, so that the grand total stays whole."""
-        self._forgotten_hist = self._forgotten_hist + sessions["rtt_hist"].sum(axis=0, dtype=np.uint64)
-        self._forgotten_sum_us += int(sessions["rtt_sum_us"].sum())
-        self._forgotten_sessions += int(sessions["rtt_hist"].any(axis=1).sum())
+        self._forgotten = self._forgotten + Summed.of(sessions, np.arange(len(sessions)))
 
     def _transitions_per_s(self) -> float:
         if len(self._pace) < 2:
@@ -122,6 +126,8 @@ class Store:
     def facts(self) -> Facts:
         """The present state; cheap, the arrays are shared and never written to again."""
         table, tx_rate, rx_rate = self._table
+        # a table, or many transitions, may be taken in by another thread meanwhile
+        (log, log_total), (sessions, sessions_total) = self._log.kept, self._sessions.kept
         return Facts(
             now_ns=table.now_ns,
             utc_ns=table.utc_ns,
@@ -130,17 +136,19 @@ class Store:
             tx_rate=tx_rate,
             rx_rate=rx_rate,
             departed=self._departed,
-            log=self._log.rows,
-            log_total=self._log.total,
-            sessions=self._sessions.rows,
-            sessions_total=self._sessions.total,
+            log=log,
+            log_total=log_total,
+            sessions=sessions,
+            sessions_total=sessions_total,
             pings=self._pings.rows,
             pings_total=self._pings.total,
             pings_lost=self._pings_lost,
             names=self._names,
-            forgotten_hist=self._forgotten_hist,
-            forgotten_sum_us=self._forgotten_sum_us,
-            forgotten_sessions=self._forgotten_sessions,
+            live=self._live.total,
+            ended=self._ended,
+            forgotten_hist=self._forgotten.hist,
+            forgotten_sum_us=self._forgotten.sum_us,
+            forgotten_sessions=self._forgotten.connections,
             pulse=self._pulse.pulse(table.now_ns),
             heat=self._heat.heat,
             trends=self._trends.samples,

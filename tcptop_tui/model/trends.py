@@ -36,13 +36,14 @@ class Trends:
         self._limit = limit
         self._kept: deque[Sample] = deque(maxlen=SAMPLES)
 
-    def note(self, rows: Rows, tx_rate: Rate, rx_rate: Rate, now_ns: int) -> None:
-        """Take a table (dtype ROW, sorted by ``id``) with its rates."""
+    def note(self, rows: Rows, ids: NDArray[np.uint64], tx_rate: Rate, rx_rate: Rate, now_ns: int) -> None:
+        """Take a table (dtype ROW, sorted by ``id``) with its ids, which are kept, and its rates."""
         if self._kept and now_ns - self._kept[-1].now_ns < _APART_NS:
             return
-        values = np.stack([rows["srtt_us"], tx_rate, rx_rate]).astype(np.float32)
+        values = np.empty((3, len(rows)), np.float32)
+        values[0], values[1], values[2] = rows["srtt_us"], tx_rate, rx_rate
         values[0][values[0] == 0] = np.nan
-        self._kept.append(Sample(now_ns, rows["id"].copy(), values))
+        self._kept.append(Sample(now_ns, ids, values))
         while len(self._kept) > 1 and sum(len(sample.ids) for sample in self._kept) > self._limit:
             self._kept.popleft()
 

@@ -1,0 +1,106 @@
+"""The sum of all round-trip times, kept up from table to table: of most connections nothing has changed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tcptop_tui.model.succession import Succession
+from tcptop_tui.records import ROW, RTT_SLOTS, Rows
+
+_BLOCK = 16_384
+"""Rows whose histograms are copied at once: what fits into a cache is summed up twice as fast."""
+
+Hist = NDArray[np.uint64]
+
+
+def no_samples() -> Hist:
+    """By slot."""
+    return np.zeros(RTT_SLOTS, np.uint64)
+
+
+def hist_of(rows: Rows, places: NDArray[np.intp]) -> Hist:
+    """Samples by slot of the rows with these numbers."""
+    total = no_samples()
+    for start in range(0, len(places), _BLOCK):
+        total += rows["rtt_hist"][places[start : start + _BLOCK]].sum(axis=0, dtype=np.uint64)
+    return total
+
+
+def _marks(rows: Rows) -> NDArray[np.uint64]:
+    """A number of each row that is another one when its samples are; 0 where there are none.
+
+    Their sum, but a sample of 0 µs adds nothing to it.
+    """
+    marks: NDArray[np.uint64] = rows["rtt_sum_us"] + (rows["rtt_hist"][:, 0].astype(np.uint64) << np.uint64(40))
+    return marks
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Summed:
+    """All samples of some connections."""
+
+    hist: Hist = field(default_factory=no_samples)
+    sum_us: int = 0
+    connections: int = 0
+    """That have any."""
+
+    @classmethod
+    def of(cls, rows: Rows, places: NDArray[np.intp]) -> Summed:
+        """Of the rows with these numbers, dtype ROW or SESSION."""
+        sampled = int(np.count_nonzero(_marks(rows)[places]))
+        return cls(hist_of(rows, places), int(rows["rtt_sum_us"][places].sum()), sampled)
+
+    def __add__(self, other: Summed) -> Summed:
+        return Summed(self.hist + other.hist, self.sum_us + other.sum_us, self.connections + other.connections)
+
+    def __sub__(self, other: Summed) -> Summed:
+        return Summed(self.hist - other.hist, self.sum_us - other.sum_us, self.connections - other.connections)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Growth:
+    """What the samples of one table are more than those of the table before."""
+
+    before: Rows
+    """The table before, dtype ROW."""
+    step: Succession
+    more: NDArray[np.intp]
+    """Rows that had been there, and have other samples now."""
+    fresh: NDArray[np.intp]
+    """Rows that had not been there, and have samples."""
+    left: NDArray[np.intp]
+    """Rows of the table before: those that are missing, and those that have forgotten their samples (TIME_WAIT)."""
+    hist: Hist
+    """Samples by slot that those in ``more`` have got."""
+
+
+class LiveSamples:
+    """The samples of all connections that there are."""
+
+    def __init__(self) -> None:
+        self._rows: Rows = np.zeros(0, ROW)
+        self._marks = np.zeros(0, np.uint64)
+        self.total = Summed()
+
+    def note(self, rows: Rows, step: Succession) -> Growth:
+        """Take a table, dtype ROW; ``step`` leads to it from the one before."""
+        before, marks_before = self._rows, self._marks
+        marks = _marks(rows)
+        changed = np.flatnonzero(marks != step.carried(marks_before, 0))
+        there, sampled = step.there[changed], marks[changed] != 0
+        more, fresh = changed[there & sampled], changed[~there]
+        left = np.concatenate([step.missing, step.place[changed[there & ~sampled]]])
+        gone = left[marks_before[left] != 0]
+        fresh_hist, gone_hist = hist_of(rows, fresh), hist_of(before, gone)
+        if len(more) > len(rows) // 2:  # then all is less than both
+            hist = hist_of(rows, np.flatnonzero(marks))
+            grown = hist + gone_hist - fresh_hist - self.total.hist
+        else:
+            grown = hist_of(rows, more) - hist_of(before, step.place[more])
+            hist = self.total.hist + grown + fresh_hist - gone_hist
+        self.total = Summed(hist, int(rows["rtt_sum_us"].sum()), int(np.count_nonzero(marks)))
+        self._rows, self._marks = rows, marks
+        return Growth(before, step, more, fresh, left, grown)
