@@ -186,7 +186,7 @@ def picked(rows: Rows, which: Mask | NDArray[np.intp]) -> Rows:
     return chosen
 
 
-def copied(rows: Rows) -> Rows:
+def cloned(rows: Rows) -> Rows:
     """``rows.copy()``."""
     return _whole(rows).copy().view(rows.dtype)
 
