@@ -75,7 +75,7 @@ bench-rates: $(STAMP)
 bench-plots: $(STAMP)
 	$(BIN)/python benchmarks/plots.py
 
-# some twenty minutes; a short form of it is in the tests
+# some forty minutes; a short form of it is in the tests
 soak: $(STAMP)
 	$(BIN)/python benchmarks/soak.py $(SOAKARGS)
 

@@ -14,7 +14,8 @@ from dataclasses import asdict
 from pathlib import Path
 
 from debian import MissingError
-from guest import ANSWER, CACHED, JOB, Job
+from guest import ANSWER, CACHED, JOB, PACKED, TOLD, Job
+from in_memory import pack
 from kernels import Tree
 
 _GUEST = Path(__file__).with_name("guest.py")
@@ -50,11 +51,12 @@ def require_tools() -> None:
 
 
 def _command(tree: Tree, job: Job, cpus: int) -> list[str]:
+    told = f"-chardev file,id=told,path={Path(job.out, TOLD)} -device isa-serial,chardev=told" if job.suspended else ""
     inside = [os.path.realpath(sys.executable), str(_GUEST), job.out]  # not .venv, which is read slowly yet
     return [
         *_WITH_US, *(_AS_USER if os.geteuid() else ()),
         "vng", "--verbose", "--run", str(tree.image), "--disable-kvm", "--force-9p", "--user", "root",
-        "--cpus", str(cpus), "--memory", "3G", "--rwdir", job.out, f"--qemu-opts={_CACHED}",
+        "--cpus", str(cpus), "--memory", "3G", "--rwdir", job.out, f"--qemu-opts={_CACHED} {told}",
         "--exec", shlex.join(inside),
     ]  # fmt: skip
 
@@ -69,12 +71,14 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 def boot(tree: Tree, job: Job, cpus: int, patience_s: float) -> dict[str, object]:
     """What the guest told; with the key ``error`` where it did not get there.
 
-    The console goes to ``console`` in the folder of the job. The exit status is lost on the way (virtme-ng wants
-    udev in the guest for that), so the guest writes an answer.
+    The console goes to ``console`` (or ``console-clock``) in the folder of the job. The exit status is lost on the way
+    (virtme-ng wants udev in the guest for that), so the guest writes an answer.
     """
     out = Path(job.out)
     (out / JOB).write_text(json.dumps(asdict(job)))  # a kernel's command line has no room for it
-    with (out / "console").open("wb") as console:
+    if job.suspended:
+        pack(job.repository, job.python, out / PACKED)
+    with (out / ("console-clock" if job.suspended else "console")).open("wb") as console:
         process = subprocess.Popen(
             _command(tree, job, cpus), cwd=job.repository, env={**os.environ, "PATH": _PATH},
             stdin=subprocess.DEVNULL, stdout=console, stderr=subprocess.STDOUT, start_new_session=True,
@@ -86,6 +90,6 @@ def boot(tree: Tree, job: Job, cpus: int, patience_s: float) -> dict[str, object
         finally:
             _end(process)
     if not (out / ANSWER).exists():
-        return {"error": f"the guest did not answer, see {out / 'console'}"}
+        return {"error": f"the guest did not answer, see {console.name}"}
     answer: dict[str, object] = json.loads((out / ANSWER).read_text())
     return answer

@@ -17,10 +17,15 @@ from glob import glob
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
+from in_memory import leave
+
 CACHED = "cached"
 """Tag of the second way to the host's files, see ``boot.py``."""
 
 JOB, ANSWER, AGAIN = "job.json", "answer.json", "-again"
+
+PACKED, TOLD = "packed.tar", "clock.xml"
+"""What the tests that suspend the guest need, and their report, which comes by a serial line."""
 
 # Read again and again by compiler and tests. Not all of /usr: /usr/lib/modules is virtme-ng's.
 _OFTEN_READ = ("/usr/bin", "/usr/sbin", "/usr/lib/python3*", "/usr/lib/*-linux-gnu", "/usr/lib64")
@@ -50,6 +55,8 @@ class Job:
     """Folder of the unpacked header packages; None: there shall be none."""
     kprobes: bool
     emulated: bool = True
+    suspended: bool = False
+    """Whether it is going to be: see ``in_memory.py``."""
 
 
 def _mount(*arguments: str) -> None:
@@ -119,6 +126,11 @@ def run_tests(job: Job, name: str, files: list[str]) -> subprocess.Popen[bytes]:
     return subprocess.Popen(command, cwd=job.repository, env=environment)
 
 
+def _answer(job: Job) -> None:
+    facts = {"release": platform.release(), "headers": has_headers(), "kprobes": kprobes()}
+    Path(job.out, ANSWER).write_text(json.dumps(facts))
+
+
 def main(job: Job) -> None:
     _cache_files(job.repository)
     _mount("-t", "bpf", "bpf", "/sys/fs/bpf")
@@ -126,6 +138,11 @@ def main(job: Job) -> None:
     if not job.kprobes and _KPROBES.exists():
         _KPROBES.write_text("0")  # all are disarmed: they are there and do nothing
     resource.setrlimit(resource.RLIMIT_NOFILE, (_FILES, _FILES))
+    if job.suspended:
+        _answer(job)
+        leave(
+            Path(job.out, PACKED), job.repository, job.python, [test for tests in job.suites.values() for test in tests]
+        )
     # at the same time: a CPU each
     running = [run_tests(job, name, files) for name, files in job.suites.items()]
     for one in running:
@@ -135,8 +152,7 @@ def main(job: Job) -> None:
         again = list(failures(Path(job.out, f"{name}.xml")))
         if again:
             run_tests(job, f"{name}{AGAIN}", again).wait()
-    facts = {"release": platform.release(), "headers": has_headers(), "kprobes": kprobes()}
-    Path(job.out, ANSWER).write_text(json.dumps(facts))
+    _answer(job)
 
 
 if __name__ == "__main__":

@@ -43,7 +43,7 @@ class Run:
 
 def counted(report: Path) -> Counts | None:
     """The numbers in pytest's ``--junitxml``, and in that of a second try beside it; None when there is none."""
-    if not report.exists():
+    if not report.exists() or not report.stat().st_size:  # made before the guest is booted
         return None
     cases = list(ET.parse(report).iter("testcase"))  # noqa: S314  our own pytest wrote it
     reasons = [case.find("skipped") for case in cases]
