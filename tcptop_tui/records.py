@@ -186,7 +186,7 @@ def picked(rows: Rows, which: Mask | NDArray[np.intp]) -> Rows:
     return chosen
 
 
-def cloned(rows: Rows) -> Rows:
+def copied(rows: Rows) -> Rows:
     """``rows.copy()``."""
     return _whole(rows).copy().view(rows.dtype)
 
@@ -210,7 +210,7 @@ def joined(dtype: np.dtype[Any], *parts: Rows) -> Rows:
     return np.concatenate(whole).view(dtype) if whole else np.zeros(0, dtype)
 
 
-def copied(rows: Rows, into: Rows) -> None:
+def put(rows: Rows, into: Rows) -> None:
     """``into[:] = rows``, which have as many and the same dtype."""
     _whole(into)[:] = _whole(rows)
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from tcptop_tui.records import Rows, cloned
+from tcptop_tui.records import Rows, copied
 
 _HEADER_BYTES = 8
 _BUSY = np.uint32(1 << 31)  # BPF_RINGBUF_BUSY_BIT: reserved, not yet submitted
@@ -66,7 +66,7 @@ class Ring:
         if not used_bytes:
             return self._none
         available = decode(self._data, self._framed, start % self._size, used_bytes)
-        rows = cloned(available["record"])
+        rows = copied(available["record"])
         # after the copy: from here on the kernel may write there
         self._consumer[0] = start + len(rows) * self._framed.itemsize
         return rows

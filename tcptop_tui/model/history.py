@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from tcptop_tui.records import Rows, copied, joined
+from tcptop_tui.records import Rows, joined, put
 
 _SPARE = 4
-"""A buffer has room for a fourth more than is kept: the less, the more often all of it is copied."""
+"""A buffer has room for a fourth more than is kept: the less, the more often all of it is put."""
 
 
 class History:
@@ -51,7 +51,7 @@ class History:
             fallen = joined(before.dtype, fallen, rows[: len(rows) - len(more)])
         if self._end + len(more) > len(self._buffer):
             self._move(kept, len(more))
-        copied(more, self._buffer[self._end : self._end + len(more)])
+        put(more, self._buffer[self._end : self._end + len(more)])
         self._end += len(more)
         self.kept = self._buffer[self._end - len(kept) - len(more) : self._end], total + len(rows)
         return fallen
@@ -60,7 +60,7 @@ class History:
         """To a buffer with room for so many more: twice what is needed, as far as the limit asks for it."""
         room = min(2 * (len(kept) + more), self._limit + self._limit // _SPARE)
         self._buffer = np.empty(max(room, len(kept) + more), self._buffer.dtype)
-        copied(kept, self._buffer[: len(kept)])
+        put(kept, self._buffer[: len(kept)])
         self._end = len(kept)
 
     def clear(self) -> None:
