@@ -177,6 +177,9 @@ def check_counts(made: list[Made], told: dict[int, list[float]], lost: int) -> N
     """Ten transitions of every connection, none twice; what is missing was counted as lost."""
     assert made
     counted = [len(told[one.port]) for one in made]
+    for one, number in zip(made, counted, strict=True):
+        if number != _OF_A_CONNECTION:
+            print(f"{number} of {_OF_A_CONNECTION}: {one}, told {told[one.port]}, last was {made[-1].port}")
     assert max(counted) <= _OF_A_CONNECTION
     assert sum(counted) + lost == _OF_A_CONNECTION * len(made)
 
