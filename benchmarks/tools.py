@@ -185,9 +185,10 @@ class Running:
 
     def settle(self) -> None:
         """Wait until no more lines come."""
-        before = -1
-        while before != (before := self.lines.stat().st_size):
+        before, same = -1, 0
+        while same < 6:  # three seconds: on a busy host a tool is long silent, and what it has not said counts as lost
             time.sleep(0.5)
+            same = same + 1 if before == (before := self.lines.stat().st_size) else 0
 
     def stop(self) -> None:
         """End it and take its file away."""

@@ -1,7 +1,8 @@
 """A BPF ring buffer, mapped into memory and decoded a batch at a time.
 
 The layout is the kernel's (kernel/bpf/ringbuf.c): a page with the consumer's position, a page with
-the producer's, then the data twice in a row, so that a record that wraps is contiguous. Every
+the producer's, then the data twice in a row, so that a record that wraps is contiguous. The second
+time is not mapped here: its pages would count as resident once more, 24 MB of them. Every
 record has an 8-byte header: its length with BUSY and DISCARD bits, and a page offset. The programs
 submit with BPF_RB_NO_WAKEUP, so nothing is waited for: the reader comes by.
 """
@@ -51,10 +52,10 @@ class Ring:
         self._framed = framed(record)
         self._none = np.zeros(0, record)
         self._consumer_map = mmap.mmap(fd, page, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE)
-        self._data_map = mmap.mmap(fd, page + 2 * size_bytes, mmap.MAP_SHARED, mmap.PROT_READ, offset=page)
+        self._data_map = mmap.mmap(fd, page + size_bytes, mmap.MAP_SHARED, mmap.PROT_READ, offset=page)
         self._consumer = np.frombuffer(self._consumer_map, "<u8", 1)
         self._producer = np.frombuffer(self._data_map, "<u8", 1)
-        self._data = np.frombuffer(self._data_map, "u1", 2 * size_bytes, offset=page)
+        self._data = np.frombuffer(self._data_map, "u1", size_bytes, offset=page)
 
     def drain(self) -> Rows:
         """Copy out all records that were submitted, oldest first, shape (n,), and free their room.
@@ -81,11 +82,15 @@ class Ring:
 def decode(data: Rows, frame: np.dtype[Any], start_bytes: int, used_bytes: int) -> Rows:
     """The submitted records at ``start_bytes`` of ``data``, as a view of dtype ``frame``, shape (n,).
 
-    ``data`` is the doubled data area (uint8); ``used_bytes`` lie between consumer and producer.
+    ``data`` is the data area (uint8); ``used_bytes`` lie between consumer and producer, some of them
+    perhaps at its start again: then it is a copy.
     """
     count = used_bytes // frame.itemsize
     end_bytes = start_bytes + count * frame.itemsize
-    frames: Rows = data[start_bytes:end_bytes].view(frame)
+    used = data[start_bytes:end_bytes]
+    if end_bytes > len(data):
+        used = np.concatenate([used, data[: end_bytes - len(data)]])
+    frames: Rows = used.view(frame)
     busy = (frames["length"] & _BUSY) != 0
     ready = int(busy.argmax()) if busy.any() else count
     return frames[:ready]
