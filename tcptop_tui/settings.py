@@ -34,7 +34,7 @@ class Settings:
     session_ring_bytes: int = 8 * 2**20
     queue_batches: int = 64
     """Batches between the worker thread and the event loop."""
-    queue_bytes: int = 32 * 2**20
+    queue_bytes: int = 16 * 2**20
     """What they may have together: a batch is as large as what the rings held, up to 16 MiB."""
     linger_s: float = 5.0
     """How long a connection that has ended stays in the table; 0: not at all."""

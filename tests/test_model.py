@@ -32,7 +32,7 @@ def test_history_keeps_the_latest(limit: int, batches: list[int]) -> None:
         rows = np.zeros(size, TRANSITION)
         rows["ts_ns"] = np.arange(len(every), len(every) + size)
         every += rows["ts_ns"].tolist()
-        fallen += history.append(rows)["ts_ns"].tolist()
+        fallen += [time_ns for part in history.append(rows) for time_ns in part["ts_ns"].tolist()]
         assert history.rows["ts_ns"].tolist() == every[-limit:]
         assert fallen + history.rows["ts_ns"].tolist() == every
         seen_before.append((history.rows, history.rows["ts_ns"].tolist()))

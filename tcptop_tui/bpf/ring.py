@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from tcptop_tui.records import Rows, copied
+from tcptop_tui.records import Rows, copied, picked
 
 _HEADER_BYTES = 8
 _BUSY = np.uint32(1 << 31)  # BPF_RINGBUF_BUSY_BIT: reserved, not yet submitted
@@ -57,17 +57,21 @@ class Ring:
         self._producer = np.frombuffer(self._data_map, "<u8", 1)
         self._data = np.frombuffer(self._data_map, "u1", size_bytes, offset=page)
 
-    def drain(self) -> Rows:
+    def drain(self, by: str = "") -> Rows:
         """Copy out all records that were submitted, oldest first, shape (n,), and free their room.
 
         Stops before the first one that a CPU has reserved and not yet submitted.
+
+        Args:
+            by: the field to sort them by; CPUs reserve in one order and may look at the clock in another.
         """
         start = int(self._consumer[0])
         used_bytes = int(self._producer[0]) - start
         if not used_bytes:
             return self._none
         available = decode(self._data, self._framed, start % self._size, used_bytes)
-        rows = copied(available["record"])
+        records = available["record"]
+        rows = picked(records, np.argsort(records[by], kind="stable")) if by else copied(records)
         # after the copy: from here on the kernel may write there
         self._consumer[0] = start + len(rows) * self._framed.itemsize
         return rows

@@ -144,10 +144,9 @@ class BpfSource:
         if not self._pass_on(sink):
             return 0
         rings = self._opened()
-        moved = rings.transitions.drain()
+        moved = rings.transitions.drain(by="ts_ns")
         if len(moved):
             self._pace.moving = True
-            moved = picked(moved, np.argsort(moved["ts_ns"], kind="stable"))
             self._joiner.note_transitions(moved)
             self._held.append(Transitions(moved))
         ended = rings.sessions.drain()

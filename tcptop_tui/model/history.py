@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from tcptop_tui.records import Rows, joined, put
+from tcptop_tui.records import Rows, put
 
 _SPARE = 4
 """A buffer has room for a fourth more than is kept: the less, the more often all of it is put."""
@@ -41,20 +41,18 @@ class History:
         """Records ever appended."""
         return self.kept[1]
 
-    def append(self, rows: Rows) -> Rows:
-        """Add ``rows`` and return those that fell out for them, oldest first."""
+    def append(self, rows: Rows) -> tuple[Rows, Rows]:
+        """Add ``rows`` and return those that fell out for them, oldest first: of the kept ones, then of ``rows``."""
         before, total = self.kept
         excess = max(0, len(before) + len(rows) - self._limit)
-        more = rows[max(0, excess - len(before)) :]
-        fallen, kept = before[:excess], before[excess:]
-        if len(more) < len(rows):
-            fallen = joined(before.dtype, fallen, rows[: len(rows) - len(more)])
+        passing = max(0, excess - len(before))
+        more, kept = rows[passing:], before[excess:]
         if self._end + len(more) > len(self._buffer):
             self._move(kept, len(more))
         put(more, self._buffer[self._end : self._end + len(more)])
         self._end += len(more)
         self.kept = self._buffer[self._end - len(kept) - len(more) : self._end], total + len(rows)
-        return fallen
+        return before[:excess], rows[:passing]
 
     def _move(self, kept: Rows, more: int) -> None:
         """To a buffer with room for so many more: twice what is needed, as far as the limit asks for it."""

@@ -63,7 +63,8 @@ class Store:
             self._pulse.note_transitions(batch.rows)
         elif isinstance(batch, Sessions):
             self._ended = self._ended + Summed.of(batch.rows, np.arange(len(batch.rows)))
-            self._forget(self._sessions.append(batch.rows))
+            for fallen in self._sessions.append(batch.rows):
+                self._forget(fallen)
             self._pulse.note_sessions(batch.rows)
             self._heat.note_sessions(batch.rows)
         elif isinstance(batch, Table):
