@@ -191,6 +191,11 @@ def copied(rows: Rows) -> Rows:
     return _whole(rows).copy().view(rows.dtype)
 
 
+def picked_into(rows: Rows, which: NDArray[np.intp], into: Rows) -> None:
+    """``into[:] = rows[which]``, of one dtype."""
+    np.take(_whole(rows), which, out=_whole(into), mode="clip")  # another mode would make a copy first
+
+
 def overwrite(rows: Rows, which: Mask | NDArray[np.intp], others: Rows) -> None:
     """``rows[which] = others``, of one dtype."""
     _whole(rows)[which] = _whole(others)

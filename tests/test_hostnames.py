@@ -122,6 +122,17 @@ async def test_the_key_shows_names_and_numbers_again() -> None:
         assert board.lines(ConnectionTable)[1] == numbers
 
 
+async def test_numbers_come_back_at_once() -> None:
+    async with dashboard() as board:
+        board.app.hosts._ask = lambda address: f"name-of-{address[-2:]}"
+        numbers = board.lines(ConnectionTable)[1]
+        await board.press("n")
+        while "name-of-.0" not in board.lines(ConnectionTable)[1]:
+            await board.more(Table(board.app.frame.facts.rows, NOW + SECOND, UTC))
+        await board.press("n")
+        assert board.lines(ConnectionTable)[1] == numbers
+
+
 def test_in_a_terminal(bpf_possible: None) -> None:
     with listening() as listener:
         ours, theirs = pair(listener)

@@ -154,8 +154,8 @@ def test_after_a_loss_the_table_is_that_of_ss_within_one_period(bpf_possible: No
         ends, halves, beginnings = 20, 20 * 2, 20 * 2
         feed.until(lambda: feed.store.facts().loss.skipped == ends + halves + beginnings)
         seen = len(dumps)
-        feed.until(lambda: len(dumps) == seen + 3)
-        assert feed.store.facts().loss.skipped == ends + halves + beginnings
+        feed.until(lambda: len(dumps) > seen)
+        assert not source._joiner.doubts  # what was mended is not missed in its turn
         assert feed.store.facts().loss.missed == 20
 
 
@@ -192,11 +192,11 @@ def lives(rows: Rows) -> Iterator[list[tuple[State, State]]]:
     yield life
 
 
-def unseen(life: list[tuple[State, State]]) -> int:
-    """How many of its moves are missing after the first that is there; fails on one that comes twice."""
+def unseen(life: list[tuple[State, State]]) -> tuple[int, int]:
+    """How many of its moves are missing before the first that is there, and after it; fails on one that comes twice."""
     path = next(path for path in _PATHS.values() if set(life) <= set(path))
     assert life == [move for move in path if move in life]
-    return len(path) - path.index(life[0]) - len(life)
+    return path.index(life[0]), len(path) - path.index(life[0]) - len(life)
 
 
 @pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="nobody else to interrupt")
@@ -229,6 +229,8 @@ def test_what_the_kernel_skips_is_caught_and_nothing_comes_twice(bpf_possible: N
     assert counts[counters.CAUGHT] == (rows["flags"] & Flag.DELAYED != 0).sum()
     assert counts[counters.CAUGHT] <= misses
     listeners = (rows["newstate"] == LI) | (rows["oldstate"] == LI) & (rows["newstate"] == C)
-    gaps = sum(map(unseen, lives(rows[~listeners])))
-    # an end that nobody was told of shows when the address is used again, or to sock_diag
-    assert gaps == counts[counters.ESCAPED] + len(left) >= misses - counts[counters.CAUGHT]
+    before, after = map(sum, zip(*map(unseen, lives(rows[~listeners])), strict=True))
+    # an end that nobody was told of shows when the address is used again, or to sock_diag; and a beginning
+    # only where the entry of the address's last socket is still there
+    assert after <= counts[counters.ESCAPED] + len(left) <= before + after
+    assert before + after >= misses - counts[counters.CAUGHT]

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tcptop_tui.diag.netlink import Dump
-from tcptop_tui.records import ROW, Flag, Mask, Rows, State
+from tcptop_tui.records import ROW, Flag, Mask, Rows, State, picked
 from tcptop_tui.source.identity import Index, cookie_key, tuple_hash
 
 _KEPT_IN_TIME_WAIT = ["pid", "uid", "comm", "born_ns", "tx_bytes", "rx_bytes", "srtt_us", "retrans", "cgroup", "mntns"]
@@ -51,6 +51,16 @@ class Compared:
         """Before the first one."""
         return cls.of(Dump(np.zeros(0, ROW), np.zeros(0, np.uint32), 0, frozenset()))
 
+    def ordered(self, order: NDArray[np.intp]) -> Compared:
+        """The same, not compared yet, in another order."""
+        if (order[1:] > order[:-1]).all():
+            return self
+        hashes = self.hashes[order]
+        return replace(
+            self, rows=picked(self.rows, order), hashes=hashes, index=Index.of(hashes), cookies=self.cookies[order],
+            full=self.full[order],
+        )  # fmt: skip
+
     def find_alone(self, hashes: NDArray[np.uint64]) -> tuple[NDArray[np.intp], Mask]:
         """Row for each of ``hashes`` among those that are not in the map, and which of them were found."""
         alone = np.flatnonzero(self.alone)
@@ -65,11 +75,21 @@ def among(rows: Rows, netns: frozenset[int]) -> Mask:
     return np.isin(rows["netns"], np.array(sorted(netns), "<u4"))
 
 
-def keep(rows: Rows, which: Mask, source: Rows, place: NDArray[np.intp]) -> None:
-    """Give ``which`` of ``rows`` what row ``place`` of ``source`` still knew of the connection."""
+def take_over(rows: Rows, which: NDArray[np.intp], source: Rows, place: NDArray[np.intp], full: Mask) -> None:
+    """Give ``which`` of ``rows`` what rows ``place`` of ``source`` know of the same connections.
+
+    Of a ``full`` socket that is the owner, if it has none; TIME_WAIT has forgotten more, its ``id`` too if it has none.
+    """
+    unowned = full[which] & (rows["pid"][which] == 0)
+    for name in ("pid", "comm", "mntns"):
+        rows[name][which[unowned]] = source[name][place[unowned]]
+    forgot = ~full[which]
+    which, place = which[forgot], place[forgot]
     for name in _KEPT_IN_TIME_WAIT:
-        rows[name][which] = source[name][place[which]]
-    rows["flags"][which] |= source["flags"][place[which]] & Flag.GAUGES
+        rows[name][which] = source[name][place]
+    rows["flags"][which] |= source["flags"][place] & Flag.GAUGES
+    free = rows["id"][which] == 0
+    rows["id"][which[free]] = source["id"][place[free]]
 
 
 def drop_repeated_ids(rows: Rows) -> None:

@@ -14,12 +14,25 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from tcptop_tui.bpf.compared import Compared, among, drop_repeated_ids, keep
+from tcptop_tui.bpf.compared import Compared, among, drop_repeated_ids, take_over
 from tcptop_tui.bpf.complete import Known
 from tcptop_tui.bpf.portless import adopt_ports
 from tcptop_tui.bpf.steps import STEPS
 from tcptop_tui.diag.netlink import Dump
-from tcptop_tui.records import ROW, End, Flag, Mask, Rows, State, joined, overwrite, picked, table_rows
+from tcptop_tui.records import (
+    ROW,
+    End,
+    Flag,
+    Mask,
+    Rows,
+    State,
+    joined,
+    overwrite,
+    picked,
+    picked_into,
+    put,
+    table_rows,
+)
 from tcptop_tui.source.identity import Index, tuple_hash
 
 _MOST_ENDED = 65_536
@@ -169,17 +182,19 @@ class Joiner:
         Returns:
             Keys of map entries that are wrong for the second time: the caller deletes them.
         """
-        rows, before = dump.rows, self._dump
-        latest = Compared.of(dump)
+        before, latest = self._dump, Compared.of(dump)
         self._inherit(latest, before)
-        self._number(rows)
+        self._number(latest.rows)
+        order = np.argsort(latest.rows["id"], kind="stable")  # as the tables that will be made of it
+        latest = latest.ordered(order)
+        rows = latest.rows
         map_hash = tuple_hash(conns)
         # of several listeners on one address some may be in the map: cookies tell which are not
         old_listener = (rows["state"] == State.LISTEN) & np.isin(latest.cookies, before.cookies[before.alone])
         latest = replace(latest, alone=~latest.index.among(map_hash) | old_listener)
         judged = latest.full & among(rows, dump.netns & before.netns)
         if expected is not None:
-            judged &= expected
+            judged &= expected[order]
         self._dump = self._judged(latest, judged, before)
         self._closed = [(ts_ns, closed) for ts_ns, closed in self._closed if ts_ns[-1] > dump.now_ns]
         self._gone, self._closed_marked = np.zeros(len(rows), np.bool_), 0
@@ -190,25 +205,21 @@ class Joiner:
     def _inherit(self, latest: Compared, before: Compared) -> None:
         """Carry ids over by cookie, and what TIME_WAIT forgot over by addresses and ports."""
         rows, full = latest.rows, latest.full
-        old = picked(before.rows, before.alone)
-        place, same = Index.of(before.cookies[before.alone]).find(latest.cookies)
+        alone = np.flatnonzero(before.alone)
+        place, same = Index.of(before.cookies[alone]).find(latest.cookies)
         same &= rows["cookie"] != 0
-        rows["id"][same] = old["id"][place[same]]
-        unowned = same & (rows["pid"] == 0)
-        for name in ("pid", "comm", "mntns"):
-            rows[name][unowned] = old[name][place[unowned]]
-        keep(rows, same & ~full, old, place)
-        live = picked(self._last, self._last["state"] != State.LISTEN)
-        known = joined(ROW, *reversed(self._ended), live)  # the latest end counts
-        place, found = Index.of(tuple_hash(known)).find(latest.hashes)
+        place = alone[place[same]] if len(alone) else place[same]
+        take_over(rows, np.flatnonzero(same), before.rows, place, full)
+        rows["id"][same] = before.rows["id"][place]
         # closed by its process before the dump, gone from the map after it: only its end tells whose it was
-        orphaned = found & full & (rows["pid"] == 0)
-        for name in ("pid", "comm", "mntns"):
-            rows[name][orphaned] = known[name][place[orphaned]]
-        found &= ~same & ~full & (rows["state"] != State.SYN_RECV)
-        keep(rows, found, known, place)
-        free = found & (rows["id"] == 0)
-        rows["id"][free] = known["id"][place[free]]
+        orphaned = full & (rows["pid"] == 0) & (rows["state"] != State.LISTEN)
+        sought = np.flatnonzero(orphaned | (~same & ~full & (rows["state"] != State.SYN_RECV)))
+        for known in (self._ended, [self._last]):
+            if len(sought):
+                lives = known[0] if len(known) == 1 else joined(ROW, *reversed(known))  # the latest end counts
+                place, found = Index.of(tuple_hash(lives)).find(latest.hashes[sought])
+                take_over(rows, sought[found], lives, place[found], full)
+                sought = sought[~found]
         drop_repeated_ids(rows)
 
     def _judged(self, latest: Compared, judged: Mask, before: Compared) -> Compared:
@@ -249,7 +260,11 @@ def _merged(dumped: Rows, which: Mask, mapped: Rows) -> Rows:
     mapped = _sorted(mapped)
     if not len(mapped) and which.all():
         return _sorted(dumped)
-    return _sorted(joined(ROW, dumped if which.all() else picked(dumped, which), mapped))
+    places = np.flatnonzero(which)
+    rows = np.empty(len(places) + len(mapped), ROW)
+    picked_into(dumped, places, rows[: len(places)])
+    put(mapped, rows[len(places) :])
+    return _sorted(rows)
 
 
 def _sorted(rows: Rows) -> Rows:

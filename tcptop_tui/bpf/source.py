@@ -237,7 +237,10 @@ class BpfSource:
         wanted = self._chosen.by_owner(found.conns)
         dump = dump.only(self._chosen.mask(dump.rows, unknown=True))
         expected = self._chosen.decided(dump.rows)
-        wrong = self._joiner.take_dump(dump, found.keys[wanted], picked(found.conns, wanted), expected)
+        keys, conns = found.keys, found.conns
+        if not wanted.all():
+            keys, conns = keys[wanted], picked(conns, wanted)
+        wrong = self._joiner.take_dump(dump, keys, conns, expected)
         self._opened().conns.delete(wrong)
         self._opened().remember_listeners(listeners)
 

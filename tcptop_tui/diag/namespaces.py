@@ -11,7 +11,7 @@ import os
 import re
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import numpy as np
@@ -180,11 +180,15 @@ class Namespaces:
                     dumps.append(diag.dump())
                 except BackendUnavailable:  # short of memory, as it were: opened anew at the next look
                     self._open.pop(inode).close()
+        now_ns, netns = dumps[0].now_ns, frozenset().union(*(dump.netns for dump in dumps))
+        dumps = [dump for dump in dumps if len(dump.rows)] or dumps[:1]
+        if len(dumps) == 1:
+            return replace(dumps[0], netns=netns, now_ns=now_ns)
         return Dump(
             joined(ROW, *(dump.rows for dump in dumps)),
             np.concatenate([dump.inode for dump in dumps]),
-            dumps[0].now_ns,
-            frozenset().union(*(dump.netns for dump in dumps)),
+            now_ns,
+            netns,
         )
 
     def look(self) -> None:

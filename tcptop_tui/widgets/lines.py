@@ -16,7 +16,8 @@ def _fitted(spot: Placed, cell: Cell) -> str:
 def _made_from(cell: Cell) -> tuple[object, ...]:
     """Everything that texts are made from, but for the time."""
     rates = (None if math.isnan(rate) else rate for rate in (cell.tx_rate, cell.rx_rate))  # NaN differs from itself
-    return (cell.row.tobytes(), *rates, cell.label, cell.common, cell.result, cell.rtt_unit, cell.names)
+    numbers = cell.hosts is None
+    return (cell.row.tobytes(), *rates, cell.label, cell.common, cell.result, cell.rtt_unit, cell.names, numbers)
 
 
 @dataclass(slots=True)
