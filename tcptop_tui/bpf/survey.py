@@ -32,9 +32,14 @@ _QUIET_PERIODS = 3
 
 
 class Pace:
-    """When the next survey is due; the first one is at once."""
+    """When the next survey is due; the first one is at once.
 
-    def __init__(self) -> None:
+    Args:
+        clock: seconds from any start.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
         self.moving = True
         """Something has happened since the last one began."""
         self._started_s = -math.inf
@@ -47,11 +52,11 @@ class Pace:
             period_s = min(_CONFIRM_S, period_s)
         elif not self.moving:
             period_s *= _QUIET_PERIODS
-        return time.monotonic() >= self._started_s + max(period_s, self._rest_s)
+        return self._clock() >= self._started_s + max(period_s, self._rest_s)
 
     def started(self) -> None:
         """One has begun."""
-        self._started_s = time.monotonic()
+        self._started_s = self._clock()
         self.moving = False
 
     def took(self, cpu_s: float, *, doubts: bool) -> None:

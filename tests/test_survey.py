@@ -1,0 +1,76 @@
+"""When sock_diag is asked, and which owners are looked for."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from conftest import SMALL, require_bpf
+from sockets import listening, pair, port
+
+from tcptop_tui.bpf.survey import Pace, Surveyor
+from tcptop_tui.diag.namespaces import Namespaces
+from tcptop_tui.source.batches import Capture
+
+PERIOD_S = 2.0
+
+
+class Clock:
+    now_s = 100.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+def due_after(pace: Pace, clock: Clock) -> float:
+    """Seconds until it is, in steps of 1/8."""
+    began_s = clock.now_s
+    while not pace.due(PERIOD_S):
+        clock.now_s += 0.125
+    return clock.now_s - began_s
+
+
+@pytest.mark.parametrize(
+    ("moving", "doubts", "cpu_s", "after_s"),
+    [
+        (True, False, 0.01, 2.0),
+        (False, False, 0.01, 6.0),  # nothing happens
+        (False, True, 0.01, 0.25),  # another one must say who is right
+        (True, False, 0.4, 8.0),  # a twentieth of one core
+        (True, True, 0.4, 8.0),
+    ],
+)
+def test_pace(moving: bool, doubts: bool, cpu_s: float, after_s: float) -> None:
+    clock = Clock()
+    pace = Pace(clock)
+    assert pace.due(PERIOD_S)
+    pace.started()
+    pace.took(cpu_s, doubts=doubts)
+    pace.moving = moving
+    assert due_after(pace, clock) == after_s
+
+
+def test_owners_of_what_is_there_at_first_and_of_what_stays(bpf_possible: None) -> None:
+    """What was not there a survey ago mostly has ended before it is found: it is given that long."""
+    diag, tracer = Namespaces(8), require_bpf(SMALL)
+    surveyor = Surveyor(diag, tracer.open_conns)
+    try:
+        with listening() as first:
+
+            def owner(lport: int) -> int:
+                surveyor.start(Capture())
+                found = surveyor.take(10)
+                assert found is not None
+                (mine,) = np.flatnonzero((found.dump.rows["lport"] == lport) & (found.dump.rows["rport"] == 0))
+                return int(found.dump.rows["pid"][mine])
+
+            here = owner(port(first))
+            assert here != 0
+            with listening() as second:
+                owners = [owner(port(second)) for _ in range(2)]
+                assert owners == [0, here]
+                for side in pair(second):
+                    side.close()
+    finally:
+        surveyor.close()
+        tracer.close()
+        diag.close()
