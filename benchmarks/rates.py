@@ -41,7 +41,7 @@ def measure(tool: Tool, per_s: float) -> Rate:
             raise RuntimeError("a tool is wanted")
         before = cost_of(traced.pid)
         took_s, _ = churn(connections, per_s=per_s / TRANSITIONS)
-        traced.settle()
+        traced.settle(0.5)
         after = cost_of(traced.pid)
     moved = TRANSITIONS * connections + 2
     kernel_ns = (after.kernel_ns - before.kernel_ns) / moved

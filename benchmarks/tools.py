@@ -183,12 +183,12 @@ class Running:
         word = str(port).encode()
         return sum(word in line.replace(b",", b" ").split() for line in self.lines.read_bytes().splitlines())
 
-    def settle(self) -> None:
-        """Wait until no more lines come."""
-        before, same = -1, 0
-        while same < 6:  # three seconds: on a busy host a tool is long silent, and what it has not said counts as lost
+    def settle(self, seconds: float) -> None:
+        """Wait until no line has come for so long."""
+        before, same_s = -1, 0.0
+        while same_s < seconds:
             time.sleep(0.5)
-            same = same + 1 if before == (before := self.lines.stat().st_size) else 0
+            same_s = same_s + 0.5 if before == (before := self.lines.stat().st_size) else 0.0
 
     def stop(self) -> None:
         """End it and take its file away."""

@@ -9,6 +9,7 @@ from sockets import listening, pair, port
 
 from tcptop_tui.bpf.survey import Pace, Surveyor
 from tcptop_tui.diag.namespaces import Namespaces
+from tcptop_tui.diag.owners import Owners
 from tcptop_tui.source.batches import Capture
 
 PERIOD_S = 2.0
@@ -52,7 +53,7 @@ def test_pace(moving: bool, doubts: bool, cpu_s: float, after_s: float) -> None:
 def test_owners_of_what_is_there_at_first_and_of_what_stays(bpf_possible: None) -> None:
     """What was not there a survey ago mostly has ended before it is found: it is given that long."""
     diag, tracer = Namespaces(8), require_bpf(SMALL)
-    surveyor = Surveyor(diag, tracer.open_conns)
+    surveyor = Surveyor(diag, tracer.open_conns, Owners(0, clock=lambda: 0))
     try:
         with listening() as first:
 

@@ -20,6 +20,7 @@ from tcptop_tui.cgroups import Cgroups
 from tcptop_tui.diag.chosen import Chosen
 from tcptop_tui.diag.names import Namer
 from tcptop_tui.diag.namespaces import Namespaces, left_out_note
+from tcptop_tui.diag.owners import Owners
 from tcptop_tui.errors import BackendUnavailable
 from tcptop_tui.records import Mask, Rows, State, picked
 from tcptop_tui.settings import Settings
@@ -82,7 +83,7 @@ class BpfSource:
             request, self._request = self._request, None
             self._program = Program(self._settings, self._capture, request)
             self._program.attach(self._capture)
-            self._surveyor = Surveyor(self._diag, self._program.open_conns)
+            self._surveyor = Surveyor(self._diag, self._program.open_conns, Owners())
         except BaseException:
             self.close()
             raise

@@ -86,12 +86,13 @@ class Surveyor:
     Args:
         diag: the namespaces; used from the surveyor's thread from now on.
         conns: opens the kernel map for reading, with buffers of its own.
+        owners: finds who owns what; the surveyor's from now on, too.
     """
 
-    def __init__(self, diag: Namespaces, conns: Callable[[], HashMap]) -> None:
+    def __init__(self, diag: Namespaces, conns: Callable[[], HashMap], owners: Owners) -> None:
         self._diag = diag
         self._conns = conns
-        self._owners = Owners()
+        self._owners = owners
         # its thread is started by the reading one, and has the capabilities that this one has raised
         self._thread = ThreadPoolExecutor(1, "survey")
         self._pending: Future[Found] | None = None
