@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from types import FrameType
 
 from tcptop_tui.app import TcptopApp
 from tcptop_tui.errors import TcptopError
@@ -21,6 +22,7 @@ from tcptop_tui.model.frame import Look, make_frame
 from tcptop_tui.model.store import Store
 from tcptop_tui.privileges import narrow, narrow_attached
 from tcptop_tui.settings import Settings
+from tcptop_tui.signals import told_by_signals
 from tcptop_tui.source.batches import Batch, Status
 from tcptop_tui.terminal import standard_output
 from tcptop_tui.text import clean
@@ -60,10 +62,17 @@ def _collect(feed: Feed, settings: Settings, seconds: float, attached: Callable[
 
     Raises:
         TcptopError: the feed ended with a reason.
+        SystemExit: a signal has ended it; nothing is written then.
     """
     collector = Collector(settings, attached)
     pause = threading.Event()
     begun_s = time.monotonic()
+    told = 0
+
+    def on_signal(number: int, _frame: FrameType | None) -> None:
+        nonlocal told
+        told = number
+        pause.set()
 
     def stopped(wait_s: float) -> bool:
         now_s = time.monotonic()
@@ -72,7 +81,10 @@ def _collect(feed: Feed, settings: Settings, seconds: float, attached: Callable[
         left_s = collector.started_s + seconds - now_s
         return left_s <= 0 or pause.wait(min(wait_s, left_s))
 
-    feed.run(collector, stopped)
+    with told_by_signals(on_signal):
+        feed.run(collector, stopped)
+    if told:
+        raise SystemExit(128 + told)
     if collector.failed:
         raise TcptopError(collector.failed)
     return collector.store

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import signal
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -30,6 +29,7 @@ from tcptop_tui.model.facts import Facts
 from tcptop_tui.model.frame import Frame, Look, make_frame
 from tcptop_tui.model.store import Store
 from tcptop_tui.settings import Settings
+from tcptop_tui.signals import ENDING
 from tcptop_tui.source.batches import Sessions, Table, Transitions
 from tcptop_tui.source.queue import BatchQueue
 from tcptop_tui.widgets.alerts import AlertStrip
@@ -153,7 +153,7 @@ class LiveApp(App[None]):
         self._choose_theme()
         self.panel(FilterBar).keep_history(self.history_path)
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+        for number in () if self.is_headless else ENDING:
             loop.add_signal_handler(number, self.exit, None, 128 + number)
         self.query_one(ConnectionTable).focus()
         self._queue = BatchQueue(loop, self._settings.queue_batches, self._settings.queue_bytes)

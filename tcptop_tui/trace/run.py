@@ -6,8 +6,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import FrameType
 from typing import Protocol
@@ -15,6 +14,7 @@ from typing import Protocol
 from tcptop_tui import clock
 from tcptop_tui.errors import TcptopError
 from tcptop_tui.records import Rows
+from tcptop_tui.signals import told_by_signals
 from tcptop_tui.source.batches import Batch, Loss, Names, Sessions, Sink, Status, Table, Transitions
 from tcptop_tui.text import clean
 from tcptop_tui.trace.columns import Lines
@@ -165,18 +165,6 @@ class Runner:
         self._stop.set()
 
 
-@contextmanager
-def _listening_for_signals(runner: Runner) -> Iterator[None]:
-    before = {
-        number: signal.signal(number, runner.on_signal) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    }
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
 def run_stream(
     feed: Feeds,
     stream: Stream,
@@ -200,7 +188,7 @@ def run_stream(
         TcptopError: the feed ended with a reason, or the output cannot be written.
     """
     runner = Runner(stream, output, duration_s, attached)
-    with _listening_for_signals(runner):
+    with told_by_signals(runner.on_signal):
         feed.run(runner, runner.stopped)
         if runner.error is None and not runner.pipe_closed:
             runner.finish()
