@@ -36,10 +36,13 @@ class Running:
         with self._changed:
             assert self._changed.wait_for(happened, timeout=20)
 
-    def rows(self, lport: int) -> Rows:
-        """The table's rows with this local port."""
+    def rows(self, lport: int, rport: int | None = None) -> Rows:
+        """The table's rows with this local port.
+
+        A client's port may be that of others, too, which other tests have left in TIME_WAIT: its peer's port tells.
+        """
         rows = self.store.facts().rows
-        return rows[rows["lport"] == lport]
+        return rows[(rows["lport"] == lport) & ((rows["rport"] == rport) | (rport is None))]
 
     def close(self) -> None:
         self._stop.set()

@@ -44,7 +44,8 @@ def test_what_was_there_before_is_in_the_first_table(start: Callable[[Capture], 
         accepted.recv(6)
         source = start(Capture())
         source.until(lambda: bool(source.store.facts().now_ns))
-        here, there = source.rows(port(client))[0], source.rows(port(server))
+        ports = port(client), port(server)
+        (here,), there = source.rows(*ports), source.rows(port(server))
         assert (here["pid"], here["uid"], here["tx_bytes"]) == (os.getpid(), os.getuid(), 6)
         assert here["state"] == State.ESTABLISHED
         assert here["born_ns"] == 0  # nobody saw it begin
@@ -53,17 +54,17 @@ def test_what_was_there_before_is_in_the_first_table(start: Callable[[Capture], 
         # it moves: the same row, now from the map, still ours
         client.sendall(b" and after")
         accepted.recv(100)
-        source.until(lambda: bool(source.rows(port(client))["tx_bytes"][0] == 16))
-        assert int(source.rows(port(client))["id"][0]) == identity
-        assert int(source.rows(port(client))["pid"][0]) == os.getpid()
+        source.until(lambda: bool(source.rows(*ports)["tx_bytes"][0] == 16))
+        assert int(source.rows(*ports)["id"][0]) == identity
+        assert int(source.rows(*ports)["pid"][0]) == os.getpid()
         accepted.close()
         until_closed(client)
-        client_port = port(client)
         client.close()
-        source.until(lambda: not len(source.rows(client_port)))
+        source.until(lambda: not len(source.rows(*ports)))
         log = source.store.facts().log
-        assert path(log, client_port) == [(E, CW), (CW, State.LAST_ACK), (State.LAST_ACK, C)]
-        assert (log[log["lport"] == client_port]["pid"] == os.getpid()).all()
+        log = log[(log["lport"] == ports[0]) & (log["rport"] == ports[1])]
+        assert path(log, ports[0]) == [(E, CW), (CW, State.LAST_ACK), (State.LAST_ACK, C)]
+        assert (log["pid"] == os.getpid()).all()
         loss = source.store.facts().loss
         assert (loss.lost, loss.missed, loss.mended) == (0, 0, 0)
 
@@ -104,12 +105,12 @@ def test_time_wait_keeps_its_process(start: Callable[[Capture], Running]) -> Non
         source = start(Capture())
         client, accepted = pair(server)
         client.sendall(b"12345")
-        here = port(client)
+        ports = port(client), port(server)
         client.close()
         until_closed(accepted)
         accepted.close()
-        source.until(lambda: bool((source.rows(here)["state"] == State.TIME_WAIT).any()))
-        row = source.rows(here)[0]
+        source.until(lambda: bool((source.rows(*ports)["state"] == State.TIME_WAIT).any()))
+        (row,) = source.rows(*ports)
         assert (row["pid"], row["tx_bytes"]) == (os.getpid(), 5)
         assert 0 < source.store.facts().now_ns - int(row["state_ns"]) < 30e9
 

@@ -149,7 +149,7 @@ def test_another_process_than_the_one_asked_for_is_not_missed(start: Start) -> N
         client, accepted = pair(server)
         # whose it is comes out with a scan of /proc, every two seconds at most
         more_tables(source, 50)
-        assert not len(source.rows(port(client)))
+        assert not len(source.rows(port(client), port(server)))
         assert (source.store.facts().loss.missed, source.store.facts().loss.mended) == (0, 0)
         reset(client)
         accepted.close()
