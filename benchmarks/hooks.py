@@ -13,9 +13,10 @@ import sys
 from pathlib import Path
 
 import click
+from measure import fields_of
 
 _HERE = Path(__file__).parent
-_EMPTY = '#include "tcptop_kernel.h"\nint empty(struct bpf_raw_tracepoint_args *ctx) { return 0; }\n'
+EMPTY = '#include "tcptop_kernel.h"\nint empty(struct bpf_raw_tracepoint_args *ctx) { return 0; }\n'
 _PER_SEGMENT = ("segment", "reader", "sender")
 
 Runs = dict[str, tuple[int, int]]
@@ -26,8 +27,7 @@ def runs_of(programs: dict[str, int]) -> Runs:
     """So far; counted only while somebody holds ``bpf_enable_stats``."""
     found = {}
     for name, fd in programs.items():
-        lines = Path(f"/proc/self/fdinfo/{fd}").read_text().splitlines()
-        told = dict(line.split(":\t", 1) for line in lines if ":\t" in line)
+        told = fields_of(Path(f"/proc/self/fdinfo/{fd}"))
         found[name] = (int(told["run_time_ns"]), int(told["run_cnt"]))
     return found
 
@@ -49,7 +49,7 @@ def inside(tree: Path, connections: int, round_trips: int) -> None:
     from tcptop_tui.source.batches import Capture  # noqa: PLC0415
 
     counting = load_libbpf().bpf_enable_stats(0)
-    empty = [Compiled(Request(_EMPTY, [], ["empty"])) for _ in range(2)]
+    empty = [Compiled(Request(EMPTY, [], ["empty"])) for _ in range(2)]
     empty[0].attach("empty", "inet_sock_set_state")
     empty[1].attach("empty", "tcp_probe")
     tracer = Program(Settings())

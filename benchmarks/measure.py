@@ -37,12 +37,25 @@ def cost_of(pid: int) -> Cost:
     )
 
 
+def fields_of(fdinfo: Path) -> dict[str, str]:
+    """What the kernel says of a descriptor."""
+    return dict(line.split(":\t", 1) for line in fdinfo.read_text().splitlines() if ":\t" in line)
+
+
+def tcp_count(name: str) -> int:
+    """One of the host's counters of TCP: ``InSegs``, ``RetransSegs`` … (RFC 4022)."""
+    names, values = (
+        line.split() for line in Path("/proc/net/snmp").read_text().splitlines() if line.startswith("Tcp:")
+    )
+    return int(values[names.index(name)])
+
+
 def _run_times(pid: int) -> list[int]:
     """Of each BPF program that the process has open, once each."""
     found: dict[str, int] = {}
     for entry in Path(f"/proc/{pid}/fdinfo").iterdir():
         try:
-            fields = dict(line.split(":\t", 1) for line in entry.read_text().splitlines() if ":\t" in line)
+            fields = fields_of(entry)
         except OSError:  # closed meanwhile
             continue
         if "run_time_ns" in fields:

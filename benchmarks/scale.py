@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import click
-from measure import cost_of, count_kernel_time
+from measure import cost_of, count_kernel_time, tcp_count
 from rich.console import Console
 from rich.table import Table
 from tools import Screen
@@ -135,19 +135,11 @@ def segments(pid: int, holder: Holder) -> float:
     """Kernel time a segment received; two round trips' segments go each way, acknowledgements ride on them."""
     count_kernel_time(on=True)
     try:
-        before_ns, before = cost_of(pid).kernel_ns, received()
+        before_ns, before = cost_of(pid).kernel_ns, tcp_count("InSegs")
         holder.exchange(_SEGMENTS)
-        return (cost_of(pid).kernel_ns - before_ns) / (received() - before)
+        return (cost_of(pid).kernel_ns - before_ns) / (tcp_count("InSegs") - before)
     finally:
         count_kernel_time(on=False)
-
-
-def received() -> int:
-    """TCP segments that this host has received (``InSegs``, RFC 4022)."""
-    names, values = (
-        line.split() for line in Path("/proc/net/snmp").read_text().splitlines() if line.startswith("Tcp:")
-    )
-    return int(values[names.index("InSegs")])
 
 
 def keys(screen: Screen) -> list[float]:

@@ -55,11 +55,16 @@ def _nobodys_settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None
         yield
 
 
-@pytest.fixture
-def utc(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Times of day are shown as in UTC, wherever this runs."""
-    monkeypatch.setenv("TZ", "UTC")
+def timezone(monkeypatch: pytest.MonkeyPatch, name: str) -> Iterator[None]:
+    """For a fixture: times of day are shown as there."""
+    monkeypatch.setenv("TZ", name)
     time.tzset()
     yield
     monkeypatch.undo()
     time.tzset()
+
+
+@pytest.fixture
+def utc(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Times of day are shown as in UTC, wherever this runs."""
+    yield from timezone(monkeypatch, "UTC")

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import ipaddress
 import re
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from conftest import timezone
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -131,11 +131,7 @@ def test_durations_at_the_edges(span_ns: int, shown: str) -> None:
 
 @pytest.fixture
 def india(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setenv("TZ", "IST-5:30")
-    time.tzset()
-    yield
-    monkeypatch.undo()
-    time.tzset()
+    yield from timezone(monkeypatch, "IST-5:30")
 
 
 @pytest.mark.usefixtures("india")

@@ -10,7 +10,7 @@ import pytest
 from made import NOW, SECOND, UTC
 from sockets import listening, pair, port
 from terminals import Terminal
-from test_keys import dashboard
+from test_keys import Dashboard, dashboard
 
 from tcptop_tui.hostnames import _MOST_KEPT, _MOST_WAITING, HostNames, service
 from tcptop_tui.source.batches import Table
@@ -107,13 +107,19 @@ def test_services() -> None:
     assert service(65_000) == "65000"
 
 
+async def with_names(board: Dashboard) -> str:
+    """Show names of hosts; the first line as it was with numbers."""
+    board.app.hosts._ask = lambda address: f"name-of-{address[-2:]}"
+    numbers = board.lines(ConnectionTable)[1]
+    await board.press("n")
+    while "name-of-.0" not in board.lines(ConnectionTable)[1]:
+        await board.more(Table(board.app.frame.facts.rows, NOW + SECOND, UTC))
+    return numbers
+
+
 async def test_the_key_shows_names_and_numbers_again() -> None:
     async with dashboard() as board:
-        board.app.hosts._ask = lambda address: f"name-of-{address[-2:]}"
-        numbers = board.lines(ConnectionTable)[1]
-        await board.press("n")
-        while "name-of-.0" not in board.lines(ConnectionTable)[1]:
-            await board.more(Table(board.app.frame.facts.rows, NOW + SECOND, UTC))
+        numbers = await with_names(board)
         assert " ssh " in board.lines(ConnectionTable)[1]
         assert "name-of" in board.lines(TransitionLog)[-1]
         await board.press("slash", *"10.0.1.7", "enter")  # filters mean numbers
@@ -124,11 +130,7 @@ async def test_the_key_shows_names_and_numbers_again() -> None:
 
 async def test_numbers_come_back_at_once() -> None:
     async with dashboard() as board:
-        board.app.hosts._ask = lambda address: f"name-of-{address[-2:]}"
-        numbers = board.lines(ConnectionTable)[1]
-        await board.press("n")
-        while "name-of-.0" not in board.lines(ConnectionTable)[1]:
-            await board.more(Table(board.app.frame.facts.rows, NOW + SECOND, UTC))
+        numbers = await with_names(board)
         await board.press("n")
         assert board.lines(ConnectionTable)[1] == numbers
 

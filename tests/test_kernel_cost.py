@@ -21,10 +21,9 @@ from tcptop_tui.source.batches import Capture
 
 sys.path.append(str(Path(__file__).parent.parent / "benchmarks"))
 from churn import churn
-from hooks import Runs, runs_of, since
+from hooks import EMPTY, Runs, runs_of, since
 from measure import cost_of
 
-_EMPTY = '#include "tcptop_kernel.h"\nint empty(struct bpf_raw_tracepoint_args *ctx) { return 0; }\n'
 _MOST_EMPTY = 15.5
 """Times an empty program's; measured 9.6 to 11."""
 _LEAST_TCPSTATES = 6
@@ -44,7 +43,7 @@ def counting(bpf_possible: None) -> Iterator[None]:
 @pytest.fixture
 def programs(counting: None) -> Iterator[tuple[Program, dict[str, int]]]:
     """Ours, and one that does nothing, at the same transitions."""
-    empty = Compiled(Request(_EMPTY, [], ["empty"]))
+    empty = Compiled(Request(EMPTY, [], ["empty"]))
     empty.attach("empty", "inet_sock_set_state")
     tracer = require_bpf(SMALL)
     tracer.attach(Capture())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -15,7 +17,8 @@ from tcptop_tui.model.history import History
 from tcptop_tui.model.rates import Rates
 from tcptop_tui.model.sorting import SORT_KEYS
 from tcptop_tui.model.store import Store
-from tcptop_tui.records import RTT_SLOTS, TRANSITION, State
+from tcptop_tui.model.succession import Succession
+from tcptop_tui.records import RTT_SLOTS, TRANSITION, Rows, State
 from tcptop_tui.settings import Settings
 from tcptop_tui.source.batches import Loss, Sessions, Status, Table, Transitions
 
@@ -41,23 +44,35 @@ def test_history_keeps_the_latest(limit: int, batches: list[int]) -> None:
         assert view["ts_ns"].tolist() == content
 
 
+def rates_and_update() -> tuple[Rates, Callable[[Rows, int], None]]:
+    """Rates, and what gives them a table that follows the one before."""
+    rates, step = Rates(), Succession()
+
+    def update(rows: Rows, now_ns: int) -> None:
+        nonlocal step
+        step = Succession.of(step.ids, rows["id"].copy())
+        rates.update(rows, now_ns, step)
+
+    return rates, update
+
+
 def test_rates_are_bytes_over_time() -> None:
-    rates = Rates()
-    rates.update(connections({"tx_bytes": 1000, "rx_bytes": 0}, UNKNOWN), NOW)
+    rates, update = rates_and_update()
+    update(connections({"tx_bytes": 1000, "rx_bytes": 0}, UNKNOWN), NOW)
     assert np.isnan(rates.tx).all()
-    rates.update(connections({"tx_bytes": 5000, "rx_bytes": 600}, UNKNOWN), NOW + 2 * SECOND)
+    update(connections({"tx_bytes": 5000, "rx_bytes": 600}, UNKNOWN), NOW + 2 * SECOND)
     assert (rates.tx[0], rates.rx[0]) == (2000.0, 300.0)
     assert np.isnan(rates.tx[1])
-    rates.update(connections({"tx_bytes": 9000, "rx_bytes": 600}), NOW + 2 * SECOND + SECOND // 2)
+    update(connections({"tx_bytes": 9000, "rx_bytes": 600}), NOW + 2 * SECOND + SECOND // 2)
     assert rates.tx[0] == 2000.0  # under a second: the old one stands
-    rates.update(connections({"tx_bytes": 9000, "rx_bytes": 600}), NOW + 4 * SECOND)
+    update(connections({"tx_bytes": 9000, "rx_bytes": 600}), NOW + 4 * SECOND)
     assert (rates.tx[0], rates.rx[0]) == (2000.0, 0.0)
 
 
 def test_rates_follow_the_connection_not_the_row() -> None:
-    rates = Rates()
-    rates.update(connections({"id": 3, "tx_bytes": 0}, {"id": 9, "tx_bytes": 100}), NOW)
-    rates.update(connections({"id": 5, "tx_bytes": 7}, {"id": 9, "tx_bytes": 300}), NOW + SECOND)
+    rates, update = rates_and_update()
+    update(connections({"id": 3, "tx_bytes": 0}, {"id": 9, "tx_bytes": 100}), NOW)
+    update(connections({"id": 5, "tx_bytes": 7}, {"id": 9, "tx_bytes": 300}), NOW + SECOND)
     assert np.isnan(rates.tx[0])
     assert rates.tx[1] == 200.0
 

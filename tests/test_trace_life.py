@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import fcntl
+import sys
 import termios
 from array import array
 from pathlib import Path
@@ -12,6 +13,9 @@ import pytest
 from sockets import listening, pair, reset
 from streams import calling, refused, streaming
 
+sys.path.append(str(Path(__file__).parent.parent / "benchmarks"))
+from measure import tcp_count
+
 pytestmark = pytest.mark.usefixtures("bpf_possible")
 
 CSV = "PID,COMM,IP,LADDR,LPORT,RADDR,RPORT,TX_KB,RX_KB,MS"
@@ -19,22 +23,14 @@ PIPE_BYTES = 65536
 SENT, ANSWERED = 100 * 1024, 3 * 1024 + 100
 
 
-def repeated() -> int:
-    """Segments that the host has sent again (``RetransSegs``, RFC 4022)."""
-    names, values = (
-        line.split() for line in Path("/proc/net/snmp").read_text().splitlines() if line.startswith("Tcp:")
-    )
-    return int(values[names.index("RetransSegs")])
-
-
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
 def test_every_json_name(host: str) -> None:
     with streaming("life", "--json") as stream:
-        before = repeated()
+        before = tcp_count("RetransSegs")
         with calling(host) as call:
             call.exchange(SENT, ANSWERED)
             call.close()
-        repeats = repeated() - before
+        repeats = tcp_count("RetransSegs") - before
         assert stream.end() == 0
     (client,) = (line for line in stream.objects() if line["lport"] == call.client_port)
     (server,) = (line for line in stream.objects() if line["rport"] == call.client_port)

@@ -61,13 +61,9 @@ class Compared:
             full=self.full[order],
         )  # fmt: skip
 
-    def find_alone(self, hashes: NDArray[np.uint64]) -> tuple[NDArray[np.intp], Mask]:
-        """Row for each of ``hashes`` among those that are not in the map, and which of them were found."""
-        alone = np.flatnonzero(self.alone)
-        if not len(alone):
-            return np.zeros(len(hashes), np.intp), np.zeros(len(hashes), np.bool_)
-        place, found = Index.of(self.hashes[alone]).find(hashes)
-        return alone[place], found
+    def alone_by(self, keys: NDArray[np.uint64]) -> Index:
+        """Those that are not in the map, by one of the columns."""
+        return Index.of(keys, np.flatnonzero(self.alone))
 
 
 def among(rows: Rows, netns: frozenset[int]) -> Mask:

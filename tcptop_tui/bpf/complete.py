@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tcptop_tui.records import Mask, Rows, State, picked
-from tcptop_tui.source.identity import Index, tuple_hash
+from tcptop_tui.source.identity import Index, socket_life, tuple_hash
 
 
 class Known:
@@ -27,8 +27,7 @@ class Known:
         By socket and birth; a socket that had been quiet since before our time is in the table by its
         addresses and ports only.
         """
-        place, found = self._by_life.find(_life(rows))
-        place = self._traced[place] if len(self._traced) else place
+        place, found = self._by_life.find(socket_life(rows))
         quiet = np.flatnonzero(~found & (rows["born_ns"] == 0))
         if len(quiet):
             place[quiet], found[quiet] = self._by_ends.find(tuple_hash(rows[quiet]))
@@ -40,12 +39,8 @@ class Known:
         return column
 
     @cached_property
-    def _traced(self) -> NDArray[np.intp]:
-        return np.flatnonzero(self._table["skaddr"] != 0)
-
-    @cached_property
     def _by_life(self) -> Index:
-        return Index.of(_life(self._table)[self._traced])
+        return Index.of(socket_life(self._table), np.flatnonzero(self._table["skaddr"] != 0))
 
     @cached_property
     def _by_ends(self) -> Index:
@@ -75,14 +70,8 @@ def complete_owners(rows: Rows, known: Known) -> Rows:
     return rows
 
 
-def _life(rows: Rows) -> NDArray[np.uint64]:
-    life: NDArray[np.uint64] = rows["skaddr"] ^ rows["born_ns"]
-    return life
-
-
 def _fill_ports(moved: Rows, portless: NDArray[np.intp]) -> None:
-    life = _life(moved)
+    lives = socket_life(moved)
     after = np.flatnonzero((moved["oldstate"] == State.SYN_SENT) & (moved["lport"] != 0))
-    place, same = Index.of(life[after]).find(life[portless])
-    if same.any():
-        moved["lport"][portless[same]] = moved["lport"][after[place[same]]]
+    place, same = Index.of(lives, after).find(lives[portless])
+    moved["lport"][portless[same]] = moved["lport"][place[same]]

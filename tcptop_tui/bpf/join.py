@@ -33,10 +33,9 @@ from tcptop_tui.records import (
     put,
     table_rows,
 )
-from tcptop_tui.source.identity import Index, tuple_hash
+from tcptop_tui.source.identity import Index, socket_life, tuple_hash
 
 _MOST_ENDED = 65_536
-_STEP = np.uint64(0x9E3779B97F4A7C15)
 
 
 class Joiner:
@@ -130,8 +129,7 @@ class Joiner:
 
     def _still_there(self, mapped_hash: NDArray[np.uint64]) -> Mask:
         dump = self._dump
-        there: Mask = ~dump.index.among(mapped_hash)
-        there &= ~self._gone
+        there: Mask = ~dump.index.among(mapped_hash) & ~self._gone
         listens: Mask = dump.rows["state"] == State.LISTEN  # several may share an address
         return there | listens
 
@@ -157,12 +155,12 @@ class Joiner:
 
     def _name_mapped(self, mapped: Rows, mapped_hash: NDArray[np.uint64]) -> None:
         """Give each row the ``id`` that it had: by socket and birth, else by addresses and ports."""
-        lives = mapped["skaddr"] ^ (mapped["born_ns"] * _STEP)  # addresses are used again, at another time
+        lives = socket_life(mapped)
         place, same = self._lives.find(lives)
         mapped["id"][same] = self._ids[place[same]]
         met = np.flatnonzero(~same & (mapped["born_ns"] == 0))
         if len(met):
-            place, taken = self._dump.find_alone(mapped_hash[met])
+            place, taken = self._dump.alone_by(self._dump.hashes).find(mapped_hash[met])
             mapped["id"][met[taken]] = self._dump.rows["id"][place[taken]]
         self._number(mapped)
         self._lives, self._ids = Index.of(lives), mapped["id"].copy()
@@ -205,10 +203,9 @@ class Joiner:
     def _inherit(self, latest: Compared, before: Compared) -> None:
         """Carry ids over by cookie, and what TIME_WAIT forgot over by addresses and ports."""
         rows, full = latest.rows, latest.full
-        alone = np.flatnonzero(before.alone)
-        place, same = Index.of(before.cookies[alone]).find(latest.cookies)
+        place, same = before.alone_by(before.cookies).find(latest.cookies)
         same &= rows["cookie"] != 0
-        place = alone[place[same]] if len(alone) else place[same]
+        place = place[same]
         take_over(rows, np.flatnonzero(same), before.rows, place, full)
         rows["id"][same] = before.rows["id"][place]
         # closed by its process before the dump, gone from the map after it: only its end tells whose it was

@@ -41,7 +41,6 @@ class _Retransmits:
     """
 
     def __init__(self) -> None:
-        self._ids = np.zeros(0, np.uint64)
         self._known: Mask = np.zeros(0, np.bool_)
         self._counts = np.zeros(0, "<u4")
         self._now_ns = 0
@@ -60,9 +59,8 @@ class _Retransmits:
         more = (found | (sent["born_ns"] >= start_ns)) & (sent["retrans"] > before)
         self._ended += int((sent["retrans"][more] - before[more]).sum(dtype=np.int64))
 
-    def take_table(self, rows: Rows, now_ns: int, step: Succession | None = None) -> int:
+    def take_table(self, rows: Rows, now_ns: int, step: Succession) -> int:
         """Dtype ROW, sorted by ``id``; returns the growth since the table before, ended connections' too."""
-        step = step or Succession.of(self._ids, rows["id"].copy())
         known, counts = _known(rows), rows["retrans"].copy()
         places = np.flatnonzero(known & (counts != 0))
         sent = picked(rows, places)
@@ -70,7 +68,7 @@ class _Retransmits:
         fresh = ~step.there[places] & (sent["born_ns"] >= self._now_ns) & (sent["state"] != State.TIME_WAIT)
         more = (was_known | fresh) & (sent["retrans"] > before)
         grown = self._ended + int((sent["retrans"][more] - before[more]).sum(dtype=np.int64))
-        self._ids, self._counts, self._known = step.ids, counts, known
+        self._counts, self._known = counts, known
         self._seen = [(life(sent), sent["retrans"].copy()), self._seen[0]]
         self._now_ns, self._ended = now_ns, 0
         return grown
@@ -138,7 +136,7 @@ class PulseCounter:
         if self._started_s >= 0:
             self._retrans.note_sessions(rows, self._started_s * 10**9)
 
-    def note_table(self, rows: Rows, now_ns: int, step: Succession | None = None) -> None:
+    def note_table(self, rows: Rows, now_ns: int, step: Succession) -> None:
         """Dtype ROW, sorted by ``id``; ``step`` leads to it from the one before."""
         grown = self._retrans.take_table(rows, now_ns, step)
         if self._started_s < 0:

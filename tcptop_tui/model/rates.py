@@ -21,7 +21,6 @@ class Rates:
     """
 
     def __init__(self) -> None:
-        self._id = np.zeros(0, "<u8")
         self._since_ns = np.zeros(0, np.int64)
         self._bytes = np.zeros((2, 0), "<u8")
         self._rate = np.zeros((2, 0))
@@ -39,9 +38,8 @@ class Rates:
         rate: Rate = self._rate[1]
         return rate
 
-    def update(self, rows: Rows, now_ns: int, step: Succession | None = None) -> None:
+    def update(self, rows: Rows, now_ns: int, step: Succession) -> None:
         """Take the table ``rows`` (dtype ROW, sorted by ``id``), read at ``now_ns``; ``step`` leads to it."""
-        step = step or Succession.of(self._id, rows["id"].copy())
         counters = np.stack([rows["tx_bytes"], rows["rx_bytes"]])
         known = (rows["flags"] & Flag.GAUGES) != 0
         same = known & step.carried(self._known, False)
@@ -53,4 +51,4 @@ class Rates:
         self._rate = np.where(due, rate, np.where(same, step.carried(self._rate, np.nan), np.nan))
         self._since_ns = np.where(due, now_ns, now_ns - passed_ns)
         self._bytes = np.where(same & ~due, base, counters)
-        self._id, self._known = step.ids, known
+        self._known = known

@@ -56,9 +56,6 @@ class Summed:
     def __add__(self, other: Summed) -> Summed:
         return Summed(self.hist + other.hist, self.sum_us + other.sum_us, self.connections + other.connections)
 
-    def __sub__(self, other: Summed) -> Summed:
-        return Summed(self.hist - other.hist, self.sum_us - other.sum_us, self.connections - other.connections)
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Growth:

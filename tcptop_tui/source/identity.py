@@ -48,6 +48,12 @@ def life(rows: Rows) -> NDArray[np.uint64]:
     return tuple_hash(rows) ^ (rows["born_ns"] * _STEP)
 
 
+def socket_life(rows: Rows) -> NDArray[np.uint64]:
+    """One 64-bit number for a socket address and its birth, shape (n,): addresses are used again, lives are not."""
+    key: NDArray[np.uint64] = rows["skaddr"] ^ (rows["born_ns"] * _STEP)
+    return key
+
+
 def cookie_key(rows: Rows) -> NDArray[np.uint64]:
     """One 64-bit number for a socket by the kernel's own number of it, shape (n,); 0 where it has none.
 
@@ -70,13 +76,15 @@ class Index:
     order: NDArray[np.intp]
 
     @classmethod
-    def of(cls, keys: NDArray[np.uint64]) -> Index:
-        """Those of ``keys``, shape (n,)."""
+    def of(cls, keys: NDArray[np.uint64], rows: NDArray[np.intp] | None = None) -> Index:
+        """Those of ``keys``, shape (n,), or only the rows with these numbers, ascending."""
+        if rows is not None:
+            keys = keys[rows]
         order = np.argsort(keys)
         ordered = keys[order]
         if (ordered[1:] == ordered[:-1]).any():  # five times as slow, and seldom needed
             order = np.argsort(keys, kind="stable")
-        return cls(ordered, order)
+        return cls(ordered, order if rows is None else rows[order])
 
     def find(self, wanted: NDArray[np.uint64]) -> tuple[NDArray[np.intp], Mask]:
         """Row for each of ``wanted``, and which of them were found (row 0 stands in elsewhere)."""
@@ -89,7 +97,7 @@ class Index:
         return self.order[place], self.keys[place] == wanted
 
     def among(self, wanted: NDArray[np.uint64]) -> Mask:
-        """Which of the rows have one of the keys ``wanted``, shape (n,)."""
+        """Which of the rows, all of them, have one of the keys ``wanted``, shape (n,)."""
         there = np.zeros(len(self.keys), np.bool_)
         if len(wanted):
             there[self.order] = Index.of(wanted).find(self.keys)[1]

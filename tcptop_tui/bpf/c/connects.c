@@ -71,8 +71,8 @@ static __always_inline int read_target(struct conn *c, const void *addr)
 		__builtin_memcpy(c->raddr, raw + 8, sizeof(c->raddr));
 		return 1;
 	}
-	c->laddr[1] = 0xffff0000;
-	c->raddr[1] = (u64)*(u32 *)(raw + 4) << 32 | 0xffff0000;
+	map_address(c->laddr, 0);
+	map_address(c->raddr, *(u32 *)(raw + 4));
 	return family == AF_INET;
 }
 
