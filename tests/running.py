@@ -14,13 +14,14 @@ from tcptop_tui.source.batches import Batch, Source
 class Running:
     """A source in its thread, and the store that its batches go to."""
 
-    def __init__(self, source: Source, settings: Settings) -> None:
+    def __init__(self, source: Source, settings: Settings, attached: Callable[[], object] = lambda: None) -> None:
         self.store = Store(settings)
         self.batches: list[Batch] = []
         self._changed = threading.Condition()
         self._stop = threading.Event()
         self._source = source
         self._source.open()
+        attached()
         self._thread = threading.Thread(target=self._source.run, args=(self, self._stop.wait))
         self._thread.start()
 

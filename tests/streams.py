@@ -31,6 +31,8 @@ class Stream:
         self.header = b""
         self.lines: list[str] = []
         self.said = ""
+        self.calls_port = 0
+        """Where the calls went that were to show something: whose they were may come out after their line."""
 
     def wait_until_tracing(self) -> None:
         """The header appears when the tracer is attached; JSON has none, and shows a call of ours."""
@@ -39,6 +41,7 @@ class Stream:
         with socket.socket() as server:
             server.bind(("127.0.0.1", 0))
             server.listen()
+            self.calls_port = server.getsockname()[1]
             while not select.select([self.process.stdout], [], [], 0.05)[0]:
                 assert time.monotonic() < deadline_s
                 socket.create_connection(server.getsockname()).close()

@@ -18,7 +18,7 @@ from sockets import CW, C, E, listening, pair, path, port, reset, until_closed
 
 from tcptop_tui.bpf.source import BpfSource
 from tcptop_tui.records import State
-from tcptop_tui.source.batches import Batch, Capture, Status
+from tcptop_tui.source.batches import Batch, Capture, Status, Table
 
 ROOMY = dataclasses.replace(SMALL, ring_bytes=8 * 2**20)
 """The test's own thread keeps the worker from running for long: the ring holds what comes meanwhile."""
@@ -67,6 +67,30 @@ def test_what_was_there_before_is_in_the_first_table(start: Callable[[Capture], 
         assert (log["pid"] == os.getpid()).all()
         loss = source.store.facts().loss
         assert (loss.lost, loss.missed, loss.mended) == (0, 0, 0)
+
+
+@pytest.mark.parametrize(("asked", "seen"), [(frozenset(), 1), (frozenset([1]), 0)], ids=["all", "init"])
+def test_what_came_before_its_listener_was_known(bpf_possible: None, asked: frozenset[int], seen: int) -> None:
+    """Accepted and closed between attaching and the first look at what is there: nobody has read from it."""
+    with listening() as server:
+
+        def come_and_go() -> None:
+            client, accepted = pair(server)
+            reset(client)
+            accepted.close()
+
+        capture = Capture(pids=asked)
+        source = Running(BpfSource(ROOMY, capture), ROOMY, attached=come_and_go)
+        try:
+            # what was held until the first table is all there with the next one
+            source.until(lambda: sum(isinstance(batch, Table) for batch in source.batches) == 2)
+            facts = source.store.facts()
+            for told, lines in ((facts.sessions, 1), (facts.log, 3)):
+                theirs = told[(told["lport"] == port(server)) & (told["rport"] != 0)]
+                assert theirs["pid"].tolist() == [os.getpid()] * lines * seen
+                assert theirs["comm"].tolist() == [Path("/proc/self/comm").read_bytes().strip()] * lines * seen
+        finally:
+            source.close()
 
 
 def test_the_port_of_syn_sent_is_filled_in(start: Callable[[Capture], Running]) -> None:

@@ -7,8 +7,10 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from tcptop_tui.records import Mask, Rows, State, picked
+from tcptop_tui.records import Flag, Mask, Rows, State, picked
 from tcptop_tui.source.identity import Index, socket_life, tuple_hash
+
+_OWNER = {"pid", "comm", "mntns"}
 
 
 class Known:
@@ -47,6 +49,41 @@ class Known:
         return Index.of(tuple_hash(self._table))
 
 
+class Listeners:
+    """Who accepts where, by a survey.
+
+    An accepted socket is its listener's until somebody reads from it. The kernel side says so itself of
+    listeners that it knows; who listened before its start it learns from the first survey.
+
+    Args:
+        rows: dtype ROW, in LISTEN.
+        wanted: which of them the capture wants, shape (n,).
+    """
+
+    def __init__(self, rows: Rows, wanted: Mask) -> None:
+        self._rows, self._wanted = rows, wanted
+        self._index = Index.of(_port(rows), np.flatnonzero(rows["pid"] != 0))
+
+    def complete(self, rows: Rows) -> Rows:
+        """Give accepted ones (dtype TRANSITION or SESSION) without a process their listener's, in place.
+
+        Returns:
+            Those whose listener is not known to be unwanted.
+        """
+        unowned = np.flatnonzero((rows["pid"] == 0) & ((rows["flags"] & Flag.PASSIVE) != 0))
+        place, found = self._index.find(_port(picked(rows, unowned)))
+        accepted, place = unowned[found], place[found]
+        for name in _OWNER.intersection(rows.dtype.names or ()):
+            rows[name][accepted] = self._rows[name][place]
+        others = accepted[~self._wanted[place]]
+        return picked(rows, np.delete(np.arange(len(rows)), others)) if len(others) else rows
+
+
+def _port(rows: Rows) -> NDArray[np.uint64]:
+    key: NDArray[np.uint64] = rows["netns"].astype(np.uint64) << np.uint64(16) | rows["lport"]
+    return key
+
+
 def complete_transitions(moved: Rows, known: Known) -> Rows:
     """Fill in owners and local ports, in place; dtype TRANSITION.
 
@@ -65,7 +102,7 @@ def complete_owners(rows: Rows, known: Known) -> Rows:
     unowned = np.flatnonzero(rows["pid"] == 0)
     if len(unowned):
         place, found = known.find(picked(rows, unowned))
-        for name in {"pid", "comm", "mntns"}.intersection(rows.dtype.names or ()):
+        for name in _OWNER.intersection(rows.dtype.names or ()):
             rows[name][unowned[found]] = known.owners(name, place[found])
     return rows
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from tcptop_tui import clock
 from tcptop_tui.bpf import program
-from tcptop_tui.bpf.complete import complete_owners, complete_transitions
+from tcptop_tui.bpf.complete import Listeners, complete_owners, complete_transitions
 from tcptop_tui.bpf.join import Joiner
 from tcptop_tui.bpf.loaded import Request
 from tcptop_tui.bpf.program import Program
@@ -22,7 +22,7 @@ from tcptop_tui.diag.names import Namer
 from tcptop_tui.diag.namespaces import Namespaces, left_out_note
 from tcptop_tui.diag.owners import Owners
 from tcptop_tui.errors import BackendUnavailable
-from tcptop_tui.records import Mask, Rows, State, picked
+from tcptop_tui.records import ROW, Mask, Rows, State, picked
 from tcptop_tui.settings import Settings
 from tcptop_tui.source.batches import Capture, Loss, Sessions, Sink, Status, Table, Transitions
 from tcptop_tui.source.identity import capture_mask
@@ -56,6 +56,7 @@ class BpfSource:
         self._chosen = Chosen(capture, self._cgroups)
         self._namer = Namer(self._cgroups)
         self._joiner = Joiner()
+        self._listeners = Listeners(np.zeros(0, ROW), np.zeros(0, np.bool_))
         self._held: list[Transitions | Sessions] = []
         self._seeded = False
         self._surveyed = False
@@ -176,6 +177,7 @@ class BpfSource:
         return Sessions(self._wanted(complete_owners(batch.rows, self._joiner.known)))
 
     def _wanted(self, rows: Rows) -> Rows:
+        rows = self._listeners.complete(rows)
         return rows if self._capture == Capture() else picked(rows, self._chosen.by_owner(rows))
 
     def _shown(self, rows: Rows) -> Rows:
@@ -234,6 +236,7 @@ class BpfSource:
         listeners = picked(dump.rows, dump.rows["state"] == State.LISTEN)
         if self._capture.mntns_pin:  # the kernel side may know what /proc has not told
             listeners = listeners[listeners["mntns"] != 0]
+        self._listeners = Listeners(listeners, self._chosen.by_owner(listeners))
         # what is not wanted must look neither missed here nor left over there, whoever knows its owner
         wanted = self._chosen.by_owner(found.conns)
         dump = dump.only(self._chosen.mask(dump.rows, unknown=True))
