@@ -203,8 +203,9 @@ def overwrite(rows: Rows, which: Mask | NDArray[np.intp], others: Rows) -> None:
 
 def table_rows(records: Rows) -> Rows:
     """Dtype ROW, with what dtype CONN or SESSION has; the rest is 0."""
-    rows = np.zeros(len(records), ROW)
+    rows = np.empty(len(records), ROW)  # large ones in huge pages; zeros come in small ones, 3 to 15 us each
     into = rows.view("u1").reshape(len(records), ROW.itemsize)
+    into[:, : -CONN.itemsize] = 0
     into[:, -CONN.itemsize :] = records.view("u1").reshape(len(records), records.dtype.itemsize)[:, -CONN.itemsize :]
     return rows
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from tcptop_tui.model.history import History
 from tcptop_tui.model.samples import Growth, hist_of, no_samples
-from tcptop_tui.records import RTT_SLOTS, SESSION, Mask, Rows, State, joined, picked
+from tcptop_tui.records import RTT_SLOTS, Mask, Rows, State, joined, picked
 from tcptop_tui.source.identity import Index, life
 
 STEP_S = 5
@@ -21,6 +21,9 @@ STEPS = 240
 
 HEAT = np.dtype([("life", "<u8"), ("step", "<u4"), ("count", "<u4"), ("slot", "u1")])
 """Samples of one connection in one slot of one step; steps are STEP_S of CLOCK_MONOTONIC."""
+
+_ENDED = np.dtype([("life", "<u8"), ("born_ns", "<u8"), ("rtt_hist", "<u4", (RTT_SLOTS,))])
+"""What is needed of a connection that has ended."""
 
 _LIFE = np.dtype(
     [("laddr", ">u8", (2,)), ("raddr", ">u8", (2,)), ("born_ns", "<u8"),
@@ -145,14 +148,18 @@ class HeatHistory:
         # by life: gone in this step, and in the one before, since an end may be told late
         self._gone = [_Known(), _Known()]
         self._told: list[Rows] = []
-        self._late = np.zeros(0, SESSION)
+        self._late = np.zeros(0, _ENDED)
         self._now = _Step(0)
 
     def note_sessions(self, rows: Rows) -> None:
         """Dtype SESSION: what they had besides what was seen of them while they lived; counts with the next table."""
-        sampled = picked(rows, rows["rtt_sum_us"] != 0)
+        sampled = np.flatnonzero(rows["rtt_sum_us"] != 0)
         if self._step >= 0 and len(sampled):
-            self._told.append(sampled)
+            # up to the next table these are tens of thousands
+            told = np.empty(len(sampled), _ENDED)
+            told["life"] = life(slim(rows, sampled))
+            told["born_ns"], told["rtt_hist"] = rows["born_ns"][sampled], rows["rtt_hist"][sampled]
+            self._told.append(told)
 
     def note_table(self, rows: Rows, now_ns: int, growth: Growth) -> None:
         """Dtype ROW, sorted by ``id``; with what it has more than the one before."""
@@ -202,16 +209,16 @@ class HeatHistory:
     def _note_ended(self) -> None:
         """Ends that were told since the table before."""
         told, late = self._told, self._late
-        self._told, self._late = [], np.zeros(0, SESSION)
+        self._told, self._late = [], np.zeros(0, _ENDED)
         self._note_end(late, self._first_ns)
         for rows in told:
             unknown = self._note_end(rows, self._latest_ns)
             # its row may go with the next table only
-            self._late = joined(SESSION, self._late, picked(rows, unknown))
+            self._late = joined(_ENDED, self._late, picked(rows, unknown))
 
     def _note_end(self, rows: Rows, since_ns: int) -> Mask:
-        """Those that were seen, or were born ``since_ns``; returns the others."""
-        lives, hists = life(rows), rows["rtt_hist"]
+        """Those (dtype _ENDED) that were seen, or were born ``since_ns``; returns the others."""
+        lives, hists = rows["life"], rows["rtt_hist"]
         known: Mask = rows["born_ns"] >= since_ns
         for gone in reversed(self._gone):  # the latest counts
             start, there = gone.find(lives)
