@@ -55,6 +55,8 @@ class Joiner:
         self._dump = Compared.nothing()
         self._doubted = np.zeros(0, "<u8")
         self._gone: Mask = np.zeros(0, np.bool_)
+        self.surveying = False
+        """Another dump is being made: what closes meanwhile may be in it."""
         self._closed_marked = 0
         self._closed: list[tuple[NDArray[np.uint64], NDArray[np.uint64]]] = []
         self._ended: list[Rows] = []
@@ -124,8 +126,10 @@ class Joiner:
         """What has closed since the dump is gone from it; a TIME_WAIT socket is what is left after the CLOSE."""
         fresh = [hashes for _, hashes in self._closed[self._closed_marked :]]
         if fresh:
-            self._closed_marked = len(self._closed)
             self._gone |= self._dump.full & self._dump.index.among(np.concatenate(fresh))
+        if not self.surveying:
+            self._closed.clear()
+        self._closed_marked = len(self._closed)
 
     def _still_there(self, mapped_hash: NDArray[np.uint64]) -> Mask:
         dump = self._dump
