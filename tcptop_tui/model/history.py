@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import numpy as np
@@ -10,13 +11,18 @@ from tcptop_tui.records import Rows, put
 
 _SPARE = 4
 """A buffer has room for a fourth more than is kept: the less, the more often all of it is put."""
+_MOST_WAITING = 64
+"""Parts that are put together at last, even where nobody looks."""
 
 
 class History:
     """Keeps the latest ``limit`` records; older ones fall out.
 
-    ``rows`` is a view that stays valid and unchanged whatever is appended later: records are
-    written once, and room is made by moving on to a new buffer.
+    What was handed out stays valid and unchanged whatever is appended later: records are written once, and
+    room is made by moving on to a new buffer. Under load that is done when somebody looks, and not for each
+    of ten batches between two looks: they wait as they came, and most of them have fallen out until then.
+
+    Any thread may append, and any look.
 
     Args:
         dtype: of a record.
@@ -27,9 +33,18 @@ class History:
         self._limit = limit
         self._buffer: Rows = np.zeros(0, dtype)
         self._end = 0
-        # one attribute, replaced at once: another thread may append
-        self.kept: tuple[Rows, int] = (self._buffer, 0)
+        self._whole = self._buffer
+        self._waiting: list[Rows] = []
+        self._total = 0
+        self._lock = threading.Lock()
+
+    @property
+    def kept(self) -> tuple[Rows, int]:
         """What is kept, oldest first, shape (n,), and how many there ever were; the last one has number total - 1."""
+        with self._lock:
+            if self._waiting:
+                self._put_together()
+            return self._whole, self._total
 
     @property
     def rows(self) -> Rows:
@@ -39,28 +54,45 @@ class History:
     @property
     def total(self) -> int:
         """Records ever appended."""
-        return self.kept[1]
+        return self._total
 
-    def append(self, rows: Rows) -> tuple[Rows, Rows]:
-        """Add ``rows`` and return those that fell out for them, oldest first: of the kept ones, then of ``rows``."""
-        before, total = self.kept
-        excess = max(0, len(before) + len(rows) - self._limit)
-        passing = max(0, excess - len(before))
-        more, kept = rows[passing:], before[excess:]
-        if self._end + len(more) > len(self._buffer):
-            self._move(kept, len(more))
+    def append(self, rows: Rows) -> list[Rows]:
+        """Add ``rows``, which nobody writes to again; returns those that fell out for them, oldest first."""
+        with self._lock:
+            parts = [self._whole, *self._waiting, rows]
+            excess, fallen = sum(map(len, parts)) - self._limit, []
+            for number, part in enumerate(parts):
+                if excess <= 0:
+                    break
+                fallen.append(part[:excess])
+                parts[number] = part[excess:]
+                excess -= len(part)
+            self._whole, *waiting, more = parts
+            self._waiting = [part for part in waiting if len(part)]
+            self._total += len(rows)
+            if self._waiting or self._end + len(more) > len(self._buffer):
+                self._waiting.append(more)
+            else:
+                self._put(more)
+            if len(self._waiting) > _MOST_WAITING:
+                self._put_together()
+        return fallen
+
+    def _put_together(self) -> None:
+        """In a buffer with room for more: twice what is needed, as far as the limit asks for it."""
+        parts, self._waiting = [self._whole, *self._waiting], []
+        count = sum(map(len, parts))
+        self._buffer = np.empty(max(min(2 * count, self._limit + self._limit // _SPARE), count), self._buffer.dtype)
+        self._whole, self._end = self._buffer[:0], 0
+        for part in parts:
+            self._put(part)
+
+    def _put(self, more: Rows) -> None:
         put(more, self._buffer[self._end : self._end + len(more)])
         self._end += len(more)
-        self.kept = self._buffer[self._end - len(kept) - len(more) : self._end], total + len(rows)
-        return before[:excess], rows[:passing]
-
-    def _move(self, kept: Rows, more: int) -> None:
-        """To a buffer with room for so many more: twice what is needed, as far as the limit asks for it."""
-        room = min(2 * (len(kept) + more), self._limit + self._limit // _SPARE)
-        self._buffer = np.empty(max(room, len(kept) + more), self._buffer.dtype)
-        put(kept, self._buffer[: len(kept)])
-        self._end = len(kept)
+        self._whole = self._buffer[self._end - len(self._whole) - len(more) : self._end]
 
     def clear(self) -> None:
         """Forget the records, not their number."""
-        self.kept = self._buffer[self._end : self._end], self.total
+        with self._lock:
+            self._whole, self._waiting = self._buffer[self._end : self._end], []
