@@ -63,6 +63,27 @@ def test_ring_overflow_is_counted_to_the_unit(server: socket.socket) -> None:
         tracer.close()
 
 
+@pytest.mark.parametrize("most_bytes", [None, 1000])
+def test_records_on_both_sides_of_the_rings_end(server: socket.socket, most_bytes: int | None) -> None:
+    """The ring is gone round three times; no record's size divides it."""
+    tracer = attached(dataclasses.replace(SMALL, ring_bytes=4096), Capture(lports=frozenset({port(server)})))
+    try:
+        asked, told = [], []
+        for _ in range(15):
+            client, accepted = pair(server)
+            asked.append(port(client))
+            client.close()
+            accepted.recv(1)
+            accepted.close()
+            while len(rows := tracer.transitions.drain(most_bytes=most_bytes)):
+                assert most_bytes is None or len(rows) <= most_bytes // framed(TRANSITION).itemsize
+                told += rows["rport"].tolist()
+        assert told == [number for number in asked for _ in range(5)]
+        assert tracer.counters.read()[counters.RING_FULL] == 0
+    finally:
+        tracer.close()
+
+
 def test_map_overflow_is_counted_to_the_unit(server: socket.socket) -> None:
     settings = dataclasses.replace(SMALL, max_connections=16)
     tracer = attached(settings, Capture(rports=frozenset({port(server)})))

@@ -1,10 +1,10 @@
-"""A BPF ring buffer, mapped into memory and decoded a batch at a time.
+"""A BPF ring buffer, read a batch at a time where it lies in memory.
 
 The layout is the kernel's (kernel/bpf/ringbuf.c): a page with the consumer's position, a page with
-the producer's, then the data twice in a row, so that a record that wraps is contiguous. The second
-time is not mapped here: its pages would count as resident once more, 24 MB of them. Every
-record has an 8-byte header: its length with BUSY and DISCARD bits, and a page offset. The programs
-submit with BPF_RB_NO_WAKEUP, so nothing is waited for: the reader comes by.
+the producer's, then the data twice in a row, so that a record that wraps is contiguous. Mapped are the two
+positions, and of the data what is being read: pages that are mapped count as resident, 24 MB of them for two
+rings that are empty most of the time. Every record has an 8-byte header: its length with BUSY and DISCARD
+bits, and a page offset. The programs submit with BPF_RB_NO_WAKEUP, so nothing is waited for: the reader comes by.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import os
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tcptop_tui.records import Rows, copied, picked
 
@@ -47,54 +48,55 @@ class Ring:
     """
 
     def __init__(self, fd: int, size_bytes: int, record: np.dtype[Any]) -> None:
-        page = os.sysconf("SC_PAGE_SIZE")
+        self._fd = fd
+        self._page = os.sysconf("SC_PAGE_SIZE")
         self._size = size_bytes
         self._framed = framed(record)
         self._none = np.zeros(0, record)
-        self._consumer_map = mmap.mmap(fd, page, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE)
-        self._data_map = mmap.mmap(fd, page + size_bytes, mmap.MAP_SHARED, mmap.PROT_READ, offset=page)
+        self._consumer_map = mmap.mmap(fd, self._page, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE)
+        self._producer_map = mmap.mmap(fd, self._page, mmap.MAP_SHARED, mmap.PROT_READ, offset=self._page)
         self._consumer = np.frombuffer(self._consumer_map, "<u8", 1)
-        self._producer = np.frombuffer(self._data_map, "<u8", 1)
-        self._data = np.frombuffer(self._data_map, "u1", size_bytes, offset=page)
+        self._producer = np.frombuffer(self._producer_map, "<u8", 1)
 
-    def drain(self, by: str = "") -> Rows:
+    def drain(self, by: str = "", most_bytes: int | None = None) -> Rows:
         """Copy out all records that were submitted, oldest first, shape (n,), and free their room.
 
         Stops before the first one that a CPU has reserved and not yet submitted.
 
         Args:
             by: the field to sort them by; CPUs reserve in one order and may look at the clock in another.
+            most_bytes: no more of the ring than this, at least a record's room; None: all of it.
         """
         start = int(self._consumer[0])
         used_bytes = int(self._producer[0]) - start
         if not used_bytes:
             return self._none
-        available = decode(self._data, self._framed, start % self._size, used_bytes)
-        records = available["record"]
-        rows = picked(records, np.argsort(records[by], kind="stable")) if by else copied(records)
+        rows = self._copied(start % self._size, min(used_bytes, most_bytes or used_bytes), by)
         # after the copy: from here on the kernel may write there
         self._consumer[0] = start + len(rows) * self._framed.itemsize
         return rows
 
+    def _copied(self, offset_bytes: int, used_bytes: int, by: str) -> Rows:
+        first = offset_bytes // self._page * self._page
+        length = offset_bytes - first + used_bytes
+        with mmap.mmap(self._fd, length, mmap.MAP_SHARED, mmap.PROT_READ, offset=2 * self._page + first) as window:
+            return _records(np.frombuffer(window, "u1", used_bytes, offset_bytes - first), self._framed, by)
+
     def close(self) -> None:
         """Unmap; may be called twice."""
-        self._consumer = self._producer = self._data = np.zeros(1, "<u8")
+        self._consumer = self._producer = np.zeros(1, "<u8")
         self._consumer_map.close()
-        self._data_map.close()
+        self._producer_map.close()
 
 
-def decode(data: Rows, frame: np.dtype[Any], start_bytes: int, used_bytes: int) -> Rows:
-    """The submitted records at ``start_bytes`` of ``data``, as a view of dtype ``frame``, shape (n,).
+def _records(data: NDArray[np.uint8], frame: np.dtype[Any], by: str) -> Rows:
+    """Copies, so that the memory below ``data`` may go."""
+    records = decode(data, frame)["record"]
+    return picked(records, np.argsort(records[by], kind="stable")) if by else copied(records)
 
-    ``data`` is the data area (uint8); ``used_bytes`` lie between consumer and producer, some of them
-    perhaps at its start again: then it is a copy.
-    """
-    count = used_bytes // frame.itemsize
-    end_bytes = start_bytes + count * frame.itemsize
-    used = data[start_bytes:end_bytes]
-    if end_bytes > len(data):
-        used = np.concatenate([used, data[: end_bytes - len(data)]])
-    frames: Rows = used.view(frame)
+
+def decode(data: NDArray[np.uint8], frame: np.dtype[Any]) -> Rows:
+    """The submitted records at the start of ``data``, as a view of dtype ``frame``, shape (n,)."""
+    frames: Rows = data[: len(data) // frame.itemsize * frame.itemsize].view(frame)
     busy = (frames["length"] & _BUSY) != 0
-    ready = int(busy.argmax()) if busy.any() else count
-    return frames[:ready]
+    return frames[: int(busy.argmax())] if busy.any() else frames

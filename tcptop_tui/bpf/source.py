@@ -33,6 +33,9 @@ _PATIENCE_S = 0.05
 # A ring that was this full is read again at once: at 400,000 transitions a second it fills in 0.3 s.
 _BUSY_SHARE = 1 / 16
 
+_PART_BYTES = 2**20
+"""Of a ring at a time: whoever handles it needs a few times as much, and others wait that long for their turn."""
+
 
 class BpfSource:
     """Raw tracepoints for what happens, sock_diag for what was there before.
@@ -138,27 +141,34 @@ class BpfSource:
         return self._program
 
     def _drain(self, sink: Sink) -> int:
-        """Pass the rings on. What the reader has no room for stays here, then in the ring.
+        """Pass the rings on, part by part. What the reader has no room for stays here, then in the ring.
 
         Returns:
-            Bytes of transitions that there were.
+            Bytes that there were.
         """
-        if not self._pass_on(sink):
-            return 0
+        drained = 0
+        while self._pass_on(sink) and drained < self._settings.ring_bytes:
+            part = self._take_part(sink)
+            if not part:
+                break
+            drained += part
+        return drained
+
+    def _take_part(self, sink: Sink) -> int:
+        """Of each ring; bytes that there were."""
         rings = self._opened()
-        moved = rings.transitions.drain(by="ts_ns")
+        moved = rings.transitions.drain("ts_ns", _PART_BYTES)
         if len(moved):
             self._pace.moving = True
             self._joiner.note_transitions(moved)
             self._held.append(Transitions(moved))
-        ended = rings.sessions.drain()
+        ended = rings.sessions.drain(most_bytes=_PART_BYTES)
         if len(ended):
             self._joiner.note_sessions(ended)
             self._held.append(Sessions(ended))
         if len(moved) and self._namer.note(moved):
             self._offer_names(sink)  # before the first line that needs them
-        self._pass_on(sink)
-        return moved.nbytes
+        return moved.nbytes + ended.nbytes
 
     def _pass_on(self, sink: Sink) -> bool:
         """Offer what is held, oldest first; False when the reader has no room for all of it.
@@ -217,10 +227,12 @@ class BpfSource:
             raise RuntimeError("run() before open()")
         if not self._surveyor.busy and self._pace.due(self._settings.reconcile_s):
             self._pace.started()
+            self._joiner.surveying = True
             self._surveyor.start(self._capture)
         found = self._surveyor.take(timeout_s)
         if found is None:
             return
+        self._joiner.surveying = False
         if found.capture != self._capture:
             return
         self._drain(sink)  # whatever ended before the dump must be known when it is compared
