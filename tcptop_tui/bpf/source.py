@@ -7,13 +7,12 @@ from collections.abc import Callable
 from contextlib import suppress
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tcptop_tui import clock
-from tcptop_tui.bpf import program
 from tcptop_tui.bpf.complete import Listeners, complete_owners, complete_transitions
 from tcptop_tui.bpf.join import Joiner
 from tcptop_tui.bpf.loaded import Request
+from tcptop_tui.bpf.losses import read_loss
 from tcptop_tui.bpf.program import Program
 from tcptop_tui.bpf.survey import Found, Pace, Surveyor
 from tcptop_tui.cgroups import Cgroups
@@ -32,6 +31,10 @@ _PATIENCE_S = 0.05
 
 # A ring that was this full is read again at once: at 400,000 transitions a second it fills in 0.3 s.
 _BUSY_SHARE = 1 / 16
+
+_IDLE_POLL_S = 0.2
+"""Where nothing happens: half of the polls were a seventh of what an idle dashboard takes. It is what the ring lasts."""
+_IDLE_POLLS = 5
 
 _PART_BYTES = 2**20
 """Of a ring at a time: whoever handles it needs a few times as much, and others wait that long for their turn."""
@@ -98,20 +101,27 @@ class BpfSource:
         # before the first event is passed on: the owners of what was there are known then
         self._offer_table(sink)
         next_table_s = time.monotonic() + self._settings.refresh_s
+        idle = 0
         while True:
             self._take_capture(sink)
             drained = self._drain(sink)
+            idle = 0 if drained else idle + 1
             self._reconcile(sink)
             now_s = time.monotonic()
             if now_s >= next_table_s:
                 self._offer_table(sink)
                 next_table_s = now_s + self._settings.refresh_s
-            busy = drained > self._settings.ring_bytes * _BUSY_SHARE
-            if stopped(0 if busy else self._settings.poll_s):
+            if stopped(self._pause_s(drained, idle)):
                 break
         # the last word: what is still in the rings, and who waits for an answer
         self._drain(sink)
         self._offer_table(sink)
+
+    def _pause_s(self, drained: int, idle: int) -> float:
+        """Until the next poll, after one that found so much, and so many that have found nothing."""
+        if drained > self._settings.ring_bytes * _BUSY_SHARE:
+            return 0
+        return max(self._settings.poll_s, _IDLE_POLL_S) if idle > _IDLE_POLLS else self._settings.poll_s
 
     def retime(self, settings: Settings) -> None:
         """From any thread: other periods from the next poll on; sizes stay."""
@@ -268,21 +278,7 @@ class BpfSource:
             self._chosen.pinned_mntns = self._opened().pinned("pinned_mntns", "<u4")
 
     def _offer_loss(self, sink: Sink) -> None:
-        opened = self._opened()
-        counters: NDArray[np.uint64] = opened.counters.read()
-        caught = int(counters[program.CAUGHT])
-        # no entry and never met: with a full map that says nothing
-        unseen = 0 if counters[program.MAP_FULL] else self._joiner.escaped
-        loss = Loss(
-            ring_full=int(counters[program.RING_FULL]),
-            sessions_ring_full=int(counters[program.SESSION_RING_FULL]),
-            map_full=int(counters[program.MAP_FULL]),
-            # what the kernel counts shows again as a gap where the socket moves on: not to be counted twice
-            skipped=max(0, opened.recursion_misses() - caught, int(counters[program.ESCAPED]) + unseen),
-            caught=caught,
-            missed=self._joiner.missed,
-            mended=self._joiner.mended,
-        )
+        loss = read_loss(self._opened(), self._joiner)
         if loss != self._loss and sink.offer(loss):
             self._loss = loss
 
