@@ -33,7 +33,7 @@ _PATIENCE_S = 0.05
 _BUSY_SHARE = 1 / 16
 
 _IDLE_POLL_S = 0.2
-"""Where nothing happens: half of the polls were a seventh of what an idle dashboard takes. It is what the ring lasts."""
+"""Where nothing happens: half of the polls cost a tenth of an idle dashboard. The ring lasts as long."""
 _IDLE_POLLS = 5
 
 _PART_BYTES = 2**20
