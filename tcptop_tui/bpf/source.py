@@ -36,7 +36,7 @@ _IDLE_POLL_S = 0.2
 """Where nothing happens: half of the polls cost a tenth of an idle dashboard. The ring lasts as long."""
 _IDLE_POLLS = 5
 
-_PART_BYTES = 2**20
+_PART_BYTES = 2**21
 """Of a ring at a time: whoever handles it needs a few times as much, and others wait that long for their turn."""
 
 
@@ -156,12 +156,12 @@ class BpfSource:
         Returns:
             Bytes that there were.
         """
-        drained = 0
-        while self._pass_on(sink) and drained < self._settings.ring_bytes:
+        drained, more = 0, self._pass_on(sink)
+        while more and drained < self._settings.ring_bytes:
             part = self._take_part(sink)
-            if not part:
-                break
             drained += part
+            # less than a part was all there was; what has come meanwhile is the next poll's
+            more = self._pass_on(sink) and part > _PART_BYTES // 2
         return drained
 
     def _take_part(self, sink: Sink) -> int:
