@@ -99,8 +99,12 @@ class Index:
     def among(self, wanted: NDArray[np.uint64]) -> Mask:
         """Which of the rows, all of them, have one of the keys ``wanted``, shape (n,)."""
         there = np.zeros(len(self.keys), np.bool_)
-        if len(wanted):
-            there[self.order] = Index.of(wanted).find(self.keys)[1]
+        wanted = np.sort(wanted)
+        first = np.searchsorted(self.keys, wanted)
+        count = np.searchsorted(self.keys, wanted, "right") - first
+        # of each key its first row and those behind it
+        behind = np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count)
+        there[self.order[np.repeat(first, count) + behind]] = True
         return there
 
 
