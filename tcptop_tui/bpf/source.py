@@ -111,7 +111,7 @@ class BpfSource:
             if now_s >= next_table_s:
                 self._offer_table(sink)
                 next_table_s = now_s + self._settings.refresh_s
-            if stopped(self._pause_s(drained, idle)):
+            if stopped(min(self._pause_s(drained, idle), max(0, next_table_s - time.monotonic()))):
                 break
         # the last word: what is still in the rings, and who waits for an answer
         self._drain(sink)
