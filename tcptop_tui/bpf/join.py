@@ -63,7 +63,7 @@ class Joiner:
 
     def note_transitions(self, rows: Rows) -> None:
         """Remember which connections closed after the dump, so that it does not bring them back."""
-        closed = rows[(rows["newstate"] == State.CLOSE) & (rows["ts_ns"] > self._dump.now_ns)]
+        closed = picked(rows, (rows["newstate"] == State.CLOSE) & (rows["ts_ns"] > self._dump.now_ns))
         if len(closed):
             self._closed.append((closed["ts_ns"].copy(), tuple_hash(closed)))
 
