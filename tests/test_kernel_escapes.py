@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -203,6 +204,9 @@ def unseen(life: list[tuple[State, State]]) -> tuple[int, int]:
 def test_what_the_kernel_skips_is_caught_and_nothing_comes_twice(bpf_possible: None) -> None:
     """Packets handed from CPU to CPU (RPS) come in the middle of whatever runs there: of our programs too."""
     tracer = require_bpf(ROOMY)
+    if "recursion_misses:" not in Path(f"/proc/self/fdinfo/{tracer._compiled.functions['set_state']}").read_text():
+        tracer.close()
+        pytest.skip("this kernel does not count what it skips (5.12 on)")
     with in_namespace() as (inside, _), cgroup() as group:
         rps = "echo 3 > /sys/class/net/lo/queues/rx-0/rps_cpus"
         subprocess.run([*inside, "sh", "-c", rps], check=True)
