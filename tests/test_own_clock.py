@@ -194,12 +194,23 @@ def check_times(traffic: Traffic, made: list[Made], told: dict[int, list[float]]
 
 
 def times_by_client(lines: list[dict[str, Any]], server: int) -> dict[int, list[float]]:
-    """By the port of the client's end, whose connection it is."""
+    """By the port of the client's end, whose connection it is.
+
+    SYN_SENT has none where the batch ended before the next transition: then the same socket's next line tells.
+    """
     told: dict[int, list[float]] = defaultdict(list)
+    portless: dict[str, float] = {}
     for line in lines:
         if server in {line["lport"], line["rport"]}:
-            client = line["lport"] if line["lport"] != server else line["rport"]
-            told[client].append(datetime.fromisoformat(line["time"]).timestamp())
+            client, utc_s = line["lport"], datetime.fromisoformat(line["time"]).timestamp()
+            if client == server:
+                client = line["rport"]
+            elif line["skaddr"] in portless:
+                told[client].append(portless.pop(line["skaddr"]))
+            if client:
+                told[client].append(utc_s)
+            else:
+                portless[line["skaddr"]] = utc_s
     return told
 
 
