@@ -86,11 +86,9 @@ def test_what_closed_while_a_dump_was_made_does_not_come_back_with_it() -> None:
     keys, conns = entries()
     sockets: tuple[dict[str, object], ...] = ({"lport": 22}, {"lport": 80})
     joiner.take_dump(dumped(NOW, *sockets), keys, conns)
-    joiner.surveying = True
     joiner.note_transitions(transitions({"lport": 22, "rport": 50_000, "newstate": State.CLOSE, "ts_ns": NOW + 2}))
     for _ in range(2):
-        assert joiner.table(keys, conns)["lport"].tolist() == [80]
-    joiner.surveying = False
+        assert joiner.table(keys, conns, surveying=True)["lport"].tolist() == [80]
     joiner.take_dump(dumped(NOW + 1, *sockets), keys, conns)
     for _ in range(2):
         assert joiner.table(keys, conns)["lport"].tolist() == [80]

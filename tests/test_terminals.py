@@ -33,8 +33,9 @@ def tour(**environ: str) -> bytes:
     return terminal.output
 
 
-def test_ascii_where_the_locale_is_not_utf8(bpf_possible: None) -> None:
-    output = tour(LC_ALL="de_DE.ISO-8859-1")
+@pytest.mark.parametrize("environ", [{"LC_ALL": "C"}, {"LC_ALL": "de_DE.ISO-8859-1"}, {"LC_ALL": "", "LANG": ""}])
+def test_ascii_where_the_locale_is_not_utf8(bpf_possible: None, environ: dict[str, str]) -> None:
+    output = tour(**environ)
     assert output.isascii()
     assert b"Connections" in output
 

@@ -55,8 +55,6 @@ class Joiner:
         self._dump = Compared.nothing()
         self._doubted = np.zeros(0, "<u8")
         self._gone: Mask = np.zeros(0, np.bool_)
-        self.surveying = False
-        """Another dump is being made: what closes meanwhile may be in it."""
         self._closed_marked = 0
         self._closed: list[tuple[NDArray[np.uint64], NDArray[np.uint64]]] = []
         self._ended: list[Rows] = []
@@ -97,12 +95,13 @@ class Joiner:
         """The latest dump and the map did not agree: another dump shall say who is right."""
         return bool(len(self._doubted) or self._dump.suspect.any())
 
-    def table(self, keys: NDArray[np.uint64], conns: Rows) -> Rows:
+    def table(self, keys: NDArray[np.uint64], conns: Rows, *, surveying: bool = False) -> Rows:
         """Join a reading of the map with the latest dump.
 
         Args:
             keys: socket addresses, shape (n,).
             conns: their entries, dtype CONN, shape (n,).
+            surveying: another dump is being made: what has closed meanwhile may be in it.
 
         Returns:
             dtype ROW, sorted by ``id``.
@@ -115,19 +114,19 @@ class Joiner:
         mapped["skaddr"] = keys
         adopt_ports(mapped, self._dump.rows)
         mapped_hash = tuple_hash(mapped)
-        self._mark_closed()
+        self._mark_closed(surveying=surveying)
         self._fill_from_dump(mapped, mapped_hash)
         self._name_mapped(mapped, mapped_hash)
         self._last = _merged(self._dump.rows, self._dump.alone & self._still_there(mapped_hash), mapped)
         self.known = Known(self._last)
         return self._last
 
-    def _mark_closed(self) -> None:
+    def _mark_closed(self, *, surveying: bool) -> None:
         """What has closed since the dump is gone from it; a TIME_WAIT socket is what is left after the CLOSE."""
         fresh = [hashes for _, hashes in self._closed[self._closed_marked :]]
         if fresh:
             self._gone |= self._dump.full & self._dump.index.among(np.concatenate(fresh))
-        if not self.surveying:
+        if not surveying:
             self._closed.clear()
         self._closed_marked = len(self._closed)
 

@@ -192,12 +192,11 @@ class BpfSource:
         return True
 
     def _completed(self, batch: Transitions | Sessions) -> Transitions | Sessions:
-        if isinstance(batch, Transitions):
-            return Transitions(self._wanted(complete_transitions(batch.rows, self._joiner.known)))
-        return Sessions(self._wanted(complete_owners(batch.rows, self._joiner.known)))
+        complete = complete_transitions if isinstance(batch, Transitions) else complete_owners
+        rows = self._listeners.complete(complete(batch.rows, self._joiner.known))
+        return type(batch)(self._wanted(rows))
 
     def _wanted(self, rows: Rows) -> Rows:
-        rows = self._listeners.complete(rows)
         return rows if self._capture == Capture() else picked(rows, self._chosen.by_owner(rows))
 
     def _shown(self, rows: Rows) -> Rows:
@@ -224,7 +223,8 @@ class BpfSource:
             self._drain(sink)
         keys, conns = self._opened().conns.read()
         utc_ns, now_ns = time.time_ns(), clock.monotonic_ns()
-        rows = self._shown(self._joiner.table(keys, conns))
+        surveying = self._surveyor is not None and self._surveyor.busy
+        rows = self._shown(self._joiner.table(keys, conns, surveying=surveying))
         self._seeded = True
         self._namer.note(rows)
         self._offer_names(sink)
@@ -237,12 +237,10 @@ class BpfSource:
             raise RuntimeError("run() before open()")
         if not self._surveyor.busy and self._pace.due(self._settings.reconcile_s):
             self._pace.started()
-            self._joiner.surveying = True
             self._surveyor.start(self._capture)
         found = self._surveyor.take(timeout_s)
         if found is None:
             return
-        self._joiner.surveying = False
         if found.capture != self._capture:
             return
         self._drain(sink)  # whatever ended before the dump must be known when it is compared
