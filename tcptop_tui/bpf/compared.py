@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from tcptop_tui.bpf.complete import own
 from tcptop_tui.diag.netlink import Dump
 from tcptop_tui.records import ROW, Flag, Mask, Rows, State, picked
 from tcptop_tui.source.identity import Index, cookie_key, tuple_hash
@@ -77,8 +78,7 @@ def take_over(rows: Rows, which: NDArray[np.intp], source: Rows, place: NDArray[
     Of a ``full`` socket that is the owner, if it has none; TIME_WAIT has forgotten more, its ``id`` too if it has none.
     """
     unowned = full[which] & (rows["pid"][which] == 0)
-    for name in ("pid", "comm", "mntns"):
-        rows[name][which[unowned]] = source[name][place[unowned]]
+    own(rows, which[unowned], source, place[unowned])
     forgot = ~full[which]
     which, place = which[forgot], place[forgot]
     for name in _KEPT_IN_TIME_WAIT:

@@ -13,6 +13,12 @@ from tcptop_tui.source.identity import Index, socket_life, tuple_hash
 _OWNER = {"pid", "comm", "mntns"}
 
 
+def own(rows: Rows, which: Mask | NDArray[np.intp], source: Rows, place: Mask | NDArray[np.intp]) -> None:
+    """Give ``which`` of ``rows`` the owners of rows ``place`` of ``source`` (dtype ROW)."""
+    for name in _OWNER.intersection(rows.dtype.names or ()):
+        rows[name][which] = source[name][place]
+
+
 class Known:
     """Who owns what, by one table; indexed when it is first asked.
 
@@ -21,7 +27,7 @@ class Known:
     """
 
     def __init__(self, table: Rows) -> None:
-        self._table = table
+        self.table = table
 
     def find(self, rows: Rows) -> tuple[NDArray[np.intp], Mask]:
         """Row of the table for each of ``rows`` (dtype TRANSITION or SESSION), and which of them were found.
@@ -35,18 +41,13 @@ class Known:
             place[quiet], found[quiet] = self._by_ends.find(tuple_hash(rows[quiet]))
         return place, found
 
-    def owners(self, name: str, place: NDArray[np.intp]) -> NDArray[np.generic]:
-        """Column ``name`` of these rows."""
-        column: NDArray[np.generic] = self._table[name][place]
-        return column
-
     @cached_property
     def _by_life(self) -> Index:
-        return Index.of(socket_life(self._table), np.flatnonzero(self._table["skaddr"] != 0))
+        return Index.of(socket_life(self.table), np.flatnonzero(self.table["skaddr"] != 0))
 
     @cached_property
     def _by_ends(self) -> Index:
-        return Index.of(tuple_hash(self._table))
+        return Index.of(tuple_hash(self.table))
 
 
 class Listeners:
@@ -73,8 +74,7 @@ class Listeners:
         unowned = np.flatnonzero((rows["pid"] == 0) & ((rows["flags"] & Flag.PASSIVE) != 0))
         place, found = self._index.find(_port(picked(rows, unowned)))
         accepted, place = unowned[found], place[found]
-        for name in _OWNER.intersection(rows.dtype.names or ()):
-            rows[name][accepted] = self._rows[name][place]
+        own(rows, accepted, self._rows, place)
         others = accepted[~self._wanted[place]]
         return picked(rows, np.delete(np.arange(len(rows)), others)) if len(others) else rows
 
@@ -102,8 +102,7 @@ def complete_owners(rows: Rows, known: Known) -> Rows:
     unowned = np.flatnonzero(rows["pid"] == 0)
     if len(unowned):
         place, found = known.find(picked(rows, unowned))
-        for name in _OWNER.intersection(rows.dtype.names or ()):
-            rows[name][unowned[found]] = known.owners(name, place[found])
+        own(rows, unowned[found], known.table, place[found])
     return rows
 
 

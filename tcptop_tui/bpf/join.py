@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tcptop_tui.bpf.compared import Compared, among, drop_repeated_ids, take_over
-from tcptop_tui.bpf.complete import Known
+from tcptop_tui.bpf.complete import Known, own
 from tcptop_tui.bpf.portless import adopt_ports
 from tcptop_tui.bpf.steps import STEPS
 from tcptop_tui.diag.netlink import Dump
@@ -145,8 +145,7 @@ class Joiner:
         other = picked(self._dump.rows, place[found])
         mine = picked(mapped, found)
         unowned = mine["pid"] == 0
-        for name in ("pid", "comm", "mntns"):
-            mine[name][unowned] = other[name][unowned]
+        own(mine, unowned, other, unowned)
         for name in ("cgroup", "srtt_us"):
             mine[name] = np.where(mine[name] == 0, other[name], mine[name])
         gauges = (other["flags"] & Flag.GAUGES) != 0
