@@ -199,15 +199,15 @@ class LiveApp(App[None]):
 
     @work(group="pump")
     async def _pump(self, queue: BatchQueue) -> None:
-        """Fold what comes into the store; painting waits for the clock, but for the first time."""
+        """Fold what comes into the store; a table is painted at once, the rest with it, or when the clock says."""
         while True:
             batch = await queue.get()
-            first = isinstance(batch, Table) and not self.live.is_set()
             if isinstance(batch, Table | Transitions | Sessions) and len(batch.rows) >= _THREAD_ROWS:
                 await asyncio.to_thread(self._store.apply, batch)
             else:
                 self._store.apply(batch)
-            if first:
+            if isinstance(batch, Table):
+                self._clock.reset()
                 await self.tick()
                 self.live.set()
 

@@ -191,11 +191,6 @@ def copied(rows: Rows) -> Rows:
     return _whole(rows).copy().view(rows.dtype)
 
 
-def picked_into(rows: Rows, which: NDArray[np.intp], into: Rows) -> None:
-    """``into[:] = rows[which]``, of one dtype."""
-    np.take(_whole(rows), which, out=_whole(into), mode="clip")  # another mode would make a copy first
-
-
 def overwrite(rows: Rows, which: Mask | NDArray[np.intp], others: Rows) -> None:
     """``rows[which] = others``, of one dtype."""
     _whole(rows)[which] = _whole(others)
@@ -219,6 +214,17 @@ def joined(dtype: np.dtype[Any], *parts: Rows) -> Rows:
 def put(rows: Rows, into: Rows) -> None:
     """``into[:] = rows``, which have as many and the same dtype."""
     _whole(into)[:] = _whole(rows)
+
+
+def poured(dtype: np.dtype[Any], parts: list[Rows]) -> Rows:
+    """The same, and ``parts`` is empty then: each is let go of when it has been copied, or both would be there."""
+    rows, done = np.empty(sum(map(len, parts)), dtype), 0
+    parts.reverse()
+    while parts:
+        part = parts.pop()
+        put(part, rows[done : done + len(part)])
+        done += len(part)
+    return rows
 
 
 def is_ipv4(addr: NDArray[np.uint64]) -> Mask:

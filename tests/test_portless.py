@@ -32,7 +32,7 @@ def test_pairs_by_process_and_remote_end() -> None:
         {"state": SYN, "lport": 2001, "rport": 80, "pid": 2},
         {"state": SYN, "lport": 3001, "rport": 81, "pid": 1},
     )
-    adopt_ports(mapped, dump)
+    assert adopt_ports(mapped, dump, np.zeros(0, "u8"))
     assert mapped["lport"].tolist() == [0, 2001, 1001, 777, 0]  # of two with one port known, the older
 
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from tcptop_tui.bpf.complete import own
 from tcptop_tui.diag.netlink import Dump
-from tcptop_tui.records import ROW, Flag, Mask, Rows, State, picked
+from tcptop_tui.records import ROW, Flag, Mask, Rows, State
 from tcptop_tui.source.identity import Index, cookie_key, tuple_hash
 
 _KEPT_IN_TIME_WAIT = ["pid", "uid", "comm", "born_ns", "tx_bytes", "rx_bytes", "srtt_us", "retrans", "cgroup", "mntns"]
@@ -27,6 +27,11 @@ class Compared:
     """of ``hashes``"""
     cookies: NDArray[np.uint64]
     """``identity.cookie_key``"""
+    ids: NDArray[np.uint64]
+    """of ``rows``"""
+    order: NDArray[np.intp]
+    """Rows by ``ids``, as tables have them."""
+    listens: Mask
     full: Mask
     """What the tracer should know: not TIME_WAIT and not a half-open request."""
     alone: Mask
@@ -42,25 +47,24 @@ class Compared:
         """Not compared yet."""
         rows = dump.rows
         hashes = tuple_hash(rows)
-        full = ((rows["flags"] & Flag.GAUGES) != 0) | (rows["state"] == State.LISTEN)
+        listens = rows["state"] == State.LISTEN
+        full = ((rows["flags"] & Flag.GAUGES) != 0) | listens
         full &= rows["state"] != State.SYN_RECV
         none = np.zeros(len(rows), np.bool_)
-        return cls(rows, hashes, Index.of(hashes), cookie_key(rows), full, none, none, dump.now_ns, dump.netns)
+        return cls(
+            rows, hashes, Index.of(hashes), cookie_key(rows), rows["id"].copy(), np.arange(len(rows)), listens,
+            full, alone=none, suspect=none, now_ns=dump.now_ns, netns=dump.netns,
+        )  # fmt: skip
 
     @classmethod
     def nothing(cls) -> Compared:
         """Before the first one."""
         return cls.of(Dump(np.zeros(0, ROW), np.zeros(0, np.uint32), 0, frozenset()))
 
-    def ordered(self, order: NDArray[np.intp]) -> Compared:
-        """The same, not compared yet, in another order."""
-        if (order[1:] > order[:-1]).all():
-            return self
-        hashes = self.hashes[order]
-        return replace(
-            self, rows=picked(self.rows, order), hashes=hashes, index=Index.of(hashes), cookies=self.cookies[order],
-            full=self.full[order],
-        )  # fmt: skip
+    def numbered(self) -> Compared:
+        """The same, when ``rows`` have got their ids."""
+        ids = self.rows["id"].copy()
+        return replace(self, ids=ids, order=np.argsort(ids))
 
     def alone_by(self, keys: NDArray[np.uint64]) -> Index:
         """Those that are not in the map, by one of the columns."""

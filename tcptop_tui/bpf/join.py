@@ -15,25 +15,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tcptop_tui.bpf.compared import Compared, among, drop_repeated_ids, take_over
-from tcptop_tui.bpf.complete import Known, own
-from tcptop_tui.bpf.portless import adopt_ports
+from tcptop_tui.bpf.complete import Known
+from tcptop_tui.bpf.entries import NOWHERE, Entries
+from tcptop_tui.bpf.merged import merged
+from tcptop_tui.bpf.rooms import Rooms
 from tcptop_tui.bpf.steps import STEPS
 from tcptop_tui.diag.netlink import Dump
 from tcptop_tui.records import (
     ROW,
     End,
-    Flag,
     Mask,
     Rows,
     State,
     joined,
-    overwrite,
     picked,
-    picked_into,
-    put,
     table_rows,
 )
-from tcptop_tui.source.identity import Index, socket_life, tuple_hash
+from tcptop_tui.source.identity import Index, tuple_hash
 
 _MOST_ENDED = 65_536
 
@@ -47,12 +45,15 @@ class Joiner:
         self.escaped = 0
         """Transitions, at least, that the kernel programs were not run for, as far as a comparison or an end shows."""
         self._next_id = 1
+        self._rooms = Rooms()
         self._last = np.zeros(0, ROW)
         self.known = Known(self._last)
         """Owners, by the latest table."""
-        # of the entries of the map in the latest table
-        self._lives, self._ids = Index.of(np.zeros(0, "<u8")), np.zeros(0, "<u8")
+        # of the map, in the latest table
+        self._entries, self._ids = Entries.nothing(), np.zeros(0, "<u8")
         self._dump = Compared.nothing()
+        self._alone: Mask | None = None
+        """What the latest table has of the latest dump, if it was made of it."""
         self._doubted = np.zeros(0, "<u8")
         self._gone: Mask = np.zeros(0, np.bool_)
         self._closed_marked = 0
@@ -100,24 +101,21 @@ class Joiner:
 
         Args:
             keys: socket addresses, shape (n,).
-            conns: their entries, dtype CONN, shape (n,).
+            conns: their entries, dtype CONN, shape (n,); may be written to.
             surveying: another dump is being made: what has closed meanwhile may be in it.
 
         Returns:
             dtype ROW, sorted by ``id``.
         """
-        # where the guard was skipped a closed socket keeps its entry until it is destroyed
-        present = conns["state"] != State.CLOSE
-        if not present.all():
-            keys, conns = keys[present], picked(conns, present)
-        mapped = table_rows(conns)
-        mapped["skaddr"] = keys
-        adopt_ports(mapped, self._dump.rows)
-        mapped_hash = tuple_hash(mapped)
         self._mark_closed(surveying=surveying)
-        self._fill_from_dump(mapped, mapped_hash)
-        self._name_mapped(mapped, mapped_hash)
-        self._last = _merged(self._dump.rows, self._dump.alone & self._still_there(mapped_hash), mapped)
+        entries = self._entries.then(keys, conns, self._dump)
+        self._ids = self._named(entries)
+        self._entries = entries
+        alone = self._left_alone(entries.dumped)
+        if not len(self._ids) and self._alone is not None and np.array_equal(self._alone, alone):
+            return self._last  # of the same dump: nothing has happened
+        self._alone = alone
+        self._last = merged(self._dump, alone, conns, entries, self._ids, self._rooms)
         self.known = Known(self._last)
         return self._last
 
@@ -130,46 +128,31 @@ class Joiner:
             self._closed.clear()
         self._closed_marked = len(self._closed)
 
-    def _still_there(self, mapped_hash: NDArray[np.uint64]) -> Mask:
+    def _left_alone(self, dumped: NDArray[np.intp]) -> Mask:
+        """Which sockets of the dump have no entry in the map: in none of the two readings, the dump's own and now."""
         dump = self._dump
-        there: Mask = ~dump.index.among(mapped_hash) & ~self._gone
-        listens: Mask = dump.rows["state"] == State.LISTEN  # several may share an address
-        return there | listens
+        taken = np.zeros(len(dump.rows), np.bool_)
+        taken[dumped[dumped != NOWHERE]] = True
+        dump.index.spread(taken)
+        # several listeners may share an address
+        alone: Mask = dump.alone & (~(taken | self._gone) | dump.listens)
+        return alone
 
-    def _fill_from_dump(self, mapped: Rows, mapped_hash: NDArray[np.uint64]) -> None:
-        """Take owner and gauges from the dump where the map has not seen them or less of them."""
-        place, found = self._dump.index.find(mapped_hash)
-        found &= mapped["born_ns"] < self._dump.now_ns  # a later connection may reuse the ports
-        if not found.any():
-            return
-        other = picked(self._dump.rows, place[found])
-        mine = picked(mapped, found)
-        unowned = mine["pid"] == 0
-        own(mine, unowned, other, unowned)
-        for name in ("cgroup", "srtt_us"):
-            mine[name] = np.where(mine[name] == 0, other[name], mine[name])
-        gauges = (other["flags"] & Flag.GAUGES) != 0
-        for name in ("tx_bytes", "rx_bytes", "retrans"):
-            mine[name] = np.where(gauges, np.maximum(mine[name], other[name]), mine[name])
-        mine["flags"] |= other["flags"] & Flag.GAUGES
-        mine["accept_queue"], mine["backlog"] = other["accept_queue"], other["backlog"]
-        overwrite(mapped, found, mine)
-
-    def _name_mapped(self, mapped: Rows, mapped_hash: NDArray[np.uint64]) -> None:
-        """Give each row the ``id`` that it had: by socket and birth, else by addresses and ports."""
-        lives = socket_life(mapped)
-        place, same = self._lives.find(lives)
-        mapped["id"][same] = self._ids[place[same]]
-        met = np.flatnonzero(~same & (mapped["born_ns"] == 0))
+    def _named(self, entries: Entries) -> NDArray[np.uint64]:
+        """The ``id`` of each: the one that it had, by socket and birth, else by addresses and ports."""
+        ids = np.zeros(len(entries.which), "<u8")
+        again = entries.same != NOWHERE
+        ids[again] = self._ids[entries.same[again]]
+        met = np.flatnonzero(~again & (entries.born_ns == 0))
         if len(met):
-            place, taken = self._dump.alone_by(self._dump.hashes).find(mapped_hash[met])
-            mapped["id"][met[taken]] = self._dump.rows["id"][place[taken]]
-        self._number(mapped)
-        self._lives, self._ids = Index.of(lives), mapped["id"].copy()
+            place, taken = self._dump.alone_by(self._dump.hashes).find(entries.hashes[met])
+            ids[met[taken]] = self._dump.ids[place[taken]]
+        self._number(ids)
+        return ids
 
-    def _number(self, rows: Rows) -> None:
-        fresh = np.flatnonzero(rows["id"] == 0)
-        rows["id"][fresh] = np.arange(self._next_id, self._next_id + len(fresh), dtype=np.uint64)
+    def _number(self, ids: NDArray[np.uint64]) -> None:
+        fresh = np.flatnonzero(ids == 0)
+        ids[fresh] = np.arange(self._next_id, self._next_id + len(fresh), dtype=np.uint64)
         self._next_id += len(fresh)
 
     def take_dump(
@@ -184,18 +167,17 @@ class Joiner:
         """
         before, latest = self._dump, Compared.of(dump)
         self._inherit(latest, before)
-        self._number(latest.rows)
-        order = np.argsort(latest.rows["id"], kind="stable")  # as the tables that will be made of it
-        latest = latest.ordered(order)
-        rows = latest.rows
+        self._number(latest.rows["id"])
+        latest, rows = latest.numbered(), latest.rows
         map_hash = tuple_hash(conns)
         # of several listeners on one address some may be in the map: cookies tell which are not
-        old_listener = (rows["state"] == State.LISTEN) & np.isin(latest.cookies, before.cookies[before.alone])
+        old_listener = latest.listens & np.isin(latest.cookies, before.cookies[before.alone])
         latest = replace(latest, alone=~latest.index.among(map_hash) | old_listener)
         judged = latest.full & among(rows, dump.netns & before.netns)
         if expected is not None:
-            judged &= expected[order]
+            judged &= expected
         self._dump = self._judged(latest, judged, before)
+        self._entries, self._alone = self._entries.beside(self._dump), None
         self._closed = [(ts_ns, closed) for ts_ns, closed in self._closed if ts_ns[-1] > dump.now_ns]
         self._gone, self._closed_marked = np.zeros(len(rows), np.bool_), 0
         # what ended while the dump was read turns TIME_WAIT only in the next one
@@ -252,20 +234,3 @@ class Joiner:
             self.escaped += int(np.maximum(steps, 1).sum())
         wrong: NDArray[np.uint64] = keys[confirmed].copy()
         return wrong
-
-
-def _merged(dumped: Rows, which: Mask, mapped: Rows) -> Rows:
-    """Both, sorted by ``id``. What is quiet for long makes up most rows of most tables: it is copied once at most."""
-    mapped = _sorted(mapped)
-    if not len(mapped) and which.all():
-        return _sorted(dumped)
-    places = np.flatnonzero(which)
-    rows = np.empty(len(places) + len(mapped), ROW)
-    picked_into(dumped, places, rows[: len(places)])
-    put(mapped, rows[len(places) :])
-    return _sorted(rows)
-
-
-def _sorted(rows: Rows) -> Rows:
-    ids = rows["id"]
-    return rows if (ids[1:] > ids[:-1]).all() else picked(rows, np.argsort(ids, kind="stable"))

@@ -80,8 +80,7 @@ class HashMap:
 
     def _grow(self) -> None:
         rows = min(2 * len(self._keys), 2 * self._max_entries + 64)
-        self._keys = np.resize(self._keys, rows)
-        self._values = np.resize(self._values, rows)
+        self._keys, self._values = _longer(self._keys, rows), _longer(self._values, rows)
 
     def delete(self, keys: NDArray[Any]) -> int:
         """Delete ``keys``, shape (n,); how many were still there."""
@@ -89,6 +88,13 @@ class HashMap:
         for index in range(len(keys)):
             deleted += load_libbpf().bpf_map_delete_elem(self._fd, _pointer(keys[index : index + 1])) == 0
         return deleted
+
+
+def _longer(array: NDArray[Any], rows: int) -> NDArray[Any]:
+    """The same, with room for more behind it: what is not written to is no memory yet."""
+    longer = np.empty(rows, array.dtype)
+    longer[: len(array)] = array
+    return longer
 
 
 class CounterArray:

@@ -10,27 +10,37 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from tcptop_tui.records import Rows, State
+from tcptop_tui.records import Rows, State, picked
 from tcptop_tui.source.identity import tuple_hash
 
 _STEP = np.uint64(0x9E3779B97F4A7C15)
 
 
-def adopt_ports(mapped: Rows, dump: Rows) -> None:
-    """Give rows of the map in SYN_SENT their local end, in place, from the same process's in ``dump``.
+def adopt_ports(mapped: Rows, dump: Rows, taken: NDArray[np.uint64]) -> bool:
+    """Give entries of the map in SYN_SENT their local end, in place, from the same process's in ``dump``.
 
-    Both have dtype ROW. Several connects of one process to one place are paired in their order: what
-    tells them apart is nowhere to be had.
+    Several connects of one process to one place are paired in their order: what tells them apart is nowhere
+    to be had.
+
+    Args:
+        mapped: dtype CONN or ROW.
+        dump: dtype ROW.
+        taken: ``identity.tuple_hash`` of other entries of the map.
+
+    Returns:
+        Whether any was given one.
     """
     portless = np.flatnonzero((mapped["lport"] == 0) & (mapped["state"] == State.SYN_SENT))
+    if not len(portless):
+        return False
     waiting = np.flatnonzero(dump["state"] == State.SYN_SENT)
-    if not len(portless) or not len(waiting):
-        return
-    waiting = waiting[~np.isin(tuple_hash(dump[waiting]), tuple_hash(mapped[mapped["lport"] != 0]))]
-    ours, theirs = _numbered(mapped[portless]), _numbered(dump[waiting])
+    taken = np.concatenate([taken, tuple_hash(picked(mapped, mapped["lport"] != 0))])
+    waiting = waiting[~np.isin(tuple_hash(picked(dump, waiting)), taken)]
+    ours, theirs = _numbered(picked(mapped, portless)), _numbered(picked(dump, waiting))
     _, one, other = np.intersect1d(ours, theirs, return_indices=True)
     for name in ("lport", "laddr"):
         mapped[name][portless[one]] = dump[name][waiting[other]]
+    return len(one) > 0
 
 
 def _numbered(rows: Rows) -> NDArray[np.uint64]:

@@ -21,7 +21,7 @@ from tcptop_tui import clock
 from tcptop_tui.diag.messages import HEADER, INET_DIAG_INFO, MESSAGE, decode, runs
 from tcptop_tui.diag.rows import as_rows
 from tcptop_tui.errors import BackendUnavailable
-from tcptop_tui.records import ROW, Mask, Rows, joined, picked
+from tcptop_tui.records import ROW, Mask, Rows, picked, poured
 
 _NETLINK_SOCK_DIAG = 4
 _SOCK_DIAG_BY_FAMILY = 20
@@ -119,8 +119,10 @@ class SockDiag:
             parts = [part for family in self._families for part in self._consistent(family, now_ns)]
         except OSError as error:
             raise _unavailable(error) from error
-        rows = joined(ROW, *(part for part, _ in parts))
         inode = np.concatenate([np.zeros(0, np.uint32), *(part for _, part in parts)])
+        rows_of = [part for part, _ in parts]
+        parts.clear()
+        rows = poured(ROW, rows_of)
         latest = _latest(rows["cookie"])
         if not latest.all():
             rows, inode = picked(rows, latest), inode[latest]

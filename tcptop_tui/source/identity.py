@@ -48,10 +48,14 @@ def life(rows: Rows) -> NDArray[np.uint64]:
     return tuple_hash(rows) ^ (rows["born_ns"] * _STEP)
 
 
-def socket_life(rows: Rows) -> NDArray[np.uint64]:
+def socket_key(skaddr: NDArray[np.uint64], born_ns: NDArray[np.uint64]) -> NDArray[np.uint64]:
     """One 64-bit number for a socket address and its birth, shape (n,): addresses are used again, lives are not."""
-    key: NDArray[np.uint64] = rows["skaddr"] ^ (rows["born_ns"] * _STEP)
-    return key
+    return skaddr ^ (born_ns * _STEP)
+
+
+def socket_life(rows: Rows) -> NDArray[np.uint64]:
+    """``socket_key`` of rows that have both."""
+    return socket_key(rows["skaddr"], rows["born_ns"])
 
 
 def cookie_key(rows: Rows) -> NDArray[np.uint64]:
@@ -88,13 +92,27 @@ class Index:
 
     def find(self, wanted: NDArray[np.uint64]) -> tuple[NDArray[np.intp], Mask]:
         """Row for each of ``wanted``, and which of them were found (row 0 stands in elsewhere)."""
-        if not len(self.keys):
-            return np.zeros(len(wanted), np.intp), np.zeros(len(wanted), np.bool_)
         by_key = np.argsort(wanted)
-        place = np.empty(len(wanted), np.intp)
-        place[by_key] = np.searchsorted(self.keys, wanted[by_key])
-        place = np.minimum(place, len(self.keys) - 1)
-        return self.order[place], self.keys[place] == wanted
+        return self._find_ordered(wanted[by_key], by_key)
+
+    def find_all(self, wanted: Index) -> tuple[NDArray[np.intp], Mask]:
+        """The same for each of the rows of ``wanted``, which has all of its rows, and has ordered them already."""
+        return self._find_ordered(wanted.keys, wanted.order)
+
+    def _find_ordered(self, wanted: NDArray[np.uint64], order: NDArray[np.intp]) -> tuple[NDArray[np.intp], Mask]:
+        """``wanted`` ascend; the answer to each goes where ``order`` says."""
+        place, there = np.zeros(len(order), np.intp), np.zeros(len(order), np.bool_)
+        if len(self.keys):
+            found = np.minimum(np.searchsorted(self.keys, wanted), len(self.keys) - 1)
+            place[order], there[order] = self.order[found], self.keys[found] == wanted
+        return place, there
+
+    def spread(self, chosen: Mask) -> None:
+        """Where the first row of a key is ``chosen``, shape (n,), choose the others of that key as well."""
+        again = np.flatnonzero(self.keys[1:] == self.keys[:-1]) + 1
+        if len(again):
+            first = np.searchsorted(self.keys, self.keys[again])
+            chosen[self.order[again]] |= chosen[self.order[first]]
 
     def among(self, wanted: NDArray[np.uint64]) -> Mask:
         """Which of the rows, all of them, have one of the keys ``wanted``, shape (n,)."""
