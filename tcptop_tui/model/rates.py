@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tcptop_tui.model.succession import Succession
-from tcptop_tui.records import Flag, Rows
+from tcptop_tui.records import Flag, Mask, Rows
 
 _PERIOD_NS = 1_000_000_000
 """A rate is an average over at least this long: shorter ones jump between 0 and a burst."""
@@ -22,33 +22,43 @@ class Rates:
 
     def __init__(self) -> None:
         self._since_ns = np.zeros(0, np.int64)
-        self._bytes = np.zeros((2, 0), "<u8")
-        self._rate = np.zeros((2, 0))
         self._known = np.zeros(0, np.bool_)
+        self._tx, self._rx = _Counter(), _Counter()
 
     @property
     def tx(self) -> Rate:
         """Payload bytes sent per second."""
-        rate: Rate = self._rate[0]
-        return rate
+        return self._tx.rate
 
     @property
     def rx(self) -> Rate:
         """Payload bytes received per second."""
-        rate: Rate = self._rate[1]
-        return rate
+        return self._rx.rate
 
     def update(self, rows: Rows, now_ns: int, step: Succession) -> None:
         """Take the table ``rows`` (dtype ROW, sorted by ``id``), read at ``now_ns``; ``step`` leads to it."""
-        counters = np.stack([rows["tx_bytes"], rows["rx_bytes"]])
         known = (rows["flags"] & Flag.GAUGES) != 0
         same = known & step.carried(self._known, False)
         passed_ns = np.where(same, now_ns - step.carried(self._since_ns, now_ns), 0)
-        base = step.carried(self._bytes, 0)
         due = same & (passed_ns >= _PERIOD_NS)
-        rate = (counters - base) * (1e9 / np.maximum(passed_ns, 1))
-        rate[counters < base] = 0.0
-        self._rate = np.where(due, rate, np.where(same, step.carried(self._rate, np.nan), np.nan))
+        passed_s = np.maximum(passed_ns, 1) / 1e9
+        self._tx.update(rows["tx_bytes"], passed_s, due, same, step)
+        self._rx.update(rows["rx_bytes"], passed_s, due, same, step)
         self._since_ns = np.where(due, now_ns, now_ns - passed_ns)
-        self._bytes = np.where(same & ~due, base, counters)
         self._known = known
+
+
+class _Counter:
+    """One direction: bytes as they were when the present rate began to be measured, and the rate."""
+
+    def __init__(self) -> None:
+        self._bytes, self.rate = np.zeros(0, "<u8"), np.zeros(0)
+
+    def update(
+        self, counters: NDArray[np.uint64], passed_s: NDArray[np.float64], due: Mask, same: Mask, step: Succession
+    ) -> None:
+        """All of shape (n,); a counter that has gone back has a rate of 0."""
+        before = step.carried(self._bytes, 0)
+        rate = (np.maximum(counters, before) - before) / passed_s
+        self.rate = np.where(due, rate, np.where(same, step.carried(self.rate, np.nan), np.nan))
+        self._bytes = np.where(same & ~due, before, counters)
