@@ -89,7 +89,8 @@ def _libbcc() -> str:
 
 def _program() -> str:
     """The proof of everything above: compile, load, attach, detach."""
-    program = Program(Settings(max_connections=16))
+    settings, capture = Settings(max_connections=16), Capture()
+    program = Program(settings, capture, Program.request(settings, capture, keeps=False))
     try:
         program.attach(Capture(pids=frozenset({os.getpid()})))
     finally:

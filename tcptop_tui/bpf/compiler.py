@@ -15,25 +15,18 @@ import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
-from tcptop_tui.bpf import headers, library, typed
+from tcptop_tui.bpf import headers, kept, library, syscalls
 from tcptop_tui.bpf.btf import KernelTypes
+from tcptop_tui.bpf.kept import Built
 from tcptop_tui.errors import BackendUnavailable
 
 _MAX_REQUEST_BYTES = 1 << 20
 
-
-@dataclass(frozen=True)
-class Built:
-    """Descriptors by name."""
-
-    programs: dict[str, int]
-    maps: dict[str, int]
-    typed: list[str]
-    """Programs that know the types of their tracepoint's arguments: they are attached without naming it."""
+Codes: TypeAlias = dict[str, bytes]
+"""Instructions by program, with the descriptors of its maps in them."""
 
 
 def _why(lines: list[str], error: Exception) -> str:
@@ -49,8 +42,12 @@ def _compile(bcc: Any, text: str, flags: Sequence[str]) -> Any:
         return bcc.BPF(text=text.encode(), cflags=[f"-I{tree}/include", *flags])  # bcc wants bytes
 
 
-def build(text: str, flags: Sequence[str], functions: Sequence[str], known: Mapping[str, str]) -> Built:
-    """Programs and maps.
+def build(text: str, flags: Sequence[str], functions: Sequence[str], known: Mapping[str, str]) -> tuple[Built, Codes]:
+    """Programs and maps, and what the programs were compiled to.
+
+    A program for a raw tracepoint has to ask a helper for each member of a socket that it reads; one that is verified
+    against the types of its tracepoint's arguments loads it, at a tenth of the cost (``BPF_TRACE_RAW_TP``, 5.5 on; the
+    cast to a TCP socket needs 5.9). bcc compiles such programs and cannot load them.
 
     Args:
         text: the C source.
@@ -62,36 +59,43 @@ def build(text: str, flags: Sequence[str], functions: Sequence[str], known: Mapp
     Raises:
         BackendUnavailable: this host cannot run them; the message says why.
     """
-    if known and typed.is_possible():
+    if known and syscalls.are_possible():
         with suppress(BackendUnavailable):
             return _built(text, [*flags, "-DTYPED"], functions, known)
     return _built(text, flags, functions, {})
 
 
-def _load(bcc: Any, bpf: Any, functions: Sequence[str], known: Mapping[str, str]) -> dict[str, int]:
+def _codes(bcc: Any, bpf: Any, functions: Sequence[str]) -> Codes:
+    codes = {}
+    for name in functions:
+        begins = bcc.lib.bpf_function_start(bpf.module, name.encode())
+        codes[name] = ct.string_at(begins, bcc.lib.bpf_function_size(bpf.module, name.encode()))
+    return codes
+
+
+def _load(bcc: Any, bpf: Any, codes: Codes, known: Mapping[str, str]) -> dict[str, int]:
     """Descriptors of the programs by name."""
-    raw = [name for name in functions if name not in known]
+    raw = [name for name in codes if name not in known]
     loaded = {name: int(bpf.load_func(name.encode(), bcc.BPF.RAW_TRACEPOINT).fd) for name in raw}
     if not known:
         return loaded
     types = KernelTypes()
     try:
         for name, tracepoint in known.items():
-            begins = bcc.lib.bpf_function_start(bpf.module, name.encode())
-            size_bytes = bcc.lib.bpf_function_size(bpf.module, name.encode())
-            loaded[name] = typed.load(name, begins, size_bytes, tracepoint, types)
+            loaded[name] = syscalls.load_program(name, codes[name], types.tracepoint(tracepoint))
     finally:
         types.close()
     return loaded
 
 
-def _built(text: str, flags: Sequence[str], functions: Sequence[str], known: Mapping[str, str]) -> Built:
+def _built(text: str, flags: Sequence[str], functions: Sequence[str], known: Mapping[str, str]) -> tuple[Built, Codes]:
     bcc = library.load_bcc()
     failed: Exception | None = None
     with library.stderr_captured() as lines:
         try:
             bpf = _compile(bcc, text, flags)
-            programs = _load(bcc, bpf, functions, known)
+            codes = _codes(bcc, bpf, functions)
+            programs = _load(bcc, bpf, codes, known)
         except BackendUnavailable:
             raise
         except Exception as error:  # noqa: BLE001  bcc raises bare Exception
@@ -104,22 +108,35 @@ def _built(text: str, flags: Sequence[str], functions: Sequence[str], known: Map
     bcc.lib.bpf_table_name.restype = ct.c_char_p  # bcc does not use it, and so does not declare it
     names = [bcc.lib.bpf_table_name(bpf.module, index) for index in range(bcc.lib.bpf_num_tables(bpf.module))]
     maps = {name.decode(): int(bcc.lib.bpf_table_fd(bpf.module, name)) for name in names}
-    return Built(programs, maps, list(known))
+    return Built(programs, maps, dict(known)), codes
 
 
 def answer(link: socket.socket) -> None:
-    """Read one request, build, send what came of it."""
+    """Read one request, load or build, send what came of it."""
     asked = json.loads(_read_all(link))
     try:
-        built = build(asked["text"], asked["flags"], asked["functions"], asked["typed"])
+        built = _kept_or_built(asked["text"], asked["flags"], asked["functions"], asked["typed"], keeps=asked["keeps"])
     except Exception as error:  # noqa: BLE001  its last words must reach the parent
         known = (
             error if isinstance(error, BackendUnavailable) else BackendUnavailable(f"{type(error).__name__}: {error}")
         )
         link.sendall(json.dumps({"error": known.message, "mend": known.mend}).encode())
         return
-    told = json.dumps({"programs": list(built.programs), "maps": list(built.maps), "typed": built.typed}).encode()
+    told = json.dumps({"programs": list(built.programs), "maps": list(built.maps), "typed": list(built.typed)}).encode()
     socket.send_fds(link, [told], [*built.programs.values(), *built.maps.values()])
+
+
+def _kept_or_built(
+    text: str, flags: Sequence[str], functions: Sequence[str], known: Mapping[str, str], *, keeps: bool
+) -> Built:
+    if not keeps or not syscalls.are_possible():
+        return build(text, flags, functions, known)[0]
+    place = kept.place_of([text, flags, functions, known])
+    found = kept.load(place)
+    if found is None:
+        found, codes = build(text, flags, functions, known)
+        kept.keep(place, found, codes)
+    return found
 
 
 def _read_all(link: socket.socket) -> bytes:

@@ -66,6 +66,7 @@ class Request:
         functions: the programs in it, all for raw tracepoints.
         lend: what the compiler needs besides CAP_BPF and CAP_PERFMON.
         typed: programs that read what their tracepoint's arguments point at, and the tracepoint.
+        keeps: it may take what it has compiled before (``kept.py``), and keeps it for later.
 
     Raises:
         BackendUnavailable: this host cannot run them; the message says why.
@@ -76,7 +77,7 @@ class Request:
 
     def __init__(
         self, text: str, flags: Sequence[str], functions: Iterable[str], lend: Iterable[Cap] = (),
-        typed: Mapping[str, str] = MappingProxyType({}),
+        typed: Mapping[str, str] = MappingProxyType({}), *, keeps: bool = True,
     ) -> None:  # fmt: skip
         _require_kernel()
         self._link, theirs = socket.socketpair()
@@ -89,7 +90,9 @@ class Request:
                     stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
                     pass_fds=[theirs.fileno()], process_group=0,  # Ctrl-C is not meant for it
                 )  # fmt: skip
-        asked = {"text": text, "flags": list(flags), "functions": list(functions), "typed": dict(typed)}
+        asked = {
+            "text": text, "flags": list(flags), "functions": list(functions), "typed": dict(typed), "keeps": keeps,
+        }  # fmt: skip
         with suppress(BrokenPipeError):  # it has ended; the answer says so
             self._link.sendall(json.dumps(asked).encode())
             self._link.shutdown(socket.SHUT_WR)

@@ -105,8 +105,10 @@ class Program:
         self._open_maps(settings)
 
     @staticmethod
-    def request(settings: Settings, capture: Capture) -> Request:
+    def request(settings: Settings, capture: Capture, *, keeps: bool = True) -> Request:
         """Have it compiled while something else is done; the arguments must be those of the constructor.
+
+        It may have been compiled before and be kept, unless not ``keeps``.
 
         Raises:
             BackendUnavailable: this host cannot run the programs.
@@ -122,7 +124,9 @@ class Program:
         functions = ("sender", *dict(_attachments(capture)))
         # bcc takes a pinned map by its number, which only CAP_SYS_ADMIN may (bpf_map_get_fd_by_id)
         typed = {name: dict(_ATTACHMENTS)[name] for name in _READING}
-        return Request(source_text(capture), flags, functions, [Cap.SYS_ADMIN] if pins else [], typed)
+        return Request(
+            source_text(capture), flags, functions, [Cap.SYS_ADMIN] if pins else [], typed, keeps=keeps and not pins
+        )
 
     def _map_fd(self, name: str) -> int:
         return self._compiled.map_fd(name)

@@ -82,12 +82,12 @@ class OnceRequest(Request):
 
     def __init__(
         self, text: str, flags: Sequence[str], functions: Iterable[str], lend: Iterable[Cap] = (),
-        typed: Mapping[str, str] = MappingProxyType({}),
+        typed: Mapping[str, str] = MappingProxyType({}), *, keeps: bool = True,
     ) -> None:  # fmt: skip
         self.key = (text, tuple(flags), tuple(functions), frozenset(typed.items()))
         self._kept = _closed[self.key].pop() if _closed[self.key] else None
         if self._kept is None:
-            super().__init__(*self.key[:3], lend, typed)
+            super().__init__(*self.key[:3], lend, typed, keeps=keeps)
 
     def answer(self) -> _Descriptors:
         if self._kept is None:

@@ -6,7 +6,7 @@
  * (tcptop_tui/bpf/headers.py); it has just the structs and members used here.
  * MAX_CONNECTIONS, RING_PAGES, SESSION_RING_PAGES and RTT_UNIT_US come as -D flags,
  * CGROUP_PIN and MNTNS_PIN where maps of somebody else's are to be asked, TYPED where
- * the kernel knows the types of a tracepoint's arguments (tcptop_tui/bpf/typed.py).
+ * the kernel knows the types of a tracepoint's arguments (tcptop_tui/bpf/compiler.py).
  *
  * Two ways out, chosen by rate: *events* (transitions, ended sessions) go
  * through ring buffers of fixed-size records that are read in batches without

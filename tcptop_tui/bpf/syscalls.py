@@ -1,0 +1,138 @@
+"""bpf(2) itself, where neither bcc nor every libbpf does what is needed: making maps, loading compiled programs."""
+
+from __future__ import annotations
+
+import ctypes as ct
+import os
+import platform
+from dataclasses import dataclass
+
+from tcptop_tui.bpf.calls import load_libbpf
+from tcptop_tui.errors import BackendUnavailable
+
+# bpf(2) has no wrapper in the C library, and libbpf's changed its arguments with 0.6.
+_BPF_SYSCALL = {"x86_64": 321, "aarch64": 280, "riscv64": 280, "s390x": 351, "ppc64le": 361}
+
+# include/uapi/linux/bpf.h
+_MAP_CREATE, _PROG_LOAD = 0, 5
+_TYPE_RAW_TRACEPOINT, _TYPE_TRACING = 17, 26
+_TRACE_RAW_TP = 23
+_NAME_BYTES = 15
+_LOG_BYTES = 1 << 20
+_INSTRUCTION_BYTES = 8
+
+
+class _MapAttr(ct.Structure):
+    """``union bpf_attr`` of BPF_MAP_CREATE, as far as it is needed."""
+
+    _fields_ = (
+        ("map_type", ct.c_uint32), ("key_size", ct.c_uint32), ("value_size", ct.c_uint32),
+        ("max_entries", ct.c_uint32), ("map_flags", ct.c_uint32), ("inner_map_fd", ct.c_uint32),
+        ("numa_node", ct.c_uint32), ("map_name", ct.c_char * 16),
+    )  # fmt: skip
+
+
+class _ProgramAttr(ct.Structure):
+    """``union bpf_attr`` of BPF_PROG_LOAD, as of 5.10."""
+
+    _fields_ = (
+        ("prog_type", ct.c_uint32), ("insn_cnt", ct.c_uint32), ("insns", ct.c_uint64), ("license", ct.c_uint64),
+        ("log_level", ct.c_uint32), ("log_size", ct.c_uint32), ("log_buf", ct.c_uint64),
+        ("kern_version", ct.c_uint32), ("prog_flags", ct.c_uint32), ("prog_name", ct.c_char * 16),
+        ("prog_ifindex", ct.c_uint32), ("expected_attach_type", ct.c_uint32), ("prog_btf_fd", ct.c_uint32),
+        ("func_info_rec_size", ct.c_uint32), ("func_info", ct.c_uint64), ("func_info_cnt", ct.c_uint32),
+        ("line_info_rec_size", ct.c_uint32), ("line_info", ct.c_uint64), ("line_info_cnt", ct.c_uint32),
+        ("attach_btf_id", ct.c_uint32), ("attach_prog_fd", ct.c_uint32),
+    )  # fmt: skip
+
+
+class _MapInfo(ct.Structure):
+    """``struct bpf_map_info``; the kernel fills in no more than there is room for."""
+
+    _fields_ = (
+        ("type", ct.c_uint32), ("id", ct.c_uint32), ("key_size", ct.c_uint32), ("value_size", ct.c_uint32),
+        ("max_entries", ct.c_uint32), ("map_flags", ct.c_uint32),
+    )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class MapShape:
+    """What a map is made by, in the kernel's words."""
+
+    type: int
+    key_size: int
+    value_size: int
+    max_entries: int
+    map_flags: int
+
+
+def are_possible() -> bool:
+    """Whether this machine's number of bpf(2) is known."""
+    return platform.machine() in _BPF_SYSCALL
+
+
+def shape_of(fd: int) -> MapShape:
+    """Of a map that is there.
+
+    Raises:
+        OSError: the kernel refuses.
+    """
+    info, size = _MapInfo(), ct.c_uint32(ct.sizeof(_MapInfo))
+    if load_libbpf().bpf_obj_get_info_by_fd(fd, ct.byref(info), ct.byref(size)) != 0:
+        raise OSError(ct.get_errno(), "bpf_obj_get_info_by_fd")
+    return MapShape(info.type, info.key_size, info.value_size, info.max_entries, info.map_flags)
+
+
+def create_map(name: str, shape: MapShape) -> int:
+    """A new map; its descriptor is the caller's.
+
+    Raises:
+        BackendUnavailable: the kernel refuses.
+    """
+    attr = _MapAttr(
+        map_type=shape.type, key_size=shape.key_size, value_size=shape.value_size, max_entries=shape.max_entries,
+        map_flags=shape.map_flags, map_name=name.encode()[:_NAME_BYTES],
+    )  # fmt: skip
+    fd = _bpf(_MAP_CREATE, attr)
+    if fd < 0:
+        raise BackendUnavailable(f"map {name} is refused: {os.strerror(ct.get_errno())}")
+    return fd
+
+
+def load_program(name: str, code: bytes, tracepoint_type: int = 0) -> int:
+    """Have the kernel verify a compiled program.
+
+    Args:
+        name: for whoever lists programs.
+        code: its instructions, with descriptors of maps in them.
+        tracepoint_type: BTF id of the one whose arguments' types it knows, which it can be attached to; 0: it
+            knows none, and can be attached to any raw tracepoint.
+
+    Returns:
+        The program's descriptor, the caller's.
+
+    Raises:
+        BackendUnavailable: the verifier refuses; the message has its last words.
+    """
+    license_, instructions = ct.create_string_buffer(b"GPL"), ct.create_string_buffer(code, len(code))
+    attr = _ProgramAttr(
+        prog_type=_TYPE_TRACING if tracepoint_type else _TYPE_RAW_TRACEPOINT,
+        insn_cnt=len(code) // _INSTRUCTION_BYTES, insns=ct.addressof(instructions), license=ct.addressof(license_),
+        prog_name=name.encode()[:_NAME_BYTES], expected_attach_type=_TRACE_RAW_TP if tracepoint_type else 0,
+        attach_btf_id=tracepoint_type,
+    )  # fmt: skip
+    fd = _bpf(_PROG_LOAD, attr)
+    if fd >= 0:
+        return fd
+    log = ct.create_string_buffer(_LOG_BYTES)
+    attr.log_level, attr.log_size, attr.log_buf = 1, _LOG_BYTES, ct.addressof(log)
+    _bpf(_PROG_LOAD, attr)
+    said = [line for line in log.value.decode(errors="replace").splitlines() if not line.startswith("processed")]
+    raise BackendUnavailable(f"{name} is refused: {said[-1] if said else os.strerror(ct.get_errno())}")
+
+
+def _bpf(command: int, attr: ct.Structure) -> int:
+    """A descriptor with close-on-exec, or -1 and ``errno``."""
+    libc = ct.CDLL(None, use_errno=True)
+    number = _BPF_SYSCALL[platform.machine()]
+    return int(libc.syscall(ct.c_long(number), ct.c_long(command), ct.byref(attr), ct.c_size_t(ct.sizeof(attr))))
