@@ -35,10 +35,13 @@ def main() -> None:
     plot(
         "scale.svg", "The dashboard, by open connections", "connections",
         {
-            title: [(one["sockets"], one[key]) for one in scale]
-            for title, key in (
-                ("memory at its most, MB", "peak_mb"), ("refresh inside, p99, ms", "refresh_ms"),
-                ("key to repaint under churn, p99, ms", "key_ms"), ("CPU while idle, %", "idle_cpu_percent"),
+            title: [(one["sockets"], value(one)) for one in scale if one["seen"]]
+            for title, value in (
+                ("memory at its most, MB", lambda one: one["peak_mb"]),
+                ("refresh, median, ms", lambda one: one["quiet"]["refresh"][0]),
+                ("refresh under churn, median, ms", lambda one: one["churn"]["refresh"][0]),
+                ("key to repaint under churn, p99, ms", lambda one: one["churn"]["key"][1]),
+                ("CPU while idle, %", lambda one: one["idle_cpu_percent"]),
             )
         },
     )  # fmt: skip

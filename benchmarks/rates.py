@@ -6,6 +6,7 @@ import json
 import os
 import sys
 import tempfile
+import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from rich.console import Console
 from rich.table import Table
 from tools import Tool, peers, running, tracefs
 
+_WARM_S = 5
 _SECONDS = 5
 
 
@@ -39,6 +41,7 @@ def measure(tool: Tool, per_s: float) -> Rate:
     with running(tool) as traced:
         if traced is None:
             raise RuntimeError("a tool is wanted")
+        time.sleep(_WARM_S)  # or the work of its start counts
         before = cost_of(traced.pid)
         took_s, _ = churn(connections, per_s=per_s / TRANSITIONS)
         traced.settle(0.5)

@@ -1,7 +1,8 @@
 """``make bench-scale``: how the dashboard does with 100 to 100,000 open connections, in a terminal of 160×50.
 
 For each size: memory at its most, CPU while nothing happens and the screen is repainted once a second,
-then under churn how long a refresh takes inside, and how long it takes from a key to its repaint.
+how long a refresh takes inside and how long it takes from a key to its repaint, quiet and under churn as fast as
+one process can; and the same with connections that the tracer saw begin. Times are medians and p99.
 """
 
 from __future__ import annotations
@@ -14,8 +15,9 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
+from itertools import product
 from pathlib import Path
 
 import click
@@ -30,23 +32,33 @@ _SEGMENTS = 20_000
 
 
 @dataclass(frozen=True)
+class Pace:
+    """How long things took, in ms; median and p99."""
+
+    read: tuple[float, float]
+    apply: tuple[float, float]
+    repaint: tuple[float, float]
+    refresh: tuple[float, float]
+    """The three together."""
+    key: tuple[float, float]
+    """Until its repaint is on the terminal."""
+
+
+@dataclass(frozen=True)
 class Scale:
     """With so many sockets."""
 
     sockets: int
+    seen: bool
+    """The tracer saw them begin: all are in the kernel's map. Else it knows of them by sock_diag."""
+    peak_quiet_mb: float
     peak_mb: float
+    """After a minute of churn."""
     idle_cpu_percent: float
     segment_ns: float
     """Kernel time of all our programs, a segment received."""
-    read_ms: float
-    apply_ms: float
-    repaint_ms: float
-    """p99, as the two before."""
-    refresh_ms: float
-    """p99 of the three together."""
-    key_ms: float
-    """p99."""
-    key_median_ms: float
+    quiet: Pace
+    churn: Pace
 
 
 class Holder:
@@ -94,29 +106,43 @@ def churning() -> Iterator[None]:
         churn.wait()
 
 
-def measure(sockets: int) -> Scale:
+def measure(sockets: int, *, seen: bool) -> Scale:
     """One size."""
-    with tempfile.TemporaryDirectory() as folder, held(sockets) as holder:
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         times = Path(folder) / "times.json"
         options = ["--max-connections", "262144", "--refresh", "1"]
-        screen = Screen((sys.executable, str(_HERE / "timed.py"), str(times), *options), {"TERM": "xterm-256color"})
+        command = (sys.executable, str(_HERE / "timed.py"), str(times), *options)
+        holder = None if seen else stack.enter_context(held(sockets))
+        screen = Screen(command, {"TERM": "xterm-256color"})
         try:
+            screen.wait_for(b"LISTEN")
+            holder = holder or stack.enter_context(held(sockets))
             screen.wait_for(f"{sockets:,}".encode()[:-1])
             time.sleep(10)  # warm, and through its first comparisons
             idle = idle_cpu(screen.pid)
             segment_ns = segments(screen.pid, holder)
-            keys_ms = keys(screen)
+            quiet, quiet_from_s, quiet_to_s = keys(screen)
+            peak_quiet_mb = cost_of(screen.pid).peak_bytes / 1e6
+            with churning():
+                time.sleep(3)
+                churn, churn_from_s, churn_to_s = keys(screen)
             peak_mb = cost_of(screen.pid).peak_bytes / 1e6
         finally:
             screen.stop(b"q")
         inside = json.loads(times.read_text())
-    # of each part the last ones: those under churn
-    read, apply, repaint = (inside[name][-_KEYS:] for name in ("read", "apply", "repaint"))
-    together = [sum(parts) for parts in zip(read, apply, repaint, strict=False)]
     return Scale(
-        sockets, peak_mb, idle, segment_ns, p99(read), p99(apply), p99(repaint), p99(together),
-        p99(keys_ms), statistics.median(keys_ms),
+        sockets, seen, peak_quiet_mb, peak_mb, idle, segment_ns,
+        pace(inside, quiet, quiet_from_s, quiet_to_s), pace(inside, churn, churn_from_s, churn_to_s),
     )  # fmt: skip
+
+
+def pace(inside: dict[str, list[list[float]]], keys_ms: list[float], from_s: float, to_s: float) -> Pace:
+    """Of what happened in between."""
+    read, apply, repaint = (
+        [took_ms for at_s, took_ms in inside[name] if from_s <= at_s <= to_s] for name in ("read", "apply", "repaint")
+    )
+    together = [sum(parts) for parts in zip(read, apply, repaint, strict=False)]
+    return Pace(*((statistics.median(one), p99(one)) for one in (read, apply, repaint, together, keys_ms)))
 
 
 def p99(values: list[float]) -> float:
@@ -142,33 +168,41 @@ def segments(pid: int, holder: Holder) -> float:
         count_kernel_time(on=False)
 
 
-def keys(screen: Screen) -> list[float]:
-    """Milliseconds from ``I`` (the order turned round) until its mark has turned, under full churn."""
-    took_ms = []
-    with churning():
-        time.sleep(3)
-        for number in range(_KEYS):
-            time.sleep(0.3 + 0.37 * (number % 3))  # not in step with the refresh
-            took_ms.append(screen.press(b"I", ("▲" if number % 2 == 0 else "▼").encode()) * 1e3)
-    return took_ms
+def keys(screen: Screen) -> tuple[list[float], float, float]:
+    """Milliseconds from ``I`` (the order turned round) until its mark has turned; from when to when that was."""
+    began_s, took_ms = time.monotonic(), []
+    for number in range(_KEYS):
+        time.sleep(0.3 + 0.37 * (number % 3))  # not in step with the refresh
+        took_ms.append(screen.press(b"I", ("▲" if number % 2 == 0 else "▼").encode()) * 1e3)
+    return took_ms, began_s, time.monotonic()
+
+
+def shown(pair: tuple[float, float]) -> str:
+    """Median and p99."""
+    return f"{pair[0]:.0f}, {pair[1]:.0f}"
 
 
 @click.command()
 @click.option("--sizes", default="100,1000,10000,100000", show_default=True)
 @click.option("--output", default="benchmarks/scale.json", show_default=True, type=click.Path(path_type=Path))
 def main(sizes: str, output: Path) -> None:
-    """Measure every size."""
+    """Measure every size, with connections from before the start, and with those that the tracer saw begin."""
     results = []
-    table = Table("sockets", "peak MB", "idle CPU %", "kernel ns/segment", "refresh p99 ms", "key p50 ms", "key p99 ms")
-    for size in map(int, sizes.split(",")):
-        sys.stderr.write(f"{size:,} sockets\n")
-        one = measure(size)
+    table = Table(
+        "sockets", "peak MB quiet, churn", "idle CPU %", "kernel ns/segment", "refresh quiet", "key quiet",
+        "refresh churn (read; apply; repaint)", "key churn",
+    )  # fmt: skip
+    for size, seen in product(map(int, sizes.split(",")), (False, True)):
+        sys.stderr.write(f"{size:,} sockets, {'seen' if seen else 'from before'}\n")
+        one = measure(size, seen=seen)
         results.append(one)
         output.write_text(json.dumps({"kernel": os.uname().release, "results": [*map(asdict, results)]}, indent=1))
+        parts = "; ".join(map(shown, (one.churn.read, one.churn.apply, one.churn.repaint)))
         table.add_row(
-            f"{one.sockets:,}", f"{one.peak_mb:.0f}", f"{one.idle_cpu_percent:.1f}", f"{one.segment_ns:.0f}",
-            f"{one.refresh_ms:.1f} (read {one.read_ms:.1f}, apply {one.apply_ms:.1f}, repaint {one.repaint_ms:.1f})",
-            f"{one.key_median_ms:.0f}", f"{one.key_ms:.0f}",
+            f"{one.sockets:,}{' seen' if seen else ''}", f"{one.peak_quiet_mb:.0f}, {one.peak_mb:.0f}",
+            f"{one.idle_cpu_percent:.1f}", f"{one.segment_ns:.0f}", shown(one.quiet.refresh), shown(one.quiet.key),
+            f"{shown(one.churn.refresh)} ({parts})",
+            shown(one.churn.key),
         )  # fmt: skip
     Console(width=150).print(table)
 

@@ -1,7 +1,7 @@
 """The dashboard, with the time that each table and each repaint takes written to a file.
 
-``python benchmarks/timed.py FILE [OPTIONS]``: a JSON object with lists of milliseconds by name when it
-ends. ``read`` is the source's, in its thread; ``apply`` folds a table in; ``repaint`` filters, sorts and paints.
+``python benchmarks/timed.py FILE [OPTIONS]``: a JSON object with lists of moments and milliseconds by name
+when it ends. ``read`` is the source's, in its thread; ``apply`` folds a table in; ``repaint`` filters, sorts, paints.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from tcptop_tui.bpf.source import BpfSource
 from tcptop_tui.live import LiveApp
 from tcptop_tui.model.store import Store
 
-took_ms: dict[str, list[float]] = defaultdict(list)
+took_ms: dict[str, list[tuple[float, float]]] = defaultdict(list)
+"""When it began (CLOCK_MONOTONIC, s), and for how long."""
 
 
 def timed(name: str, call: Callable[..., Any]) -> Callable[..., Any]:
@@ -28,9 +29,9 @@ def timed(name: str, call: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(call)
     def noted(*arguments: Any) -> Any:
-        began_s = time.perf_counter()
+        began_s = time.monotonic()
         answer = call(*arguments)
-        took_ms[name].append((time.perf_counter() - began_s) * 1e3)
+        took_ms[name].append((began_s, (time.monotonic() - began_s) * 1e3))
         return answer
 
     return noted
@@ -41,9 +42,9 @@ def timed_async(name: str, call: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(call)
     async def noted(*arguments: Any) -> Any:
-        began_s = time.perf_counter()
+        began_s = time.monotonic()
         await call(*arguments)
-        took_ms[name].append((time.perf_counter() - began_s) * 1e3)
+        took_ms[name].append((began_s, (time.monotonic() - began_s) * 1e3))
 
     return noted
 
