@@ -47,6 +47,15 @@ def test_sockets_from_before_come_from_the_dump_and_keep_their_id() -> None:
     assert (joiner.missed, joiner.mended) == (0, 0)
 
 
+def test_the_last_entry_goes_from_the_table_when_it_goes_from_the_map() -> None:
+    joiner = Joiner()
+    keys, conns = entries()
+    joiner.take_dump(dumped(NOW, {"lport": 22}), keys, conns)
+    assert joiner.table(*entries({"rport": 50_001}))["rport"].tolist() == [50_000, 50_001]
+    assert joiner.table(keys, conns)["rport"].tolist() == [50_000]
+    assert joiner.table(keys, conns)["rport"].tolist() == [50_000]
+
+
 def test_the_table_has_the_dtype_of_rows_to_the_byte_order() -> None:
     """Numpy's concatenate gives addresses this machine's byte order: recordings of that read as other addresses."""
     joiner = Joiner()

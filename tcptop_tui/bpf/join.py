@@ -53,7 +53,7 @@ class Joiner:
         self._entries, self._ids = Entries.nothing(), np.zeros(0, "<u8")
         self._dump = Compared.nothing()
         self._alone: Mask | None = None
-        """What the latest table has of the latest dump, if it was made of it."""
+        """What the latest table has of the latest dump, if it has nothing else."""
         self._doubted = np.zeros(0, "<u8")
         self._gone: Mask = np.zeros(0, np.bool_)
         self._closed_marked = 0
@@ -114,7 +114,7 @@ class Joiner:
         alone = self._left_alone(entries.dumped)
         if not len(self._ids) and self._alone is not None and np.array_equal(self._alone, alone):
             return self._last  # of the same dump: nothing has happened
-        self._alone = alone
+        self._alone = None if len(self._ids) else alone
         self._last = merged(self._dump, alone, conns, entries, self._ids, self._rooms)
         self.known = Known(self._last)
         return self._last
