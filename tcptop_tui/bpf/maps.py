@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from tcptop_tui.bpf.calls import load_libbpf
 from tcptop_tui.records import Rows
 
+_FEW = 1024
+
 
 def _pointer(array: NDArray[Any]) -> ct.c_void_p:
     return ct.c_void_p(array.ctypes.data)
@@ -26,13 +28,16 @@ class HashMap:
         value: dtype of a value.
         max_entries: of the map; the buffers grow with what is in it, not with this.
         key: dtype of a key.
+        expected: entries that there may be.
     """
 
-    def __init__(self, fd: int, value: np.dtype[Any], max_entries: int, key: str = "<u8") -> None:
+    def __init__(
+        self, fd: int, value: np.dtype[Any], max_entries: int, key: str = "<u8", *, expected: int = _FEW
+    ) -> None:
         self._fd = fd
         self._max_entries = max_entries
-        self._keys = np.zeros(1024, key)
-        self._values = np.zeros(1024, value)
+        self._keys = np.empty(max(_FEW, expected), key)
+        self._values = np.empty(max(_FEW, expected), value)
 
     def read(self) -> tuple[NDArray[np.uint64], Rows]:
         """All keys, shape (n,), and values, shape (n,), as views into reused buffers.

@@ -138,9 +138,9 @@ class Program:
         self.transitions = Ring(self._map_fd("transitions"), settings.ring_bytes, TRANSITION)
         self.sessions = Ring(self._map_fd("sessions"), settings.session_ring_bytes, SESSION)
 
-    def open_conns(self) -> HashMap:
-        """As ``conns``, to be read in another thread."""
-        return HashMap(self._map_fd("conns"), CONN, self._max_connections)
+    def open_conns(self, expected: int = 0) -> HashMap:
+        """As ``conns``, to be read in another thread; with so many entries, as it is."""
+        return HashMap(self._map_fd("conns"), CONN, self._max_connections, expected=expected)
 
     def attach(self, capture: Capture) -> None:
         """Set the capture filter and start tracing.

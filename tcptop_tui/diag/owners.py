@@ -115,6 +115,8 @@ def _scan(wanted: set[int]) -> dict[int, tuple[int, bytes]]:
     found: dict[int, tuple[int, bytes]] = {}
     pids = sorted((int(name) for name in os.listdir("/proc") if name.isdigit()), key=lambda pid: (pid == 1, pid))
     for pid in pids:
+        if len(found) == len(wanted):
+            break
         mine = wanted.intersection(_sockets_of(pid)).difference(found)
         if mine:
             comm = comm_of(pid)
