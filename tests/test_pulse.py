@@ -6,11 +6,13 @@ import math
 import socket
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from made import NOW, SECOND, UTC, connections, sessions, transitions
 from sockets import listening, pair, port
+from test_keys import dashboard
 
 from tcptop_tui.bpf.source import BpfSource
 from tcptop_tui.model.pulse import SECONDS, Beat
@@ -18,6 +20,7 @@ from tcptop_tui.model.store import Store
 from tcptop_tui.records import State
 from tcptop_tui.settings import Settings
 from tcptop_tui.source.batches import Batch, Capture, Sessions, Table, Transitions
+from tcptop_tui.widgets.header import HeaderLines
 from tcptop_tui.widgets.spark import spark
 
 
@@ -114,6 +117,15 @@ def test_retransmits_of_connections_that_lived_between_two_tables_or_ended_a_tab
 )  # fmt: skip
 def test_a_sparkline(values: list[float], shown: str) -> None:
     assert spark(values, 5) == shown
+
+
+async def test_a_large_number_does_not_touch_the_next_name() -> None:
+    async with dashboard() as board:
+        frame = board.app.frame
+        busy = np.full((len(Beat), 8), 187_297.0)
+        board.app.panel(HeaderLines).show(replace(frame, facts=replace(frame.facts, pulse=busy)))
+        words = board.header.splitlines()[2].split()
+        assert words[:6] == ["moves/s", "████████", "187,297", "opened", "████████", "187,297"]
 
 
 def test_on_the_real_kernel(bpf_possible: None) -> None:

@@ -105,9 +105,11 @@ class HeaderLines(Widget):
             number = formats.UNKNOWN if np.isnan(latest) else formats.count(int(latest))
             alarm = beat in _ALARMING and latest > 0
             line.append(f"{_BEATS[beat]} ", style="dim")
-            line.append(spark(counts[beat].tolist(), _SPARK_CELLS))
+            room_for_number = _BEAT_CELLS - len(_BEATS[beat]) - 2
+            over = max(0, len(number) + 1 - room_for_number)  # or it would touch the next name
+            line.append(spark(counts[beat].tolist(), _SPARK_CELLS - over))
             style = self.get_component_rich_style("header--loss", partial=True) if alarm else ""
-            line.append(f" {number:<{_BEAT_CELLS - len(_BEATS[beat]) - 2}}", style=style)
+            line.append(f" {number:<{room_for_number + over}}", style=style)
         return line
 
     def _trust(self) -> Text:
