@@ -45,12 +45,16 @@ TESTS = {
 VARIANTS = {"bare": (False, False), "full": (True, True)}
 
 
+def _file_of(test: str) -> str:
+    return test.partition("::")[0]
+
+
 def _suites(only: tuple[str, ...]) -> dict[str, list[str]]:
     """Of ``only`` (paths, or tests in them), else all; without suites that have none left."""
     chosen = {
         name: [f"tests/{file}" for file in files]
         if not only
-        else [test for test in only if Path(test.partition("::")[0]).name in files]
+        else [test for test in only if Path(_file_of(test)).name in map(_file_of, files)]
         for name, files in TESTS.items()
     }
     return {name: tests for name, tests in chosen.items() if tests}
