@@ -12,7 +12,7 @@ import sys
 import time
 from contextlib import suppress
 
-_LINGER_RESET = struct.pack("ii", 1, 0)
+LINGER_RESET = struct.pack("ii", 1, 0)
 
 
 TRANSITIONS = 6
@@ -38,7 +38,7 @@ def churn(connections: int, port: int = 0, *, per_s: float = 0, exact: bool = Fa
             client = socket.socket()
             client.connect(there)
             accepted, _ = server.accept()
-            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_RESET)
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, LINGER_RESET)
             client.close()
             if exact:
                 with suppress(ConnectionResetError):

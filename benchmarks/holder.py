@@ -10,15 +10,12 @@ from __future__ import annotations
 import os
 import resource
 import socket
-import struct
 import sys
+
+from churn import LINGER_RESET
 
 _PER_PROCESS = 18_000
 """Sockets: what a process may open is limited, and not everybody may raise it."""
-
-
-_LINGER_RESET = struct.pack("ii", 1, 0)
-"""Or the next ones would meet them all in TIME_WAIT."""
 
 
 def hold(sockets: int, place: int) -> list[tuple[socket.socket, socket.socket]]:
@@ -28,7 +25,8 @@ def hold(sockets: int, place: int) -> list[tuple[socket.socket, socket.socket]]:
     with socket.create_server((f"127.0.1.{place + 1}", 0), backlog=1024) as server:
         for _ in range(sockets // 2):
             client = socket.create_connection(server.getsockname())
-            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_RESET)
+            # or the next ones would meet them all in TIME_WAIT
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, LINGER_RESET)
             pairs.append((client, server.accept()[0]))
     return pairs
 

@@ -217,7 +217,7 @@ def put(rows: Rows, into: Rows) -> None:
 
 
 def poured(dtype: np.dtype[Any], parts: list[Rows]) -> Rows:
-    """The same, and ``parts`` is empty then: each is let go of when it has been copied, or both would be there."""
+    """As ``joined``, and ``parts`` is empty then: each is let go of when it has been copied, or both would be there."""
     rows, done = np.empty(sum(map(len, parts)), dtype), 0
     parts.reverse()
     while parts:

@@ -28,7 +28,7 @@ class Compared:
     cookies: NDArray[np.uint64]
     """``identity.cookie_key``"""
     ids: NDArray[np.uint64]
-    """of ``rows``"""
+    """of ``rows``; none before ``numbered``"""
     order: NDArray[np.intp]
     """Rows by ``ids``, as tables have them."""
     listens: Mask
@@ -52,7 +52,7 @@ class Compared:
         full &= rows["state"] != State.SYN_RECV
         none = np.zeros(len(rows), np.bool_)
         return cls(
-            rows, hashes, Index.of(hashes), cookie_key(rows), rows["id"].copy(), np.arange(len(rows)), listens,
+            rows, hashes, Index.of(hashes), cookie_key(rows), np.zeros(0, "<u8"), np.zeros(0, np.intp), listens,
             full, alone=none, suspect=none, now_ns=dump.now_ns, netns=dump.netns,
         )  # fmt: skip
 

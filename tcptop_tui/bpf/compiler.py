@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from tcptop_tui.bpf import headers, kept, library, syscalls
-from tcptop_tui.bpf.btf import KernelTypes
 from tcptop_tui.bpf.kept import Built
 from tcptop_tui.errors import BackendUnavailable
 
@@ -77,15 +76,7 @@ def _load(bcc: Any, bpf: Any, codes: Codes, known: Mapping[str, str]) -> dict[st
     """Descriptors of the programs by name."""
     raw = [name for name in codes if name not in known]
     loaded = {name: int(bpf.load_func(name.encode(), bcc.BPF.RAW_TRACEPOINT).fd) for name in raw}
-    if not known:
-        return loaded
-    types = KernelTypes()
-    try:
-        for name, tracepoint in known.items():
-            loaded[name] = syscalls.load_program(name, codes[name], types.tracepoint(tracepoint))
-    finally:
-        types.close()
-    return loaded
+    return loaded | syscalls.load_programs({name: codes[name] for name in known}, known)
 
 
 def _built(text: str, flags: Sequence[str], functions: Sequence[str], known: Mapping[str, str]) -> tuple[Built, Codes]:

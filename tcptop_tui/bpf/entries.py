@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from tcptop_tui.bpf.compared import Compared
 from tcptop_tui.bpf.portless import adopt_ports
 from tcptop_tui.records import Mask, Rows, State, overwrite, picked
-from tcptop_tui.source.identity import Index, socket_key, tuple_hash
+from tcptop_tui.source.identity import Index, tuple_hash, with_birth
 
 _MOVING = [State.SYN_SENT, State.SYN_RECV]
 """Ends may be incomplete yet: ``tcp_v4_connect``, net/ipv4/tcp_ipv4.c; ``remote_unknown`` in ``c/filter.c``."""
@@ -31,8 +31,8 @@ class Entries:
     born_ns: NDArray[np.uint64]
     lives: Index
     """of ``identity.socket_life``"""
-    same: NDArray[np.intp]
-    """Where they stood among the entries before, ``NOWHERE`` if they are new."""
+    ids: NDArray[np.uint64]
+    """Those that they had among the entries before, 0 if they are new, until whoever numbers them has."""
     hashes: NDArray[np.uint64]
     """``identity.tuple_hash``"""
     settled: Mask
@@ -45,7 +45,7 @@ class Entries:
         """Before the first reading."""
         none = np.zeros(0, np.intp)
         no_keys, nobody = np.zeros(0, "<u8"), np.zeros(0, np.bool_)
-        return cls(none, no_keys, no_keys, Index.of(no_keys), none, no_keys, nobody, none)
+        return cls(none, no_keys, no_keys, Index.of(no_keys), no_keys, no_keys, nobody, none)
 
     def then(self, keys: NDArray[np.uint64], conns: Rows, dump: Compared) -> Entries:
         """The entries of a later reading; ``dump`` is the one that ``dumped`` is about.
@@ -55,9 +55,10 @@ class Entries:
         # where the guard was skipped a closed socket keeps its entry until it is destroyed
         which = np.flatnonzero(conns["state"] != State.CLOSE)
         skaddr, born_ns = keys[which], conns["born_ns"][which]
-        lives = Index.of(socket_key(skaddr, born_ns))
+        lives = Index.of(with_birth(skaddr, born_ns))
         place, there = self.lives.find_all(lives)
-        same = np.where(there, place, NOWHERE)
+        ids = np.zeros(len(which), "<u8")
+        ids[there] = self.ids[place[there]]
         there[there] = self.settled[place[there]]
         known, other, place = np.flatnonzero(there), np.flatnonzero(~there), place[there]
         hashes, settled, dumped = np.empty(len(which), "<u8"), there, np.empty(len(which), np.intp)
@@ -68,7 +69,7 @@ class Entries:
         hashes[other] = tuple_hash(rest)
         dumped[other] = _places(dump, hashes[other])
         settled[other] = ~np.isin(rest["state"], _MOVING)
-        return Entries(which, skaddr, born_ns, lives, same, hashes, settled, dumped)
+        return Entries(which, skaddr, born_ns, lives, ids, hashes, settled, dumped)
 
     def beside(self, dump: Compared) -> Entries:
         """The same ones, looked for in another dump."""

@@ -49,8 +49,8 @@ class Joiner:
         self._last = np.zeros(0, ROW)
         self.known = Known(self._last)
         """Owners, by the latest table."""
-        # of the map, in the latest table
-        self._entries, self._ids = Entries.nothing(), np.zeros(0, "<u8")
+        self._entries = Entries.nothing()
+        """Of the map, in the latest table."""
         self._dump = Compared.nothing()
         self._alone: Mask | None = None
         """What the latest table has of the latest dump, if it has nothing else."""
@@ -108,14 +108,13 @@ class Joiner:
             dtype ROW, sorted by ``id``.
         """
         self._mark_closed(surveying=surveying)
-        entries = self._entries.then(keys, conns, self._dump)
-        self._ids = self._named(entries)
-        self._entries = entries
+        entries = self._entries = self._entries.then(keys, conns, self._dump)
+        self._name(entries)
         alone = self._left_alone(entries.dumped)
-        if not len(self._ids) and self._alone is not None and np.array_equal(self._alone, alone):
+        if not len(entries.ids) and self._alone is not None and np.array_equal(self._alone, alone):
             return self._last  # of the same dump: nothing has happened
-        self._alone = None if len(self._ids) else alone
-        self._last = merged(self._dump, alone, conns, entries, self._ids, self._rooms)
+        self._alone = None if len(entries.ids) else alone
+        self._last = merged(self._dump, alone, conns, entries, self._rooms)
         self.known = Known(self._last)
         return self._last
 
@@ -138,17 +137,14 @@ class Joiner:
         alone: Mask = dump.alone & (~(taken | self._gone) | dump.listens)
         return alone
 
-    def _named(self, entries: Entries) -> NDArray[np.uint64]:
-        """The ``id`` of each: the one that it had, by socket and birth, else by addresses and ports."""
-        ids = np.zeros(len(entries.which), "<u8")
-        again = entries.same != NOWHERE
-        ids[again] = self._ids[entries.same[again]]
-        met = np.flatnonzero(~again & (entries.born_ns == 0))
+    def _name(self, entries: Entries) -> None:
+        """Give those an ``id`` that have not kept theirs by socket and birth: by addresses and ports, or a new one."""
+        ids = entries.ids
+        met = np.flatnonzero((ids == 0) & (entries.born_ns == 0))
         if len(met):
             place, taken = self._dump.alone_by(self._dump.hashes).find(entries.hashes[met])
             ids[met[taken]] = self._dump.ids[place[taken]]
         self._number(ids)
-        return ids
 
     def _number(self, ids: NDArray[np.uint64]) -> None:
         fresh = np.flatnonzero(ids == 0)
@@ -193,7 +189,7 @@ class Joiner:
         take_over(rows, np.flatnonzero(same), before.rows, place, full)
         rows["id"][same] = before.rows["id"][place]
         # closed by its process before the dump, gone from the map after it: only its end tells whose it was
-        orphaned = full & (rows["pid"] == 0) & (rows["state"] != State.LISTEN)
+        orphaned = full & (rows["pid"] == 0) & ~latest.listens
         sought = np.flatnonzero(orphaned | (~same & ~full & (rows["state"] != State.SYN_RECV)))
         for known in (self._ended, [self._last]):
             if len(sought):

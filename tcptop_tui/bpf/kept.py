@@ -13,7 +13,7 @@ import json
 import os
 import resource
 import struct
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,13 +22,13 @@ from typing import Any
 import platformdirs
 
 from tcptop_tui.bpf import headers, syscalls
-from tcptop_tui.bpf.btf import VMLINUX_BTF, KernelTypes
+from tcptop_tui.bpf.btf import VMLINUX_BTF
 from tcptop_tui.bpf.syscalls import MapShape
 from tcptop_tui.config.own_files import read_own, write_own
 from tcptop_tui.errors import BackendUnavailable
 
 _MOST_FILES = 16
-"""Each is some 60 KB: one for a source text, a set of sizes and a kernel."""
+"""Each is some 50 KB: one for a source text, a set of sizes and a kernel."""
 
 # One instruction (include/uapi/linux/bpf.h): opcode, registers, offset, immediate. A map is named by two of
 # them, of which the first has its descriptor.
@@ -74,20 +74,17 @@ def _loaded(kept: Any) -> Built:
     with suppress(OSError, ValueError):  # up to 5.10 maps count as locked memory
         resource.setrlimit(resource.RLIMIT_MEMLOCK, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
     built = Built({}, {}, dict(kept["typed"]))
-    types = KernelTypes() if built.typed else None
     try:
         for name, shape in kept["maps"].items():
             built.maps[name] = syscalls.create_map(name, MapShape(**shape))
-        for name, program in kept["programs"].items():
-            code = _with_maps(base64.b64decode(program["code"]), program["maps"], built.maps)
-            known = types.tracepoint(built.typed[name]) if types and name in built.typed else 0
-            built.programs[name] = syscalls.load_program(name, code, known)
+        codes = {
+            name: _with_maps(base64.b64decode(program["code"]), program["maps"], built.maps)
+            for name, program in kept["programs"].items()
+        }
+        built.programs.update(syscalls.load_programs(codes, built.typed))
     except BaseException:
         built.close()
         raise
-    finally:
-        if types:
-            types.close()
     return built
 
 
@@ -130,6 +127,5 @@ def _map_places(code: bytes) -> Iterator[tuple[int, int]]:
 
 
 def _forget_oldest(folder: Path) -> None:
-    files: Iterable[Path] = sorted(folder.iterdir(), key=lambda file: file.stat().st_mtime_ns, reverse=True)
-    for file in list(files)[_MOST_FILES:]:
+    for file in sorted(folder.iterdir(), key=lambda file: file.stat().st_mtime_ns, reverse=True)[_MOST_FILES:]:
         file.unlink(missing_ok=True)

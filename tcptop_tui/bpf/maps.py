@@ -31,9 +31,7 @@ class HashMap:
         expected: entries that there may be.
     """
 
-    def __init__(
-        self, fd: int, value: np.dtype[Any], max_entries: int, key: str = "<u8", *, expected: int = _FEW
-    ) -> None:
+    def __init__(self, fd: int, value: np.dtype[Any], max_entries: int, key: str = "<u8", *, expected: int = 0) -> None:
         self._fd = fd
         self._max_entries = max_entries
         self._keys = np.empty(max(_FEW, expected), key)

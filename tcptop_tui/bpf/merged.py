@@ -21,21 +21,21 @@ _PART = 2048
 """Rows: 600 KB."""
 
 
-def merged(dump: Compared, alone: Mask, conns: Rows, entries: Entries, ids: NDArray[np.uint64], rooms: Rooms) -> Rows:
-    """Those of ``dump`` that are ``alone``, and ``entries`` with their ``ids``: dtype ROW, sorted by ``id``.
+def merged(dump: Compared, alone: Mask, conns: Rows, entries: Entries, rooms: Rooms) -> Rows:
+    """Those of ``dump`` that are ``alone``, and ``entries``: dtype ROW, sorted by ``id``.
 
     Args:
         conns: the reading that the entries are of, dtype CONN
     """
     places = dump.order[alone[dump.order]]
-    to = _ranks(np.concatenate([dump.ids[places], ids]))
+    to = _ranks(np.concatenate([dump.ids[places], entries.ids]))
     rows = rooms.take(len(to))
     to_dumped, to_entries = np.split(to, [len(places)])
     for part in _parts(len(places)):
         overwrite(rows, to_dumped[part], picked(dump.rows, places[part]))
-    for part in _parts(len(ids)):
+    for part in _parts(len(entries.ids)):
         made = table_rows(picked(conns, entries.which[part]))
-        made["id"], made["skaddr"] = ids[part], entries.skaddr[part]
+        made["id"], made["skaddr"] = entries.ids[part], entries.skaddr[part]
         known = (entries.dumped[part] != NOWHERE) & (entries.born_ns[part] < dump.now_ns)  # ports are used again
         _fill(made, np.flatnonzero(known), dump.rows, entries.dumped[part][known])
         overwrite(rows, to_entries[part], made)

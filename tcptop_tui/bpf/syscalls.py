@@ -5,8 +5,10 @@ from __future__ import annotations
 import ctypes as ct
 import os
 import platform
+from collections.abc import Mapping
 from dataclasses import dataclass
 
+from tcptop_tui.bpf.btf import KernelTypes
 from tcptop_tui.bpf.calls import load_libbpf
 from tcptop_tui.errors import BackendUnavailable
 
@@ -129,6 +131,31 @@ def load_program(name: str, code: bytes, tracepoint_type: int = 0) -> int:
     _bpf(_PROG_LOAD, attr)
     said = [line for line in log.value.decode(errors="replace").splitlines() if not line.startswith("processed")]
     raise BackendUnavailable(f"{name} is refused: {said[-1] if said else os.strerror(ct.get_errno())}")
+
+
+def load_programs(codes: Mapping[str, bytes], typed: Mapping[str, str]) -> dict[str, int]:
+    """Descriptors of ``codes`` by name; all or none.
+
+    Args:
+        codes: as for ``load_program``.
+        typed: those that know the types of a tracepoint's arguments, and which one.
+
+    Raises:
+        BackendUnavailable: no such tracepoint, or the verifier refuses one of them.
+    """
+    types = KernelTypes() if typed else None
+    loaded: dict[str, int] = {}
+    try:
+        for name, code in codes.items():
+            loaded[name] = load_program(name, code, types.tracepoint(typed[name]) if types and name in typed else 0)
+    except BaseException:
+        for fd in loaded.values():
+            os.close(fd)
+        raise
+    finally:
+        if types:
+            types.close()
+    return loaded
 
 
 def _bpf(command: int, attr: ct.Structure) -> int:

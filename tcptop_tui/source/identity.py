@@ -45,17 +45,17 @@ def tuple_hash(rows: Rows) -> NDArray[np.uint64]:
 
 def life(rows: Rows) -> NDArray[np.uint64]:
     """One 64-bit number for a connection, shape (n,): addresses and ports are used again, at another time."""
-    return tuple_hash(rows) ^ (rows["born_ns"] * _STEP)
-
-
-def socket_key(skaddr: NDArray[np.uint64], born_ns: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """One 64-bit number for a socket address and its birth, shape (n,): addresses are used again, lives are not."""
-    return skaddr ^ (born_ns * _STEP)
+    return with_birth(tuple_hash(rows), rows["born_ns"])
 
 
 def socket_life(rows: Rows) -> NDArray[np.uint64]:
-    """``socket_key`` of rows that have both."""
-    return socket_key(rows["skaddr"], rows["born_ns"])
+    """One 64-bit number for a socket address and its birth, shape (n,): addresses are used again, lives are not."""
+    return with_birth(rows["skaddr"], rows["born_ns"])
+
+
+def with_birth(keys: NDArray[np.uint64], born_ns: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """One 64-bit number for what a number stands for, and when it began; shape (n,), as both."""
+    return keys ^ (born_ns * _STEP)
 
 
 def cookie_key(rows: Rows) -> NDArray[np.uint64]:

@@ -19,6 +19,7 @@ from tcptop_tui.bpf import packets, program
 from tcptop_tui.bpf.calls import load_libbpf
 from tcptop_tui.bpf.loaded import Compiled, Request
 from tcptop_tui.bpf.maps import _possible_cpus
+from tcptop_tui.bpf.syscalls import MapShape, shape_of
 from tcptop_tui.capabilities import Cap
 
 _Descriptors = tuple[dict[str, int], dict[str, int]]
@@ -32,29 +33,16 @@ _HASHES = {1, 9}  # plain, LRU
 _ARRAY, _PERCPU_ARRAY, _RINGBUF = 2, 6, 27
 
 
-class _MapInfo(ct.Structure):
-    """``struct bpf_map_info``, as far as it is needed; the kernel fills in no more than there is room for."""
-
-    _fields_ = (("type", ct.c_uint32), ("id", ct.c_uint32), ("key", ct.c_uint32), ("value", ct.c_uint32),
-                ("max_entries", ct.c_uint32))  # fmt: skip
-
-
-def _info(fd: int) -> _MapInfo:
-    info, size = _MapInfo(), ct.c_uint32(ct.sizeof(_MapInfo))
-    assert load_libbpf().bpf_obj_get_info_by_fd(fd, ct.byref(info), ct.byref(size)) == 0
-    return info
-
-
-def _empty_hash(fd: int, info: _MapInfo) -> None:
-    key = ct.create_string_buffer(info.key)
+def _empty_hash(fd: int, shape: MapShape) -> None:
+    key = ct.create_string_buffer(shape.key_size)
     while load_libbpf().bpf_map_get_next_key(fd, None, key) == 0:
         load_libbpf().bpf_map_delete_elem(fd, key)
 
 
-def _zero_array(fd: int, info: _MapInfo) -> None:
-    copies = _possible_cpus() if info.type == _PERCPU_ARRAY else 1
-    value = ct.create_string_buffer((info.value + 7) // 8 * 8 * copies)
-    for index in range(info.max_entries):
+def _zero_array(fd: int, shape: MapShape) -> None:
+    copies = _possible_cpus() if shape.type == _PERCPU_ARRAY else 1
+    value = ct.create_string_buffer((shape.value_size + 7) // 8 * 8 * copies)
+    for index in range(shape.max_entries):
         key = ct.c_uint32(index)
         assert load_libbpf().bpf_map_update_elem(fd, ct.byref(key), value, 0) == 0
 
@@ -68,12 +56,12 @@ def _empty_ring(fd: int) -> None:
 def _empty(name: str, fd: int) -> None:
     if name.startswith("pinned_"):
         return  # somebody else's
-    info = _info(fd)
-    if info.type in _HASHES:
-        _empty_hash(fd, info)
-    elif info.type in {_ARRAY, _PERCPU_ARRAY}:
-        _zero_array(fd, info)
-    elif info.type == _RINGBUF:
+    shape = shape_of(fd)
+    if shape.type in _HASHES:
+        _empty_hash(fd, shape)
+    elif shape.type in {_ARRAY, _PERCPU_ARRAY}:
+        _zero_array(fd, shape)
+    elif shape.type == _RINGBUF:
         _empty_ring(fd)
 
 
