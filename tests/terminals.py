@@ -78,8 +78,8 @@ class Terminal:
     def shows(self, text: str) -> None:
         self.until(lambda: text in self.text)
 
-    def type(self, keys: str) -> None:
-        os.write(self._main, keys.encode())
+    def type(self, keys: str | bytes) -> None:
+        os.write(self._main, keys if isinstance(keys, bytes) else keys.encode())
 
     def ended(self) -> int:
         self.until(lambda: self.process.poll() is not None)

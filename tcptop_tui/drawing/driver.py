@@ -3,7 +3,7 @@
 Textual repaints whole widgets, with all of a style before and a reset behind each piece of text:
 15,800 bytes a second for a quiet host. And when the terminal is slower than the dashboard, its
 drawings queue up, until the event loop waits for them. Here a drawing that has not left yet is
-replaced by the next one.
+replaced by the next one. What is typed is read in ``keyboard.py``.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from textual.drivers.linux_driver import LinuxDriver
 
 from tcptop_tui.drawing.glyphs import glyphs
 from tcptop_tui.drawing.grid import Grid
+from tcptop_tui.drawing.keyboard import Bell, read_keys
 from tcptop_tui.drawing.pens import read_pen
 from tcptop_tui.text import REPLACEMENT
 
@@ -57,7 +58,7 @@ class _Noticed:
 
 
 class ThinDriver(LinuxDriver):
-    """Sends differences, one drawing at a time."""
+    """Sends differences, one drawing at a time; reads what is typed."""
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
@@ -69,6 +70,11 @@ class ThinDriver(LinuxDriver):
         self._waiting = False
         self._synced = False
         self._rest = (0, 0)
+        self._ended = self.exit_event = Bell()
+
+    def run_input_thread(self) -> None:
+        """In Textual's thread for it, each time the terminal is taken up."""
+        read_keys(self.fileno, self._ended, self.process_message)
 
     # -- what Textual draws -------------------------------------------------------------------
 

@@ -1,0 +1,68 @@
+"""What is typed, read in a thread that sleeps until there is something.
+
+Textual's own wakes ten times a second, to see whether the program ends and whether an Escape came alone: a sixth
+of what a quiet dashboard costs. It waits a tenth of a second more at the end, and a byte that is no UTF-8 ends it.
+"""
+
+from __future__ import annotations
+
+import codecs
+import os
+import selectors
+from collections.abc import Callable
+from threading import Event
+
+from textual import constants
+from textual._xterm_parser import XTermParser
+from textual.message import Message
+
+_MOST_BYTES = 4096
+
+
+class Bell(Event):
+    """An event that a selector can wait for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._fd = os.eventfd(0)
+
+    def fileno(self) -> int:
+        """Readable while it is set."""
+        return self._fd
+
+    def set(self) -> None:
+        """Wake whoever waits."""
+        if not self.is_set():
+            super().set()
+            os.eventfd_write(self._fd, 1)
+
+    def clear(self) -> None:
+        """Let them wait again."""
+        if self.is_set():
+            super().clear()
+            os.eventfd_read(self._fd)
+
+    def __del__(self) -> None:
+        os.close(self._fd)
+
+
+def read_keys(fileno: int, ended: Bell, take: Callable[[Message], object]) -> None:
+    """Until ``ended``, or until the terminal has gone, give what is typed there to ``take``, key by key."""
+    parser = XTermParser()
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")
+    with selectors.SelectSelector() as selector:
+        selector.register(fileno, selectors.EVENT_READ)
+        selector.register(ended, selectors.EVENT_READ)
+        waits_s = None
+        while not ended.is_set():
+            typed = any(key.fd == fileno for key, _ in selector.select(waits_s))
+            if typed:
+                read = os.read(fileno, _MOST_BYTES)
+                if not read:
+                    return
+                if text := decoder.decode(read):  # part of a character is none yet, and "" would be the end
+                    for message in parser.feed(text):
+                        take(message)
+            for message in parser.tick():
+                take(message)
+            waits_s = constants.ESCAPE_DELAY if typed else None  # the rest of what Escape began, or nothing

@@ -1,0 +1,122 @@
+"""What is typed arrives, whatever it is, and nobody wakes up while nothing is typed."""
+
+from __future__ import annotations
+
+import os
+import pty
+import queue
+import selectors
+import threading
+import tty
+from collections.abc import Iterator
+
+import pytest
+from terminals import Terminal
+from textual.events import Key
+from textual.message import Message
+
+from tcptop_tui.drawing.keyboard import Bell, read_keys
+
+
+class Typist:
+    """One end of a terminal, whose other end is read."""
+
+    def __init__(self) -> None:
+        self.main, self.other = pty.openpty()
+        tty.setraw(self.other)
+        self.ended = Bell()
+        self.heard: queue.Queue[Message] = queue.Queue()
+        self.thread = threading.Thread(target=read_keys, args=(self.other, self.ended, self.heard.put))
+        self.thread.start()
+
+    def type(self, typed: bytes) -> None:
+        os.write(self.main, typed)
+
+    def keys(self, count: int) -> list[str]:
+        messages = [self.heard.get(timeout=10) for _ in range(count)]
+        return [message.key for message in messages if isinstance(message, Key)]
+
+
+@pytest.fixture
+def waits(monkeypatch: pytest.MonkeyPatch) -> list[float | None]:
+    """How long the reader was ready to wait, each time."""
+    told: list[float | None] = []
+
+    class Counted(selectors.SelectSelector):
+        def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+            told.append(timeout)
+            return super().select(timeout)
+
+    monkeypatch.setattr(selectors, "SelectSelector", Counted)
+    return told
+
+
+@pytest.fixture
+def typist(waits: list[float | None]) -> Iterator[Typist]:
+    typist = Typist()
+    with os.fdopen(typist.main, "wb"), os.fdopen(typist.other, "rb"):
+        yield typist
+        typist.ended.set()
+        typist.thread.join(10)
+    assert not typist.thread.is_alive()
+
+
+def test_keys_arrive(typist: Typist) -> None:
+    typist.type(b"a\x1b[A\r")
+    assert typist.keys(3) == ["a", "up", "enter"]
+
+
+def test_a_lone_escape_is_one(typist: Typist, waits: list[float | None]) -> None:
+    typist.type(b"\x1b")
+    assert typist.keys(1) == ["escape"]
+    typist.type(b"b")
+    assert typist.keys(1) == ["b"]
+
+
+def test_a_character_in_two_parts(typist: Typist) -> None:
+    first, second = "é".encode()[:1], "é".encode()[1:]
+    typist.type(first)
+    typist.type(second + b"x")
+    (accented, after) = (typist.heard.get(timeout=10) for _ in range(2))
+    assert isinstance(accented, Key)
+    assert isinstance(after, Key)
+    assert (accented.character, after.character) == ("é", "x")
+
+
+def test_what_is_no_utf8_stops_nothing(typist: Typist) -> None:
+    typist.type(b"\xe9\xff")
+    typist.type(b"q")
+    heard = [typist.heard.get(timeout=10) for _ in range(3)]
+    assert isinstance(heard[-1], Key)
+    assert heard[-1].key == "q"
+
+
+def test_nobody_wakes_up_while_nothing_is_typed(typist: Typist, waits: list[float | None]) -> None:
+    typist.type(b"\x1b")
+    typist.keys(1)
+    while waits[-1] is not None:  # until the rest of an Escape would have come
+        typist.thread.join(0.01)
+    before = len(waits)
+    typist.type(b"a")
+    typist.keys(1)
+    assert len(waits) <= before + 1  # it waited in one go
+
+
+def test_where_input_ends_nobody_asks_again(waits: list[float | None]) -> None:
+    reading, writing = os.pipe()
+    with os.fdopen(reading, "rb"):
+        os.close(writing)
+        read_keys(reading, Bell(), [].append)
+    assert len(waits) == 1
+
+
+def test_a_latin1_terminal_does_not_end_the_dashboard(bpf_possible: None) -> None:
+    terminal = Terminal()
+    try:
+        terminal.shows("backend bpf")
+        terminal.type(b"\xe9\xff")
+        terminal.type("/port:22")
+        terminal.shows("port:22")
+        assert "Traceback" not in terminal.text
+    finally:
+        terminal.close()
