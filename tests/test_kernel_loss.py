@@ -19,6 +19,7 @@ from tcptop_tui.bpf.compiler import _compile
 from tcptop_tui.bpf.library import load_bcc
 from tcptop_tui.bpf.program import Program, source_text
 from tcptop_tui.bpf.ring import framed
+from tcptop_tui.bpf.slots import SLOT
 from tcptop_tui.records import CONN, SESSION, TRANSITION
 from tcptop_tui.settings import Settings
 from tcptop_tui.source.batches import Capture
@@ -126,7 +127,12 @@ def test_reading_a_map_of_any_size(server: socket.socket) -> None:
 def test_layouts_are_those_of_the_c_source(bpf_possible: None) -> None:
     """Bcc describes the map's value from the C source itself."""
     flags = ["-DMAX_CONNECTIONS=16", "-DRING_PAGES=1", "-DSESSION_RING_PAGES=1", "-DRTT_UNIT_US=1"]
-    leaf = _compile(load_bcc(), source_text(), flags)["conns"].Leaf
+    slot = _compile(load_bcc(), source_text(), flags)["slots"].Leaf
+    assert SLOT.itemsize == ctypes.sizeof(slot)
+    assert SLOT.fields is not None
+    for name in SLOT.names or ():
+        assert SLOT.fields[name][1] == getattr(slot, name).offset, name
+    leaf = dict(slot._fields_)["conn"]
     assert CONN.itemsize == ctypes.sizeof(leaf)
     names = [name for name, *_ in leaf._fields_ if not name.startswith("__pad")]
     assert [name for name in CONN.names or () if name != "pad"] == [name for name in names if name != "pad"]

@@ -28,14 +28,13 @@ class HashMap:
         value: dtype of a value.
         max_entries: of the map; the buffers grow with what is in it, not with this.
         key: dtype of a key.
-        expected: entries that there may be.
     """
 
-    def __init__(self, fd: int, value: np.dtype[Any], max_entries: int, key: str = "<u8", *, expected: int = 0) -> None:
+    def __init__(self, fd: int, value: np.dtype[Any], max_entries: int, key: str = "<u8") -> None:
         self._fd = fd
         self._max_entries = max_entries
-        self._keys = np.empty(max(_FEW, expected), key)
-        self._values = np.empty(max(_FEW, expected), value)
+        self._keys = np.empty(_FEW, key)
+        self._values = np.empty(_FEW, value)
 
     def read(self) -> tuple[NDArray[np.uint64], Rows]:
         """All keys, shape (n,), and values, shape (n,), as views into reused buffers.

@@ -60,14 +60,15 @@ def _fill(rows: Rows, which: NDArray[np.intp], dump: Rows, place: NDArray[np.int
     """Take owner and gauges from the dump where the map has not seen them or less of them."""
     if not len(which):
         return
-    other, mine = picked(dump, place), picked(rows, which)
-    unowned = mine["pid"] == 0
+    other, mine = picked(dump, place), rows if len(which) == len(rows) else picked(rows, which)
+    unowned = np.flatnonzero(mine["pid"] == 0)
     own(mine, unowned, other, unowned)
     for name in ("cgroup", "srtt_us"):
-        mine[name] = np.where(mine[name] == 0, other[name], mine[name])
-    gauges = (other["flags"] & Flag.GAUGES) != 0
-    for name in ("tx_bytes", "rx_bytes", "retrans"):
-        mine[name] = np.where(gauges, np.maximum(mine[name], other[name]), mine[name])
+        unknown = np.flatnonzero(mine[name] == 0)
+        mine[name][unknown] = other[name][unknown]
+    for name in ("tx_bytes", "rx_bytes", "retrans"):  # 0 where sock_diag does not know them
+        np.maximum(mine[name], other[name], out=mine[name])
     mine["flags"] |= other["flags"] & Flag.GAUGES
     mine["accept_queue"], mine["backlog"] = other["accept_queue"], other["backlog"]
-    overwrite(rows, which, mine)
+    if mine is not rows:
+        overwrite(rows, which, mine)

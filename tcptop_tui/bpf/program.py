@@ -12,14 +12,15 @@ from tcptop_tui.bpf import headers
 from tcptop_tui.bpf.loaded import Compiled, Request, parts_text
 from tcptop_tui.bpf.maps import CounterArray, HashMap, write_array, write_hash
 from tcptop_tui.bpf.ring import Ring
+from tcptop_tui.bpf.slots import Places, Slots
 from tcptop_tui.capabilities import Cap
 from tcptop_tui.errors import BackendUnavailable
-from tcptop_tui.records import CONN, SESSION, TRANSITION, Rows
+from tcptop_tui.records import SESSION, TRANSITION, Rows
 from tcptop_tui.settings import Settings
 from tcptop_tui.source.batches import Capture
 
 # bcc rewrites only what stands in one file: the parts are joined, in this order.
-_PARTS = ("records.c", "filter.c", "sockets.c", "ends.c", "transitions.c", "gauges.c")
+_PARTS = ("records.c", "slots.c", "filter.c", "sockets.c", "ends.c", "transitions.c", "gauges.c")
 
 # (program in c/, raw tracepoint). Attached in this order, run by the kernel in this order:
 # the guard must come after set_state.
@@ -132,15 +133,16 @@ class Program:
         return self._compiled.map_fd(name)
 
     def _open_maps(self, settings: Settings) -> None:
-        self._max_connections = settings.max_connections
+        self._places = Places(*(self._map_fd(name) for name in ("conns", "slots", "extent", "chunks", "vacant")))
+        self._places.hand_over()
         self.conns = self.open_conns()
         self.counters = CounterArray(self._map_fd("counters"), _COUNTERS)
         self.transitions = Ring(self._map_fd("transitions"), settings.ring_bytes, TRANSITION)
         self.sessions = Ring(self._map_fd("sessions"), settings.session_ring_bytes, SESSION)
 
-    def open_conns(self, expected: int = 0) -> HashMap:
-        """As ``conns``, to be read in another thread; with so many entries, as it is."""
-        return HashMap(self._map_fd("conns"), CONN, self._max_connections, expected=expected)
+    def open_conns(self) -> Slots:
+        """As ``conns``, to be read in another thread."""
+        return Slots(self._places)
 
     def attach(self, capture: Capture) -> None:
         """Set the capture filter and start tracing.

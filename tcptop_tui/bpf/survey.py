@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tcptop_tui.bpf.maps import HashMap
+from tcptop_tui.bpf.slots import Slots
 from tcptop_tui.diag.chosen import mount_namespaces
 from tcptop_tui.diag.namespaces import Namespaces
 from tcptop_tui.diag.netlink import Dump
@@ -85,19 +85,17 @@ class Surveyor:
 
     Args:
         diag: the namespaces; used from the surveyor's thread from now on.
-        conns: opens the kernel map for reading, with buffers of its own for so many entries.
+        conns: opens the sockets' entries for reading in another thread.
         owners: finds who owns what; the surveyor's from now on, too.
     """
 
-    def __init__(self, diag: Namespaces, conns: Callable[[int], HashMap], owners: Owners) -> None:
+    def __init__(self, diag: Namespaces, conns: Callable[[], Slots], owners: Owners) -> None:
         self._diag = diag
         self._conns = conns
         self._owners = owners
         # its thread is started by the reading one, and has the capabilities that this one has raised
         self._thread = ThreadPoolExecutor(1, "survey")
         self._pending: Future[Found] | None = None
-        self._entries = 0
-        """Of the map, a survey ago."""
         self._unowned: tuple[Capture, NDArray[np.uint32]] | None = None
 
     @property
@@ -130,8 +128,7 @@ class Surveyor:
         dump = self._diag.dump()
         # who listens must be known of all: an accepted socket is its listener's at first
         dump = dump.only(capture_mask(dump.rows, capture) | (dump.rows["state"] == State.LISTEN))
-        keys, conns = self._conns(self._entries + self._entries // 8).read()
-        self._entries = len(keys)
+        keys, conns = self._conns().read()
         place, found = Index.of(tuple_hash(conns)).find(tuple_hash(dump.rows))
         place = place[found]
         for name in ("pid", "comm"):  # one owner on both sides: the map's, which has seen it

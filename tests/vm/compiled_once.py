@@ -30,7 +30,8 @@ _misses_before: dict[int, int] = {}
 
 # enum bpf_map_type, include/uapi/linux/bpf.h
 _HASHES = {1, 9}  # plain, LRU
-_ARRAY, _PERCPU_ARRAY, _RINGBUF = 2, 6, 27
+_ARRAY, _PERCPU_ARRAY, _QUEUE, _STACK, _RINGBUF = 2, 6, 22, 23, 27
+_MMAPABLE = 1 << 10  # BPF_F_MMAPABLE
 
 
 def _empty_hash(fd: int, shape: MapShape) -> None:
@@ -47,6 +48,17 @@ def _zero_array(fd: int, shape: MapShape) -> None:
         assert load_libbpf().bpf_map_update_elem(fd, ct.byref(key), value, 0) == 0
 
 
+def _zero_memory(fd: int, shape: MapShape) -> None:
+    with mmap.mmap(fd, (shape.value_size + 7) // 8 * 8 * shape.max_entries) as memory:
+        memory[:] = bytes(len(memory))
+
+
+def _empty_queue(fd: int) -> None:
+    number = ct.c_uint32()
+    while load_libbpf().bpf_map_lookup_and_delete_elem(fd, None, ct.byref(number)) == 0:
+        pass
+
+
 def _empty_ring(fd: int) -> None:
     page = os.sysconf("SC_PAGE_SIZE")
     with mmap.mmap(fd, page) as consumer, mmap.mmap(fd, page, prot=mmap.PROT_READ, offset=page) as producer:
@@ -59,6 +71,10 @@ def _empty(name: str, fd: int) -> None:
     shape = shape_of(fd)
     if shape.type in _HASHES:
         _empty_hash(fd, shape)
+    elif shape.map_flags & _MMAPABLE:
+        _zero_memory(fd, shape)
+    elif shape.type in {_QUEUE, _STACK}:
+        _empty_queue(fd)
     elif shape.type in {_ARRAY, _PERCPU_ARRAY}:
         _zero_array(fd, shape)
     elif shape.type == _RINGBUF:

@@ -13,9 +13,9 @@ static __always_inline struct conn *adopt(struct sock *sk, u64 key)
 		return 0;
 	read_identity(c, sk);
 	c->state = TCP_ESTABLISHED;
-	if (conns.update(&key, c))
+	if (enter(key, c))
 		return 0;
-	return conns.lookup(&key);
+	return conn_of(key);
 }
 
 /*
@@ -65,7 +65,7 @@ static __always_inline void add_rtt(struct conn *c, u32 srtt_us)
 int segment(struct bpf_raw_tracepoint_args *ctx)
 {
 	u64 key = ctx->args[0];
-	struct conn *c = conns.lookup(&key);
+	struct conn *c = conn_of(key);
 	struct sock *sk = traced(ctx);
 
 	if (!sk)
@@ -87,7 +87,7 @@ int segment(struct bpf_raw_tracepoint_args *ctx)
 int reader(struct bpf_raw_tracepoint_args *ctx)
 {
 	u64 key = ctx->args[0];
-	struct conn *c = conns.lookup(&key);
+	struct conn *c = conn_of(key);
 	struct sock *sk = traced(ctx);
 
 	if (!c || !sk)
@@ -106,7 +106,7 @@ int reader(struct bpf_raw_tracepoint_args *ctx)
 int sender(struct bpf_raw_tracepoint_args *ctx)
 {
 	u64 key = ctx->args[0];
-	struct conn *c = conns.lookup(&key);
+	struct conn *c = conn_of(key);
 
 	if (c && !(c->flags & F_OWNER_SURE))
 		own_by_current(c);
@@ -115,7 +115,7 @@ int sender(struct bpf_raw_tracepoint_args *ctx)
 
 static __always_inline void note_reset(u64 key, u8 how)
 {
-	struct conn *c = conns.lookup(&key);
+	struct conn *c = conn_of(key);
 
 	if (!c)
 		return;
@@ -148,7 +148,7 @@ int reset_received(struct bpf_raw_tracepoint_args *ctx)
 int retransmit(struct bpf_raw_tracepoint_args *ctx)
 {
 	u64 key = ctx->args[0], state;
-	struct conn *c = conns.lookup(&key);
+	struct conn *c = conn_of(key);
 	struct sock *sk = traced(ctx);
 
 	if (!c || !sk)
@@ -170,13 +170,13 @@ int retransmit(struct bpf_raw_tracepoint_args *ctx)
 int destroy(struct bpf_raw_tracepoint_args *ctx)
 {
 	u64 key = ctx->args[0];
-	struct conn *c = conns.lookup(&key);
+	struct conn *c = conn_of(key);
 	struct capture *want = wanted();
 
 	if (!c || !want)
 		return 0;
 	count_escaped(want, c, TCP_CLOSE);
 	end_session(c, key);
-	conns.delete(&key);
+	leave(key);
 	return 0;
 }

@@ -10,8 +10,8 @@
  *
  * Two ways out, chosen by rate: *events* (transitions, ended sessions) go
  * through ring buffers of fixed-size records that are read in batches without
- * wake-ups; *gauges* (bytes, srtt, RTT histogram, owner) stay in the `conns`
- * hash, one entry a socket, which user space reads whole once a refresh.
+ * wake-ups; *gauges* (bytes, srtt, RTT histogram, owner) stay in `slots`, an
+ * entry a socket, which user space reads whole once a refresh.
  *
  * The layouts of struct conn, transition and session are mirrored by the
  * dtypes in tcptop_tui/records.py; a test compares sizes and offsets.
@@ -91,6 +91,13 @@ struct conn {
 	char comm[TASK_COMM_LEN];
 };
 
+/* tcptop_tui/bpf/slots.py: SLOT */
+struct slot {
+	u64 skaddr;		/* whose it is, 0: nobody's */
+	u64 lives;		/* one more when it changes hands begins, one more when that is done */
+	struct conn conn;
+};
+
 struct transition {
 	u64 ts_ns;
 	u64 skaddr;
@@ -161,7 +168,15 @@ enum counter {
 	C_MAX,
 };
 
-BPF_TABLE("hash", u64, struct conn, conns, MAX_CONNECTIONS);
+/* slots.c */
+#define CHUNK	64		/* slots that are opened at once */
+#define SLOTS	((MAX_CONNECTIONS + CHUNK - 1) / CHUNK * CHUNK)
+
+BPF_TABLE("hash", u64, u32, conns, MAX_CONNECTIONS);
+BPF_F_TABLE("array", u32, struct slot, slots, SLOTS, BPF_F_MMAPABLE);
+BPF_TABLE("array", u32, u64, extent, 1);	/* slots of all chunks that were opened */
+BPF_QUEUE(chunks, u32, SLOTS / CHUNK);
+BPF_STACK(vacant, u32, SLOTS);
 BPF_TABLE("lru_hash", struct listener_key, struct owner, listeners, 16384);
 BPF_TABLE("percpu_array", u32, u64, counters, C_MAX);
 BPF_TABLE("percpu_array", u32, u64, settled, SETTLED_SLOTS);

@@ -201,7 +201,7 @@ static __always_inline void take(struct change *ch, u32 program, u8 flags)
 {
 	u64 key = ch->key, now_ns = bpf_ktime_get_ns();
 	int birth = is_birth(ch->oldstate, ch->newstate);
-	struct conn *c = conns.lookup(&key);
+	struct conn *c = conn_of(key);
 	struct capture *want = wanted();
 
 	if (!want)
@@ -221,7 +221,7 @@ static __always_inline void take(struct change *ch, u32 program, u8 flags)
 	read_gauges(c, ch->sk);
 	note_end(c, ch->sk, ch->oldstate, ch->newstate);
 	if (!conn_wanted(want, c) || (!c->seen && !cgroup_wanted(want, ch->sk))) {
-		conns.delete(&key);
+		leave(key);
 		settle(key);
 		count(C_EXCLUDED);
 		return;
@@ -231,7 +231,7 @@ static __always_inline void take(struct change *ch, u32 program, u8 flags)
 	if (c->seen != 1)
 		return;
 	/* first transition of this entry: it is still in scratch */
-	if (conns.update(&key, c)) {
+	if (enter(key, c)) {
 		settle(key);
 		no_room(want, c, key, birth);
 	}
@@ -289,11 +289,11 @@ int set_state_guard(struct bpf_raw_tracepoint_args *ctx)
 	if (!is_tcp(ch.sk))
 		return 0;
 	key = ch.key;
-	c = conns.lookup(&key);
+	c = conn_of(key);
 	if (!c ? !is_settled(key) : was_skipped(c, &ch)) {
 		take(&ch, P_GUARD, F_DELAYED);
 		count(C_CAUGHT);
-		c = conns.lookup(&key);
+		c = conn_of(key);
 		if (c)
 			c->guarded = c->seen;
 	}
@@ -301,7 +301,7 @@ int set_state_guard(struct bpf_raw_tracepoint_args *ctx)
 		return 0;
 	if (ch.newstate == TCP_CLOSE) {
 		end_session(c, key);
-		conns.delete(&key);
+		leave(key);
 	}
 	return 0;
 }

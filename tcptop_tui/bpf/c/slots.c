@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * Where the entry of a socket lies: `conns` has the number of a slot, and the slots are an
+ * array that user space has mapped (BPF_F_MMAPABLE). It reads 100,000 entries without a
+ * call and without a copy in the kernel, which as values of a hash took 40 ms.
+ *
+ * Numbers come from user space in chunks, and a slot that is given back waits in `vacant`,
+ * whose last one is the first to be used again: what is in use stays together.
+ */
+
+static __always_inline struct slot *slot_of(u64 key, u32 *at)
+{
+	u32 *number = conns.lookup(&key);
+	struct slot *slot;
+
+	if (!number)
+		return 0;
+	*at = *number;
+	slot = slots.lookup(at);
+	/* user space may have taken it away in between, and somebody else have got it */
+	return slot && slot->skaddr == key ? slot : 0;
+}
+
+/* The entry of a socket, 0 if it has none. */
+static __always_inline struct conn *conn_of(u64 key)
+{
+	u32 at = 0;
+	struct slot *slot = slot_of(key, &at);
+
+	return slot ? &slot->conn : 0;
+}
+
+/* Give all of a new chunk away but its first slot, which is `at`. */
+static __always_inline int open_chunk(u32 *at)
+{
+	u32 chunk = 0, other, zero = 0;
+	u64 *opened = extent.lookup(&zero);
+
+	if (!opened || chunks.pop(&chunk))
+		return -1;
+	__sync_fetch_and_add(opened, CHUNK);
+	for (u32 behind = CHUNK - 1; behind > 0; behind--) {
+		other = chunk * CHUNK + behind;
+		vacant.push(&other, BPF_ANY);
+	}
+	*at = chunk * CHUNK;
+	return 0;
+}
+
+/* An odd number of lives: whoever reads meanwhile leaves it out. */
+static __always_inline void fill(struct slot *slot, u64 key, const struct conn *c)
+{
+	slot->lives++;
+	asm volatile("" ::: "memory");
+	__builtin_memcpy(&slot->conn, c, sizeof(slot->conn));
+	slot->skaddr = key;
+	asm volatile("" ::: "memory");
+	slot->lives++;
+}
+
+static __always_inline void vacate(struct slot *slot, u32 at)
+{
+	slot->lives++;
+	asm volatile("" ::: "memory");
+	slot->skaddr = 0;
+	asm volatile("" ::: "memory");
+	slot->lives++;
+	vacant.push(&at, BPF_ANY);
+}
+
+/* A slot that nobody has; not 0 when there is none. */
+static __always_inline int take_slot(u32 *at)
+{
+	return vacant.pop(at) && open_chunk(at);
+}
+
+/* Make `c` the socket's entry, in place of the one that it may have; not 0 where there is no room. */
+static __always_inline int enter(u64 key, const struct conn *c)
+{
+	u32 at = 0;
+	struct slot *slot = slot_of(key, &at);
+
+	if (slot) {
+		fill(slot, key, c);
+		return 0;
+	}
+	if (take_slot(&at))
+		return -1;
+	slot = slots.lookup(&at);
+	if (!slot)
+		return -1;
+	fill(slot, key, c);
+	if (!conns.update(&key, &at))
+		return 0;
+	vacate(slot, at);
+	return -1;
+}
+
+/* The socket has no entry any more. */
+static __always_inline void leave(u64 key)
+{
+	u32 at = 0;
+	struct slot *slot = slot_of(key, &at);
+
+	if (!conns.delete(&key) && slot)	/* or user space was faster */
+		vacate(slot, at);
+}

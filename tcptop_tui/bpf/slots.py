@@ -1,0 +1,145 @@
+"""The sockets' entries, read where they lie in the kernel's memory (``c/slots.c``).
+
+As with a ring, mapped is what is being read: pages that are mapped count as resident.
+"""
+
+from __future__ import annotations
+
+import ctypes as ct
+import mmap
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tcptop_tui.bpf.calls import load_libbpf
+from tcptop_tui.bpf.syscalls import shape_of
+from tcptop_tui.records import CONN, Mask, Rows, picked, put
+
+SLOT = np.dtype([("skaddr", "<u8"), ("lives", "<u8"), ("conn", CONN)])
+"""``struct slot``, 288 bytes: ``skaddr`` is 0 where it is nobody's, ``lives`` is odd while it changes hands."""
+
+_WINDOW = 16384
+"""Slots that are mapped at a time: 1.2 MB."""
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Descriptors of the maps that ``c/slots.c`` works with; somebody else's."""
+
+    conns: int
+    """Hash: number of the slot by socket."""
+    slots: int
+    extent: int
+    """Array of one: slots of all chunks that were opened."""
+    chunks: int
+    """Queue: those that were not."""
+    vacant: int
+    """Stack: slots that are nobody's, of those that were."""
+
+    def hand_over(self) -> None:
+        """Give the kernel side its slots; once, before anything is attached.
+
+        Raises:
+            OSError: the kernel refuses.
+        """
+        for chunk in range(shape_of(self.chunks).max_entries):
+            _push(self.chunks, chunk)
+
+
+def _push(fd: int, number: int) -> None:
+    if load_libbpf().bpf_map_update_elem(fd, None, ct.byref(ct.c_uint32(number)), 0) < 0:
+        error = ct.get_errno()
+        raise OSError(error, f"bpf_map_update_elem: {os.strerror(error)}")
+
+
+class Slots:
+    """Reads and takes away entries; of one thread."""
+
+    def __init__(self, places: Places) -> None:
+        self._places = places
+        self._room: Rows = np.empty(0, SLOT)
+
+    def read(self) -> tuple[NDArray[np.uint64], Rows]:
+        """All sockets, shape (n,), and their entries, dtype CONN, shape (n,), as views into memory that is used again.
+
+        The next call overwrites them. An entry that is made or given back meanwhile may or may not be there; none
+        comes twice, and none is half one socket's and half another's. Gauges may be of different moments.
+
+        Raises:
+            OSError: the kernel refuses the call.
+        """
+        opened, done = self._opened(), 0
+        if opened > len(self._room):
+            self._room = np.empty(opened + opened // 8, SLOT)  # what is not written to is no memory yet
+        for first in range(0, opened, _WINDOW):
+            count = min(_WINDOW, opened - first)
+            with self._window(first, count) as (window, offset):
+                done += _copied(np.frombuffer(window, SLOT, count, offset), self._room[done:])
+        found = self._room[:done]
+        return found["skaddr"], found["conn"]
+
+    def _opened(self) -> int:
+        opened = ct.c_uint64(0)
+        if load_libbpf().bpf_map_lookup_elem(self._places.extent, ct.byref(ct.c_uint32(0)), ct.byref(opened)) < 0:
+            error = ct.get_errno()
+            raise OSError(error, f"bpf_map_lookup_elem: {os.strerror(error)}")
+        return opened.value
+
+    @contextmanager
+    def _window(self, first: int, count: int) -> Iterator[tuple[mmap.mmap, int]]:
+        """So many slots in memory, which begin at so many bytes; nothing may refer to it afterwards."""
+        page, offset = divmod(first * SLOT.itemsize, mmap.PAGESIZE)
+        length = offset + count * SLOT.itemsize
+        with mmap.mmap(self._places.slots, length, mmap.MAP_SHARED, offset=page * mmap.PAGESIZE) as window:
+            yield window, offset
+
+    def delete(self, keys: NDArray[np.uint64]) -> int:
+        """Take the entries of ``keys``, shape (n,), away; how many were still there."""
+        numbers = np.array([self._taken(key) for key in keys.tolist()], "<i8")
+        keys, numbers = keys[numbers >= 0], numbers[numbers >= 0]
+        for first in range(0, int(numbers.max(initial=-1)) + 1, _WINDOW):
+            inside = (numbers >= first) & (numbers < first + _WINDOW)
+            if inside.any():
+                self._vacate(first, numbers[inside], keys[inside])
+        return len(numbers)
+
+    def _taken(self, key: int) -> int:
+        """Number of the slot that a socket's entry was in, and no longer is for the kernel side; -1: none was."""
+        lib, conns, number = load_libbpf(), self._places.conns, ct.c_uint32(0)
+        at = ct.byref(ct.c_uint64(key))
+        there = lib.bpf_map_lookup_elem(conns, at, ct.byref(number)) == 0 and lib.bpf_map_delete_elem(conns, at) == 0
+        return number.value if there else -1
+
+    def _vacate(self, first: int, numbers: NDArray[np.int64], keys: NDArray[np.uint64]) -> None:
+        count = int(numbers.max()) - first + 1
+        with self._window(first, count) as (window, offset):
+            ours = _vacated(np.frombuffer(window, SLOT, count, offset), numbers - first, keys)
+        for number in numbers[ours].tolist():
+            _push(self._places.vacant, number)
+
+
+def _vacated(slots: Rows, which: NDArray[np.int64], keys: NDArray[np.uint64]) -> Mask:
+    """Give those back that are still of ``keys``, as the kernel side does it; which these were."""
+    ours: Mask = slots["skaddr"][which] == keys
+    slots["lives"][which[ours]] += 1
+    slots["skaddr"][which[ours]] = 0
+    slots["lives"][which[ours]] += 1
+    return ours
+
+
+def _copied(slots: Rows, into: Rows) -> int:
+    """Copy those that are somebody's to the start of ``into``; how many these are."""
+    before = slots["lives"].copy()
+    there = np.flatnonzero((slots["skaddr"] != 0) & (before % 2 == 0))
+    copies = into[: len(there)]
+    put(slots if len(there) == len(slots) else picked(slots, there), copies)
+    whole = slots["lives"][there] == before[there]  # it has not changed hands while it was copied
+    if whole.all():
+        return len(there)
+    left = picked(copies, whole)
+    put(left, copies[: len(left)])
+    return len(left)
