@@ -75,14 +75,12 @@ class End:
 
 _Field: TypeAlias = tuple[str, Any] | tuple[str, Any, Any]
 
-_CONN: list[_Field] = [
+_SEEN: list[_Field] = [
     ("born_ns", "<u8"),  # 0: before our time
     ("state_ns", "<u8"),  # start of the present state; 0: unknown
     ("cookie", "<u8"),  # 0: none given yet
     ("tx_bytes", "<u8"),
     ("rx_bytes", "<u8"),
-    ("rtt_sum_us", "<u8"),
-    ("established_ns", "<u8"),  # 0: not yet, or not seen
     ("cgroup", "<u8"),  # id of the socket's cgroup v2; 0: unknown
     ("laddr", ">u8", (2,)),  # IPv6 form; IPv4 as ::ffff:a.b.c.d
     ("raddr", ">u8", (2,)),
@@ -103,12 +101,16 @@ _CONN: list[_Field] = [
     ("guarded", "<u2"),
     ("pending_old", "u1"),
     ("pending_new", "u1"),
-    ("retrans_in", "u1", (12,)),  # retransmits by State, at most 255 each
-    ("rtt_hist", "<u4", (RTT_SLOTS,)),
     ("comm", "S16"),  # b"": unknown
 ]
+_FOLLOWED: list[_Field] = [  # what only who follows a connection knows
+    ("rtt_sum_us", "<u8"),
+    ("established_ns", "<u8"),  # 0: not yet, or not seen
+    ("retrans_in", "u1", (12,)),  # retransmits by State, at most 255 each
+    ("rtt_hist", "<u4", (RTT_SLOTS,)),
+]
 
-CONN = np.dtype(_CONN)
+CONN = np.dtype([*_SEEN, *_FOLLOWED])
 """``struct conn``: the value of the kernel's per-socket map, 272 bytes."""
 
 _QUEUE: list[_Field] = [
@@ -116,10 +118,15 @@ _QUEUE: list[_Field] = [
     ("backlog", "<u4"),  # of a listener: how many there is room for; 0: no listener, or not known
 ]
 
-ROW = np.dtype([("id", "<u8"), ("skaddr", "<u8"), *_QUEUE, *_CONN])
-"""A row of the connection table; ``id`` stays the same for a connection's whole life."""
+_ROW: list[_Field] = [("id", "<u8"), ("skaddr", "<u8"), *_QUEUE, *_SEEN]
 
-SESSION = np.dtype([("end_ns", "<u8"), ("skaddr", "<u8"), *_CONN])
+ROW = np.dtype([*_ROW, *_FOLLOWED])
+"""A row of the connection table, 296 bytes; ``id`` stays the same for a connection's whole life."""
+
+DUMPED = np.dtype(_ROW)
+"""A socket that sock_diag has told of: the beginning of a ROW, 160 bytes."""
+
+SESSION = np.dtype([("end_ns", "<u8"), ("skaddr", "<u8"), *_SEEN, *_FOLLOWED])
 """``struct session``: an ended connection with its last gauges and its histogram."""
 
 TRANSITION = np.dtype(
@@ -205,6 +212,22 @@ def table_rows(records: Rows) -> Rows:
     return rows
 
 
+def widened(dumped: Rows) -> Rows:
+    """Dtype ROW, with what dtype DUMPED has; the rest is 0."""
+    rows = np.empty(len(dumped), ROW)
+    into = rows.view("u1").reshape(len(dumped), ROW.itemsize)
+    into[:, : DUMPED.itemsize] = dumped.view("u1").reshape(len(dumped), DUMPED.itemsize)
+    into[:, DUMPED.itemsize :] = 0
+    return rows
+
+
+def longer(rows: NDArray[Any], count: int) -> NDArray[Any]:
+    """The same, with room for ``count`` in all: what is not written to is no memory yet."""
+    room = np.empty(count, rows.dtype)
+    room[: len(rows)] = rows
+    return room
+
+
 def joined(dtype: np.dtype[Any], *parts: Rows) -> Rows:
     """Rows of ``parts``, each of dtype ``dtype``, one after the other."""
     whole = [_whole(part) for part in parts if len(part)]
@@ -214,17 +237,6 @@ def joined(dtype: np.dtype[Any], *parts: Rows) -> Rows:
 def put(rows: Rows, into: Rows) -> None:
     """``into[:] = rows``, which have as many and the same dtype."""
     _whole(into)[:] = _whole(rows)
-
-
-def poured(dtype: np.dtype[Any], parts: list[Rows]) -> Rows:
-    """As ``joined``, and ``parts`` is empty then: each is let go of when it has been copied, or both would be there."""
-    rows, done = np.empty(sum(map(len, parts)), dtype), 0
-    parts.reverse()
-    while parts:
-        part = parts.pop()
-        put(part, rows[done : done + len(part)])
-        done += len(part)
-    return rows
 
 
 def is_ipv4(addr: NDArray[np.uint64]) -> Mask:

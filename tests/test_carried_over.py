@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from made import NOW, SECOND, connections
+from made import NOW, SECOND, connections, rows_of
 
 from tcptop_tui.bpf.join import Joiner
 from tcptop_tui.bpf.rooms import Rooms
-from tcptop_tui.diag.netlink import Dump
-from tcptop_tui.records import CONN, ROW, Rows, State
+from tcptop_tui.diag.dump import Dump
+from tcptop_tui.records import CONN, DUMPED, ROW, Rows, State
 
 pytestmark = pytest.mark.apart
 
@@ -71,7 +71,7 @@ def as_in_the_kernel(ends: dict[tuple[int, int], Any], now: list[dict[str, Any]]
 
 
 def dump_of(sockets: list[dict[str, Any]], number: int) -> Dump:
-    rows = connections(*({"born_ns": 0, "state_ns": 0} | one for one in sockets))
+    rows = rows_of(DUMPED, *({"born_ns": 0, "state_ns": 0} | one for one in sockets))
     rows["id"] = rows["skaddr"] = 0
     return Dump(rows, np.zeros(len(rows), "u4"), NOW + number, frozenset([NETNS]))
 

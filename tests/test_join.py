@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from made import NOW, SECOND, connections, sessions, transitions
+from made import NOW, SECOND, connections, rows_of, sessions, transitions
 
 from tcptop_tui.bpf import join
 from tcptop_tui.bpf.join import Joiner
-from tcptop_tui.diag.netlink import Dump
-from tcptop_tui.records import CONN, ROW, End, Flag, Rows, State
+from tcptop_tui.diag.dump import Dump
+from tcptop_tui.records import CONN, DUMPED, ROW, End, Flag, Rows, State
 
 pytestmark = pytest.mark.apart
 
@@ -26,7 +26,9 @@ def entries(*given: dict[str, object]) -> tuple[np.ndarray, Rows]:
 
 
 def dumped(now_ns: int, *given: dict[str, object], netns: tuple[int, ...] = (NETNS,)) -> Dump:
-    rows = connections(*({"cookie": 900 + index, "born_ns": 0, "state_ns": 0} | row for index, row in enumerate(given)))
+    rows = rows_of(
+        DUMPED, *({"cookie": 900 + index, "born_ns": 0, "state_ns": 0} | row for index, row in enumerate(given))
+    )
     rows["id"] = rows["skaddr"] = 0
     return Dump(rows, np.zeros(len(rows), "u4"), now_ns, frozenset(netns))
 

@@ -13,8 +13,9 @@ import pytest
 from elsewhere import inside
 
 from tcptop_tui.diag import namespaces as module
+from tcptop_tui.diag.dump import Dump
 from tcptop_tui.diag.namespaces import Namespaces, find_namespaces
-from tcptop_tui.diag.netlink import Dump, SockDiag
+from tcptop_tui.diag.netlink import SockDiag
 from tcptop_tui.errors import TcptopError
 from tcptop_tui.records import Rows, State
 

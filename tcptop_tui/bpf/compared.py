@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tcptop_tui.bpf.complete import own
-from tcptop_tui.diag.netlink import Dump
-from tcptop_tui.records import ROW, Flag, Mask, Rows, State
+from tcptop_tui.diag.dump import Dump
+from tcptop_tui.records import DUMPED, Flag, Mask, Rows, State
 from tcptop_tui.source.identity import Index, cookie_key, tuple_hash
 
 _KEPT_IN_TIME_WAIT = ["pid", "uid", "comm", "born_ns", "tx_bytes", "rx_bytes", "srtt_us", "retrans", "cgroup", "mntns"]
@@ -20,7 +20,7 @@ class Compared:
     """The sockets of one dump; columns of shape (n,)."""
 
     rows: Rows
-    """dtype ROW"""
+    """dtype DUMPED"""
     hashes: NDArray[np.uint64]
     """``identity.tuple_hash``"""
     index: Index
@@ -59,7 +59,7 @@ class Compared:
     @classmethod
     def nothing(cls) -> Compared:
         """Before the first one."""
-        return cls.of(Dump(np.zeros(0, ROW), np.zeros(0, np.uint32), 0, frozenset()))
+        return cls.of(Dump(np.zeros(0, DUMPED), np.zeros(0, np.uint32), 0, frozenset()))
 
     def numbered(self) -> Compared:
         """The same, when ``rows`` have got their ids."""

@@ -20,7 +20,7 @@ from tcptop_tui.bpf.entries import NOWHERE, Entries
 from tcptop_tui.bpf.merged import merged
 from tcptop_tui.bpf.rooms import Rooms
 from tcptop_tui.bpf.steps import STEPS
-from tcptop_tui.diag.netlink import Dump
+from tcptop_tui.diag.dump import Dump
 from tcptop_tui.records import (
     ROW,
     End,

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tcptop_tui.bpf.calls import load_libbpf
-from tcptop_tui.records import Rows
+from tcptop_tui.records import Rows, longer
 
 _FEW = 1024
 
@@ -82,7 +82,7 @@ class HashMap:
 
     def _grow(self) -> None:
         rows = min(2 * len(self._keys), 2 * self._max_entries + 64)
-        self._keys, self._values = _longer(self._keys, rows), _longer(self._values, rows)
+        self._keys, self._values = longer(self._keys, rows), longer(self._values, rows)
 
     def delete(self, keys: NDArray[Any]) -> int:
         """Delete ``keys``, shape (n,); how many were still there."""
@@ -90,13 +90,6 @@ class HashMap:
         for index in range(len(keys)):
             deleted += load_libbpf().bpf_map_delete_elem(self._fd, _pointer(keys[index : index + 1])) == 0
         return deleted
-
-
-def _longer(array: NDArray[Any], rows: int) -> NDArray[Any]:
-    """The same, with room for more behind it: what is not written to is no memory yet."""
-    longer = np.empty(rows, array.dtype)
-    longer[: len(array)] = array
-    return longer
 
 
 class CounterArray:

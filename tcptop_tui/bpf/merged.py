@@ -15,7 +15,7 @@ from tcptop_tui.bpf.compared import Compared
 from tcptop_tui.bpf.complete import own
 from tcptop_tui.bpf.entries import NOWHERE, Entries
 from tcptop_tui.bpf.rooms import Rooms
-from tcptop_tui.records import Flag, Mask, Rows, overwrite, picked, table_rows
+from tcptop_tui.records import Flag, Mask, Rows, overwrite, picked, table_rows, widened
 
 _PART = 2048
 """Rows: 600 KB."""
@@ -32,7 +32,7 @@ def merged(dump: Compared, alone: Mask, conns: Rows, entries: Entries, rooms: Ro
     rows = rooms.take(len(to))
     to_dumped, to_entries = np.split(to, [len(places)])
     for part in _parts(len(places)):
-        overwrite(rows, to_dumped[part], picked(dump.rows, places[part]))
+        overwrite(rows, to_dumped[part], widened(picked(dump.rows, places[part])))
     for part in _parts(len(entries.ids)):
         made = table_rows(picked(conns, entries.which[part]))
         made["id"], made["skaddr"] = entries.ids[part], entries.skaddr[part]

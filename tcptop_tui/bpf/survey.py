@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from tcptop_tui.bpf.slots import Slots
 from tcptop_tui.diag.chosen import mount_namespaces
+from tcptop_tui.diag.dump import Dump
 from tcptop_tui.diag.namespaces import Namespaces
-from tcptop_tui.diag.netlink import Dump
 from tcptop_tui.diag.owners import Owners
 from tcptop_tui.records import Rows, State
 from tcptop_tui.source.batches import Capture

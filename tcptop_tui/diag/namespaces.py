@@ -11,16 +11,15 @@ import os
 import re
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TypeVar
 
-import numpy as np
-
+from tcptop_tui import clock
 from tcptop_tui.capabilities import Cap, of_thread, raised
 from tcptop_tui.diag.containers import container_of
-from tcptop_tui.diag.netlink import Dump, SockDiag, new_buffer
+from tcptop_tui.diag.dump import Dump, Pile
+from tcptop_tui.diag.netlink import SockDiag, new_buffer
 from tcptop_tui.errors import BackendUnavailable, TcptopError
-from tcptop_tui.records import ROW, joined
 
 _NAMED = "/run/netns"
 """iproute2's NETNS_RUN_DIR."""
@@ -157,6 +156,8 @@ class Namespaces:
         self._not_before_s = float("-inf")
         self._own = os.stat(_OWN).st_ino  # noqa: PTH116
         self._buffer = new_buffer()
+        self._expected = 0
+        """Sockets, by the dump before."""
         self._open = {self._own: SockDiag(self._own, self._buffer)}
         self._refused: set[int] = set()
         self._containers: dict[tuple[int, int], str] = {}
@@ -173,23 +174,17 @@ class Namespaces:
         """
         if self._clock() >= self._not_before_s:
             self.look()
-        dumps = [self._open[self._own].dump()]
+        pile, now_ns, netns = Pile(self._expected), clock.monotonic_ns(), {self._own}
+        self._open[self._own].dump_onto(pile, now_ns)
         for inode, diag in list(self._open.items()):
             if inode != self._own:
                 try:
-                    dumps.append(diag.dump())
+                    diag.dump_onto(pile, now_ns)
+                    netns.add(inode)
                 except BackendUnavailable:  # short of memory, as it were: opened anew at the next look
                     self._open.pop(inode).close()
-        now_ns, netns = dumps[0].now_ns, frozenset().union(*(dump.netns for dump in dumps))
-        dumps = [dump for dump in dumps if len(dump.rows)] or dumps[:1]
-        if len(dumps) == 1:
-            return replace(dumps[0], netns=netns, now_ns=now_ns)
-        return Dump(
-            joined(ROW, *(dump.rows for dump in dumps)),
-            np.concatenate([dump.inode for dump in dumps]),
-            now_ns,
-            netns,
-        )
+        self._expected = pile.count
+        return pile.dump(now_ns, frozenset(netns))
 
     def look(self) -> None:
         """Find out which namespaces there are now, and have a socket in each."""

@@ -10,18 +10,16 @@ import errno
 import os
 import socket
 import struct
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tcptop_tui import clock
+from tcptop_tui.diag.dump import Dump, Pile
 from tcptop_tui.diag.messages import HEADER, INET_DIAG_INFO, MESSAGE, decode, runs
 from tcptop_tui.diag.rows import as_rows
 from tcptop_tui.errors import BackendUnavailable
-from tcptop_tui.records import ROW, Mask, Rows, picked, poured
 
 _NETLINK_SOCK_DIAG = 4
 _SOCK_DIAG_BY_FAMILY = 20
@@ -35,30 +33,6 @@ _BUFFER_BYTES = 1 << 20
 _MOST_READ_BYTES = 1 << 16
 """A read is one skb of at most 32 KiB, whatever the buffer (``netlink_dump``, net/netlink/af_netlink.c)."""
 _MEND = "it needs CONFIG_INET_DIAG (modprobe tcp_diag), and a sandbox to let it"
-
-
-_Part: TypeAlias = tuple[Rows, NDArray[np.uint32]]
-"""Rows of dtype ROW and their inodes."""
-
-
-@dataclass(frozen=True, slots=True)
-class Dump:
-    """The sockets of one moment, or of the few ms that the kernel took."""
-
-    rows: Rows
-    """dtype ROW, shape (n,), no ``cookie`` twice; no ``id``, no ``skaddr``, no owner."""
-    inode: NDArray[np.uint32]
-    """Of each socket, 0 where no process has it; shape (n,)."""
-    now_ns: int
-    """CLOCK_MONOTONIC just before."""
-    netns: frozenset[int]
-    """Inode numbers of the network namespaces that were read; one may have no socket."""
-
-    def only(self, which: Mask) -> Dump:
-        """Of the same moment, with ``which`` of the sockets."""
-        if which.all():
-            return self
-        return Dump(picked(self.rows, which), self.inode[which], self.now_ns, self.netns)
 
 
 def new_buffer() -> NDArray[np.uint8]:
@@ -99,9 +73,9 @@ class SockDiag:
 
     def _supported(self) -> list[int]:
         """The families that the kernel answers for; a kernel without IPv6 knows no sockets of it."""
-        self._receive(socket.AF_INET, _NO_STATES)
+        self._receive(socket.AF_INET, _NO_STATES, Pile(), 0)
         try:
-            self._receive(socket.AF_INET6, _NO_STATES)
+            self._receive(socket.AF_INET6, _NO_STATES, Pile(), 0)
         except OSError as error:
             if error.errno != errno.ENOENT:
                 raise
@@ -114,36 +88,40 @@ class SockDiag:
         Raises:
             BackendUnavailable: the kernel refuses.
         """
-        now_ns = clock.monotonic_ns()
+        pile, now_ns = Pile(), clock.monotonic_ns()
+        self.dump_onto(pile, now_ns)
+        return pile.dump(now_ns, frozenset([self._netns]))
+
+    def dump_onto(self, pile: Pile, now_ns: int) -> None:
+        """The same, on top of what is there; ``now_ns`` is CLOCK_MONOTONIC just before.
+
+        Raises:
+            BackendUnavailable: the kernel refuses; ``pile`` is as it was.
+        """
+        start = pile.count
         try:
-            parts = [part for family in self._families for part in self._consistent(family, now_ns)]
+            for family in self._families:
+                self._consistent(family, pile, now_ns)
         except OSError as error:
+            pile.cut(start)
             raise _unavailable(error) from error
-        inode = np.concatenate([np.zeros(0, np.uint32), *(part for _, part in parts)])
-        rows_of = [part for part, _ in parts]
-        parts.clear()
-        rows = poured(ROW, rows_of)
-        latest = _latest(rows["cookie"])
-        if not latest.all():
-            rows, inode = picked(rows, latest), inode[latest]
-        return Dump(rows, inode, now_ns, frozenset([self._netns]))
+        pile.drop_earlier_readings(start)
 
-    def _consistent(self, family: int, now_ns: int) -> list[_Part]:
+    def _consistent(self, family: int, pile: Pile, now_ns: int) -> None:
         """Ask again when the kernel says that its tables changed meanwhile, but not for ever."""
+        start = pile.count
         for _ in range(_ATTEMPTS):
-            parts, interrupted = self._receive(family, _ALL_STATES, now_ns)
-            if not interrupted:
-                break
-        return parts
+            pile.cut(start)
+            if not self._receive(family, _ALL_STATES, pile, now_ns):
+                return
 
-    def _receive(self, family: int, states: int, now_ns: int = 0) -> tuple[list[_Part], bool]:
-        """One dump, and whether it was interrupted; made into rows each time the buffer is full.
+    def _receive(self, family: int, states: int, pile: Pile, now_ns: int) -> bool:
+        """One dump; was it interrupted? Made into rows each time the buffer is full.
 
         Raises:
             OSError: the kernel's answer.
         """
         self._socket.send(_request(family, states))
-        parts: list[_Part] = []
         used_bytes, places, more, interrupted = 0, [np.zeros(0, np.intp)], True, False
         while more:
             read = self._socket.recv_into(self._buffer.data[used_bytes:])
@@ -156,9 +134,9 @@ class SockDiag:
             if full or (not more and len(places) > 1):  # most namespaces have no sockets
                 sockets = decode(self._buffer[:used_bytes], np.concatenate(places))
                 interrupted |= bool((sockets.messages["header"]["flags"] & _NLM_F_DUMP_INTR).any())
-                parts.append((as_rows(sockets, now_ns, self._netns), sockets.messages["inode"].copy()))
+                pile.add(as_rows(sockets, now_ns, self._netns), sockets.messages["inode"])
                 used_bytes, places = 0, [np.zeros(0, np.intp)]
-        return parts, interrupted
+        return interrupted
 
     def close(self) -> None:
         """Close the socket; may be called twice."""
@@ -187,14 +165,3 @@ def _places(data: NDArray[np.uint8]) -> tuple[list[NDArray[np.intp]], int | None
         if kind == _SOCK_DIAG_BY_FAMILY and length >= MESSAGE.itemsize:
             places.append(offset + length * np.arange(count))
     return places, None
-
-
-def _latest(cookie: NDArray[np.uint64]) -> Mask:
-    """All but the earlier readings of one and the same socket.
-
-    A bound socket that connects while the kernel walks its tables is met in two of them.
-    """
-    _, from_end = np.unique(cookie[::-1], return_index=True)
-    latest: Mask = cookie == 0
-    latest[len(cookie) - 1 - from_end] = True
-    return latest

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tcptop_tui.diag.messages import TCP_INFO, Sockets
-from tcptop_tui.records import ROW, UNKNOWN_UID, Flag, Mask, Rows, State
+from tcptop_tui.records import DUMPED, UNKNOWN_UID, Flag, Mask, Rows, State
 
 _TIMEWAIT_NS = 60 * 10**9  # TCP_TIMEWAIT_LEN, include/net/tcp.h
 _MAPPED = np.uint64(0xFFFF_0000_0000)
@@ -20,9 +20,9 @@ _AFTER_FIN = (State.CLOSE_WAIT, State.LAST_ACK, State.CLOSING)
 
 
 def as_rows(sockets: Sockets, now_ns: int, netns: int) -> Rows:
-    """As records.ROW, shape (n,); ``id``, ``skaddr`` and owner are left empty."""
+    """As records.DUMPED, shape (n,); ``id``, ``skaddr`` and owner are left empty."""
     messages = sockets.messages
-    rows = np.zeros(len(messages), ROW)
+    rows = np.zeros(len(messages), DUMPED)
     rows["netns"] = netns
     rows["cgroup"] = sockets.cgroups
     rows["cookie"] = messages["cookie"].view("<u8")
@@ -72,7 +72,7 @@ def _time_wait_since(expires_ms: NDArray[np.uint32], now_ns: int) -> NDArray[np.
 
 
 def _fill_gauges(rows: Rows, sockets: Sockets) -> None:
-    """Counters as records.ROW has them; what does not connect two ends has none.
+    """Counters as records.DUMPED has them; what does not connect two ends has none.
 
     ``bytes_received`` counts the peer's FIN (``tcp_rcv_nxt_update``, net/ipv4/tcp_input.c), and a
     FIN cannot be retransmitted into it. A tcp_info from before Linux 4.19 has no ``bytes_sent``:

@@ -16,7 +16,7 @@ from tcptop_tui.diag.names import Namer
 from tcptop_tui.diag.namespaces import Namespaces, left_out_note
 from tcptop_tui.diag.owners import Owners
 from tcptop_tui.errors import BackendUnavailable
-from tcptop_tui.records import SESSION, TRANSITION, Rows, joined
+from tcptop_tui.records import SESSION, TRANSITION, Rows, joined, widened
 from tcptop_tui.settings import Settings
 from tcptop_tui.source.batches import Capture, Loss, Sessions, Sink, Status, Table, Transitions
 
@@ -109,7 +109,7 @@ class DiagSource:
             raise RuntimeError("run() before open()")
         dump = self._diag.dump()
         dump.rows["pid"], dump.rows["comm"] = self._owners.resolve(dump.inode)
-        rows = dump.rows[self._early.mask(dump.rows, unknown=True)]
+        rows = widened(dump.only(self._early.mask(dump.rows, unknown=True)).rows)
         changes = self._differ.compare(rows, dump.now_ns)
         self._ended = joined(SESSION, self._ended, self._wanted(changes.sessions))
         self._moved = joined(TRANSITION, self._moved, self._wanted(changes.transitions))

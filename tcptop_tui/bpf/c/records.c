@@ -64,8 +64,6 @@ struct conn {
 	u64 cookie;		/* skc_cookie, 0 until sock_diag asked once */
 	u64 tx_bytes;
 	u64 rx_bytes;
-	u64 rtt_sum_us;
-	u64 established_ns;	/* 0: not yet, or not seen */
 	u64 cgroup;		/* id of the socket's cgroup v2, 0: none */
 	u64 laddr[2];		/* IPv6 form; IPv4 as ::ffff:a.b.c.d */
 	u64 raddr[2];
@@ -86,9 +84,12 @@ struct conn {
 	u16 guarded;		/* ... and seen by set_state_guard */
 	u8 pending_old;
 	u8 pending_new;
+	char comm[TASK_COMM_LEN];
+	/* from here on what sock_diag cannot know, see records.py: DUMPED */
+	u64 rtt_sum_us;
+	u64 established_ns;	/* 0: not yet, or not seen */
 	u8 retrans_in[12];	/* retransmits by state, at most 255 each */
 	u32 rtt_hist[RTT_SLOTS];
-	char comm[TASK_COMM_LEN];
 };
 
 /* tcptop_tui/bpf/slots.py: SLOT */

@@ -1,0 +1,82 @@
+"""What sock_diag has told of one moment, and how it is put together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tcptop_tui.records import DUMPED, Mask, Rows, longer, picked, put
+
+_FEW = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Dump:
+    """The sockets of one moment, or of the few ms that the kernel took."""
+
+    rows: Rows
+    """dtype DUMPED, shape (n,), no ``cookie`` twice in a namespace; no ``id``, no ``skaddr``, no owner."""
+    inode: NDArray[np.uint32]
+    """Of each socket, 0 where no process has it; shape (n,)."""
+    now_ns: int
+    """CLOCK_MONOTONIC just before."""
+    netns: frozenset[int]
+    """Inode numbers of the network namespaces that were read; one may have no socket."""
+
+    def only(self, which: Mask) -> Dump:
+        """Of the same moment, with ``which`` of the sockets."""
+        if which.all():
+            return self
+        return Dump(picked(self.rows, which), self.inode[which], self.now_ns, self.netns)
+
+
+class Pile:
+    """Sockets as they come, put where they will stay: 100,000 in parts that are joined later are 16 MB twice.
+
+    Args:
+        expected: how many there may be.
+    """
+
+    def __init__(self, expected: int = 0) -> None:
+        room = max(_FEW, expected + expected // 8)
+        self._rows: Rows = np.empty(room, DUMPED)
+        self._inode: NDArray[np.uint32] = np.empty(room, np.uint32)
+        self.count = 0
+
+    def add(self, rows: Rows, inode: NDArray[np.uint32]) -> None:
+        """More of them, dtype DUMPED, with their inodes."""
+        count = self.count + len(rows)
+        if count > len(self._rows):
+            self._rows, self._inode = longer(self._rows, 2 * count), longer(self._inode, 2 * count)
+        put(rows, self._rows[self.count : count])
+        self._inode[self.count : count] = inode
+        self.count = count
+
+    def cut(self, count: int) -> None:
+        """Keep the first ``count``."""
+        self.count = count
+
+    def drop_earlier_readings(self, start: int) -> None:
+        """From ``start`` on of one and the same socket only the last reading stays.
+
+        A bound socket that connects while the kernel walks its tables is met in two of them.
+        """
+        latest = _latest(self._rows["cookie"][start : self.count])
+        if not latest.all():
+            which = start + np.flatnonzero(latest)
+            rows, inode = picked(self._rows, which), self._inode[which]
+            self.cut(start)
+            self.add(rows, inode)
+
+    def dump(self, now_ns: int, netns: frozenset[int]) -> Dump:
+        """All of them; nothing is added afterwards."""
+        return Dump(self._rows[: self.count], self._inode[: self.count], now_ns, netns)
+
+
+def _latest(cookie: NDArray[np.uint64]) -> Mask:
+    _, from_end = np.unique(cookie[::-1], return_index=True)
+    latest: Mask = cookie == 0
+    latest[len(cookie) - 1 - from_end] = True
+    return latest
