@@ -137,8 +137,8 @@ class Traffic:
         time.sleep(_BETWEEN_S)
         for happen in events.values():
             keep_up()  # emulated, it may be seconds behind: those lines are about another moment
-            self.events_s.append(time.monotonic())
             happen()
+            self.events_s.append(time.monotonic())  # it takes a while until everybody sleeps
             time.sleep(_BETWEEN_S)
 
     def since(self, moment_s: float) -> list[Made]:

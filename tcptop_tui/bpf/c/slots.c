@@ -18,7 +18,10 @@ static __always_inline struct slot *slot_of(u64 key, u32 *at)
 	*at = *number;
 	slot = slots.lookup(at);
 	/* user space may have taken it away in between, and somebody else have got it */
-	return slot && slot->skaddr == key ? slot : 0;
+	if (slot && slot->skaddr != key)
+		slot = 0;
+	asm volatile("" : "+r"(slot));	/* or LLVM compares the keys again instead of asking for 0 */
+	return slot;
 }
 
 /* The entry of a socket, 0 if it has none. */
