@@ -12,7 +12,7 @@ from sockets import listening, pair, port
 from syrupy.assertion import SnapshotAssertion
 from terminals import Terminal
 from test_keys import Dashboard, dashboard
-from textual.widgets import Input, Select
+from textual.widgets import Checkbox, Input, Select
 
 from tcptop_tui.cli import main
 from tcptop_tui.config.file import default_path, load_config, save_config
@@ -151,6 +151,7 @@ async def test_columns_are_chosen_ordered_and_widened(key: str, path: Path) -> N
         await board.press("f7")
         assert titles(board)[:3] == ["PROCESS", "LADDR", "LPORT"]
         await board.press("f8", *["plus"] * 5, *["minus"] * 2)
+        await board.press("down", *["plus"] * 9, "0", "up")  # the next one as it was
         await board.press("f10")
         while not any("saved in" in notice.message for notice in board.app._notifications):
             await board.pilot.pause()
@@ -158,7 +159,7 @@ async def test_columns_are_chosen_ordered_and_widened(key: str, path: Path) -> N
     config, _ = load_config(path)
     chosen = config.columns["connections"]
     assert [choice.key for choice in chosen][:3] == ["comm", "lport", "laddr"]
-    assert [choice.width for choice in chosen][:3] == [0, 0, 18]
+    assert [choice.width for choice in chosen][:4] == [0, 0, 18, 0]
     async with dashboard(config=config) as board:  # the next start
         assert titles(board)[:3] == ["PROCESS", "LPORT", "LADDR"]
         await board.press("greater_than_sign")
@@ -181,6 +182,17 @@ async def test_escape_puts_everything_back(path: Path) -> None:
         assert board.app.theme == "tcptop-dark"
         assert board.app._settings.refresh_s == Config().refresh_s
     assert load_config(path) == (Config(), "")
+
+
+async def test_what_is_on_is_told_without_colours() -> None:
+    async with dashboard() as board:
+        await opened(board)
+        names = board.app.screen.query_one("#names", Checkbox)
+        names.focus()
+        assert str(names.render()).startswith("[ ]")
+        await board.press("space")
+        assert str(names.render()).startswith("[x]")
+        assert board.app.look.names
 
 
 async def test_impossible_numbers_are_said_and_not_taken() -> None:

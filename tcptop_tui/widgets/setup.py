@@ -10,6 +10,7 @@ from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical, VerticalScroll
+from textual.content import Content
 from textual.message import Message
 from textual.screen import ModalScreen
 from textual.widgets import Checkbox, Input, Label, OptionList, Select
@@ -36,6 +37,7 @@ class ColumnList(OptionList):
         Binding("right_square_bracket,f8", "shift(1)", "Down"),
         Binding("plus,right", "widen(1)", "Wider"),
         Binding("minus,left", "widen(-1)", "Narrower"),
+        Binding("0", "fit", "As wide as it is by itself"),
         Binding("r", "reset", "Default columns"),
     ]
 
@@ -104,10 +106,24 @@ class ColumnList(OptionList):
         self._widths[key] = max(1, min(width, _MOST_CELLS))
         self._changed(self._place)
 
+    def action_fit(self) -> None:
+        """Let the list choose its width again."""
+        self._widths[self._order[self._place]] = 0
+        self._changed(self._place)
+
     def action_reset(self) -> None:
         """The columns that the list has by itself."""
         self.fill(tuple(self._columns.values()), ())
         self.post_message(self.Chosen(()))
+
+
+class Tick(Checkbox):
+    """Says by more than its colour whether it is on, and as the columns do."""
+
+    def render(self) -> Content:
+        """Its mark and its label."""
+        label = Content(f" {self.label} ").stylize_before(self.get_visual_style("toggle--label"))
+        return Content.assemble("[x]" if self.value else "[ ]", label)
 
 
 class SetupScreen(ModalScreen[Config | None]):
@@ -143,7 +159,7 @@ class SetupScreen(ModalScreen[Config | None]):
         """Columns on the left, the rest on the right."""
         with Vertical(id="dialog") as box:
             box.border_title = "Setup"
-            box.border_subtitle = "Space [ ] + - r: columns   F10 saves, Esc: as before"
+            box.border_subtitle = "Space [ ] + - 0 r: columns   F10 saves, Esc: as before"
             with Horizontal():
                 with Vertical(id="setup-columns"):
                     yield Select([(name, name) for name in self._lists], value=self._list, allow_blank=False, id="list")
@@ -157,7 +173,7 @@ class SetupScreen(ModalScreen[Config | None]):
                     yield Select(
                         [(name, name) for name in _UNITS], value=self._config.rtt_unit, allow_blank=False, id="rtt_unit"
                     )
-                    yield Checkbox("Names of hosts and services", value=self._config.names, compact=True, id="names")
+                    yield Tick("Names of hosts and services", value=self._config.names, compact=True, id="names")
                     for name, told in _NUMBERS.items():
                         yield Label(told)
                         yield Input(f"{getattr(self._config, name):g}", id=name, max_length=10)
