@@ -111,7 +111,10 @@ _FOLLOWED: list[_Field] = [  # what only who follows a connection knows
 ]
 
 CONN = np.dtype([*_SEEN, *_FOLLOWED])
-"""``struct conn``: the value of the kernel's per-socket map, 272 bytes."""
+"""``struct conn``: what the kernel side has of each socket, 272 bytes."""
+
+BRIEF = np.dtype(_SEEN)
+"""The beginning of a CONN, 136 bytes: without histogram, and what else only who follows a connection knows."""
 
 _QUEUE: list[_Field] = [
     ("accept_queue", "<u4"),  # of a listener: connections that nobody has accepted yet
@@ -212,12 +215,17 @@ def table_rows(records: Rows) -> Rows:
     return rows
 
 
+def beginnings(rows: Rows, dtype: np.dtype[Any]) -> Rows:
+    """The first bytes of each row, as ``dtype``; a view."""
+    begin = np.dtype({"names": ["it"], "formats": [dtype], "offsets": [0], "itemsize": rows.dtype.itemsize})
+    return rows.view(begin)["it"]
+
+
 def widened(dumped: Rows) -> Rows:
     """Dtype ROW, with what dtype DUMPED has; the rest is 0."""
     rows = np.empty(len(dumped), ROW)
-    into = rows.view("u1").reshape(len(dumped), ROW.itemsize)
-    into[:, : DUMPED.itemsize] = dumped.view("u1").reshape(len(dumped), DUMPED.itemsize)
-    into[:, DUMPED.itemsize :] = 0
+    put(dumped, beginnings(rows, DUMPED))
+    rows.view("u1").reshape(len(dumped), ROW.itemsize)[:, DUMPED.itemsize :] = 0
     return rows
 
 

@@ -18,7 +18,7 @@ from tcptop_tui.bpf import program as counters
 from tcptop_tui.bpf import slots
 from tcptop_tui.bpf.program import Program
 from tcptop_tui.bpf.slots import SLOT
-from tcptop_tui.records import Rows
+from tcptop_tui.records import BRIEF, Rows
 from tcptop_tui.source.batches import Capture
 
 _GENERATOR = """
@@ -165,6 +165,17 @@ def test_nobodys_slot_is_no_entry() -> None:
     made = lying(2, 2, 2)
     made["skaddr"][1] = 0
     assert copied(made) == [1, 3]
+
+
+def test_half_of_an_entry_is_its_beginning(server: socket.socket, follow: Callable[..., Program]) -> None:
+    tracer = follow(64, port(server))
+    pairs = opened(server, 10)
+    (keys, whole), (same_keys, brief) = tracer.conns.read(), tracer.open_conns().read()
+    assert same_keys.tolist() == keys.tolist()
+    assert len(brief) == 10
+    for name in BRIEF.names or ():
+        assert (brief[name] == whole[name]).all(), name
+    closed(pairs)
 
 
 def test_a_slot_that_changes_hands_is_no_entry() -> None:

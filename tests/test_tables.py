@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from made import NOW, SECOND, UTC, connections, rows_of, sessions
+from numpy.typing import NDArray
 
 from tcptop_tui.model import heat
 from tcptop_tui.model.frame import Look, make_frame
@@ -41,15 +42,25 @@ def test_stable_order(values: list[float]) -> None:
     assert stable_order(given_).tolist() == np.argsort(given_, kind="stable").tolist()
 
 
-@given(st.lists(st.dictionaries(st.integers(1, 8), st.lists(st.integers(0, 9), min_size=3, max_size=3)), max_size=6))
-def test_live_samples(tables: list[dict[int, list[int]]]) -> None:
+samples = st.lists(st.integers(0, 9), min_size=3, max_size=3)
+
+
+@given(st.lists(st.dictionaries(st.integers(1, 8), st.none() | samples), max_size=6))
+def test_live_samples(tables: list[dict[int, list[int] | None]]) -> None:
+    """Samples are added and never taken away, but TIME_WAIT (None) has forgotten all."""
     live, step = LiveSamples(), Succession()
-    for wanted in tables:
-        rows = np.zeros(len(wanted), ROW)
-        rows["id"] = sorted(wanted)
-        for row, number in zip(rows, sorted(wanted), strict=True):
-            row["rtt_hist"][:3] = wanted[number]
-            row["rtt_sum_us"] = wanted[number][1] * 3 + wanted[number][2] * 5  # samples of 0 µs add nothing
+    hist: dict[int, NDArray[np.int64]] = {}
+    for added in tables:
+        forgotten = np.zeros(3, np.int64)
+        hist = {
+            number: forgotten if more is None else hist.get(number, forgotten) + more
+            for number, more in sorted(added.items())
+        }
+        rows = np.zeros(len(hist), ROW)
+        rows["id"] = list(hist)
+        for row, counts in zip(rows, hist.values(), strict=True):
+            row["rtt_hist"][:3] = counts
+            row["rtt_sum_us"] = counts[1] * 3 + counts[2] * 5  # samples of 0 µs add nothing
         step = Succession.of(step.ids, rows["id"].copy())
         live.note(rows, step)
         anew = Summed.of(rows, np.arange(len(rows)))

@@ -11,15 +11,21 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tcptop_tui.bpf.calls import load_libbpf
 from tcptop_tui.bpf.syscalls import shape_of
-from tcptop_tui.records import CONN, Mask, Rows, picked, put
+from tcptop_tui.records import CONN, Mask, Rows, beginnings, picked, put
 
-SLOT = np.dtype([("skaddr", "<u8"), ("lives", "<u8"), ("conn", CONN)])
+
+def _slot(conn: np.dtype[Any]) -> np.dtype[Any]:
+    return np.dtype([("skaddr", "<u8"), ("lives", "<u8"), ("conn", conn)])
+
+
+SLOT = _slot(CONN)
 """``struct slot``, 288 bytes: ``skaddr`` is 0 where it is nobody's, ``lives`` is odd while it changes hands."""
 
 _WINDOW = 16384
@@ -57,14 +63,19 @@ def _push(fd: int, number: int) -> None:
 
 
 class Slots:
-    """Reads and takes away entries; of one thread."""
+    """Reads and takes away entries; of one thread.
 
-    def __init__(self, places: Places) -> None:
+    Args:
+        places: where they are.
+        conn: dtype of an entry as it is read: CONN, or BRIEF for half of the memory.
+    """
+
+    def __init__(self, places: Places, conn: np.dtype[Any] = CONN) -> None:
         self._places = places
-        self._room: Rows = np.empty(0, SLOT)
+        self._room: Rows = np.empty(0, _slot(conn))
 
     def read(self) -> tuple[NDArray[np.uint64], Rows]:
-        """All sockets, shape (n,), and their entries, dtype CONN, shape (n,), as views into memory that is used again.
+        """All sockets, shape (n,), and their entries, shape (n,), as views into memory that is used again.
 
         The next call overwrites them. An entry that is made or given back meanwhile may or may not be there; none
         comes twice, and none is half one socket's and half another's. Gauges may be of different moments.
@@ -74,7 +85,7 @@ class Slots:
         """
         opened, done = self._opened(), 0
         if opened > len(self._room):
-            self._room = np.empty(opened + opened // 8, SLOT)  # what is not written to is no memory yet
+            self._room = np.empty(opened + opened // 8, self._room.dtype)  # what is not written to is no memory yet
         for first in range(0, opened, _WINDOW):
             count = min(_WINDOW, opened - first)
             with self._window(first, count) as (window, offset):
@@ -136,7 +147,8 @@ def _copied(slots: Rows, into: Rows) -> int:
     before = slots["lives"].copy()
     there = np.flatnonzero((slots["skaddr"] != 0) & (before % 2 == 0))
     copies = into[: len(there)]
-    put(slots if len(there) == len(slots) else picked(slots, there), copies)
+    begin = beginnings(slots, into.dtype)
+    put(begin if len(there) == len(slots) else picked(begin, there), copies)
     whole = slots["lives"][there] == before[there]  # it has not changed hands while it was copied
     if whole.all():
         return len(there)

@@ -74,7 +74,7 @@ class Found:
     keys: NDArray[np.uint64]
     """Of the map's entries after the dump, shape (n,)."""
     conns: Rows
-    """The entries, dtype CONN."""
+    """The entries, dtype BRIEF."""
     capture: Capture
     cpu_s: float
     """That it took."""
