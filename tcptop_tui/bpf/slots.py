@@ -28,7 +28,7 @@ def _slot(conn: np.dtype[Any]) -> np.dtype[Any]:
 SLOT = _slot(CONN)
 """``struct slot``, 288 bytes: ``skaddr`` is 0 where it is nobody's, ``lives`` is odd while it changes hands."""
 
-_WINDOW = 16384
+_WINDOW = 4096
 """Slots that are mapped at a time: 1.2 MB."""
 
 
