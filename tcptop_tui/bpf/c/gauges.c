@@ -170,13 +170,14 @@ int retransmit(struct bpf_raw_tracepoint_args *ctx)
 int destroy(struct bpf_raw_tracepoint_args *ctx)
 {
 	u64 key = ctx->args[0];
-	struct conn *c = conn_of(key);
+	u32 at = 0;
+	struct slot *slot = slot_of(key, &at);
 	struct capture *want = wanted();
 
-	if (!c || !want)
+	if (!slot || !want)
 		return 0;
-	count_escaped(want, c, TCP_CLOSE);
-	end_session(c, key);
-	leave(key);
+	count_escaped(want, &slot->conn, TCP_CLOSE);
+	end_session(&slot->conn, key);
+	leave(key, slot, at);
 	return 0;
 }

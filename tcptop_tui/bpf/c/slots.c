@@ -77,16 +77,12 @@ static __always_inline int take_slot(u32 *at)
 	return vacant.pop(at) && open_chunk(at);
 }
 
-/* Make `c` the socket's entry, in place of the one that it may have; not 0 where there is no room. */
+/* Make `c` the entry of a socket that has none; not 0 where there is no room. */
 static __always_inline int enter(u64 key, const struct conn *c)
 {
+	struct slot *slot;
 	u32 at = 0;
-	struct slot *slot = slot_of(key, &at);
 
-	if (slot) {
-		fill(slot, key, c);
-		return 0;
-	}
 	if (take_slot(&at))
 		return -1;
 	slot = slots.lookup(&at);
@@ -99,12 +95,9 @@ static __always_inline int enter(u64 key, const struct conn *c)
 	return -1;
 }
 
-/* The socket has no entry any more. */
-static __always_inline void leave(u64 key)
+/* The socket has no entry any more; `slot`, number `at`, was its. */
+static __always_inline void leave(u64 key, struct slot *slot, u32 at)
 {
-	u32 at = 0;
-	struct slot *slot = slot_of(key, &at);
-
-	if (!conns.delete(&key) && slot)	/* or user space was faster */
+	if (!conns.delete(&key))	/* or user space was faster */
 		vacate(slot, at);
 }

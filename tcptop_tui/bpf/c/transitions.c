@@ -201,8 +201,10 @@ static __always_inline void take(struct change *ch, u32 program, u8 flags)
 {
 	u64 key = ch->key, now_ns = bpf_ktime_get_ns();
 	int birth = is_birth(ch->oldstate, ch->newstate);
-	struct conn *c = conn_of(key);
 	struct capture *want = wanted();
+	u32 at = 0;
+	struct slot *slot = slot_of(key, &at);
+	struct conn *c = slot ? &slot->conn : 0;
 
 	if (!want)
 		return;
@@ -221,7 +223,8 @@ static __always_inline void take(struct change *ch, u32 program, u8 flags)
 	read_gauges(c, ch->sk);
 	note_end(c, ch->sk, ch->oldstate, ch->newstate);
 	if (!conn_wanted(want, c) || (!c->seen && !cgroup_wanted(want, ch->sk))) {
-		leave(key);
+		if (slot)
+			leave(key, slot, at);
 		settle(key);
 		count(C_EXCLUDED);
 		return;
@@ -231,7 +234,9 @@ static __always_inline void take(struct change *ch, u32 program, u8 flags)
 	if (c->seen != 1)
 		return;
 	/* first transition of this entry: it is still in scratch */
-	if (enter(key, c)) {
+	if (slot) {
+		fill(slot, key, c);
+	} else if (enter(key, c)) {
 		settle(key);
 		no_room(want, c, key, birth);
 	}
@@ -282,26 +287,27 @@ static __always_inline int was_skipped(struct conn *c, struct change *ch)
 int set_state_guard(struct bpf_raw_tracepoint_args *ctx)
 {
 	struct change ch;
-	struct conn *c;
+	struct slot *slot;
+	u32 at = 0;
 	u64 key;
 
 	read_change(&ch, ctx);
 	if (!is_tcp(ch.sk))
 		return 0;
 	key = ch.key;
-	c = conn_of(key);
-	if (!c ? !is_settled(key) : was_skipped(c, &ch)) {
+	slot = slot_of(key, &at);
+	if (!slot ? !is_settled(key) : was_skipped(&slot->conn, &ch)) {
 		take(&ch, P_GUARD, F_DELAYED);
 		count(C_CAUGHT);
-		c = conn_of(key);
-		if (c)
-			c->guarded = c->seen;
+		slot = slot_of(key, &at);
+		if (slot)
+			slot->conn.guarded = slot->conn.seen;
 	}
-	if (!c)
+	if (!slot)
 		return 0;
 	if (ch.newstate == TCP_CLOSE) {
-		end_session(c, key);
-		leave(key);
+		end_session(&slot->conn, key);
+		leave(key, slot, at);
 	}
 	return 0;
 }
