@@ -23,7 +23,7 @@ from tcptop_tui.diag.internals import internals
 from tcptop_tui.diag.netlink import SockDiag
 from tcptop_tui.errors import TcptopError
 from tcptop_tui.feed import Feed
-from tcptop_tui.records import ROW, Rows, State
+from tcptop_tui.records import ROW, Rows, State, widened
 from tcptop_tui.settings import Settings
 from tcptop_tui.source.batches import Capture
 from tcptop_tui.widgets.close_dialog import CloseDialog
@@ -230,7 +230,7 @@ def test_each_of_several_listeners_on_a_port(diag: SockDiag) -> None:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
             listener.bind(("127.0.0.1", 0 if not place else port(one)))
             listener.listen(10 + place)
-        rows = diag.dump().rows
+        rows = widened(diag.dump().rows)
         rows = rows[(rows["lport"] == port(one)) & (rows["state"] == State.LISTEN)]
         backlogs = {int(row["cookie"]): internals(np.array([row], ROW))["backlog"] for row in rows}
         assert backlogs == {cookie(one): 10, cookie(other): 11}

@@ -8,6 +8,7 @@
  * whose last one is the first to be used again: what is in use stays together.
  */
 
+/* The slot of a socket's entry and its number, 0 if it has none. */
 static __always_inline struct slot *slot_of(u64 key, u32 *at)
 {
 	u32 *number = conns.lookup(&key);
