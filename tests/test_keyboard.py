@@ -120,3 +120,17 @@ def test_a_latin1_terminal_does_not_end_the_dashboard(bpf_possible: None) -> Non
         assert "Traceback" not in terminal.text
     finally:
         terminal.close()
+
+
+def test_nothing_is_drawn_on_the_shells_screen(bpf_possible: None) -> None:
+    """The end comes at once: a drawing that still waits for its turn is not sent after it."""
+    terminal = Terminal("--backend", "diag")
+    try:
+        terminal.shows("backend diag")
+        terminal.type("q")
+        assert terminal.ended() == 0
+        after = terminal.output.partition(b"\x1b[?1049l")[2]
+        assert b"tcptop-tui" not in after
+        assert b"\x1b[2J" not in after
+    finally:
+        terminal.close()

@@ -68,6 +68,7 @@ class ThinDriver(LinuxDriver):
         self._glyphs = glyphs(os.environ)
         self._on_its_way = False
         self._waiting = False
+        self._has_screen = False
         self._synced = False
         self._rest = (0, 0)
         self._ended = self.exit_event = Bell()
@@ -101,6 +102,7 @@ class ThinDriver(LinuxDriver):
                 self._grid.lost_cursor()
                 super().write(_PLAIN + value)
                 if value.startswith("\x1b[?1049"):
+                    self._has_screen = value.endswith("h")
                     self._grid.forget()
 
     def _draw(self, drawn: str) -> None:
@@ -110,7 +112,12 @@ class ThinDriver(LinuxDriver):
         self._grid.write(drawn.translate(self._glyphs) if self._glyphs else drawn)
 
     def flush(self) -> None:
-        """Send what differs; while the last drawing is on its way, when it has arrived."""
+        """Send what differs; while the last drawing is on its way, when it has arrived.
+
+        What is drawn when the screen has been given back would stand on the shell's.
+        """
+        if not self._has_screen:
+            return
         if self._on_its_way:
             self._waiting = True
             return
