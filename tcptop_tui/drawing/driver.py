@@ -68,7 +68,7 @@ class ThinDriver(LinuxDriver):
         self._glyphs = glyphs(os.environ)
         self._on_its_way = False
         self._waiting = False
-        self._has_screen = False
+        self._has_screen = True
         self._synced = False
         self._rest = (0, 0)
         self._ended = self.exit_event = Bell()
