@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import socket
 import time
 from collections.abc import Iterator
 
 import hypothesis
 import pytest
+from sockets import listening
 
 from tcptop_tui.bpf.program import Program
 from tcptop_tui.errors import BackendUnavailable
@@ -44,6 +46,13 @@ def tracer(bpf_possible: None) -> Iterator[Program]:
     program.attach(Capture())
     yield program
     program.close()
+
+
+@pytest.fixture
+def server(bpf_possible: None) -> Iterator[socket.socket]:
+    """Listens on the loopback, for a tracer of the test's own."""
+    with listening() as made:
+        yield made
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -6,13 +6,12 @@ import ctypes
 import dataclasses
 import os
 import socket
-from collections.abc import Iterator
 from contextlib import ExitStack
 
 import numpy as np
 import pytest
 from conftest import SMALL, require_bpf
-from sockets import listening, pair, port
+from sockets import pair, port
 
 from tcptop_tui.bpf import program as counters
 from tcptop_tui.bpf.compiler import _compile
@@ -29,12 +28,6 @@ def attached(settings: Settings, capture: Capture) -> Program:
     program = require_bpf(settings)
     program.attach(capture)
     return program
-
-
-@pytest.fixture
-def server(bpf_possible: None) -> Iterator[socket.socket]:
-    with listening() as made:
-        yield made
 
 
 def test_ring_overflow_is_counted_to_the_unit(server: socket.socket) -> None:

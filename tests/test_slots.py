@@ -12,7 +12,7 @@ from contextlib import ExitStack
 import numpy as np
 import pytest
 from conftest import SMALL, require_bpf
-from sockets import listening, pair, port, reset
+from sockets import pair, port, reset
 
 from tcptop_tui.bpf import program as counters
 from tcptop_tui.bpf import slots
@@ -22,22 +22,16 @@ from tcptop_tui.records import BRIEF, Rows
 from tcptop_tui.source.batches import Capture
 
 _GENERATOR = """
-import socket, struct
+import socket, struct, sys
 servers = [socket.create_server((f"127.0.0.{number}", 0)) for number in (2, 3)]
 print(*(server.getsockname()[1] for server in servers), flush=True)
-import sys; sys.stdin.read()
+sys.stdin.read()
 for _ in range(10_000):
     for server in servers:
         with socket.create_connection(server.getsockname()) as client:
             client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             server.accept()[0].close()
 """
-
-
-@pytest.fixture
-def server(bpf_possible: None) -> Iterator[socket.socket]:
-    with listening() as made:
-        yield made
 
 
 @pytest.fixture

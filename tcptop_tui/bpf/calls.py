@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes as ct
+import os
 from functools import lru_cache
 
 from tcptop_tui.errors import BackendUnavailable
@@ -23,6 +24,12 @@ def load_libbpf() -> ct.CDLL:
         _declare(lib)
         return lib
     raise BackendUnavailable("libbpf is not installed", mend="apt install libbpf1  (Fedora, Arch: libbpf)")
+
+
+def refusal(call: str) -> OSError:
+    """To raise for a call that has just failed, with its ``errno``."""
+    number = ct.get_errno()
+    return OSError(number, f"{call}: {os.strerror(number)}")
 
 
 def _declare(lib: ct.CDLL) -> None:

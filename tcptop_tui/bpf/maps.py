@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import ctypes as ct
 import errno
-import os
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tcptop_tui.bpf.calls import load_libbpf
+from tcptop_tui.bpf.calls import load_libbpf, refusal
 from tcptop_tui.records import Rows, longer
 
 _FEW = 1024
@@ -78,7 +77,7 @@ class HashMap:
         if error == errno.ENOSPC:  # a bucket holds more than the buffer's rest
             self._grow()
             return count.value, True
-        raise OSError(error, f"bpf_map_lookup_batch: {os.strerror(error)}")
+        raise refusal("bpf_map_lookup_batch")
 
     def _grow(self) -> None:
         rows = min(2 * len(self._keys), 2 * self._max_entries + 64)
@@ -125,5 +124,4 @@ def write_hash(fd: int, keys: NDArray[Any], values: NDArray[Any]) -> None:
     for index in range(len(keys)):
         key, value = keys[index : index + 1], values[index : index + 1]
         if load_libbpf().bpf_map_update_elem(fd, _pointer(key), _pointer(value), 0) < 0:
-            error = ct.get_errno()
-            raise OSError(error, f"bpf_map_update_elem: {os.strerror(error)}")
+            raise refusal("bpf_map_update_elem")

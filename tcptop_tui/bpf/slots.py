@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import ctypes as ct
 import mmap
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tcptop_tui.bpf.calls import load_libbpf
+from tcptop_tui.bpf.calls import load_libbpf, refusal
 from tcptop_tui.bpf.syscalls import shape_of
 from tcptop_tui.records import CONN, Mask, Rows, beginnings, picked, put
 
@@ -58,8 +57,7 @@ class Places:
 
 def _push(fd: int, number: int) -> None:
     if load_libbpf().bpf_map_update_elem(fd, None, ct.byref(ct.c_uint32(number)), 0) < 0:
-        error = ct.get_errno()
-        raise OSError(error, f"bpf_map_update_elem: {os.strerror(error)}")
+        raise refusal("bpf_map_update_elem")
 
 
 class Slots:
@@ -96,8 +94,7 @@ class Slots:
     def _opened(self) -> int:
         opened = ct.c_uint64(0)
         if load_libbpf().bpf_map_lookup_elem(self._places.extent, ct.byref(ct.c_uint32(0)), ct.byref(opened)) < 0:
-            error = ct.get_errno()
-            raise OSError(error, f"bpf_map_lookup_elem: {os.strerror(error)}")
+            raise refusal("bpf_map_lookup_elem")
         return opened.value
 
     @contextmanager
