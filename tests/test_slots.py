@@ -26,12 +26,15 @@ import socket, struct, sys
 servers = [socket.create_server((f"127.0.0.{number}", 0)) for number in (2, 3)]
 print(*(server.getsockname()[1] for server in servers), flush=True)
 sys.stdin.read()
-for _ in range(10_000):
+while True:
     for server in servers:
         with socket.create_connection(server.getsockname()) as client:
             client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             server.accept()[0].close()
 """
+
+
+NONE = np.zeros(0, np.intp)
 
 
 @pytest.fixture
@@ -126,22 +129,118 @@ def test_only_what_is_there_is_taken_away(server: socket.socket, follow: Callabl
     closed(pairs[1:])
 
 
-def test_no_entry_is_half_one_sockets_and_half_anothers(follow: Callable[..., Program], bpf_possible: None) -> None:
-    """Read while they change hands, all the time: who connects to an address connects to its port."""
+@pytest.fixture
+def churn(bpf_possible: None) -> Iterator[tuple[list[int], Callable[[], None]]]:
+    """Connections that come and go, from ``begin()`` on until the test has seen enough; ports of their listeners."""
     with subprocess.Popen([sys.executable, "-c", _GENERATOR], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as running:
         assert running.stdout is not None
         assert running.stdin is not None
-        ports = [int(word) for word in running.stdout.readline().split()]
-        tracer = follow(64, *ports)
-        running.stdin.close()
-        seen = 0
-        while running.poll() is None:
-            keys, conns = tracer.conns.read()
-            assert len(np.unique(keys)) == len(keys)
-            addresses = (conns["raddr"][:, 1] & 0xFF).tolist()
-            assert addresses == [2 + ports.index(rport) for rport in conns["rport"].tolist()]
-            seen += len(conns)
-    assert seen > 100
+        yield [int(word) for word in running.stdout.readline().split()], running.stdin.close
+        assert running.poll() is None
+        running.kill()
+
+
+def fitting(conns: Rows, ports: list[int]) -> bool:
+    """Who connects to an address connects to its port."""
+    addresses = (conns["raddr"][:, 1] & 0xFF).tolist()
+    return addresses == [2 + ports.index(rport) for rport in conns["rport"].tolist()]
+
+
+def test_no_entry_is_half_one_sockets_and_half_anothers(
+    follow: Callable[..., Program], churn: tuple[list[int], Callable[[], None]]
+) -> None:
+    """Read while they change hands, all the time."""
+    ports, begin = churn
+    tracer, seen = follow(64, *ports), 0
+    begin()
+    while seen < 1000:
+        keys, conns = tracer.conns.read()
+        assert len(np.unique(keys)) == len(keys)
+        assert fitting(conns, ports)
+        seen += len(conns)
+
+
+def test_nor_is_one_of_the_news(follow: Callable[..., Program], churn: tuple[list[int], Callable[[], None]]) -> None:
+    ports, begin = churn
+    tracer, seen = follow(64, *ports), 0
+    begin()
+    while seen < 1000:
+        news = tracer.conns.news(NONE)
+        present = news.conns[news.skaddr != 0]
+        assert fitting(present, ports)
+        seen += len(present)
+
+
+def test_news_are_told_once(server: socket.socket, follow: Callable[..., Program]) -> None:
+    tracer = follow(64, port(server))
+    assert tracer.conns.news(NONE).numbers.tolist() == []
+    pairs = opened(server, 3)
+    first = tracer.conns.news(NONE)
+    numbers = {
+        lport: number for number, lport in zip(first.numbers.tolist(), first.conns["lport"].tolist(), strict=True)
+    }
+    assert {lport for lport, key in zip(numbers, first.skaddr.tolist(), strict=True) if key} >= clients(pairs)
+    assert tracer.conns.news(NONE).numbers.tolist() == []
+    pairs[1][1].sendall(b"12345")
+    pairs[1][0].recv(5)
+    second = tracer.conns.news(NONE)
+    assert second.numbers.tolist() == [numbers[port(pairs[1][0])]]
+    assert second.conns["rx_bytes"].tolist() == [5]
+    where = numbers[port(pairs[0][0])]
+    closed(pairs[:1])
+    third = tracer.conns.news(NONE)
+    assert (third.numbers.tolist(), third.skaddr.tolist()) == ([where], [0])
+    closed(pairs[1:])
+
+
+def test_what_is_asked_for_is_told_again(server: socket.socket, follow: Callable[..., Program]) -> None:
+    tracer = follow(64, port(server))
+    pairs = opened(server, 3)
+    numbers = tracer.conns.news(NONE).numbers
+    asked = tracer.conns.news(numbers[1:2].copy())
+    assert asked.numbers.tolist() == numbers[1:2].tolist()
+    pairs[0][1].sendall(b"x")
+    pairs[0][0].recv(1)
+    assert set(tracer.conns.news(numbers.copy()).numbers.tolist()) == set(numbers.tolist())
+    closed(pairs)
+
+
+def test_what_is_taken_away_is_news(server: socket.socket, follow: Callable[..., Program]) -> None:
+    tracer = follow(64, port(server))
+    pairs = opened(server, 2)
+    told = tracer.conns.news(NONE)
+    number = int(told.numbers[told.skaddr != 0][0])
+    tracer.conns.delete(told.skaddr[told.skaddr != 0][:1].copy())
+    news = tracer.conns.news(NONE)
+    assert (news.numbers.tolist(), news.skaddr.tolist()) == ([number], [0])
+    closed(pairs)
+
+
+def test_news_add_up_to_what_there_is(
+    server: socket.socket, follow: Callable[..., Program], churn: tuple[list[int], Callable[[], None]]
+) -> None:
+    """While slots change hands, and connections that stay send, all the time; compared when these have stopped."""
+    ports, begin = churn
+    tracer = follow(64, port(server), *ports)
+    pairs = opened(server, 20)
+    begin()
+    known: dict[int, tuple[int, bytes]] = {}
+    for number in range(300):
+        client, accepted = pairs[number % len(pairs)]
+        accepted.sendall(b"x" * (number + 1))
+        assert len(client.recv(1000)) == number + 1
+        news = tracer.conns.news(NONE)
+        ours = news.conns["rport"] == port(server)
+        for slot, key, conn, stays in zip(news.numbers.tolist(), news.skaddr.tolist(), news.conns, ours, strict=True):
+            known.pop(slot, None)
+            if key and stays:
+                known[slot] = key, conn.tobytes()
+    keys, conns = tracer.conns.read()
+    stays = conns["rport"] == port(server)
+    there = {(key, conn.tobytes()) for key, conn in zip(keys[stays].tolist(), conns[stays], strict=True)}
+    assert len(there) == len(pairs)
+    assert set(known.values()) == there
+    closed(pairs)
 
 
 def lying(*lives: int) -> Rows:
@@ -150,15 +249,9 @@ def lying(*lives: int) -> Rows:
     return made
 
 
-def copied(made: Rows) -> list[int]:
-    into = np.zeros(len(made), SLOT)
-    return into["skaddr"][: slots._copied(made, into)].tolist()
-
-
-def test_nobodys_slot_is_no_entry() -> None:
-    made = lying(2, 2, 2)
-    made["skaddr"][1] = 0
-    assert copied(made) == [1, 3]
+def taken(made: Rows) -> tuple[list[int], list[bool]]:
+    copies, whole = slots._taken(made, 0, lambda _, rows: np.arange(len(rows)), np.zeros(len(made), SLOT))
+    return copies["skaddr"].tolist(), whole.tolist()
 
 
 def test_half_of_an_entry_is_its_beginning(server: socket.socket, follow: Callable[..., Program]) -> None:
@@ -173,7 +266,7 @@ def test_half_of_an_entry_is_its_beginning(server: socket.socket, follow: Callab
 
 
 def test_a_slot_that_changes_hands_is_no_entry() -> None:
-    assert copied(lying(2, 3, 2)) == [1, 3]
+    assert taken(lying(2, 3, 2)) == ([1, 2, 3], [True, False, True])
 
 
 def test_a_slot_that_has_changed_hands_meanwhile_is_no_entry(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -184,6 +277,4 @@ def test_a_slot_that_has_changed_hands_meanwhile_is_no_entry(monkeypatch: pytest
         made["lives"][0] = 4
 
     monkeypatch.setattr(slots, "put", slow)
-    into = np.zeros(3, SLOT)
-    assert slots._copied(made, into) == 2
-    assert into["skaddr"][:2].tolist() == [2, 3]
+    assert taken(made) == ([1, 2, 3], [False, True, True])

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import ctypes as ct
 import mmap
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -21,14 +21,34 @@ from tcptop_tui.records import CONN, Mask, Rows, beginnings, picked, put
 
 
 def _slot(conn: np.dtype[Any]) -> np.dtype[Any]:
-    return np.dtype([("skaddr", "<u8"), ("lives", "<u8"), ("conn", conn)])
+    return np.dtype([("skaddr", "<u8"), ("lives", "<u4"), ("moved", "<u4"), ("conn", conn)])
 
 
 SLOT = _slot(CONN)
-"""``struct slot``, 288 bytes: ``skaddr`` is 0 where it is nobody's, ``lives`` is odd while it changes hands."""
+"""``struct slot``, 288 bytes: ``skaddr`` is 0 where it is nobody's, ``lives`` is odd while it changes hands.
+
+``moved`` is not 0 when it has been written to since ``Slots.news`` looked at it.
+"""
 
 _WINDOW = 4096
 """Slots that are mapped at a time: 1.2 MB."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Reading:
+    """Slots that are not what they were at the reading before, and whatever was asked for besides.
+
+    Of the others nothing has changed. Views into memory that is used again.
+    """
+
+    slots: int
+    """That there are in all: what lies behind is nobody's."""
+    numbers: NDArray[np.intp]
+    """Of the slots, ascending; shape (n,)."""
+    skaddr: NDArray[np.uint64]
+    """Whose they are, 0: nobody's; shape (n,)."""
+    conns: Rows
+    """Their entries, dtype CONN, shape (n,); anything where they are nobody's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,15 +101,60 @@ class Slots:
         Raises:
             OSError: the kernel refuses the call.
         """
-        opened, done = self._opened(), 0
+
+        def held(copies: Rows, whole: Mask) -> int:
+            if not whole.all():
+                left = picked(copies, whole)
+                put(left, copies[: len(left)])
+            return int(np.count_nonzero(whole))
+
+        done = self._copied(self._opened(), lambda _, slots: np.flatnonzero(slots["skaddr"] != 0), held)
+        found = self._room[:done]
+        return found["skaddr"], found["conn"]
+
+    def news(self, besides: NDArray[np.intp]) -> Reading:
+        """What has changed since the last call, and the slots numbered ``besides``, ascending, shape (n,).
+
+        The same holds of it as of ``read``. Only one reader may ask for news: it tells the kernel side that it has
+        seen them.
+
+        Raises:
+            OSError: the kernel refuses the call.
+        """
+        opened, numbers = self._opened(), [besides[:0]]
+
+        def moved(first: int, slots: Rows) -> NDArray[np.intp]:
+            asked = besides[np.searchsorted(besides, first) : np.searchsorted(besides, first + len(slots))] - first
+            which = np.flatnonzero(slots["moved"])
+            which = np.union1d(which, asked) if len(asked) else which
+            slots["moved"][which] = 0  # before they are copied: what is written meanwhile is the next call's
+            numbers.append(first + which)
+            return which
+
+        def held(copies: Rows, whole: Mask) -> int:
+            copies["skaddr"][~whole] = 0
+            return len(copies)
+
+        done = self._copied(opened, moved, held)
+        found = self._room[:done]
+        return Reading(opened, np.concatenate(numbers), found["skaddr"], found["conn"])
+
+    def _copied(
+        self, opened: int, chosen: Callable[[int, Rows], NDArray[np.intp]], held: Callable[[Rows, Mask], int]
+    ) -> int:
+        """Fill the room with the slots that ``chosen`` names of each part, from which number on; how many it is.
+
+        ``held`` is told of each part's copies which are one entry's, and says how many of them to keep, the first ones.
+        """
         if opened > len(self._room):
             self._room = np.empty(opened + opened // 8, self._room.dtype)  # what is not written to is no memory yet
+        done = 0
         for first in range(0, opened, _WINDOW):
             count = min(_WINDOW, opened - first)
             with self._window(first, count) as (window, offset):
-                done += _copied(np.frombuffer(window, SLOT, count, offset), self._room[done:])
-        found = self._room[:done]
-        return found["skaddr"], found["conn"]
+                copies, whole = _taken(np.frombuffer(window, SLOT, count, offset), first, chosen, self._room[done:])
+            done += held(copies, whole)
+        return done
 
     def _opened(self) -> int:
         opened = ct.c_uint64(0)
@@ -107,7 +172,7 @@ class Slots:
 
     def delete(self, keys: NDArray[np.uint64]) -> int:
         """Take the entries of ``keys``, shape (n,), away; how many were still there."""
-        numbers = np.array([self._taken(key) for key in keys.tolist()], "<i8")
+        numbers = np.array([self._released(key) for key in keys.tolist()], "<i8")
         keys, numbers = keys[numbers >= 0], numbers[numbers >= 0]
         for first in range(0, int(numbers.max(initial=-1)) + 1, _WINDOW):
             inside = (numbers >= first) & (numbers < first + _WINDOW)
@@ -115,7 +180,7 @@ class Slots:
                 self._vacate(first, numbers[inside], keys[inside])
         return len(numbers)
 
-    def _taken(self, key: int) -> int:
+    def _released(self, key: int) -> int:
         """Number of the slot that a socket's entry was in, and no longer is for the kernel side; -1: none was."""
         lib, conns, number = load_libbpf(), self._places.conns, ct.c_uint32(0)
         at = ct.byref(ct.c_uint64(key))
@@ -136,19 +201,15 @@ def _vacated(slots: Rows, which: NDArray[np.int64], keys: NDArray[np.uint64]) ->
     slots["lives"][which[ours]] += 1
     slots["skaddr"][which[ours]] = 0
     slots["lives"][which[ours]] += 1
+    slots["moved"][which[ours]] = 1
     return ours
 
 
-def _copied(slots: Rows, into: Rows) -> int:
-    """Copy those that are somebody's to the start of ``into``; how many these are."""
-    before = slots["lives"].copy()
-    there = np.flatnonzero((slots["skaddr"] != 0) & (before % 2 == 0))
-    copies = into[: len(there)]
+def _taken(slots: Rows, first: int, chosen: Callable[[int, Rows], NDArray[np.intp]], into: Rows) -> tuple[Rows, Mask]:
+    """Copies of those that are ``chosen``, at the start of ``into``; which have not changed hands meanwhile."""
+    which = chosen(first, slots)
+    before = slots["lives"][which]
+    copies = into[: len(which)]
     begin = beginnings(slots, into.dtype)
-    put(begin if len(there) == len(slots) else picked(begin, there), copies)
-    whole = slots["lives"][there] == before[there]  # it has not changed hands while it was copied
-    if whole.all():
-        return len(there)
-    left = picked(copies, whole)
-    put(left, copies[: len(left)])
-    return len(left)
+    put(begin if len(which) == len(slots) else picked(begin, which), copies)
+    return copies, (before % 2 == 0) & (slots["lives"][which] == before)

@@ -76,6 +76,7 @@ int segment(struct bpf_raw_tracepoint_args *ctx)
 		return 0;
 	add_rtt(c, peek(&((struct tcp_sock *)sk)->srtt_us) >> 3);
 	read_gauges(c, sk);
+	moved(c);
 	return 0;
 }
 
@@ -95,6 +96,7 @@ int reader(struct bpf_raw_tracepoint_args *ctx)
 	if (!(c->flags & F_OWNER_SURE))
 		own_by_current(c);
 	read_gauges(c, sk);
+	moved(c);
 	return 0;
 }
 
@@ -108,8 +110,10 @@ int sender(struct bpf_raw_tracepoint_args *ctx)
 	u64 key = ctx->args[0];
 	struct conn *c = conn_of(key);
 
-	if (c && !(c->flags & F_OWNER_SURE))
-		own_by_current(c);
+	if (!c || c->flags & F_OWNER_SURE)
+		return 0;
+	own_by_current(c);
+	moved(c);
 	return 0;
 }
 
@@ -121,6 +125,7 @@ static __always_inline void note_reset(u64 key, u8 how)
 		return;
 	c->ends |= how;
 	c->reset_in = c->state;
+	moved(c);
 }
 
 /*
@@ -159,6 +164,7 @@ int retransmit(struct bpf_raw_tracepoint_args *ctx)
 	asm volatile("" : "+r"(state));	/* or LLVM moves the check out of sight */
 	if (state < sizeof(c->retrans_in) && c->retrans_in[state] != 255)
 		c->retrans_in[state]++;
+	moved(c);
 	return 0;
 }
 

@@ -95,7 +95,8 @@ struct conn {
 /* tcptop_tui/bpf/slots.py: SLOT */
 struct slot {
 	u64 skaddr;		/* whose it is, 0: nobody's */
-	u64 lives;		/* one more when it changes hands begins, one more when that is done */
+	u32 lives;		/* one more when it changes hands begins, one more when that is done */
+	u32 moved;		/* not what it was when user space looked at it last */
 	struct conn conn;
 };
 

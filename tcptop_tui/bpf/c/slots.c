@@ -34,6 +34,22 @@ static __always_inline struct conn *conn_of(u64 key)
 	return slot ? &slot->conn : 0;
 }
 
+/*
+ * Something was written into a slot, and user space is to look at it again. It makes
+ * `moved` 0 before it looks, so this comes behind whatever was written.
+ */
+static __always_inline void mark(struct slot *slot)
+{
+	asm volatile("" ::: "memory");
+	slot->moved = 1;
+}
+
+/* The same of an entry that lies in a slot. */
+static __always_inline void moved(struct conn *c)
+{
+	mark((struct slot *)((char *)c - __builtin_offsetof(struct slot, conn)));
+}
+
 /* Give all of a new chunk away but its first slot, which is `at`. */
 static __always_inline int open_chunk(u32 *at)
 {
@@ -60,6 +76,7 @@ static __always_inline void fill(struct slot *slot, u64 key, const struct conn *
 	slot->skaddr = key;
 	asm volatile("" ::: "memory");
 	slot->lives++;
+	mark(slot);
 }
 
 static __always_inline void vacate(struct slot *slot, u32 at)
@@ -69,6 +86,7 @@ static __always_inline void vacate(struct slot *slot, u32 at)
 	slot->skaddr = 0;
 	asm volatile("" ::: "memory");
 	slot->lives++;
+	mark(slot);
 	vacant.push(&at, BPF_ANY);
 }
 

@@ -231,8 +231,11 @@ static __always_inline void take(struct change *ch, u32 program, u8 flags)
 	}
 	c->seen++;
 	record(want, c, key, now_ns, ch->oldstate, ch->newstate, flags);
-	if (c->seen != 1)
+	if (c->seen != 1) {
+		if (slot)
+			mark(slot);
 		return;
+	}
 	/* first transition of this entry: it is still in scratch */
 	if (slot) {
 		fill(slot, key, c);
