@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from tcptop_tui.bpf.slots import Reading
 from tcptop_tui.errors import TcptopError
 from tcptop_tui.processes import Asked
 from tcptop_tui.records import ROW, SESSION, TRANSITION, UNKNOWN_NS, UNKNOWN_UID, Flag, Rows, State
@@ -117,3 +118,10 @@ class Script:
         assert self._sink is not None
         for batch in batches:
             assert self._sink.offer(batch)
+
+
+def whole(keys: np.ndarray, conns: Rows, slots: int = 64) -> Reading:
+    """A reading of all slots: these entries lie in the first ones."""
+    skaddr, there = np.zeros(slots, "<u8"), np.zeros(slots, conns.dtype)
+    skaddr[: len(keys)], there[: len(keys)] = keys, conns
+    return Reading(slots, np.arange(slots), skaddr, there)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from made import NOW, SECOND, connections, rows_of
 
 from tcptop_tui.bpf.join import Joiner
 from tcptop_tui.bpf.rooms import Rooms
+from tcptop_tui.bpf.slots import Reading
 from tcptop_tui.diag.dump import Dump
 from tcptop_tui.records import CONN, DUMPED, ROW, Rows, State
 
@@ -46,6 +47,7 @@ dumped = st.fixed_dictionaries(
 step = st.tuples(
     st.lists(entry, max_size=5, unique_by=lambda one: one["skaddr"]),
     st.none() | st.lists(dumped, max_size=4, unique_by=lambda one: one["cookie"]),
+    st.booleans(),
 )
 
 
@@ -76,24 +78,77 @@ def dump_of(sockets: list[dict[str, Any]], number: int) -> Dump:
     return Dump(rows, np.zeros(len(rows), "u4"), NOW + number, frozenset([NETNS]))
 
 
-@given(st.lists(step, min_size=1, max_size=6))
-def test_carried_over_or_found_out_anew_is_the_same(steps: list[tuple[list[dict[str, Any]], Any]]) -> None:
-    one, forgetful = Joiner(), Joiner()
+class Places:
+    """Slots as the kernel side gives them away, and which of them have been written to."""
+
+    def __init__(self) -> None:
+        self.slots = np.zeros(16, [("skaddr", "<u8"), ("conn", CONN)])
+        self.moved: set[int] = set()
+
+    def write(self, given_: list[dict[str, Any]], *, elsewhere: bool) -> None:
+        """These entries are there now; ``elsewhere``: all have been taken away and have come back in other slots."""
+        keys, conns = reading(given_)
+        before, there = self.slots.copy(), self.slots["skaddr"].tolist()
+        self.slots["skaddr"] = 0
+        free = [number for number in range(15, -1, -1) if elsewhere or there[number] not in keys]
+        for key, conn in zip(keys.tolist(), conns, strict=True):
+            number = free.pop() if elsewhere or key not in there else there.index(key)
+            self.slots[number] = key, conn
+        self.moved |= {number for number in range(16) if self.slots[number].tobytes() != before[number].tobytes()}
+
+    def news(self, besides: Iterable[int]) -> Reading:
+        numbers = np.array(sorted(self.moved.union(besides)), np.intp)
+        self.moved.clear()
+        return Reading(16, numbers, self.slots["skaddr"][numbers], self.slots["conn"][numbers])
+
+
+def forget(joiner: Joiner) -> None:
+    """All but who is who."""
+    joiner._entries._settled[:] = False
+    joiner._dump.shown[:] = False
+    joiner._tables._ids = np.zeros(1, "<u8")  # nobody has this one
+    for room in joiner._tables._rooms._rooms:
+        room.ids = room.ids[:0]
+
+
+@given(st.lists(step, min_size=1, max_size=8), st.integers(0, 2))
+def test_carried_over_or_found_out_anew_is_the_same(
+    steps: list[tuple[list[dict[str, Any]], Any, bool]], looked_at: int
+) -> None:
+    one, forgetful, places = Joiner(), Joiner(), Places()
     ends: dict[tuple[int, int], Any] = {}
-    for number, (entries, sockets) in enumerate(steps):
+    tables: list[Rows] = []
+    for number, (entries, sockets, elsewhere) in enumerate(steps):
         present = as_in_the_kernel(ends, entries)
+        places.write(present, elsewhere=elsewhere)
         if sockets is not None:
             for joiner in (one, forgetful):
                 joiner.take_dump(dump_of(sockets, number), *reading(present))
-        known = forgetful._entries
-        forgetful._entries = replace(known, settled=np.zeros(len(known.which), np.bool_))
-        assert one.table(*reading(present)).tobytes() == forgetful.table(*reading(present)).tobytes()
+        forget(forgetful)
+        known = one.table(places.news(one.again.tolist()))
+        assert known.tobytes() == forgetful.table(places.news(range(16))).tobytes()
+        # who looks at older tables still makes that other memory is used
+        tables = [*tables, known][len(tables) + 1 - looked_at :]
+
+
+def test_nothing_new_is_the_same_table() -> None:
+    joiner, places = Joiner(), Places()
+    joiner.take_dump(dump_of([{"cookie": 1, "lport": 22}], 0), *reading([]))
+    places.write([{"skaddr": 1, "lport": 80}], elsewhere=False)
+    first = joiner.table(places.news(joiner.again.tolist()))
+    assert first["lport"].tolist() == [22, 80]
+    assert joiner.table(places.news(joiner.again.tolist())) is first
+    joiner.take_dump(dump_of([{"cookie": 1, "lport": 22}], 1), *reading([{"skaddr": 1, "lport": 80}]))
+    assert joiner.table(places.news(joiner.again.tolist())) is first
+    places.write([{"skaddr": 1, "lport": 80, "tx_bytes": 7}], elsewhere=False)
+    assert joiner.table(places.news(joiner.again.tolist()))["tx_bytes"].tolist()[1] == 7
+    assert first["tx_bytes"][1] != 7
 
 
 def test_a_table_that_somebody_looks_at_is_not_written_over() -> None:
     rooms, kept = Rooms(), []
     for number in range(5):
-        table = rooms.take(100)
+        table = rooms.take(100).rows(100)
         table["id"] = number
         kept.append(table["id"])  # a view of it, as panels and rates have
     assert [set(column.tolist()) for column in kept] == [{0}, {1}, {2}, {3}, {4}]
@@ -103,10 +158,10 @@ def test_memory_is_used_again_when_nobody_does() -> None:
     rooms = Rooms()
     places = set()
     for count in (100, 101, 99, 103, 100):
-        table = rooms.take(count)
+        table = rooms.take(count).rows(count)
         assert (len(table), table.dtype) == (count, ROW)
         places.add(table.ctypes.data)
         del table
     assert len(places) == 1
-    assert len(rooms.take(100_000)) == 100_000
-    assert sum(map(len, rooms._rooms)) < 110_000 * ROW.itemsize  # the small one is gone
+    assert len(rooms.take(100_000).rows(100_000)) == 100_000
+    assert sum(len(room.memory) for room in rooms._rooms) < 110_000 * ROW.itemsize  # the small one is gone

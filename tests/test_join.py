@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from made import NOW, SECOND, connections, rows_of, sessions, transitions
+from made import NOW, SECOND, connections, rows_of, sessions, transitions, whole
 
 from tcptop_tui.bpf import join
 from tcptop_tui.bpf.join import Joiner
@@ -37,12 +37,12 @@ def test_sockets_from_before_come_from_the_dump_and_keep_their_id() -> None:
     joiner = Joiner()
     keys, conns = entries()
     assert not len(joiner.take_dump(dumped(NOW, {"lport": 22, "pid": 7}, {"lport": 80}), keys, conns))
-    rows = joiner.table(keys, conns)
+    rows = joiner.table(whole(keys, conns))
     assert rows["lport"].tolist() == [22, 80]
     first = int(rows["id"][0])
     # its first segment puts it into the map, with nobody as its owner
     keys, conns = entries({"lport": 22, "rport": 50_000, "pid": 0, "comm": b"", "born_ns": 0, "tx_bytes": 5})
-    rows = joiner.table(keys, conns)
+    rows = joiner.table(whole(keys, conns))
     assert sorted(rows["lport"].tolist()) == [22, 80]
     row = rows[rows["lport"] == 22][0]
     assert (row["id"], row["pid"], row["tx_bytes"]) == (first, 7, 5)
@@ -53,9 +53,9 @@ def test_the_last_entry_goes_from_the_table_when_it_goes_from_the_map() -> None:
     joiner = Joiner()
     keys, conns = entries()
     joiner.take_dump(dumped(NOW, {"lport": 22}), keys, conns)
-    assert joiner.table(*entries({"rport": 50_001}))["rport"].tolist() == [50_000, 50_001]
-    assert joiner.table(keys, conns)["rport"].tolist() == [50_000]
-    assert joiner.table(keys, conns)["rport"].tolist() == [50_000]
+    assert joiner.table(whole(*entries({"rport": 50_001})))["rport"].tolist() == [50_000, 50_001]
+    assert joiner.table(whole(keys, conns))["rport"].tolist() == [50_000]
+    assert joiner.table(whole(keys, conns))["rport"].tolist() == [50_000]
 
 
 def test_the_table_has_the_dtype_of_rows_to_the_byte_order() -> None:
@@ -63,14 +63,14 @@ def test_the_table_has_the_dtype_of_rows_to_the_byte_order() -> None:
     joiner = Joiner()
     keys, conns = entries({"rport": 1})
     joiner.take_dump(dumped(NOW, {"lport": 22}), keys, conns)
-    assert joiner.table(keys, conns).dtype == ROW
+    assert joiner.table(whole(keys, conns)).dtype == ROW
 
 
 def test_of_two_counts_the_larger_is_newer() -> None:
     joiner = Joiner()
     keys, conns = entries({"tx_bytes": 10, "rx_bytes": 900, "rport": 50_000})
     joiner.take_dump(dumped(NOW, {"tx_bytes": 70, "rx_bytes": 100, "rport": 50_000}), keys, conns)
-    row = joiner.table(keys, conns)[0]
+    row = joiner.table(whole(keys, conns))[0]
     assert (row["tx_bytes"], row["rx_bytes"]) == (70, 900)
 
 
@@ -79,7 +79,7 @@ def test_a_later_connection_on_the_same_ports_takes_nothing_from_the_dump() -> N
     keys, conns = entries()
     joiner.take_dump(dumped(NOW, {"tx_bytes": 70, "pid": 5}), keys, conns)
     keys, conns = entries({"born_ns": NOW + SECOND, "tx_bytes": 1, "pid": 0})
-    rows = joiner.table(keys, conns)
+    rows = joiner.table(whole(keys, conns))
     assert rows["tx_bytes"].tolist() == [1]
     assert rows["pid"].tolist() == [0]
 
@@ -89,7 +89,7 @@ def test_what_closed_after_the_dump_does_not_come_back() -> None:
     keys, conns = entries()
     joiner.take_dump(dumped(NOW, {"lport": 22}, {"lport": 80}), keys, conns)
     joiner.note_transitions(transitions({"lport": 22, "rport": 50_000, "newstate": State.CLOSE, "ts_ns": NOW + 1}))
-    assert joiner.table(keys, conns)["lport"].tolist() == [80]
+    assert joiner.table(whole(keys, conns))["lport"].tolist() == [80]
 
 
 def test_what_closed_while_a_dump_was_made_does_not_come_back_with_it() -> None:
@@ -99,10 +99,10 @@ def test_what_closed_while_a_dump_was_made_does_not_come_back_with_it() -> None:
     joiner.take_dump(dumped(NOW, *sockets), keys, conns)
     joiner.note_transitions(transitions({"lport": 22, "rport": 50_000, "newstate": State.CLOSE, "ts_ns": NOW + 2}))
     for _ in range(2):
-        assert joiner.table(keys, conns, surveying=True)["lport"].tolist() == [80]
+        assert joiner.table(whole(keys, conns), surveying=True)["lport"].tolist() == [80]
     joiner.take_dump(dumped(NOW + 1, *sockets), keys, conns)
     for _ in range(2):
-        assert joiner.table(keys, conns)["lport"].tolist() == [80]
+        assert joiner.table(whole(keys, conns))["lport"].tolist() == [80]
 
 
 def test_a_missed_connection_is_shown_at_once_and_counted_when_it_is_sure() -> None:
@@ -111,7 +111,7 @@ def test_a_missed_connection_is_shown_at_once_and_counted_when_it_is_sure() -> N
     joiner.take_dump(dumped(NOW), keys, conns)
     for number, missed in ((1, 0), (2, 1), (3, 1)):
         joiner.take_dump(dumped(NOW + number * SECOND, {"lport": 99}), keys, conns)
-        assert joiner.table(keys, conns)["lport"].tolist() == [99]
+        assert joiner.table(whole(keys, conns))["lport"].tolist() == [99]
         assert (joiner.missed, joiner.mended) == (missed, missed)
 
 
@@ -136,7 +136,7 @@ def test_a_namespace_met_later_has_missed_nothing_and_no_ghosts_at_first() -> No
         wrong = joiner.take_dump(dumped(NOW + number * SECOND, there, netns=(NETNS, 2)), keys, conns)
         assert wrong.tolist() == (keys.tolist() if number == 3 else [])  # once doubted, once sure
         assert joiner.missed == 0
-        assert sorted(joiner.table(keys, conns)["lport"].tolist()) == ([99, 443] if number < 4 else [99])
+        assert sorted(joiner.table(whole(keys, conns))["lport"].tolist()) == ([99, 443] if number < 4 else [99])
         if len(wrong):
             keys, conns = entries()
 
@@ -146,20 +146,20 @@ def test_the_same_cookie_in_two_namespaces_is_two_sockets() -> None:
     keys, conns = entries()
     two = ({"cookie": 7, "lport": 22}, {"cookie": 7, "lport": 23, "netns": 2})
     joiner.take_dump(dumped(NOW, *two, netns=(NETNS, 2)), keys, conns)
-    first = joiner.table(keys, conns).copy()
+    first = joiner.table(whole(keys, conns)).copy()
     joiner.take_dump(dumped(NOW + SECOND, *reversed(two), netns=(NETNS, 2)), keys, conns)
-    assert joiner.table(keys, conns)[["id", "lport"]].tolist() == first[["id", "lport"]].tolist()
+    assert joiner.table(whole(keys, conns))[["id", "lport"]].tolist() == first[["id", "lport"]].tolist()
 
 
 def test_time_wait_remembers_its_cgroup() -> None:
     joiner = Joiner()
     keys, conns = entries({"cgroup": 44})
     joiner.take_dump(dumped(NOW, {}), keys, conns)
-    joiner.table(keys, conns)
+    joiner.table(whole(keys, conns))
     keys, conns = entries()
     waiting = {"state": State.TIME_WAIT, "pid": 0, "flags": 0, "cookie": 5000}
     joiner.take_dump(dumped(NOW + SECOND, waiting), keys, conns)
-    assert joiner.table(keys, conns)["cgroup"].tolist() == [44]
+    assert joiner.table(whole(keys, conns))["cgroup"].tolist() == [44]
 
 
 def test_an_entry_that_moved_in_between_is_no_ghost() -> None:
@@ -184,11 +184,11 @@ def test_time_wait_remembers_its_process() -> None:
     joiner = Joiner()
     keys, conns = entries({"pid": 42, "comm": b"curl", "tx_bytes": 77})
     joiner.take_dump(dumped(NOW, {}), keys, conns)
-    was = int(joiner.table(keys, conns)["id"][0])
+    was = int(joiner.table(whole(keys, conns))["id"][0])
     keys, conns = entries()
     waiting = {"state": State.TIME_WAIT, "pid": 0, "comm": b"", "flags": 0, "cookie": 5000}
     joiner.take_dump(dumped(NOW + SECOND, waiting), keys, conns)
-    row = joiner.table(keys, conns)[0]
+    row = joiner.table(whole(keys, conns))[0]
     assert (row["id"], row["pid"], row["comm"], row["tx_bytes"]) == (was, 42, b"curl", 77)
     assert row["flags"] & Flag.GAUGES
     assert (joiner.missed, joiner.mended) == (0, 0)
@@ -203,7 +203,7 @@ def test_time_wait_remembers_a_process_that_had_closed_before_the_first_dump() -
     joiner.take_dump(dumped(NOW, orphan), keys, conns)
     waiting = {"state": State.TIME_WAIT, "pid": 0, "comm": b"", "flags": 0, "cookie": 5000}
     joiner.take_dump(dumped(NOW + SECOND, waiting), keys, conns)
-    row = joiner.table(keys, conns)[0]
+    row = joiner.table(whole(keys, conns))[0]
     assert (row["state"], row["pid"], row["comm"], row["tx_bytes"]) == (State.TIME_WAIT, 7, b"curl", 5)
 
 
@@ -212,11 +212,11 @@ def test_listeners_on_one_address_are_all_there() -> None:
     keys, conns = entries()
     listener = {"state": State.LISTEN, "rport": 0, "raddr": "::"}
     joiner.take_dump(dumped(NOW, listener, listener), keys, conns)
-    assert len(joiner.table(keys, conns)) == 2
+    assert len(joiner.table(whole(keys, conns))) == 2
     # a third one, opened after our start, is in the map; the first two still come from the dump
     keys, conns = entries(listener)
     joiner.take_dump(dumped(NOW + SECOND, listener, listener, listener), keys, conns)
-    rows = joiner.table(keys, conns)
+    rows = joiner.table(whole(keys, conns))
     assert len(rows) == len(np.unique(rows["id"])) == 3
 
 

@@ -9,9 +9,11 @@ from numpy.typing import NDArray
 
 from tcptop_tui.bpf.complete import own
 from tcptop_tui.diag.dump import Dump
-from tcptop_tui.records import DUMPED, Flag, Mask, Rows, State
+from tcptop_tui.records import DUMPED, Flag, Mask, Rows, State, picked
 from tcptop_tui.source.identity import Index, cookie_key, tuple_hash
 
+_PART = 4096
+"""Rows that are compared at a time: what fits into a cache."""
 _KEPT_IN_TIME_WAIT = ["pid", "uid", "comm", "born_ns", "tx_bytes", "rx_bytes", "srtt_us", "retrans", "cgroup", "mntns"]
 
 
@@ -38,6 +40,10 @@ class Compared:
     """Not in the map."""
     suspect: Mask
     """Not in the map for the first time, and it should be."""
+    shown: Mask
+    """In the latest table as it stands here."""
+    changed: NDArray[np.intp]
+    """Number of the first table that shows it as it is."""
     now_ns: int
     netns: frozenset[int]
     """The network namespaces that were read."""
@@ -53,7 +59,7 @@ class Compared:
         none = np.zeros(len(rows), np.bool_)
         return cls(
             rows, hashes, Index.of(hashes), cookie_key(rows), np.zeros(0, "<u8"), np.zeros(0, np.intp), listens,
-            full, alone=none, suspect=none, now_ns=dump.now_ns, netns=dump.netns,
+            full, none, none, none.copy(), np.zeros(len(rows), np.intp), dump.now_ns, dump.netns,
         )  # fmt: skip
 
     @classmethod
@@ -66,9 +72,49 @@ class Compared:
         ids = self.rows["id"].copy()
         return replace(self, ids=ids, order=np.argsort(ids))
 
+    def after(self, before: Compared, successors: Successors) -> None:
+        """Rows that are as the table has them still need not be written again."""
+        same = np.flatnonzero(successors.unchanged)
+        place = successors.of[same]
+        kept = before.shown[place] & (before.ids[place] == self.ids[same])
+        self.shown[same[kept]] = True
+        self.changed[same[kept]] = before.changed[place[kept]]
+
     def alone_by(self, keys: NDArray[np.uint64]) -> Index:
         """Those that are not in the map, by one of the columns."""
         return Index.of(keys, np.flatnonzero(self.alone))
+
+
+@dataclass(frozen=True, slots=True)
+class Successors:
+    """Which rows of two dumps are the same sockets; by row of the later one, shape (n,)."""
+
+    of: NDArray[np.intp]
+    """The row of the earlier one, anything where there was none."""
+    there: Mask
+    unchanged: Mask
+    """Nothing of it is otherwise but its ``id``; none before ``compared``."""
+
+    @classmethod
+    def between(cls, before: Compared, latest: Compared) -> Successors:
+        """By cookie."""
+        place, there = Index.of(before.cookies).find(latest.cookies)
+        there &= latest.rows["cookie"] != 0
+        return cls(place, there, np.zeros(len(there), np.bool_))
+
+    def compared(self, before: Compared, latest: Compared) -> Successors:
+        """The same, when ``latest`` has taken over what it does not know itself."""
+        both = np.flatnonzero(self.there)
+        for start in range(0, len(both), _PART):
+            part = both[start : start + _PART]
+            same = _words(picked(latest.rows, part)) == _words(picked(before.rows, self.of[part]))
+            self.unchanged[part] = same.all(axis=1)
+        return self
+
+
+def _words(dumped: Rows) -> NDArray[np.uint64]:
+    """What is said of each but its ``id``, shape (n, 19)."""
+    return dumped.view("<u8").reshape(len(dumped), -1)[:, 1:]
 
 
 def among(rows: Rows, netns: frozenset[int]) -> Mask:

@@ -1,79 +1,119 @@
 """The map's entries from one reading to the next: who they are, and which of the dump's sockets.
 
-Of 100,000 connections most are the same ones a second later: what has been found out about an entry is
-carried over, and only the rest is looked for.
+Of 100,000 connections most have not moved since the reading before: what has been found out about an
+entry stays beside its slot, and only the rest is looked at.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-
 import numpy as np
 from numpy.typing import NDArray
 
-from tcptop_tui.bpf.compared import Compared
+from tcptop_tui.bpf.compared import Compared, Successors
 from tcptop_tui.bpf.portless import adopt_ports
-from tcptop_tui.records import Mask, Rows, State, overwrite, picked
+from tcptop_tui.bpf.slots import Reading
+from tcptop_tui.records import Mask, State, longer, overwrite, picked
 from tcptop_tui.source.identity import Index, tuple_hash, with_birth
 
 _MOVING = [State.SYN_SENT, State.SYN_RECV]
 """Ends may be incomplete yet: ``tcp_v4_connect``, net/ipv4/tcp_ipv4.c; ``remote_unknown`` in ``c/filter.c``."""
 NOWHERE = -1
+_NOTHING = np.zeros(0, np.intp)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
 class Entries:
-    """Those of one reading that have not closed; columns of shape (n,)."""
+    """By number of the slot, columns of shape (slots,); of one thread.
 
-    which: NDArray[np.intp]
-    """Where they stand in the reading."""
-    skaddr: NDArray[np.uint64]
-    born_ns: NDArray[np.uint64]
-    lives: Index
-    """of ``identity.socket_life``"""
-    ids: NDArray[np.uint64]
-    """Those that they had among the entries before, 0 if they are new, until whoever numbers them has."""
-    hashes: NDArray[np.uint64]
-    """``identity.tuple_hash``"""
-    settled: Mask
-    """``hashes`` will not change."""
-    dumped: NDArray[np.intp]
-    """Row of the latest dump with the same ends, or ``NOWHERE``."""
+    A closed one is none: where the guard was skipped it keeps its slot until it is destroyed.
+    """
 
-    @classmethod
-    def nothing(cls) -> Entries:
-        """Before the first reading."""
-        none = np.zeros(0, np.intp)
-        no_keys, nobody = np.zeros(0, "<u8"), np.zeros(0, np.bool_)
-        return cls(none, no_keys, no_keys, Index.of(no_keys), no_keys, no_keys, nobody, none)
+    def __init__(self) -> None:
+        self.skaddr = np.zeros(0, "<u8")
+        """0 where there is none."""
+        self.born_ns = np.zeros(0, "<u8")
+        self.ids = np.zeros(0, "<u8")
+        """0 if it is new, until whoever numbers them has."""
+        self.hashes = np.zeros(0, "<u8")
+        """``identity.tuple_hash``"""
+        self.dumped = np.zeros(0, np.intp)
+        """Row of the latest dump with the same ends, or ``NOWHERE``."""
+        self.changed = np.zeros(0, np.intp)
+        """Number of the first table that shows it as it is."""
+        self._settled = np.zeros(0, np.bool_)
+        self._doubtful = _NOTHING
 
-    def then(self, keys: NDArray[np.uint64], conns: Rows, dump: Compared) -> Entries:
-        """The entries of a later reading; ``dump`` is the one that ``dumped`` is about.
+    @property
+    def present(self) -> NDArray[np.intp]:
+        """The slots that there are entries in."""
+        return np.flatnonzero(self.skaddr)
 
-        Ports that only the dump knows are written into ``conns``.
+    @property
+    def again(self) -> NDArray[np.intp]:
+        """Slots to be read whether or not they have moved, ascending.
+
+        Their ends may be incomplete, or the dump says something else of them than the one before.
         """
-        # where the guard was skipped a closed socket keeps its entry until it is destroyed
-        which = np.flatnonzero(conns["state"] != State.CLOSE)
-        skaddr, born_ns = keys[which], conns["born_ns"][which]
-        lives = Index.of(with_birth(skaddr, born_ns))
-        place, there = self.lives.find_all(lives)
-        ids = np.zeros(len(which), "<u8")
-        ids[there] = self.ids[place[there]]
-        there[there] = self.settled[place[there]]
-        known, other, place = np.flatnonzero(there), np.flatnonzero(~there), place[there]
-        hashes, settled, dumped = np.empty(len(which), "<u8"), there, np.empty(len(which), np.intp)
-        hashes[known], dumped[known] = self.hashes[place], self.dumped[place]
-        rest = picked(conns, which[other])
-        if adopt_ports(rest, dump.rows, hashes[known]):
-            overwrite(conns, which[other], rest)
-        hashes[other] = tuple_hash(rest)
-        dumped[other] = _places(dump, hashes[other])
-        settled[other] = ~np.isin(rest["state"], _MOVING)
-        return Entries(which, skaddr, born_ns, lives, ids, hashes, settled, dumped)
+        return np.union1d(np.flatnonzero(~self._settled), self._doubtful)
 
-    def beside(self, dump: Compared) -> Entries:
-        """The same ones, looked for in another dump."""
-        return replace(self, dumped=_places(dump, self.hashes))
+    def take(self, reading: Reading, dump: Compared, number: int) -> None:
+        """Another reading, for table ``number``; ``dump`` is the one that ``dumped`` is about.
+
+        Ports that only the dump knows are written into the reading.
+        """
+        self._grow(reading.slots)
+        self._doubtful = _NOTHING
+        at, conns = reading.numbers, reading.conns
+        skaddr = np.where(conns["state"] != State.CLOSE, reading.skaddr, 0)
+        born_ns = np.where(skaddr != 0, conns["born_ns"], 0)
+        same = (self.skaddr[at] == skaddr) & (self.born_ns[at] == born_ns)
+        self._move(at[~same], skaddr[~same], born_ns[~same])
+        self.changed[at] = number
+        self._settled[at[skaddr == 0]] = True
+        self._find_ends(reading, np.flatnonzero((skaddr != 0) & ~(same & self._settled[at])), dump)
+
+    def _grow(self, slots: int) -> None:
+        there = len(self.skaddr)
+        if slots > there:
+            for name in ("skaddr", "born_ns", "ids", "hashes", "dumped", "changed", "_settled"):
+                grown = longer(getattr(self, name), slots)
+                grown[there:] = 0
+                setattr(self, name, grown)
+            self._settled[there:] = True
+
+    def _move(self, at: NDArray[np.intp], skaddr: NDArray[np.uint64], born_ns: NDArray[np.uint64]) -> None:
+        """Other entries lie in these slots now; one that has been taken away and has come back is still the same."""
+        left, fresh = at[self.skaddr[at] != 0], np.flatnonzero(skaddr)
+        lives = Index.of(with_birth(self.skaddr[left], self.born_ns[left]))
+        place, moved = lives.find(with_birth(skaddr[fresh], born_ns[fresh]))
+        ids = np.zeros(len(at), "<u8")
+        ids[fresh[moved]] = self.ids[left[place[moved]]]
+        self.skaddr[at], self.born_ns[at], self.ids[at] = skaddr, born_ns, ids
+
+    def _find_ends(self, reading: Reading, which: NDArray[np.intp], dump: Compared) -> None:
+        """Of the reading's entries ``which``, that were not known or not complete."""
+        if not len(which):
+            return
+        at, conns = reading.numbers[which], picked(reading.conns, which)
+        others = self.skaddr != 0
+        others[at] = False
+        if adopt_ports(conns, dump.rows, self.hashes[others]):
+            overwrite(reading.conns, which, conns)
+        self.hashes[at] = tuple_hash(conns)
+        self.dumped[at] = _places(dump, self.hashes[at])
+        self._settled[at] = ~np.isin(conns["state"], _MOVING)
+
+    def beside(self, before: Compared, latest: Compared, successors: Successors) -> None:
+        """Look for them in another dump, which came after ``before``."""
+        dumped = _places(latest, self.hashes)
+        old = self.dumped
+        self.dumped = dumped
+        same: Mask = (old == NOWHERE) & (dumped == NOWHERE)
+        both = np.flatnonzero((old != NOWHERE) & (dumped != NOWHERE))
+        told = dumped[both]
+        # who was born after the dump before was not given what it says: ports are used again
+        same[both] = successors.unchanged[told] & (successors.of[told] == old[both])
+        same[both] &= self.born_ns[both] < before.now_ns
+        self._doubtful = np.flatnonzero((self.skaddr != 0) & ~same)
 
 
 def _places(dump: Compared, hashes: NDArray[np.uint64]) -> NDArray[np.intp]:

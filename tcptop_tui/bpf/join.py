@@ -14,12 +14,12 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from tcptop_tui.bpf.compared import Compared, among, drop_repeated_ids, take_over
+from tcptop_tui.bpf.compared import Compared, Successors, among, drop_repeated_ids, take_over
 from tcptop_tui.bpf.complete import Known
 from tcptop_tui.bpf.entries import NOWHERE, Entries
-from tcptop_tui.bpf.merged import merged
-from tcptop_tui.bpf.rooms import Rooms
+from tcptop_tui.bpf.slots import Reading
 from tcptop_tui.bpf.steps import STEPS
+from tcptop_tui.bpf.tables import Tables
 from tcptop_tui.diag.dump import Dump
 from tcptop_tui.records import (
     ROW,
@@ -45,15 +45,12 @@ class Joiner:
         self.escaped = 0
         """Transitions, at least, that the kernel programs were not run for, as far as a comparison or an end shows."""
         self._next_id = 1
-        self._rooms = Rooms()
-        self._last = np.zeros(0, ROW)
-        self.known = Known(self._last)
+        self._tables = Tables()
+        self.known = Known(self._tables.latest)
         """Owners, by the latest table."""
-        self._entries = Entries.nothing()
+        self._entries = Entries()
         """Of the map, in the latest table."""
         self._dump = Compared.nothing()
-        self._alone: Mask | None = None
-        """What the latest table has of the latest dump, if it has nothing else."""
         self._doubted = np.zeros(0, "<u8")
         self._gone: Mask = np.zeros(0, np.bool_)
         self._closed_marked = 0
@@ -96,27 +93,30 @@ class Joiner:
         """The latest dump and the map did not agree: another dump shall say who is right."""
         return bool(len(self._doubted) or self._dump.suspect.any())
 
-    def table(self, keys: NDArray[np.uint64], conns: Rows, *, surveying: bool = False) -> Rows:
-        """Join a reading of the map with the latest dump.
+    @property
+    def again(self) -> NDArray[np.intp]:
+        """Slots that the next reading must have whether or not they have moved, ascending."""
+        return self._entries.again
+
+    def table(self, reading: Reading, *, surveying: bool = False) -> Rows:
+        """Join the map with the latest dump.
 
         Args:
-            keys: socket addresses, shape (n,).
-            conns: their entries, dtype CONN, shape (n,); may be written to.
+            reading: what has changed in the map since the last call, and ``again``; its entries may be written to.
             surveying: another dump is being made: what has closed meanwhile may be in it.
 
         Returns:
-            dtype ROW, sorted by ``id``.
+            dtype ROW, sorted by ``id``; the same array as before if nothing has changed.
         """
         self._mark_closed(surveying=surveying)
-        entries = self._entries = self._entries.then(keys, conns, self._dump)
+        entries = self._entries
+        entries.take(reading, self._dump, self._tables.number)
         self._name(entries)
-        alone = self._left_alone(entries.dumped)
-        if not len(entries.ids) and self._alone is not None and np.array_equal(self._alone, alone):
-            return self._last  # of the same dump: nothing has happened
-        self._alone = None if len(entries.ids) else alone
-        self._last = merged(self._dump, alone, conns, entries, self._rooms)
-        self.known = Known(self._last)
-        return self._last
+        alone = self._left_alone(entries.dumped[entries.present])
+        rows = self._tables.make(self._dump, alone, reading, entries)
+        if rows is not self.known.table:
+            self.known = Known(rows)
+        return rows
 
     def _mark_closed(self, *, surveying: bool) -> None:
         """What has closed since the dump is gone from it; a TIME_WAIT socket is what is left after the CLOSE."""
@@ -139,15 +139,14 @@ class Joiner:
 
     def _name(self, entries: Entries) -> None:
         """Give those an ``id`` that have not kept theirs by socket and birth: by addresses and ports, or a new one."""
-        ids = entries.ids
-        met = np.flatnonzero((ids == 0) & (entries.born_ns == 0))
+        ids, fresh = entries.ids, np.flatnonzero((entries.ids == 0) & (entries.skaddr != 0))
+        met = fresh[entries.born_ns[fresh] == 0]
         if len(met):
             place, taken = self._dump.alone_by(self._dump.hashes).find(entries.hashes[met])
             ids[met[taken]] = self._dump.ids[place[taken]]
-        self._number(ids)
+        self._number(ids, fresh[ids[fresh] == 0])
 
-    def _number(self, ids: NDArray[np.uint64]) -> None:
-        fresh = np.flatnonzero(ids == 0)
+    def _number(self, ids: NDArray[np.uint64], fresh: NDArray[np.intp]) -> None:
         ids[fresh] = np.arange(self._next_id, self._next_id + len(fresh), dtype=np.uint64)
         self._next_id += len(fresh)
 
@@ -162,9 +161,12 @@ class Joiner:
             Keys of map entries that are wrong for the second time: the caller deletes them.
         """
         before, latest = self._dump, Compared.of(dump)
-        self._inherit(latest, before)
-        self._number(latest.rows["id"])
+        successors = Successors.between(before, latest)
+        self._inherit(latest, before, successors)
+        self._number(latest.rows["id"], np.flatnonzero(latest.rows["id"] == 0))
         latest, rows = latest.numbered(), latest.rows
+        latest.changed[:] = self._tables.number
+        latest.after(before, successors.compared(before, latest))
         map_hash = tuple_hash(conns)
         # of several listeners on one address some may be in the map: cookies tell which are not
         old_listener = latest.listens & np.isin(latest.cookies, before.cookies[before.alone])
@@ -173,25 +175,25 @@ class Joiner:
         if expected is not None:
             judged &= expected
         self._dump = self._judged(latest, judged, before)
-        self._entries, self._alone = self._entries.beside(self._dump), None
+        self._entries.beside(before, self._dump, successors)
         self._closed = [(ts_ns, closed) for ts_ns, closed in self._closed if ts_ns[-1] > dump.now_ns]
         self._gone, self._closed_marked = np.zeros(len(rows), np.bool_), 0
         # what ended while the dump was read turns TIME_WAIT only in the next one
         self._ended = [ended for ended in self._ended if len(ended) and ended["state_ns"].max() > dump.now_ns]
         return self._wrong_entries(keys, conns, map_hash)
 
-    def _inherit(self, latest: Compared, before: Compared) -> None:
+    def _inherit(self, latest: Compared, before: Compared, successors: Successors) -> None:
         """Carry ids over by cookie, and what TIME_WAIT forgot over by addresses and ports."""
         rows, full = latest.rows, latest.full
-        place, same = before.alone_by(before.cookies).find(latest.cookies)
-        same &= rows["cookie"] != 0
-        place = place[same]
+        same = successors.there.copy()
+        same[same] = before.alone[successors.of[same]]
+        place = successors.of[same]
         take_over(rows, np.flatnonzero(same), before.rows, place, full)
         rows["id"][same] = before.rows["id"][place]
         # closed by its process before the dump, gone from the map after it: only its end tells whose it was
         orphaned = full & (rows["pid"] == 0) & ~latest.listens
         sought = np.flatnonzero(orphaned | (~same & ~full & (rows["state"] != State.SYN_RECV)))
-        for known in (self._ended, [self._last]):
+        for known in (self._ended, [self._tables.latest]):
             if len(sought):
                 lives = known[0] if len(known) == 1 else joined(ROW, *reversed(known))  # the latest end counts
                 place, found = Index.of(tuple_hash(lives)).find(latest.hashes[sought])

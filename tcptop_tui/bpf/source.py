@@ -207,7 +207,8 @@ class BpfSource:
         if self._capture == Capture():
             return rows
         mapped: Mask = (rows["skaddr"] != 0) & self._chosen.by_owner(rows)
-        return picked(rows, mapped | self._chosen.mask(rows, unknown=False))
+        shown = mapped | self._chosen.mask(rows, unknown=False)
+        return rows if shown.all() else picked(rows, shown)
 
     def _offer_names(self, sink: Sink) -> None:
         if self._diag is None:
@@ -221,10 +222,10 @@ class BpfSource:
         while not self._surveyed:  # a table of half of it would say that the rest has gone
             self._reconcile(sink, _PATIENCE_S)
             self._drain(sink)
-        keys, conns = self._opened().conns.read()
+        reading = self._opened().conns.news(self._joiner.again)
         utc_ns, now_ns = time.time_ns(), clock.monotonic_ns()
         surveying = self._surveyor is not None and self._surveyor.busy
-        rows = self._shown(self._joiner.table(keys, conns, surveying=surveying))
+        rows = self._shown(self._joiner.table(reading, surveying=surveying))
         self._seeded = True
         self._namer.note(rows)
         self._offer_names(sink)

@@ -1,0 +1,128 @@
+"""One table after the other, from a reading of the map and a dump: only what has changed is written.
+
+100,000 rows are 30 MB, and most of them are what they were two tables ago in the memory that is used again. The
+others are made in parts that stay in the CPU's cache until they are where they belong.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tcptop_tui.bpf.compared import Compared
+from tcptop_tui.bpf.complete import own
+from tcptop_tui.bpf.entries import NOWHERE, Entries
+from tcptop_tui.bpf.rooms import Rooms
+from tcptop_tui.bpf.slots import Reading
+from tcptop_tui.records import ROW, Flag, Mask, Rows, overwrite, picked, table_rows, widened
+
+_PART = 2048
+"""Rows: 600 KB."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Plan:
+    """The rows of a table, sorted by ``id``; columns of shape (n,)."""
+
+    ids: NDArray[np.uint64]
+    slots: NDArray[np.intp]
+    """Where the entry lies; of a row that only the dump has -1 - its place there."""
+    changed: NDArray[np.intp]
+    """Number of the first table that shows the row as it is."""
+
+    @classmethod
+    def of(cls, dump: Compared, alone: Mask, entries: Entries) -> _Plan:
+        """What of ``dump`` is ``alone``, and ``entries``."""
+        places, present = dump.order[alone[dump.order]], entries.present
+        ids = np.concatenate([dump.ids[places], entries.ids[present]])
+        slots = np.concatenate([-1 - places, present])
+        changed = np.concatenate([dump.changed[places], entries.changed[present]])
+        if (ids[1:] > ids[:-1]).all():
+            return cls(ids, slots, changed)
+        order = np.argsort(ids)
+        return cls(ids[order], slots[order], changed[order])
+
+
+class Tables:
+    """Makes them; of one thread."""
+
+    def __init__(self) -> None:
+        self._rooms = Rooms()
+        self._ids = np.zeros(0, "<u8")
+        self.latest = np.zeros(0, ROW)
+        """The latest one, dtype ROW, sorted by ``id``. It is never written to while somebody looks at it."""
+        self.number = 1
+        """Of the next one."""
+
+    def make(self, dump: Compared, alone: Mask, reading: Reading, entries: Entries) -> Rows:
+        """The next one: those of ``dump`` that are ``alone``, and ``entries``.
+
+        Args:
+            reading: has all entries that have changed; for this table they were taken.
+        """
+        dump.changed[alone & ~dump.shown] = self.number
+        dump.shown[:] = alone
+        plan = _Plan.of(dump, alone, entries)
+        number, self.number = self.number, self.number + 1
+        if np.array_equal(plan.ids, self._ids) and not (plan.changed == number).any():
+            return self.latest
+        room = self._rooms.take(len(plan.ids))
+        differs, room.ids = np.flatnonzero(room.differs(plan.ids, plan.changed)), plan.ids[:0]
+        rows = room.rows(len(plan.ids))
+        new = plan.changed[differs] == number
+        self._write_again(rows, plan, differs[~new])
+        slots = plan.slots[differs]
+        _write_dumped(rows, differs[new & (slots < 0)], plan, dump)
+        _write_entries(rows, differs[new & (slots >= 0)], plan, dump, reading, entries)
+        room.ids, room.number = plan.ids, number
+        self.latest, self._ids = rows, plan.ids
+        return rows
+
+    def _write_again(self, rows: Rows, plan: _Plan, which: NDArray[np.intp]) -> None:
+        """Rows that are as the latest table has them."""
+        for part in _parts(which):
+            overwrite(rows, part, picked(self.latest, np.searchsorted(self._ids, plan.ids[part])))
+
+
+def _write_dumped(rows: Rows, which: NDArray[np.intp], plan: _Plan, dump: Compared) -> None:
+    for part in _parts(which):
+        overwrite(rows, part, widened(picked(dump.rows, -1 - plan.slots[part])))
+
+
+def _write_entries(
+    rows: Rows, which: NDArray[np.intp], plan: _Plan, dump: Compared, reading: Reading, entries: Entries
+) -> None:
+    for part in _parts(which):
+        slots = plan.slots[part]
+        made = table_rows(picked(reading.conns, np.searchsorted(reading.numbers, slots)))
+        made["id"], made["skaddr"] = plan.ids[part], entries.skaddr[slots]
+        # ports are used again
+        known = (entries.dumped[slots] != NOWHERE) & (entries.born_ns[slots] < dump.now_ns)
+        _fill(made, np.flatnonzero(known), dump.rows, entries.dumped[slots[known]])
+        overwrite(rows, part, made)
+
+
+def _parts(which: NDArray[np.intp]) -> Iterator[NDArray[np.intp]]:
+    for start in range(0, len(which), _PART):
+        yield which[start : start + _PART]
+
+
+def _fill(rows: Rows, which: NDArray[np.intp], dump: Rows, place: NDArray[np.intp]) -> None:
+    """Take owner and gauges from the dump where the map has not seen them or less of them."""
+    if not len(which):
+        return
+    other, mine = picked(dump, place), rows if len(which) == len(rows) else picked(rows, which)
+    unowned = np.flatnonzero(mine["pid"] == 0)
+    own(mine, unowned, other, unowned)
+    for name in ("cgroup", "srtt_us"):
+        unknown = np.flatnonzero(mine[name] == 0)
+        mine[name][unknown] = other[name][unknown]
+    for name in ("tx_bytes", "rx_bytes", "retrans"):  # 0 where sock_diag does not know them
+        np.maximum(mine[name], other[name], out=mine[name])
+    mine["flags"] |= other["flags"] & Flag.GAUGES
+    mine["accept_queue"], mine["backlog"] = other["accept_queue"], other["backlog"]
+    if mine is not rows:
+        overwrite(rows, which, mine)
