@@ -33,6 +33,9 @@ _LIFE = np.dtype(
 _MOST_AT_ONCE = 20_000
 """With more connections than these that had samples a step is summed up at its end only, and no filter can choose."""
 
+_MOST_PARTS = 16
+"""In which those of ended connections are kept until the step is over."""
+
 Columns = NDArray[np.uint64]
 """Samples, shape (RTT_SLOTS, n); the last column is the step that is not over."""
 
@@ -121,11 +124,31 @@ class _Step:
     strange: NDArray[np.uint64] = field(default_factory=lambda: np.zeros(0, np.uint64))
     """Ids of those that came with samples of which nobody knows when they were taken."""
     ended: list[Rows] = field(default_factory=list)
-    """Dtype HEAT."""
+    """Of those that have ended, dtype HEAT."""
+    ended_sum: NDArray[np.uint64] = field(default_factory=no_samples)
     present: Rows = field(default_factory=lambda: np.zeros(0, HEAT))
-    summed: NDArray[np.uint64] = field(default_factory=no_samples)
+    """Of those that there are."""
+    present_sum: NDArray[np.uint64] = field(default_factory=no_samples)
     dense: NDArray[np.uint64] | None = None
     """So many have got samples that they are only summed up: by slot."""
+
+    def note_ended(self, entries: Rows) -> None:
+        """Dtype HEAT."""
+        self.ended_sum = self.ended_sum + _sums(entries)
+        if len(self.ended) >= _MOST_PARTS:
+            self.ended = [joined(HEAT, *self.ended)]
+        self.ended.append(entries)
+
+    @property
+    def summed(self) -> NDArray[np.uint64]:
+        """All samples, by slot."""
+        living = self.present_sum if self.dense is None else self.present_sum + self.dense
+        return living + self.ended_sum
+
+    @property
+    def parts(self) -> list[Rows]:
+        """What a filter can choose from."""
+        return [part for part in (self.present, *self.ended) if len(part)]
 
 
 class HeatHistory:
@@ -159,7 +182,9 @@ class HeatHistory:
             told = np.empty(len(sampled), _ENDED)
             told["life"] = life(slim(rows, sampled))
             told["born_ns"], told["rtt_hist"] = rows["born_ns"][sampled], rows["rtt_hist"][sampled]
-            self._told.append(told)
+            unseen = told["born_ns"] > self._latest_ns  # no table had them: nothing need be waited for
+            self._now.note_ended(self._entries(told["life"][unseen], told["rtt_hist"][unseen]))
+            self._told.append(picked(told, ~unseen))
 
     def note_table(self, rows: Rows, now_ns: int, growth: Growth) -> None:
         """Dtype ROW, sorted by ``id``; with what it has more than the one before."""
@@ -226,12 +251,12 @@ class HeatHistory:
                 hists = hists.astype(np.int64)
                 hists[there] = rows["rtt_hist"][there].astype(np.int64) - start[there]
                 known |= there
-        self._now.ended.append(self._entries(lives[known], hists[known]))
+        self._now.note_ended(self._entries(lives[known], hists[known]))
         return ~known
 
     def _sum_up(self, rows: Rows, ids: NDArray[np.uint64]) -> None:
         """The step's samples so far."""
-        if not len(self._now.start.keys) and not self._now.ended and self._now.dense is None:
+        if not len(self._now.start.keys) and self._now.dense is None:
             return
         place = np.minimum(np.searchsorted(ids, self._now.start.keys), max(0, len(ids) - 1))
         there = ids[place] == self._now.start.keys if len(ids) else np.zeros(len(place), np.bool_)
@@ -241,9 +266,8 @@ class HeatHistory:
             self._now.dense = hist_of(rows, place) - start.sum(axis=0, dtype=np.uint64)
             self._now.start, place, start = _Known(), place[:0], start[:0]
         grown = rows["rtt_hist"][place].astype(np.int64) - start
-        self._now.present = joined(HEAT, self._entries(life(slim(rows, place)), grown), *self._now.ended)
-        dense = no_samples() if self._now.dense is None else self._now.dense
-        self._now.summed = _sums(self._now.present) + dense
+        self._now.present = self._entries(life(slim(rows, place)), grown)
+        self._now.present_sum = _sums(self._now.present)
 
     def _entries(self, lives: NDArray[np.uint64], grown: NDArray[Any]) -> Rows:
         row, slot = np.nonzero(grown > 0)
@@ -255,11 +279,11 @@ class HeatHistory:
         self._columns.append(self._now.summed)
         for _ in range(min(STEPS, step - self._step - 1)):  # nobody read the table for so long
             self._columns.append(no_samples())
-        self._kept.append(self._now.present)
+        self._kept.append(joined(HEAT, *self._now.parts))
         self._step, self._gone = step, [_Known(), self._gone[0]]
         self._now = _Step(now_ns)
 
     def _publish(self) -> None:
         columns = np.stack([*self._columns, self._now.summed], axis=1)
-        parts = tuple(part for part in (self._kept.rows, self._now.present) if len(part))
-        self.heat = Heat(columns, self._step, parts)
+        kept = [self._kept.rows] if len(self._kept.rows) else []
+        self.heat = Heat(columns, self._step, (*kept, *self._now.parts))
