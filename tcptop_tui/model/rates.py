@@ -41,9 +41,8 @@ class Rates:
         same = known & step.carried(self._known, False)
         passed_ns = np.where(same, now_ns - step.carried(self._since_ns, now_ns), 0)
         due = same & (passed_ns >= _PERIOD_NS)
-        passed_s = np.maximum(passed_ns, 1) / 1e9
-        self._tx.update(rows["tx_bytes"], passed_s, due, same, step)
-        self._rx.update(rows["rx_bytes"], passed_s, due, same, step)
+        self._tx.update(rows["tx_bytes"].copy(), passed_ns, due, same, step)
+        self._rx.update(rows["rx_bytes"].copy(), passed_ns, due, same, step)
         self._since_ns = np.where(due, now_ns, now_ns - passed_ns)
         self._known = known
 
@@ -55,10 +54,12 @@ class _Counter:
         self._bytes, self.rate = np.zeros(0, "<u8"), np.zeros(0)
 
     def update(
-        self, counters: NDArray[np.uint64], passed_s: NDArray[np.float64], due: Mask, same: Mask, step: Succession
+        self, counters: NDArray[np.uint64], passed_ns: NDArray[np.int64], due: Mask, same: Mask, step: Succession
     ) -> None:
         """All of shape (n,); a counter that has gone back has a rate of 0."""
         before = step.carried(self._bytes, 0)
-        rate = (np.maximum(counters, before) - before) / passed_s
-        self.rate = np.where(due, rate, np.where(same, step.carried(self.rate, np.nan), np.nan))
+        rate = np.where(due, 0.0, np.where(same, step.carried(self.rate, np.nan), np.nan))
+        grown = np.flatnonzero(due & (counters > before))  # few: most connections are quiet
+        rate[grown] = (counters[grown] - before[grown]) * 1e9 / passed_ns[grown]
+        self.rate = rate
         self._bytes = np.where(same & ~due, before, counters)

@@ -56,7 +56,12 @@ class Succession:
         return cls(ids, place, there, fresh, np.flatnonzero(gone), same)
 
     def carried(self, values: NDArray[Number], otherwise: float) -> NDArray[Number]:
-        """What stood beside the rows of the earlier table, shape (..., n), beside those of the later one."""
+        """What stood beside the rows of the earlier table, shape (..., n), beside those of the later one.
+
+        The very same array, if these are the same rows.
+        """
+        if self.same == len(self.ids) == values.shape[-1]:
+            return values
         beside = np.empty((*values.shape[:-1], len(self.ids)), values.dtype)
         beside[..., : self.same] = values[..., : self.same]
         if values.shape[-1]:
