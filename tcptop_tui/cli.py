@@ -26,7 +26,6 @@ from tcptop_tui.replay.recording import opened_recording
 from tcptop_tui.settings import Settings
 from tcptop_tui.source.batches import Capture
 from tcptop_tui.text import clean
-from tcptop_tui.trace.commands import trace
 
 _PROGRAM = "tcptop-tui"
 _MAX_PIDS = 1024  # entries of the map `pids`, bpf/c/records.c
@@ -106,7 +105,21 @@ def _target(path: str | None) -> Path | None:
     return None if path is None else resolve_path(path)
 
 
-@click.group(invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
+class _Commands(click.Group):
+    """With ``trace``, which the dashboard does not need."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted([*super().list_commands(ctx), "trace"])
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name != "trace":
+            return super().get_command(ctx, cmd_name)
+        from tcptop_tui.trace.commands import trace  # noqa: PLC0415  20 ms
+
+        return trace
+
+
+@click.group(cls=_Commands, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name=_PROGRAM, message="%(prog)s %(version)s")
 @_shared
 @click.option("--config", "config_file", default=None, metavar="FILE",
@@ -144,9 +157,6 @@ def snapshot(after: float, kind: str | None, output: str, **given: Any) -> None:
 
     options = _options(Config(filters=saved_filters(given["filter_text"])), **given)
     take_snapshot(options.feed, options.settings, options.chosen, after, kind, output)
-
-
-command_line.add_command(trace)
 
 
 @command_line.command()

@@ -26,8 +26,8 @@ def commands() -> list[list[str]]:
 def test_commands_parse(arguments: list[str]) -> None:
     context = click.Context(command_line)
     rest = command_line.parse_args(context, list(arguments))
-    if arguments and arguments[0] in command_line.commands:
-        command = command_line.commands[arguments[0]]
+    command = command_line.get_command(context, arguments[0]) if arguments else None
+    if command is not None:
         command.parse_args(click.Context(command), list(arguments[1:]))
     else:
         assert not rest

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import platformdirs
-import tomlkit
-from tomlkit.exceptions import TOMLKitError
 
 from tcptop_tui.config.own_files import NotOwnError, read_own, write_own
 from tcptop_tui.config.schema import ColumnChoice, Config
 from tcptop_tui.errors import TcptopError, UsageError
 
 _MOST_NAMED = 5
-_UNUSABLE = (OSError, UnicodeDecodeError, TOMLKitError, msgspec.ValidationError)
+_UNUSABLE = (OSError, ValueError, msgspec.ValidationError)
 
 
 def default_path() -> Path:
@@ -33,7 +32,7 @@ def load_config(path: Path) -> tuple[Config, str]:
         UsageError: it cannot be read, is no TOML, or has a value that cannot be.
     """
     try:
-        document = tomlkit.parse(read_own(path).decode()).unwrap()
+        document = tomllib.loads(read_own(path).decode())
         return msgspec.convert(document, Config), _unknown_note(path, document)
     except (FileNotFoundError, NotADirectoryError):
         return Config(), ""
@@ -77,12 +76,11 @@ def save_config(path: Path, before: Config, after: Config) -> None:
     Raises:
         TcptopError: it cannot be written, or should not.
     """
+    from tcptop_tui.config.edited import edited  # noqa: PLC0415  10 ms of a start, for who changes something
+
     try:
-        text = _present(path)
-        document = tomlkit.parse(text)
-        _merge(document, msgspec.to_builtins(before), msgspec.to_builtins(after))
-        written = _ended_as(text, tomlkit.dumps(document))
-        msgspec.convert(tomlkit.parse(written).unwrap(), Config)  # the next start reads this
+        written = edited(_present(path), msgspec.to_builtins(before), msgspec.to_builtins(after))
+        msgspec.convert(tomllib.loads(written), Config)  # the next start reads this
         write_own(path, written.encode())
     except NotOwnError as error:
         raise TcptopError(f"the settings are not saved: {error}") from error
@@ -95,22 +93,3 @@ def _present(path: Path) -> str:
         return read_own(path).decode()
     except FileNotFoundError:
         return ""
-
-
-def _ended_as(before: str, after: str) -> str:
-    """``after`` with the line ends of ``before``, where these are all CR LF."""
-    if "\n" in before and before.count("\n") == before.count("\r\n"):
-        return after.replace("\r\n", "\n").replace("\n", "\r\n")
-    return after
-
-
-def _merge(document: Any, before: Mapping[str, Any], after: Mapping[str, Any]) -> None:
-    for name, value in after.items():
-        if value == before.get(name):
-            continue
-        if isinstance(value, dict) and isinstance(document.get(name), dict):
-            _merge(document[name], before.get(name, {}), value)
-        else:
-            document[name] = value
-    for name in before.keys() - after.keys():
-        document.pop(name, None)

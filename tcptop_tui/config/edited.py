@@ -1,0 +1,42 @@
+"""Changes in a TOML text of the user's: comments, line ends and all else in it stay."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import tomlkit
+from tomlkit.exceptions import TOMLKitError
+
+
+def edited(text: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
+    """``text`` with what differs between the two written into it.
+
+    Raises:
+        ValueError: ``text`` is no TOML, or has something else in the place of a table.
+    """
+    try:
+        document = tomlkit.parse(text)
+        _merge(document, before, after)
+        return _ended_as(text, tomlkit.dumps(document))
+    except TOMLKitError as error:
+        raise ValueError(str(error)) from error
+
+
+def _ended_as(before: str, after: str) -> str:
+    """``after`` with the line ends of ``before``, where these are all CR LF."""
+    if "\n" in before and before.count("\n") == before.count("\r\n"):
+        return after.replace("\r\n", "\n").replace("\n", "\r\n")
+    return after
+
+
+def _merge(document: Any, before: Mapping[str, Any], after: Mapping[str, Any]) -> None:
+    for name, value in after.items():
+        if value == before.get(name):
+            continue
+        if isinstance(value, dict) and isinstance(document.get(name), dict):
+            _merge(document[name], before.get(name, {}), value)
+        else:
+            document[name] = value
+    for name in before.keys() - after.keys():
+        document.pop(name, None)
