@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from tcptop_tui.bpf.compared import Compared, Successors
 from tcptop_tui.bpf.portless import adopt_ports
 from tcptop_tui.bpf.slots import Reading
-from tcptop_tui.records import Mask, State, longer, overwrite, picked
+from tcptop_tui.records import State, longer, overwrite, picked
 from tcptop_tui.source.identity import Index, tuple_hash, with_birth
 
 _MOVING = [State.SYN_SENT, State.SYN_RECV]
@@ -51,7 +51,7 @@ class Entries:
     def again(self) -> NDArray[np.intp]:
         """Slots to be read whether or not they have moved, ascending.
 
-        Their ends may be incomplete, or the dump says something else of them than the one before.
+        Their ends may be incomplete, or what they were given from a dump is not what the latest one says.
         """
         return np.union1d(np.flatnonzero(~self._settled), self._doubtful)
 
@@ -102,18 +102,17 @@ class Entries:
         self.dumped[at] = _places(dump, self.hashes[at])
         self._settled[at] = ~np.isin(conns["state"], _MOVING)
 
-    def beside(self, before: Compared, latest: Compared, successors: Successors) -> None:
-        """Look for them in another dump, which came after ``before``."""
-        dumped = _places(latest, self.hashes)
-        old = self.dumped
-        self.dumped = dumped
-        same: Mask = (old == NOWHERE) & (dumped == NOWHERE)
-        both = np.flatnonzero((old != NOWHERE) & (dumped != NOWHERE))
-        told = dumped[both]
+    def beside(self, before: Compared, latest: Compared, successors: Successors, number: int) -> None:
+        """Look for them in another dump, which came after ``before``; table ``number`` is the first one with it."""
+        old, self.dumped = self.dumped, _places(latest, self.hashes)
+        present, told = self.skaddr != 0, self.dumped != NOWHERE
         # who was born after the dump before was not given what it says: ports are used again
-        same[both] = successors.unchanged[told] & (successors.of[told] == old[both])
-        same[both] &= self.born_ns[both] < before.now_ns
-        self._doubtful = np.flatnonzero((self.skaddr != 0) & ~same)
+        was_told = (old != NOWHERE) & (self.born_ns < before.now_ns)
+        self.changed[present & told & ~was_told] = number
+        same = np.zeros(len(old), np.bool_)
+        both = np.flatnonzero(was_told & told)
+        same[both] = successors.unchanged[self.dumped[both]] & (successors.of[self.dumped[both]] == old[both])
+        self._doubtful = np.flatnonzero(present & was_told & ~same)
 
 
 def _places(dump: Compared, hashes: NDArray[np.uint64]) -> NDArray[np.intp]:

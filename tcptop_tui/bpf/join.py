@@ -175,7 +175,7 @@ class Joiner:
         if expected is not None:
             judged &= expected
         self._dump = self._judged(latest, judged, before)
-        self._entries.beside(before, self._dump, successors)
+        self._entries.beside(before, self._dump, successors, self._tables.number)
         self._closed = [(ts_ns, closed) for ts_ns, closed in self._closed if ts_ns[-1] > dump.now_ns]
         self._gone, self._closed_marked = np.zeros(len(rows), np.bool_), 0
         # what ended while the dump was read turns TIME_WAIT only in the next one

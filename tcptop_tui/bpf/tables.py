@@ -76,7 +76,7 @@ class Tables:
         self._write_again(rows, plan, differs[~new])
         slots = plan.slots[differs]
         _write_dumped(rows, differs[new & (slots < 0)], plan, dump)
-        _write_entries(rows, differs[new & (slots >= 0)], plan, dump, reading, entries)
+        self._write_entries(rows, differs[new & (slots >= 0)], plan, dump, reading, entries)
         room.ids, room.number = plan.ids, number
         self.latest, self._ids = rows, plan.ids
         return rows
@@ -84,7 +84,27 @@ class Tables:
     def _write_again(self, rows: Rows, plan: _Plan, which: NDArray[np.intp]) -> None:
         """Rows that are as the latest table has them."""
         for part in _parts(which):
-            overwrite(rows, part, picked(self.latest, np.searchsorted(self._ids, plan.ids[part])))
+            overwrite(rows, part, self._latest_of(plan.ids[part]))
+
+    def _latest_of(self, ids: NDArray[np.uint64]) -> Rows:
+        """Rows of the latest table, which has them all; a copy."""
+        return picked(self.latest, np.searchsorted(self._ids, ids))
+
+    def _write_entries(
+        self, rows: Rows, which: NDArray[np.intp], plan: _Plan, dump: Compared, reading: Reading, entries: Entries
+    ) -> None:
+        """What has not been read again has not moved, and the dump is the first one that knows it."""
+        read = np.isin(plan.slots[which], reading.numbers)
+        for part in _parts(which[read]):
+            slots = plan.slots[part]
+            made = table_rows(picked(reading.conns, np.searchsorted(reading.numbers, slots)))
+            made["id"], made["skaddr"] = plan.ids[part], entries.skaddr[slots]
+            _fill_known(made, slots, dump, entries)
+            overwrite(rows, part, made)
+        for part in _parts(which[~read]):
+            made = self._latest_of(plan.ids[part])
+            _fill_known(made, plan.slots[part], dump, entries)
+            overwrite(rows, part, made)
 
 
 def _write_dumped(rows: Rows, which: NDArray[np.intp], plan: _Plan, dump: Compared) -> None:
@@ -92,17 +112,10 @@ def _write_dumped(rows: Rows, which: NDArray[np.intp], plan: _Plan, dump: Compar
         overwrite(rows, part, widened(picked(dump.rows, -1 - plan.slots[part])))
 
 
-def _write_entries(
-    rows: Rows, which: NDArray[np.intp], plan: _Plan, dump: Compared, reading: Reading, entries: Entries
-) -> None:
-    for part in _parts(which):
-        slots = plan.slots[part]
-        made = table_rows(picked(reading.conns, np.searchsorted(reading.numbers, slots)))
-        made["id"], made["skaddr"] = plan.ids[part], entries.skaddr[slots]
-        # ports are used again
-        known = (entries.dumped[slots] != NOWHERE) & (entries.born_ns[slots] < dump.now_ns)
-        _fill(made, np.flatnonzero(known), dump.rows, entries.dumped[slots[known]])
-        overwrite(rows, part, made)
+def _fill_known(rows: Rows, slots: NDArray[np.intp], dump: Compared, entries: Entries) -> None:
+    """Give the entries in these slots what the dump knows of them. Ports are used again: not those born since."""
+    known = (entries.dumped[slots] != NOWHERE) & (entries.born_ns[slots] < dump.now_ns)
+    _fill(rows, np.flatnonzero(known), dump.rows, entries.dumped[slots[known]])
 
 
 def _parts(which: NDArray[np.intp]) -> Iterator[NDArray[np.intp]]:
