@@ -184,7 +184,8 @@ class HeatHistory:
             told["born_ns"], told["rtt_hist"] = rows["born_ns"][sampled], rows["rtt_hist"][sampled]
             unseen = told["born_ns"] > self._latest_ns  # no table had them: nothing need be waited for
             self._now.note_ended(self._entries(told["life"][unseen], told["rtt_hist"][unseen]))
-            self._told.append(picked(told, ~unseen))
+            if not unseen.all():
+                self._told.append(picked(told, ~unseen))
 
     def note_table(self, rows: Rows, now_ns: int, growth: Growth) -> None:
         """Dtype ROW, sorted by ``id``; with what it has more than the one before."""
