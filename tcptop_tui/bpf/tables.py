@@ -67,7 +67,8 @@ class Tables:
         dump.shown[:] = alone
         plan = _Plan.of(dump, alone, entries)
         number, self.number = self.number, self.number + 1
-        if np.array_equal(plan.ids, self._ids) and not (plan.changed == number).any():
+        same = np.array_equal(plan.ids, self._ids)
+        if same and not (plan.changed == number).any():
             return self.latest
         room = self._rooms.take(len(plan.ids))
         differs, room.ids = np.flatnonzero(room.differs(plan.ids, plan.changed)), plan.ids[:0]
@@ -77,8 +78,8 @@ class Tables:
         slots = plan.slots[differs]
         _write_dumped(rows, differs[new & (slots < 0)], plan, dump)
         self._write_entries(rows, differs[new & (slots >= 0)], plan, dump, reading, entries)
-        room.ids, room.number = plan.ids, number
-        self.latest, self._ids = rows, plan.ids
+        self.latest, self._ids = rows, self._ids if same else plan.ids  # one array for as many tables as it can be
+        room.ids, room.number = self._ids, number
         return rows
 
     def _write_again(self, rows: Rows, plan: _Plan, which: NDArray[np.intp]) -> None:

@@ -42,6 +42,8 @@ class Succession:
         differs = before[:together] != ids[:together]
         # connections that stay have the lowest ids: most of a table stands where it stood
         same = int(differs.argmax()) if differs.any() else together
+        if same == len(before) == len(ids):
+            ids = before  # one array for as many tables as it can be
         place, there = np.arange(len(ids)), np.ones(len(ids), np.bool_)
         gone = np.ones(len(before), np.bool_)
         gone[:same] = False
