@@ -18,7 +18,7 @@ from tcptop_tui.bpf import program as counters
 from tcptop_tui.bpf import slots
 from tcptop_tui.bpf.program import Program
 from tcptop_tui.bpf.slots import SLOT
-from tcptop_tui.records import BRIEF, Rows
+from tcptop_tui.records import BRIEF, Flag, Rows
 from tcptop_tui.source.batches import Capture
 
 _GENERATOR = """
@@ -141,7 +141,11 @@ def churn(bpf_possible: None) -> Iterator[tuple[list[int], Callable[[], None]]]:
 
 
 def fitting(conns: Rows, ports: list[int]) -> bool:
-    """Who connects to an address connects to its port."""
+    """Who connects to an address connects to its port.
+
+    Up to 6.1 an accepted one has an entry until its remote end is known: then it is not wanted.
+    """
+    conns = conns[(conns["flags"] & Flag.ACTIVE) != 0]
     addresses = (conns["raddr"][:, 1] & 0xFF).tolist()
     return addresses == [2 + ports.index(rport) for rport in conns["rport"].tolist()]
 
