@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from bisect import bisect_left
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
@@ -21,6 +22,7 @@ from itertools import product
 from pathlib import Path
 
 import click
+import psutil
 from measure import cost_of, count_kernel_time, tcp_count
 from rich.console import Console
 from rich.table import Table
@@ -39,9 +41,11 @@ class Pace:
     apply: tuple[float, float]
     repaint: tuple[float, float]
     refresh: tuple[float, float]
-    """The three together."""
+    """The three together, of one table."""
     key: tuple[float, float]
     """Until its repaint is on the terminal."""
+    stolen_percent: float
+    """Of the CPUs' time, by others on the same host: what a p99 is made of."""
 
 
 @dataclass(frozen=True)
@@ -121,28 +125,41 @@ def measure(sockets: int, *, seen: bool) -> Scale:
             time.sleep(10)  # warm, and through its first comparisons
             idle = idle_cpu(screen.pid)
             segment_ns = segments(screen.pid, holder)
-            quiet, quiet_from_s, quiet_to_s = keys(screen)
+            quiet = keys(screen)
             peak_quiet_mb = cost_of(screen.pid).peak_bytes / 1e6
             with churning():
                 time.sleep(3)
-                churn, churn_from_s, churn_to_s = keys(screen)
+                churn = keys(screen)
             peak_mb = cost_of(screen.pid).peak_bytes / 1e6
         finally:
             screen.stop(b"q")
-        inside = json.loads(times.read_text())
+        inside = {name: [(at_s, ms) for at_s, ms in one] for name, one in json.loads(times.read_text()).items()}
     return Scale(
-        sockets, seen, peak_quiet_mb, peak_mb, idle, segment_ns,
-        pace(inside, quiet, quiet_from_s, quiet_to_s), pace(inside, churn, churn_from_s, churn_to_s),
+        sockets, seen, peak_quiet_mb, peak_mb, idle, segment_ns, pace(inside, quiet), pace(inside, churn)
     )  # fmt: skip
 
 
-def pace(inside: dict[str, list[list[float]]], keys_ms: list[float], from_s: float, to_s: float) -> Pace:
-    """Of what happened in between."""
+def pace(inside: dict[str, list[tuple[float, float]]], keys: Keys) -> Pace:
+    """Of what happened meanwhile."""
     read, apply, repaint = (
-        [took_ms for at_s, took_ms in inside[name] if from_s <= at_s <= to_s] for name in ("read", "apply", "repaint")
+        [one for one in inside[name] if keys.from_s <= one[0] <= keys.to_s] for name in ("read", "apply", "repaint")
     )
-    together = [sum(parts) for parts in zip(read, apply, repaint, strict=False)]
-    return Pace(*((statistics.median(one), p99(one)) for one in (read, apply, repaint, together, keys_ms)))
+    parts = [[took_ms for _, took_ms in one] for one in (read, apply, repaint)]
+    together = [took_ms for one in read if (took_ms := refresh_of(one, apply, repaint))]
+    return Pace(*((statistics.median(one), p99(one)) for one in (*parts, together, keys.took_ms)), keys.stolen_percent)
+
+
+def refresh_of(
+    read: tuple[float, float], apply: list[tuple[float, float]], repaint: list[tuple[float, float]]
+) -> float:
+    """With the first of the others that began after it; 0: it was the last one."""
+    at_s, took_ms = read
+    for others in (apply, repaint):
+        later = bisect_left(others, (at_s, 0.0))
+        if later == len(others):
+            return 0
+        at_s, took_ms = others[later][0], took_ms + others[later][1]
+    return took_ms
 
 
 def p99(values: list[float]) -> float:
@@ -168,13 +185,24 @@ def segments(pid: int, holder: Holder) -> float:
         count_kernel_time(on=False)
 
 
-def keys(screen: Screen) -> tuple[list[float], float, float]:
-    """Milliseconds from ``I`` (the order turned round) until its mark has turned; from when to when that was."""
+@dataclass(frozen=True)
+class Keys:
+    """How long keys took, from when to when they were pressed, and how much of the CPUs others had meanwhile."""
+
+    took_ms: list[float]
+    from_s: float
+    to_s: float
+    stolen_percent: float
+
+
+def keys(screen: Screen) -> Keys:
+    """From ``I`` (the order turned round) until its mark has turned."""
+    psutil.cpu_times_percent()  # the next call is about the time since this one
     began_s, took_ms = time.monotonic(), []
     for number in range(_KEYS):
         time.sleep(0.3 + 0.37 * (number % 3))  # not in step with the refresh
         took_ms.append(screen.press(b"I", ("▲" if number % 2 == 0 else "▼").encode()) * 1e3)
-    return took_ms, began_s, time.monotonic()
+    return Keys(took_ms, began_s, time.monotonic(), psutil.cpu_times_percent().steal)
 
 
 def shown(pair: tuple[float, float]) -> str:
@@ -190,7 +218,7 @@ def main(sizes: str, output: Path) -> None:
     results = []
     table = Table(
         "sockets", "peak MB quiet, churn", "idle CPU %", "kernel ns/segment", "refresh quiet", "key quiet",
-        "refresh churn (read; apply; repaint)", "key churn",
+        "refresh churn (read; apply; repaint)", "key churn", "stolen %",
     )  # fmt: skip
     for size, seen in product(map(int, sizes.split(",")), (False, True)):
         sys.stderr.write(f"{size:,} sockets, {'seen' if seen else 'from before'}\n")
@@ -202,9 +230,9 @@ def main(sizes: str, output: Path) -> None:
             f"{one.sockets:,}{' seen' if seen else ''}", f"{one.peak_quiet_mb:.0f}, {one.peak_mb:.0f}",
             f"{one.idle_cpu_percent:.1f}", f"{one.segment_ns:.0f}", shown(one.quiet.refresh), shown(one.quiet.key),
             f"{shown(one.churn.refresh)} ({parts})",
-            shown(one.churn.key),
+            shown(one.churn.key), f"{one.quiet.stolen_percent:.0f}, {one.churn.stolen_percent:.0f}",
         )  # fmt: skip
-    Console(width=150).print(table)
+    Console(width=160).print(table)
 
 
 if __name__ == "__main__":
