@@ -18,7 +18,7 @@ from tcptop_tui.bpf import program as counters
 from tcptop_tui.bpf import slots
 from tcptop_tui.bpf.program import Program
 from tcptop_tui.bpf.slots import SLOT
-from tcptop_tui.records import BRIEF, Flag, Rows
+from tcptop_tui.records import BRIEF, Flag, Rows, State
 from tcptop_tui.source.batches import Capture
 
 _GENERATOR = """
@@ -190,6 +190,12 @@ def test_news_are_told_once(server: socket.socket, follow: Callable[..., Program
     second = tracer.conns.news(NONE)
     assert second.numbers.tolist() == [numbers[port(pairs[1][0])]]
     assert second.conns["rx_bytes"].tolist() == [5]
+    unread = numbers[port(pairs[2][0])]
+    pairs[2][1].sendall(b"1")  # nobody reads it: what has come is news already
+    assert tracer.conns.news(NONE).numbers.tolist() == [unread]
+    pairs[2][1].shutdown(socket.SHUT_WR)
+    half = tracer.conns.news(NONE)
+    assert (half.numbers.tolist(), half.conns["state"].tolist()) == ([unread], [State.CLOSE_WAIT])
     where = numbers[port(pairs[0][0])]
     closed(pairs[:1])
     third = tracer.conns.news(NONE)
