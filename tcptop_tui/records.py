@@ -7,6 +7,7 @@ spelling per field, written beside it.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from enum import IntEnum
 from typing import Any, Final, TypeAlias
 
@@ -194,6 +195,12 @@ def picked(rows: Rows, which: Mask | NDArray[np.intp]) -> Rows:
     """``rows[which]``, a copy."""
     chosen: Rows = _whole(rows)[which].view(rows.dtype)
     return chosen
+
+
+def parts(which: NDArray[np.intp], most: int) -> Iterator[NDArray[np.intp]]:
+    """``which``, some at a time: what is made of so many stays in the CPU's cache until it is where it belongs."""
+    for start in range(0, len(which), most):
+        yield which[start : start + most]
 
 
 def copied(rows: Rows) -> Rows:

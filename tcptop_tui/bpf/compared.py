@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from tcptop_tui.bpf.complete import own
 from tcptop_tui.diag.dump import Dump
-from tcptop_tui.records import DUMPED, Flag, Mask, Rows, State, picked
+from tcptop_tui.records import DUMPED, Flag, Mask, Rows, State, parts, picked
 from tcptop_tui.source.identity import Index, cookie_key, tuple_hash
 
 _PART = 4096
@@ -93,7 +93,7 @@ class Successors:
     """The row of the earlier one, anything where there was none."""
     there: Mask
     unchanged: Mask
-    """Nothing of it is otherwise but its ``id``; none before ``compared``."""
+    """``there``, and nothing of it is otherwise but its ``id``; none before ``compared``."""
 
     @classmethod
     def between(cls, before: Compared, latest: Compared) -> Successors:
@@ -104,12 +104,17 @@ class Successors:
 
     def compared(self, before: Compared, latest: Compared) -> Successors:
         """The same, when ``latest`` has taken over what it does not know itself."""
-        both = np.flatnonzero(self.there)
-        for start in range(0, len(both), _PART):
-            part = both[start : start + _PART]
+        unchanged = np.zeros(len(self.there), np.bool_)
+        for part in parts(np.flatnonzero(self.there), _PART):
             same = _words(picked(latest.rows, part)) == _words(picked(before.rows, self.of[part]))
-            self.unchanged[part] = same.all(axis=1)
-        return self
+            unchanged[part] = same.all(axis=1)
+        return replace(self, unchanged=unchanged)
+
+    def were(self, chosen: Mask) -> Mask:
+        """Rows whose socket is one of those ``chosen`` in the earlier dump."""
+        found = self.there.copy()
+        found[found] = chosen[self.of[found]]
+        return found
 
 
 def _words(dumped: Rows) -> NDArray[np.uint64]:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from tcptop_tui.bpf.compared import Compared, Successors
 from tcptop_tui.bpf.portless import adopt_ports
 from tcptop_tui.bpf.slots import Reading
-from tcptop_tui.records import State, longer, overwrite, picked
+from tcptop_tui.records import State, overwrite, picked
 from tcptop_tui.source.identity import Index, tuple_hash, with_birth
 
 _MOVING = [State.SYN_SENT, State.SYN_RECV]
@@ -72,13 +72,11 @@ class Entries:
         self._find_ends(reading, np.flatnonzero((skaddr != 0) & ~(same & self._settled[at])), dump)
 
     def _grow(self, slots: int) -> None:
-        there = len(self.skaddr)
-        if slots > there:
-            for name in ("skaddr", "born_ns", "ids", "hashes", "dumped", "changed", "_settled"):
-                grown = longer(getattr(self, name), slots)
-                grown[there:] = 0
-                setattr(self, name, grown)
-            self._settled[there:] = True
+        more = slots - len(self.skaddr)
+        if more > 0:
+            for name in ("skaddr", "born_ns", "ids", "hashes", "dumped", "changed"):
+                setattr(self, name, np.pad(getattr(self, name), (0, more)))
+            self._settled = np.pad(self._settled, (0, more), constant_values=True)
 
     def _move(self, at: NDArray[np.intp], skaddr: NDArray[np.uint64], born_ns: NDArray[np.uint64]) -> None:
         """Other entries lie in these slots now; one that has been taken away and has come back is still the same."""

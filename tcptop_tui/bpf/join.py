@@ -166,15 +166,16 @@ class Joiner:
         self._number(latest.rows["id"], np.flatnonzero(latest.rows["id"] == 0))
         latest, rows = latest.numbered(), latest.rows
         latest.changed[:] = self._tables.number
-        latest.after(before, successors.compared(before, latest))
+        successors = successors.compared(before, latest)
+        latest.after(before, successors)
         map_hash = tuple_hash(conns)
         # of several listeners on one address some may be in the map: cookies tell which are not
-        old_listener = latest.listens & np.isin(latest.cookies, before.cookies[before.alone])
+        old_listener = latest.listens & successors.were(before.alone)
         latest = replace(latest, alone=~latest.index.among(map_hash) | old_listener)
         judged = latest.full & among(rows, dump.netns & before.netns)
         if expected is not None:
             judged &= expected
-        self._dump = self._judged(latest, judged, before)
+        self._dump = self._judged(latest, judged, before, successors)
         self._entries.beside(before, self._dump, successors, self._tables.number)
         self._closed = [(ts_ns, closed) for ts_ns, closed in self._closed if ts_ns[-1] > dump.now_ns]
         self._gone, self._closed_marked = np.zeros(len(rows), np.bool_), 0
@@ -185,8 +186,7 @@ class Joiner:
     def _inherit(self, latest: Compared, before: Compared, successors: Successors) -> None:
         """Carry ids over by cookie, and what TIME_WAIT forgot over by addresses and ports."""
         rows, full = latest.rows, latest.full
-        same = successors.there.copy()
-        same[same] = before.alone[successors.of[same]]
+        same = successors.were(before.alone)
         place = successors.of[same]
         take_over(rows, np.flatnonzero(same), before.rows, place, full)
         rows["id"][same] = before.rows["id"][place]
@@ -201,18 +201,17 @@ class Joiner:
                 sought = sought[~found]
         drop_repeated_ids(rows)
 
-    def _judged(self, latest: Compared, judged: Mask, before: Compared) -> Compared:
+    def _judged(self, latest: Compared, judged: Mask, before: Compared, successors: Successors) -> Compared:
         """A full socket that the map does not know is doubtful once and missed the second time.
 
         Not at a namespace's first dump: what is in it may be from before our time.
         """
         expected = latest.alone & judged
-        seen_before = np.isin(latest.cookies, before.cookies[before.alone])
-        confirmed = expected & np.isin(latest.cookies, before.cookies[before.suspect])
+        confirmed = expected & successors.were(before.suspect)
         self.missed += int(confirmed.sum())
         self.mended += int(confirmed.sum())
         self.escaped += int(STEPS[latest.rows["state"][confirmed]].sum())
-        return replace(latest, suspect=expected & ~seen_before)
+        return replace(latest, suspect=expected & ~successors.were(before.alone))
 
     def _wrong_entries(self, keys: NDArray[np.uint64], conns: Rows, map_hash: NDArray[np.uint64]) -> NDArray[np.uint64]:
         """Entries that sock_diag contradicts, now and a whole dump ago, unchanged in between."""

@@ -6,7 +6,6 @@ others are made in parts that stay in the CPU's cache until they are where they 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,7 +16,7 @@ from tcptop_tui.bpf.complete import own
 from tcptop_tui.bpf.entries import NOWHERE, Entries
 from tcptop_tui.bpf.rooms import Rooms
 from tcptop_tui.bpf.slots import Reading
-from tcptop_tui.records import ROW, Flag, Mask, Rows, overwrite, picked, table_rows, widened
+from tcptop_tui.records import ROW, Flag, Mask, Rows, overwrite, parts, picked, table_rows, widened
 
 _PART = 2048
 """Rows: 600 KB."""
@@ -84,7 +83,7 @@ class Tables:
 
     def _write_again(self, rows: Rows, plan: _Plan, which: NDArray[np.intp]) -> None:
         """Rows that are as the latest table has them."""
-        for part in _parts(which):
+        for part in parts(which, _PART):
             overwrite(rows, part, self._latest_of(plan.ids[part]))
 
     def _latest_of(self, ids: NDArray[np.uint64]) -> Rows:
@@ -96,20 +95,20 @@ class Tables:
     ) -> None:
         """What has not been read again has not moved, and the dump is the first one that knows it."""
         read = np.isin(plan.slots[which], reading.numbers)
-        for part in _parts(which[read]):
+        for part in parts(which[read], _PART):
             slots = plan.slots[part]
             made = table_rows(picked(reading.conns, np.searchsorted(reading.numbers, slots)))
             made["id"], made["skaddr"] = plan.ids[part], entries.skaddr[slots]
             _fill_known(made, slots, dump, entries)
             overwrite(rows, part, made)
-        for part in _parts(which[~read]):
+        for part in parts(which[~read], _PART):
             made = self._latest_of(plan.ids[part])
             _fill_known(made, plan.slots[part], dump, entries)
             overwrite(rows, part, made)
 
 
 def _write_dumped(rows: Rows, which: NDArray[np.intp], plan: _Plan, dump: Compared) -> None:
-    for part in _parts(which):
+    for part in parts(which, _PART):
         overwrite(rows, part, widened(picked(dump.rows, -1 - plan.slots[part])))
 
 
@@ -117,11 +116,6 @@ def _fill_known(rows: Rows, slots: NDArray[np.intp], dump: Compared, entries: En
     """Give the entries in these slots what the dump knows of them. Ports are used again: not those born since."""
     known = (entries.dumped[slots] != NOWHERE) & (entries.born_ns[slots] < dump.now_ns)
     _fill(rows, np.flatnonzero(known), dump.rows, entries.dumped[slots[known]])
-
-
-def _parts(which: NDArray[np.intp]) -> Iterator[NDArray[np.intp]]:
-    for start in range(0, len(which), _PART):
-        yield which[start : start + _PART]
 
 
 def _fill(rows: Rows, which: NDArray[np.intp], dump: Rows, place: NDArray[np.intp]) -> None:

@@ -134,6 +134,8 @@ class _Step:
 
     def note_ended(self, entries: Rows) -> None:
         """Dtype HEAT."""
+        if not len(entries):
+            return
         self.ended_sum = self.ended_sum + _sums(entries)
         if len(self.ended) >= _MOST_PARTS:
             self.ended = [joined(HEAT, *self.ended)]
@@ -148,7 +150,7 @@ class _Step:
     @property
     def parts(self) -> list[Rows]:
         """What a filter can choose from."""
-        return [part for part in (self.present, *self.ended) if len(part)]
+        return [self.present, *self.ended]
 
 
 class HeatHistory:
@@ -286,5 +288,5 @@ class HeatHistory:
 
     def _publish(self) -> None:
         columns = np.stack([*self._columns, self._now.summed], axis=1)
-        kept = [self._kept.rows] if len(self._kept.rows) else []
-        self.heat = Heat(columns, self._step, (*kept, *self._now.parts))
+        parts = tuple(part for part in (self._kept.rows, *self._now.parts) if len(part))
+        self.heat = Heat(columns, self._step, parts)

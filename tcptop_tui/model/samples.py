@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tcptop_tui.model.succession import Succession
-from tcptop_tui.records import ROW, RTT_SLOTS, Rows
+from tcptop_tui.records import ROW, RTT_SLOTS, Rows, parts
 
 _BLOCK = 16_384
 """Rows whose histograms are copied at once: what fits into a cache is summed up twice as fast."""
@@ -24,8 +24,8 @@ def no_samples() -> Hist:
 def hist_of(rows: Rows, places: NDArray[np.intp]) -> Hist:
     """Samples by slot of the rows with these numbers."""
     total = no_samples()
-    for start in range(0, len(places), _BLOCK):
-        total += rows["rtt_hist"][places[start : start + _BLOCK]].sum(axis=0, dtype=np.uint64)
+    for part in parts(places, _BLOCK):
+        total += rows["rtt_hist"][part].sum(axis=0, dtype=np.uint64)
     return total
 
 

@@ -92,17 +92,10 @@ class Index:
 
     def find(self, wanted: NDArray[np.uint64]) -> tuple[NDArray[np.intp], Mask]:
         """Row for each of ``wanted``, and which of them were found (row 0 stands in elsewhere)."""
-        by_key = np.argsort(wanted)
-        return self._find_ordered(wanted[by_key], by_key)
-
-    def find_all(self, wanted: Index) -> tuple[NDArray[np.intp], Mask]:
-        """The same for each of the rows of ``wanted``, which has all of its rows, and has ordered them already."""
-        return self._find_ordered(wanted.keys, wanted.order)
-
-    def _find_ordered(self, wanted: NDArray[np.uint64], order: NDArray[np.intp]) -> tuple[NDArray[np.intp], Mask]:
-        """``wanted`` ascend; the answer to each goes where ``order`` says."""
-        place, there = np.zeros(len(order), np.intp), np.zeros(len(order), np.bool_)
+        place, there = np.zeros(len(wanted), np.intp), np.zeros(len(wanted), np.bool_)
         if len(self.keys):
+            order = np.argsort(wanted)
+            wanted = wanted[order]
             found = np.minimum(np.searchsorted(self.keys, wanted), len(self.keys) - 1)
             place[order], there[order] = self.order[found], self.keys[found] == wanted
         return place, there
