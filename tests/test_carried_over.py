@@ -59,16 +59,19 @@ def reading(given_: list[dict[str, Any]]) -> tuple[np.ndarray, Rows]:
     return rows["skaddr"].copy(), conns
 
 
-def as_in_the_kernel(ends: dict[tuple[int, int], Any], now: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """A connection that has been opened keeps its ends, and is not opened again; ``ends`` are those seen so far."""
+def as_in_the_kernel(lives: dict[tuple[int, int], Any], now: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """A connection keeps the ends that it has, all of them once it is open, and is not opened again."""
     made = []
     for one in now:
         life = (one["skaddr"], one["born_ns"])
-        if life in ends:
-            one = one | ends[life] | ({"state": State.ESTABLISHED} if one["state"] in OPENING else {})  # noqa: PLW2901
-        elif one["state"] not in OPENING:
-            ends[life] = {"lport": one["lport"], "rport": one["rport"]}
-        made.append(one)
+        kept = lives.setdefault(life, {})
+        one = one | kept  # noqa: PLW2901
+        if "opened" in kept and one["state"] in OPENING:
+            one["state"] = State.ESTABLISHED
+        is_open = one["state"] not in OPENING
+        kept |= {name: one[name] for name in ("lport", "rport") if one[name] or is_open}
+        kept |= {"opened": True} if is_open else {}
+        made.append({name: value for name, value in one.items() if name != "opened"})
     return made
 
 
@@ -116,10 +119,10 @@ def test_carried_over_or_found_out_anew_is_the_same(
     steps: list[tuple[list[dict[str, Any]], Any, bool]], looked_at: int
 ) -> None:
     one, forgetful, places = Joiner(), Joiner(), Places()
-    ends: dict[tuple[int, int], Any] = {}
+    lives: dict[tuple[int, int], Any] = {}
     tables: list[Rows] = []
     for number, (entries, sockets, elsewhere) in enumerate(steps):
-        present = as_in_the_kernel(ends, entries)
+        present = as_in_the_kernel(lives, entries)
         places.write(present, elsewhere=elsewhere)
         if sockets is not None:
             for joiner in (one, forgetful):
@@ -127,6 +130,7 @@ def test_carried_over_or_found_out_anew_is_the_same(
         forget(forgetful)
         known = one.table(places.news(one.again.tolist()))
         assert known.tobytes() == forgetful.table(places.news(range(16))).tobytes()
+        assert (known["id"][1:] > known["id"][:-1]).all()
         # who looks at older tables still makes that other memory is used
         tables = [*tables, known][len(tables) + 1 - looked_at :]
 

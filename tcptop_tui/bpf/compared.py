@@ -38,6 +38,8 @@ class Compared:
     """What the tracer should know: not TIME_WAIT and not a half-open request."""
     alone: Mask
     """Not in the map."""
+    replaced: Mask
+    """An entry that came into the map later has taken its ``id``."""
     suspect: Mask
     """Not in the map for the first time, and it should be."""
     shown: Mask
@@ -59,7 +61,7 @@ class Compared:
         none = np.zeros(len(rows), np.bool_)
         return cls(
             rows, hashes, Index.of(hashes), cookie_key(rows), np.zeros(0, "<u8"), np.zeros(0, np.intp), listens,
-            full, none, none, none.copy(), np.zeros(len(rows), np.intp), dump.now_ns, dump.netns,
+            full, none, none.copy(), none, none.copy(), np.zeros(len(rows), np.intp), dump.now_ns, dump.netns,
         )  # fmt: skip
 
     @classmethod
@@ -80,9 +82,10 @@ class Compared:
         self.shown[same[kept]] = True
         self.changed[same[kept]] = before.changed[place[kept]]
 
-    def alone_by(self, keys: NDArray[np.uint64]) -> Index:
-        """Those that are not in the map, by one of the columns."""
-        return Index.of(keys, np.flatnonzero(self.alone))
+    @property
+    def replaceable(self) -> Index:
+        """Those that are not in the map, by ``hashes``; a listener stays beside others with its address."""
+        return Index.of(self.hashes, np.flatnonzero(self.alone & ~self.listens & ~self.replaced))
 
 
 @dataclass(frozen=True, slots=True)

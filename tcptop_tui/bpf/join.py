@@ -134,7 +134,7 @@ class Joiner:
         taken[dumped[dumped != NOWHERE]] = True
         dump.index.spread(taken)
         # several listeners may share an address
-        alone: Mask = dump.alone & (~(taken | self._gone) | dump.listens)
+        alone: Mask = dump.alone & ~dump.replaced & (~(taken | self._gone) | dump.listens)
         return alone
 
     def _name(self, entries: Entries) -> None:
@@ -142,8 +142,10 @@ class Joiner:
         ids, fresh = entries.ids, np.flatnonzero((entries.ids == 0) & (entries.skaddr != 0))
         met = fresh[entries.born_ns[fresh] == 0]
         if len(met):
-            place, taken = self._dump.alone_by(self._dump.hashes).find(entries.hashes[met])
-            ids[met[taken]] = self._dump.ids[place[taken]]
+            place, taken = self._dump.replaceable.find(entries.hashes[met])
+            place, first = np.unique(place[taken], return_index=True)
+            ids[met[taken][first]] = self._dump.ids[place]
+            self._dump.replaced[place] = True
         self._number(ids, fresh[ids[fresh] == 0])
 
     def _number(self, ids: NDArray[np.uint64], fresh: NDArray[np.intp]) -> None:
@@ -189,7 +191,7 @@ class Joiner:
         same = successors.were(before.alone)
         place = successors.of[same]
         take_over(rows, np.flatnonzero(same), before.rows, place, full)
-        rows["id"][same] = before.rows["id"][place]
+        rows["id"][same] = np.where(before.replaced[place], 0, before.ids[place])
         # closed by its process before the dump, gone from the map after it: only its end tells whose it was
         orphaned = full & (rows["pid"] == 0) & ~latest.listens
         sought = np.flatnonzero(orphaned | (~same & ~full & (rows["state"] != State.SYN_RECV)))
