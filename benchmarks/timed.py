@@ -16,9 +16,13 @@ from pathlib import Path
 from typing import Any
 
 from tcptop_tui import cli
-from tcptop_tui.bpf.source import BpfSource
-from tcptop_tui.live import LiveApp
-from tcptop_tui.model.store import Store
+from tcptop_tui.terminal import tell_textual
+
+tell_textual()  # which the imports below bring in
+
+from tcptop_tui.bpf.source import BpfSource  # noqa: E402
+from tcptop_tui.live import LiveApp  # noqa: E402
+from tcptop_tui.model.store import Store  # noqa: E402
 
 took_ms: dict[str, list[tuple[float, float]]] = defaultdict(list)
 """When it began (CLOCK_MONOTONIC, s), and for how long."""
@@ -41,9 +45,9 @@ def timed_async(name: str, call: Callable[..., Any]) -> Callable[..., Any]:
     """The same of a coroutine."""
 
     @functools.wraps(call)
-    async def noted(*arguments: Any) -> Any:
+    async def noted(*arguments: Any, **named: Any) -> Any:
         began_s = time.monotonic()
-        await call(*arguments)
+        await call(*arguments, **named)
         took_ms[name].append((began_s, (time.monotonic() - began_s) * 1e3))
 
     return noted

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -173,21 +174,21 @@ def doctor(config: Path) -> None:
 
 
 def _dashboard(options: Options, config: Config, path: Path, note: str) -> None:
-    from tcptop_tui.terminal import mouse_possible, own_stderr, require_screen  # noqa: PLC0415
+    from tcptop_tui.terminal import mouse_possible, own_stderr, require_screen, tell_textual  # noqa: PLC0415
 
     require_screen()
     share_one_heap()
     closes = options.feed.work.looks and not options.settings.readonly
     narrow(replace(options.feed.work, closes=closes, writes=True))
     options.feed.prepare()
-    if not os.environ.get("TEXTUAL_ANIMATIONS"):
-        os.environ["TEXTUAL_ANIMATIONS"] = "none"  # read at import: over SSH each frame costs bytes
+    tell_textual()
     with own_stderr():
         from tcptop_tui.app import TcptopApp  # noqa: PLC0415
 
         uname = os.uname()
         app = TcptopApp(options.feed, options.settings, uname.nodename, uname.release, options.chosen, config)
         app.config_path, app.config_note, app.history_path = path, note, history_path()
+        gc.freeze()  # what is there now stays: to look through all of it each time stopped the keys for 25 ms
         app.run(mouse=mouse_possible())
     if app.return_code:
         raise click.exceptions.Exit(app.return_code)

@@ -222,7 +222,7 @@ class LiveApp(App[None]):
         self._show_header()
 
     def set_look(self, look: Look) -> None:
-        """Filter or sort differently, at once."""
+        """Filter or sort differently, at once; it is the same moment still."""
         self.look = look
         self.call_next(self._repaint)
 
@@ -253,12 +253,15 @@ class LiveApp(App[None]):
             self._show_header()
         elif generation != self._shown_generation:
             self._shown_generation = generation
-            await self._repaint()
+            await self._repaint(newer=True)
 
-    async def _repaint(self) -> None:
-        """Make a frame of the present facts, or while paused of those of that moment; paint it."""
+    async def _repaint(self, *, newer: bool = False) -> None:
+        """Make a frame, of what is on the screen or of the present facts; paint it.
+
+        A key waits for nothing newer: under load the latest of the log has to be put together first.
+        """
         async with self._painting:
-            facts = self.frame.facts if self.paused else self._store.facts()
+            facts = self._store.facts() if newer else self.frame.facts
             look = self.look
             # the same rows in another direction cost what they did
             known = replace(look, descending=self._made.descending) == self._made and self._made_s < _LOOP_S

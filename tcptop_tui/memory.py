@@ -1,8 +1,9 @@
-"""What the C library keeps of the memory that was given back."""
+"""Memory that is used again: by the C library, and by us when nobody looks any more at what is in it."""
 
 from __future__ import annotations
 
 import ctypes
+import sys
 from contextlib import suppress
 
 _M_TRIM_THRESHOLD = -1  # malloc.h
@@ -10,6 +11,14 @@ _M_MMAP_THRESHOLD = -3
 _M_ARENA_MAX = -8
 _LARGE_BYTES = 2**20
 _SPARE_BYTES = 2**23
+
+_ONE = sys.getrefcount(object()) + 1
+"""References to what only one attribute refers to, as ``getrefcount`` counts them."""
+
+
+def is_let_go(owner: object, name: str) -> bool:
+    """Whether nobody but ``owner.name`` refers to the array there; a view of an array refers to it, too."""
+    return sys.getrefcount(getattr(owner, name)) == _ONE
 
 
 def share_one_heap() -> None:

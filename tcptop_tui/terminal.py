@@ -17,7 +17,15 @@ from tcptop_tui.text import clean
 
 _LEAST_COLORS = 8
 """Of what understands ECMA-48's sequences; VT100 and VT220 have none, and no alternate screen."""
+_TEXTUAL = {"TEXTUAL_ANIMATIONS": "none", "TEXTUAL_FPS": "240"}
+"""Over SSH each frame of an animation costs bytes. What a key has changed is drawn with the next period of the second
+one, or the next but one if something else has just been drawn: 33 ms at Textual's 60."""
 _TOO_SIMPLE = frozenset({"", "dumb", "unknown", "vt52"})
+
+
+def tell_textual() -> None:
+    """Say how it shall draw, where the user has not; to be called before it is imported."""
+    os.environ.update({name: os.environ.get(name) or value for name, value in _TEXTUAL.items()})
 
 
 def require_screen() -> None:

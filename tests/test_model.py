@@ -44,6 +44,24 @@ def test_history_keeps_the_latest(limit: int, batches: list[int]) -> None:
         assert view["ts_ns"].tolist() == content
 
 
+def test_history_uses_memory_again_that_nobody_looks_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    history, rows, empty = History(TRANSITION, 100), np.zeros(60, TRANSITION), np.empty
+    for _ in range(4):  # up to its limit
+        history.append(rows.copy())
+        latest = history.rows
+    made = []
+    monkeypatch.setattr(np, "empty", lambda *given: made.append(given) or empty(*given))
+    for number in range(1, 20):
+        rows["ts_ns"] = number
+        history.append(rows.copy())
+        latest = history.rows  # as a frame: what it shows is kept until there is another one
+        if number == 10:
+            paused = latest
+    assert len(latest) == 100
+    assert np.unique(paused["ts_ns"]).tolist() == [9, 10]
+    assert len(made) == 1  # instead of what the paused one keeps
+
+
 def rates_and_update() -> tuple[Rates, Callable[[Rows, int], None]]:
     """Rates, and what gives them a table that follows the one before."""
     rates, step = Rates(), Succession()

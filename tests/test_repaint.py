@@ -9,6 +9,7 @@ from made import NOW, SECOND, connections, sessions
 from test_keys import Dashboard, dashboard, table
 from textual.screen import Screen
 
+from tcptop_tui.model.store import Store
 from tcptop_tui.records import State
 from tcptop_tui.source.batches import Sessions, Table
 from tcptop_tui.widgets.columns import COLUMNS, Cell, place
@@ -58,6 +59,20 @@ async def test_what_does_not_change_is_not_drawn(monkeypatch: pytest.MonkeyPatch
         assert drawn == []
         await board.more(later(given, 2, retrans=77))
         assert len(drawn) == 1
+
+
+async def test_a_key_does_not_wait_for_anything_newer(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with dashboard() as board:
+        given = await quiet(board)
+        asked = counted(monkeypatch, Store, "facts")
+        before = board.app.frame
+        await board.pilot.press("I")
+        await board.pilot.pause()
+        assert (board.app.frame.look.descending, before.look.descending) == (False, True)
+        assert board.app.frame.facts is before.facts
+        assert asked == []
+        await board.more(later(given, 1))
+        assert len(asked) == 1
 
 
 async def test_a_longer_list_is_no_other_layout(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -39,5 +39,5 @@ class Adjusting(ViewsApp):
         self._asked_s = -_TWICE_S
         self._store.clear()
         self.set_paused(paused=False)
-        self.set_look(self.look)
+        self.call_next(self.tick)
         self.notify("the history begins now", timeout=2)

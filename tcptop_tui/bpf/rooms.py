@@ -7,16 +7,13 @@ it already is right.
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tcptop_tui.memory import is_let_go
 from tcptop_tui.records import ROW, Mask, Rows
-
-_NOBODY = sys.getrefcount(np.zeros(0)) + 1
-"""References to a room's memory that only the room has, as ``getrefcount`` counts them there."""
 
 
 @dataclass(slots=True, eq=False)
@@ -32,7 +29,7 @@ class Room:
     @property
     def free(self) -> bool:
         """Nobody looks at the table."""
-        return sys.getrefcount(self.memory) == _NOBODY
+        return is_let_go(self, "memory")
 
     def rows(self, count: int) -> Rows:
         """The first so many, dtype ROW."""

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from tcptop_tui.memory import is_let_go
 from tcptop_tui.records import Rows, put
 
 _SPARE = 4
@@ -19,7 +20,8 @@ class History:
     """Keeps the latest ``limit`` records; older ones fall out.
 
     What was handed out stays valid and unchanged whatever is appended later: records are written once, and
-    room is made by moving on to a new buffer. Under load that is done when somebody looks, and not for each
+    room is made by moving on to another buffer, the one before the last if nobody looks at it any more: of new
+    memory the kernel has to clear each page. Under load that is done when somebody looks, and not for each
     of ten batches between two looks: they wait as they came, and most of them have fallen out until then.
 
     Any thread may append, and any look.
@@ -32,6 +34,7 @@ class History:
     def __init__(self, dtype: np.dtype[Any], limit: int) -> None:
         self._limit = limit
         self._buffer: Rows = np.zeros(0, dtype)
+        self._earlier = self._buffer
         self._end = 0
         self._whole = self._buffer
         self._waiting: list[Rows] = []
@@ -82,7 +85,9 @@ class History:
         """In a buffer with room for more: twice what is needed, as far as the limit asks for it."""
         parts, self._waiting = [self._whole, *self._waiting], []
         count = sum(map(len, parts))
-        self._buffer = np.empty(max(min(2 * count, self._limit + self._limit // _SPARE), count), self._buffer.dtype)
+        room = max(min(2 * count, self._limit + self._limit // _SPARE), count)
+        again = is_let_go(self, "_earlier") and count <= len(self._earlier) <= room
+        self._buffer, self._earlier = self._earlier if again else np.empty(room, self._buffer.dtype), self._buffer
         self._whole, self._end = self._buffer[:0], 0
         for part in parts:
             self._put(part)
