@@ -27,8 +27,6 @@ class Compared:
     """``identity.tuple_hash``"""
     index: Index
     """of ``hashes``"""
-    cookies: NDArray[np.uint64]
-    """``identity.cookie_key``"""
     ids: NDArray[np.uint64]
     """of ``rows``; none before ``numbered``"""
     order: NDArray[np.intp]
@@ -60,7 +58,7 @@ class Compared:
         full &= rows["state"] != State.SYN_RECV
         none = np.zeros(len(rows), np.bool_)
         return cls(
-            rows, hashes, Index.of(hashes), cookie_key(rows), np.zeros(0, "<u8"), np.zeros(0, np.intp), listens,
+            rows, hashes, Index.of(hashes), np.zeros(0, "<u8"), np.zeros(0, np.intp), listens,
             full, none, none.copy(), none, none.copy(), np.zeros(len(rows), np.intp), dump.now_ns, dump.netns,
         )  # fmt: skip
 
@@ -101,7 +99,7 @@ class Successors:
     @classmethod
     def between(cls, before: Compared, latest: Compared) -> Successors:
         """By cookie."""
-        place, there = Index.of(before.cookies).find(latest.cookies)
+        place, there = Index.of(cookie_key(before.rows)).find(cookie_key(latest.rows))
         there &= latest.rows["cookie"] != 0
         return cls(place, there, np.zeros(len(there), np.bool_))
 

@@ -49,8 +49,8 @@ class Owners:
         self._known.keep(asked)
         if self._clock() >= self._not_before_s:
             self._look()
-        found = self._known.entries[place]
-        return found["pid"], found["comm"]
+        entries = self._known.entries
+        return entries["pid"][place], entries["comm"][place]
 
     def _look(self) -> None:
         """Scan, if there is anybody to look for."""
@@ -75,6 +75,8 @@ class _Known:
 
     def keep(self, asked: NDArray[np.uint64]) -> None:
         """Have entries for ``asked`` (ascending) and no others; new ones are due at once."""
+        if np.array_equal(asked, self.entries["inode"]):
+            return
         kept = np.zeros(len(asked), _OWNER)
         kept["inode"] = asked
         kept["due_s"] = np.where(asked == 0, np.inf, -np.inf)  # 0: no process has the socket
