@@ -22,7 +22,7 @@ class Terminal:
 
     def __init__(
         self, *arguments: str, columns: int = 160, lines: int = 50, cwd: Path | None = None,
-        program: tuple[str, ...] = (sys.executable, "-m", "tcptop_tui"), **environ: str,
+        program: tuple[str, ...] = (sys.executable, "-m", "tcptop_tui"), controls: bool = True, **environ: str,
     ) -> None:  # fmt: skip
         self.screen = pyte.Screen(columns, lines)
         self._stream = pyte.ByteStream(self.screen)
@@ -37,7 +37,8 @@ class Terminal:
             stdin=self._other, stdout=self._other, stderr=self._other, start_new_session=True,
             cwd=cwd,
             env={**os.environ, "TERM": "xterm-256color", "LC_ALL": "C.UTF-8", **environ},
-            preexec_fn=lambda: ioctl(0, termios.TIOCSCTTY, 0),  # noqa: PLW1509  a real controlling terminal
+            # a real controlling terminal, unless it shall be one that sends no signals
+            preexec_fn=(lambda: ioctl(0, termios.TIOCSCTTY, 0)) if controls else None,  # noqa: PLW1509
         )  # fmt: skip
 
     def _read(self) -> None:

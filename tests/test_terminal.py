@@ -133,6 +133,14 @@ def test_a_dropped_link_leaves_nothing_behind(start: Callable[..., Terminal]) ->
     terminal.process.wait(timeout=20)
 
 
+def test_a_terminal_that_goes_without_a_signal_ends_it(start: Callable[..., Terminal]) -> None:
+    terminal = start(controls=False)
+    terminal.shows("backend bpf")
+    os.close(terminal._other)
+    terminal.hang_up()
+    assert terminal.process.wait(timeout=20) == 129
+
+
 def test_80_by_24_and_a_resize(start: Callable[..., Terminal]) -> None:
     terminal = start(columns=80, lines=24)
     terminal.shows("PROCESS")

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import signal
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -74,8 +75,13 @@ class ThinDriver(LinuxDriver):
         self._ended = self.exit_event = Bell()
 
     def run_input_thread(self) -> None:
-        """In Textual's thread for it, each time the terminal is taken up."""
+        """In Textual's thread for it, each time the terminal is taken up.
+
+        A terminal that is not the controlling one (setsid(1)) goes without a signal: who stayed would never be seen.
+        """
         read_keys(self.fileno, self._ended, self.process_message)
+        if not self._ended.is_set():
+            self._loop.call_soon_threadsafe(self._app.exit, None, 128 + signal.SIGHUP)
 
     # -- what Textual draws -------------------------------------------------------------------
 

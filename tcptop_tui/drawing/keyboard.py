@@ -57,7 +57,10 @@ def read_keys(fileno: int, ended: Bell, take: Callable[[Message], object]) -> No
         while not ended.is_set():
             typed = any(key.fd == fileno for key, _ in selector.select(waits_s))
             if typed:
-                read = os.read(fileno, _MOST_BYTES)
+                try:
+                    read = os.read(fileno, _MOST_BYTES)
+                except OSError:  # EIO, where the other end has gone
+                    return
                 if not read:
                     return
                 if text := decoder.decode(read):  # part of a character is none yet, and "" would be the end
