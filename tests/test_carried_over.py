@@ -169,3 +169,19 @@ def test_memory_is_used_again_when_nobody_does() -> None:
     assert len(places) == 1
     assert len(rooms.take(100_000).rows(100_000)) == 100_000
     assert sum(len(room.memory) for room in rooms._rooms) < 110_000 * ROW.itemsize  # the small one is gone
+
+
+def test_a_connection_that_was_met_late_is_the_same_in_time_wait() -> None:
+    joiner, places = Joiner(), Places()
+    ends = {"lport": 22, "rport": 50_000}
+    joiner.take_dump(dump_of([{"cookie": 1, "lport": 80}, {"cookie": 2} | ends], 0), *reading([]))
+    before = joiner.table(places.news(joiner.again.tolist()))
+    entry = [{"skaddr": 1, "born_ns": 0, "state": State.FIN_WAIT1} | ends]
+    places.write(entry, elsewhere=False)
+    met = joiner.table(places.news(joiner.again.tolist()))
+    places.write([], elsewhere=False)
+    closed = [{"cookie": 1, "lport": 80}, {"cookie": 2, "state": State.TIME_WAIT, "flags": 0} | ends]
+    joiner.take_dump(dump_of(closed, 1), *reading([]))
+    after = joiner.table(places.news(joiner.again.tolist()))
+    assert before["id"].tolist() == met["id"].tolist() == after["id"].tolist()
+    assert [table["state"].tolist()[1] for table in (met, after)] == [State.FIN_WAIT1, State.TIME_WAIT]

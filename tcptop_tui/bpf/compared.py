@@ -37,7 +37,7 @@ class Compared:
     alone: Mask
     """Not in the map."""
     replaced: Mask
-    """An entry that came into the map later has taken its ``id``."""
+    """An entry that came into the map later has taken its ``id``; if that has gone, as at TIME_WAIT, it is its own."""
     suspect: Mask
     """Not in the map for the first time, and it should be."""
     shown: Mask

@@ -112,7 +112,7 @@ class Joiner:
         entries = self._entries
         entries.take(reading, self._dump, self._tables.number)
         self._name(entries)
-        alone = self._left_alone(entries.dumped[entries.present])
+        alone = self._left_alone(entries)
         rows = self._tables.make(self._dump, alone, reading, entries)
         if rows is not self.known.table:
             self.known = Known(rows)
@@ -127,14 +127,18 @@ class Joiner:
             self._closed.clear()
         self._closed_marked = len(self._closed)
 
-    def _left_alone(self, dumped: NDArray[np.intp]) -> Mask:
+    def _left_alone(self, entries: Entries) -> Mask:
         """Which sockets of the dump have no entry in the map: in none of the two readings, the dump's own and now."""
-        dump = self._dump
+        dump, present = self._dump, entries.present
+        dumped = entries.dumped[present]
         taken = np.zeros(len(dump.rows), np.bool_)
         taken[dumped[dumped != NOWHERE]] = True
         dump.index.spread(taken)
         # several listeners may share an address
-        alone: Mask = dump.alone & ~dump.replaced & (~(taken | self._gone) | dump.listens)
+        alone: Mask = dump.alone & (~(taken | self._gone) | dump.listens)
+        again = np.flatnonzero(alone & dump.replaced)
+        if len(again):
+            alone[again] = ~np.isin(dump.ids[again], entries.ids[present])
         return alone
 
     def _name(self, entries: Entries) -> None:
@@ -191,7 +195,8 @@ class Joiner:
         same = successors.were(before.alone)
         place = successors.of[same]
         take_over(rows, np.flatnonzero(same), before.rows, place, full)
-        rows["id"][same] = np.where(before.replaced[place], 0, before.ids[place])
+        rows["id"][same] = before.ids[place]
+        latest.replaced[same] = before.replaced[place]
         # closed by its process before the dump, gone from the map after it: only its end tells whose it was
         orphaned = full & (rows["pid"] == 0) & ~latest.listens
         sought = np.flatnonzero(orphaned | (~same & ~full & (rows["state"] != State.SYN_RECV)))
