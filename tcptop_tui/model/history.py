@@ -10,8 +10,8 @@ import numpy as np
 from tcptop_tui.memory import is_let_go
 from tcptop_tui.records import Rows, put
 
-_SPARE = 4
-"""A buffer has room for a fourth more than is kept: the less, the more often all of it is put."""
+_SPARE = 16
+"""A buffer has room for a sixteenth more than is kept: the less, the more often all of it is put. There are two."""
 _MOST_WAITING = 64
 """Parts that are put together at last, even where nobody looks."""
 
