@@ -18,7 +18,7 @@ from typing import Any
 from tcptop_tui import cli
 from tcptop_tui.terminal import tell_textual
 
-tell_textual()  # which the imports below bring in
+tell_textual()  # before the imports below bring it in
 
 from tcptop_tui.bpf.source import BpfSource  # noqa: E402
 from tcptop_tui.live import LiveApp  # noqa: E402

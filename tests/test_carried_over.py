@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -59,19 +60,23 @@ def reading(given_: list[dict[str, Any]]) -> tuple[np.ndarray, Rows]:
     return rows["skaddr"].copy(), conns
 
 
-def as_in_the_kernel(lives: dict[tuple[int, int], Any], now: list[dict[str, Any]]) -> list[dict[str, Any]]:
+@dataclass
+class Life:
+    """What stays of a connection."""
+
+    ends: dict[str, int] = field(default_factory=dict)
+    opened: bool = False
+
+
+def as_in_the_kernel(lives: dict[tuple[int, int], Life], now: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """A connection keeps the ends that it has, all of them once it is open, and is not opened again."""
     made = []
     for one in now:
-        life = (one["skaddr"], one["born_ns"])
-        kept = lives.setdefault(life, {})
-        one = one | kept  # noqa: PLW2901
-        if "opened" in kept and one["state"] in OPENING:
-            one["state"] = State.ESTABLISHED
-        is_open = one["state"] not in OPENING
-        kept |= {name: one[name] for name in ("lport", "rport") if one[name] or is_open}
-        kept |= {"opened": True} if is_open else {}
-        made.append({name: value for name, value in one.items() if name != "opened"})
+        life = lives.setdefault((one["skaddr"], one["born_ns"]), Life())
+        state = State.ESTABLISHED if life.opened and one["state"] in OPENING else one["state"]
+        made.append(one | life.ends | {"state": state})
+        life.opened |= state not in OPENING
+        life.ends |= {name: made[-1][name] for name in ("lport", "rport") if made[-1][name] or life.opened}
     return made
 
 
@@ -119,7 +124,7 @@ def test_carried_over_or_found_out_anew_is_the_same(
     steps: list[tuple[list[dict[str, Any]], Any, bool]], looked_at: int
 ) -> None:
     one, forgetful, places = Joiner(), Joiner(), Places()
-    lives: dict[tuple[int, int], Any] = {}
+    lives: dict[tuple[int, int], Life] = {}
     tables: list[Rows] = []
     for number, (entries, sockets, elsewhere) in enumerate(steps):
         present = as_in_the_kernel(lives, entries)
