@@ -190,3 +190,14 @@ def test_a_connection_that_was_met_late_is_the_same_in_time_wait() -> None:
     after = joiner.table(places.news(joiner.again.tolist()))
     assert before["id"].tolist() == met["id"].tolist() == after["id"].tolist()
     assert [table["state"].tolist()[1] for table in (met, after)] == [State.FIN_WAIT1, State.TIME_WAIT]
+
+
+def test_a_listener_stays_beside_a_connection_with_its_ends() -> None:
+    joiner, places = Joiner(), Places()
+    ends = {"lport": 22, "rport": 50_000}
+    joiner.take_dump(dump_of([{"cookie": 1, "state": State.LISTEN} | ends], 0), *reading([]))
+    places.write([{"skaddr": 1, "born_ns": 0} | ends], elsewhere=False)
+    for _ in range(2):  # the second one is made of what is carried over
+        table = joiner.table(places.news(joiner.again.tolist()))
+        assert table["state"].tolist() == [State.LISTEN, State.ESTABLISHED]
+        assert table["id"].tolist() == [1, 2]
