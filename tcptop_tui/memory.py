@@ -25,7 +25,7 @@ def share_one_heap() -> None:
     """Let all threads take from one heap; to be called before there are others. Other C libraries than glibc have one.
 
     glibc gives each thread a heap of its own: what the reading thread has given back nobody else gets. A
-    table of 100,000 connections is 30 MB, and goes from thread to thread: half of what was resident
+    table of 100,000 connections is 19 MB, and goes from thread to thread: half of what was resident
     was room like that. Nothing is slower for it, since most of what is taken is taken under the GIL.
 
     Large blocks come from the kernel and go back there at once. glibc would take them from the heap after

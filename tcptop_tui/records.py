@@ -7,7 +7,7 @@ spelling per field, written beside it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from enum import IntEnum
 from typing import Any, Final, TypeAlias
 
@@ -108,10 +108,10 @@ _FOLLOWED: list[_Field] = [  # what only who follows a connection knows
     ("rtt_sum_us", "<u8"),
     ("established_ns", "<u8"),  # 0: not yet, or not seen
     ("retrans_in", "u1", (12,)),  # retransmits by State, at most 255 each
-    ("rtt_hist", "<u4", (RTT_SLOTS,)),
 ]
+_HIST: _Field = ("rtt_hist", "<u4", (RTT_SLOTS,))
 
-CONN = np.dtype([*_SEEN, *_FOLLOWED])
+CONN = np.dtype([*_SEEN, *_FOLLOWED, _HIST])
 """``struct conn``: what the kernel side has of each socket, 272 bytes."""
 
 BRIEF = np.dtype(_SEEN)
@@ -124,13 +124,16 @@ _QUEUE: list[_Field] = [
 
 _ROW: list[_Field] = [("id", "<u8"), ("skaddr", "<u8"), *_QUEUE, *_SEEN]
 
-ROW = np.dtype([*_ROW, *_FOLLOWED])
-"""A row of the connection table, 296 bytes; ``id`` stays the same for a connection's whole life."""
+ROW = np.dtype([*_ROW, *_FOLLOWED, ("hist", "<u4")])
+"""A row of the connection table, 192 bytes; ``id`` stays the same for a connection's whole life.
+
+Its histogram has number ``hist`` among those of the table (``source.hists``).
+"""
 
 DUMPED = np.dtype(_ROW)
 """A socket that sock_diag has told of: the beginning of a ROW, 160 bytes."""
 
-SESSION = np.dtype([("end_ns", "<u8"), ("skaddr", "<u8"), *_SEEN, *_FOLLOWED])
+SESSION = np.dtype([("end_ns", "<u8"), ("skaddr", "<u8"), *_SEEN, *_FOLLOWED, _HIST])
 """``struct session``: an ended connection with its last gauges and its histogram."""
 
 TRANSITION = np.dtype(
@@ -213,13 +216,28 @@ def overwrite(rows: Rows, which: Mask | NDArray[np.intp], others: Rows) -> None:
     _whole(rows)[which] = _whole(others)
 
 
+_SHARED_BYTES = np.dtype([*_SEEN, *_FOLLOWED]).itemsize
+"""That CONN, SESSION and ROW have in the same order."""
+
+
 def table_rows(records: Rows) -> Rows:
-    """Dtype ROW, with what dtype CONN or SESSION has; the rest is 0."""
+    """Dtype ROW, with what dtype CONN or SESSION has, but the histogram; the rest is 0."""
     rows = np.empty(len(records), ROW)  # large ones in huge pages; zeros come in small ones, 3 to 15 us each
-    into = rows.view("u1").reshape(len(records), ROW.itemsize)
-    into[:, : -CONN.itemsize] = 0
-    into[:, -CONN.itemsize :] = records.view("u1").reshape(len(records), records.dtype.itemsize)[:, -CONN.itemsize :]
+    into, (start, end) = _bytes(rows), _shared(ROW)
+    into[:, :start], into[:, end:] = 0, 0
+    into[:, start:end] = _bytes(records)[:, slice(*_shared(records.dtype))]
     return rows
+
+
+def _bytes(rows: Rows) -> NDArray[np.uint8]:
+    return rows.view("u1").reshape(len(rows), rows.dtype.itemsize)
+
+
+def _shared(dtype: np.dtype[Any]) -> tuple[int, int]:
+    """From which byte to which it has what others have, too."""
+    fields: Mapping[str, Any] = dtype.fields or {}
+    start = int(fields["born_ns"][1])
+    return start, start + _SHARED_BYTES
 
 
 def beginnings(rows: Rows, dtype: np.dtype[Any]) -> Rows:
@@ -232,7 +250,7 @@ def widened(dumped: Rows) -> Rows:
     """Dtype ROW, with what dtype DUMPED has; the rest is 0."""
     rows = np.empty(len(dumped), ROW)
     put(dumped, beginnings(rows, DUMPED))
-    rows.view("u1").reshape(len(dumped), ROW.itemsize)[:, DUMPED.itemsize :] = 0
+    _bytes(rows)[:, DUMPED.itemsize :] = 0
     return rows
 
 

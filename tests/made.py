@@ -12,8 +12,9 @@ import numpy as np
 from tcptop_tui.bpf.slots import Reading
 from tcptop_tui.errors import TcptopError
 from tcptop_tui.processes import Asked
-from tcptop_tui.records import ROW, SESSION, TRANSITION, UNKNOWN_NS, UNKNOWN_UID, Flag, Rows, State
+from tcptop_tui.records import ROW, RTT_SLOTS, SESSION, TRANSITION, UNKNOWN_NS, UNKNOWN_UID, Flag, Rows, State
 from tcptop_tui.source.batches import Batch, Capture, Sink
+from tcptop_tui.source.hists import Hists
 
 SECOND = 10**9
 NOW = 1_000 * SECOND
@@ -57,6 +58,14 @@ def transitions(*given: dict[str, Any]) -> Rows:
 def sessions(*given: dict[str, Any]) -> Rows:
     """Dtype SESSION."""
     return rows_of(SESSION, *given)
+
+
+def sampled(rows: Rows, slots: Any, counts: Any) -> Hists:
+    """Give each of ``rows`` (dtype ROW) a histogram with so many samples in these slots, and only there."""
+    made = np.zeros((len(rows), RTT_SLOTS), "<u4")
+    made[:, slots] = counts
+    rows["hist"] = np.arange(1, len(rows) + 1)
+    return Hists.of(made)
 
 
 UNKNOWN = {

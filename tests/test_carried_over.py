@@ -17,6 +17,7 @@ from tcptop_tui.bpf.rooms import Rooms
 from tcptop_tui.bpf.slots import Reading
 from tcptop_tui.diag.dump import Dump
 from tcptop_tui.records import CONN, DUMPED, ROW, Rows, State
+from tcptop_tui.source.hists import Hists
 
 pytestmark = pytest.mark.apart
 
@@ -55,8 +56,9 @@ step = st.tuples(
 def reading(given_: list[dict[str, Any]]) -> tuple[np.ndarray, Rows]:
     rows = connections(*given_)
     conns = np.zeros(len(rows), CONN)
-    for name in CONN.names or ():
+    for name in set(CONN.names or ()) - {"rtt_hist"}:
         conns[name] = rows[name]
+    conns["rtt_hist"][:, 3] = rows["tx_bytes"]
     return rows["skaddr"].copy(), conns
 
 
@@ -126,6 +128,7 @@ def test_carried_over_or_found_out_anew_is_the_same(
     one, forgetful, places = Joiner(), Joiner(), Places()
     lives: dict[tuple[int, int], Life] = {}
     tables: list[Rows] = []
+    samples: list[tuple[Any, list[int], tuple[Hists, Hists]]] = []
     for number, (entries, sockets, elsewhere) in enumerate(steps):
         present = as_in_the_kernel(lives, entries)
         places.write(present, elsewhere=elsewhere)
@@ -135,6 +138,11 @@ def test_carried_over_or_found_out_anew_is_the_same(
         forget(forgetful)
         known = one.table(places.news(one.again.tolist()))
         assert known.tobytes() == forgetful.table(places.news(range(16))).tobytes()
+        lie_in = known["hist"].astype(np.intp) - 1
+        counts = np.where(lie_in < 0, 0, places.slots["conn"]["rtt_hist"][lie_in, 3])
+        samples.append((known["hist"].copy(), counts.tolist(), (one.hists, forgetful.hists)))
+        for numbers, had, (hists, others) in samples:  # those of older tables stay what they were
+            assert hists.column(3, numbers).tolist() == others.column(3, numbers).tolist() == had
         assert (known["id"][1:] > known["id"][:-1]).all()
         # who looks at older tables still makes that other memory is used
         tables = [*tables, known][len(tables) + 1 - looked_at :]

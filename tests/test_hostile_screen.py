@@ -15,7 +15,7 @@ from xml.etree import ElementTree as ET
 import pytest
 from elsewhere import cgroup
 from hostile import NAMES, foreign
-from made import NOW, UTC, Script, connections, rows_of, sessions, transitions
+from made import NOW, UTC, Script, connections, rows_of, sampled, sessions, transitions
 from terminals import Terminal
 from test_keys import painted
 from textual.app import App
@@ -147,13 +147,13 @@ def script() -> Hostile:
     ]
     stuck = [{"comm": b"[/b]\x1b[2J", "state": State.CLOSE_WAIT, "rport": k + 1, "id": 100 + k} for k in range(200)]
     rows = connections(*several, *stuck)
-    rows["rtt_hist"][:, 6], rows["rtt_sum_us"], rows["state_ns"] = 2, 200, 1
+    hists, rows["rtt_sum_us"], rows["state_ns"] = sampled(rows, 6, 2), 200, 1
     ended = sessions(*({**one, "err": 111, "established_ns": 0} for one in several))
     called = dict(enumerate(name.decode(errors="surrogateescape") for name in NAMES))
     note = " ".join(called.values())
     return Hostile(
         Status("bpf", note), Names(called, called), Sessions(ended), Transitions(transitions(*several)),
-        Pings(rows_of(PING, *several)), Table(rows, NOW, UTC), Loss(1, 2, 3, 4, 5, 6, 7),
+        Pings(rows_of(PING, *several)), Table(rows, NOW, UTC, hists), Loss(1, 2, 3, 4, 5, 6, 7),
     )  # fmt: skip
 
 

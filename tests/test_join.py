@@ -20,7 +20,7 @@ def entries(*given: dict[str, object]) -> tuple[np.ndarray, Rows]:
     """Keys and values of the map."""
     rows = connections(*given)
     conns = np.zeros(len(rows), CONN)
-    for name in CONN.names or ():
+    for name in set(CONN.names or ()) - {"rtt_hist"}:
         conns[name] = rows[name]
     return rows["skaddr"].copy(), conns
 

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from made import NOW, SECOND, UTC, Script, connections, sessions, transitions
+from made import NOW, SECOND, UTC, Script, connections, sampled, sessions, transitions
 from textual.pilot import Pilot
 from textual.widgets import Input, OptionList, Select
 
@@ -46,8 +46,8 @@ def table(count: int = 100, later_s: int = 0) -> Table:
             for k in range(count)
         )
     )
-    rows["rtt_hist"][:, 6], rows["rtt_sum_us"] = 2, 200
-    return Table(rows, NOW + later_s * SECOND, UTC + later_s * SECOND)
+    rows["rtt_sum_us"] = 200
+    return Table(rows, NOW + later_s * SECOND, UTC + later_s * SECOND, sampled(rows, 6, 2))
 
 
 def moves(count: int) -> Transitions:

@@ -10,7 +10,7 @@ import string
 from itertools import groupby
 
 import pytest
-from made import NOW, SECOND, UTC, connections, rows_of, sessions, transitions
+from made import NOW, SECOND, UTC, connections, rows_of, sampled, sessions, transitions
 from rich.cells import cell_len
 from rich.segment import Segment
 from rich.style import Style
@@ -42,7 +42,7 @@ async def busy(board: Dashboard) -> None:
             for k in range(60)
         )
     )  # fmt: skip
-    rows["rtt_hist"][:, 6:12], rows["rtt_sum_us"] = [1, 2, 30, 4, 0, 1], 9000
+    hists, rows["rtt_sum_us"] = sampled(rows, slice(6, 12), [1, 2, 30, 4, 0, 1]), 9000
     await board.more(
         Transitions(transitions(refused, {"newstate": State.CLOSE_WAIT, "flags": Flag.ACTIVE | Flag.POLLED})),
         Sessions(
@@ -53,7 +53,7 @@ async def busy(board: Dashboard) -> None:
         ),
         Pings(rows_of(PING, {"tgid": 7, "comm": b"nginx"}), lost=1),
         Loss(ring_full=2, mended=1),
-        Table(rows, NOW + SECOND, UTC + SECOND),
+        Table(rows, NOW + SECOND, UTC + SECOND, hists),
     )
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from made import NOW, SECOND, UNKNOWN, UTC, connections, sessions, transitions
+from made import NOW, SECOND, UNKNOWN, UTC, connections, sampled, sessions, transitions
 
 from tcptop_tui.filters import parse
 from tcptop_tui.model.frame import Look, make_frame
@@ -124,8 +124,9 @@ def filled_store(**settings: int) -> Store:
     rows = connections(
         {"rx_bytes": 10, "comm": b"b"}, {"rx_bytes": 30, "comm": b"a", "lport": 22}, {**UNKNOWN, "comm": b"c"}
     )
-    rows["rtt_hist"][0, 4], rows["rtt_sum_us"][0] = 3, 60
-    store.apply(Table(rows, NOW, UTC))
+    hists = sampled(rows, 4, [3, 0, 0])
+    rows["rtt_sum_us"][0] = 60
+    store.apply(Table(rows, NOW, UTC, hists))
     return store
 
 

@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from made import connections, sessions
+from made import connections, sampled, sessions
 
 from tcptop_tui.filters import parse
 from tcptop_tui.model.facts import Facts
 from tcptop_tui.model.frame import Look, make_frame
 from tcptop_tui.model.rtt_groups import GROUPINGS, RttGroups
 from tcptop_tui.records import RTT_SLOTS, Flag
+from tcptop_tui.source.hists import Hists
 
 pytestmark = pytest.mark.apart
 
@@ -39,12 +40,12 @@ ROWS = (
 
 def known_facts() -> Facts:
     rows, ended = connections(*ROWS), sessions(ROWS[0])
-    rows["rtt_hist"][:, 6], rows["rtt_sum_us"] = [1, 2, 3, 4], [100, 200, 300, 400]
+    hists, rows["rtt_sum_us"] = sampled(rows, 6, [1, 2, 3, 4]), [100, 200, 300, 400]
     ended["rtt_hist"][:, 9], ended["rtt_sum_us"] = 10, 6000
     older = np.zeros(RTT_SLOTS, "<u8")
     older[3] = 5
     return Facts(
-        rows=rows, sessions=ended, tx_rate=np.zeros(4), rx_rate=np.zeros(4),
+        rows=rows, hists=hists, sessions=ended, tx_rate=np.zeros(4), rx_rate=np.zeros(4),
         forgotten_hist=older, forgotten_sum_us=50, forgotten_sessions=1,
     )  # fmt: skip
 
@@ -92,9 +93,11 @@ def test_the_groups_add_up_to_the_total(
     rows: list[tuple[str, int, int, int, bytes, int, int, int]], by: str, text: str
 ) -> None:
     made = connections(*({"raddr": r[0], "lport": r[1], "rport": r[2], "flags": r[3], "comm": r[4]} for r in rows))
+    hists = np.zeros((len(rows), RTT_SLOTS), "<u4")
     for k, row in enumerate(rows):
-        made["rtt_hist"][k, row[5]], made["rtt_sum_us"][k] = row[6], row[7] if row[6] else 0
-    facts = Facts(rows=made, tx_rate=np.zeros(len(made)), rx_rate=np.zeros(len(made)))
+        hists[k, row[5]], made["rtt_sum_us"][k] = row[6], row[7] if row[6] else 0
+    made["hist"] = np.arange(1, len(rows) + 1)
+    facts = Facts(rows=made, hists=Hists.of(hists), tx_rate=np.zeros(len(made)), rx_rate=np.zeros(len(made)))
     frame = make_frame(facts, Look(filter=parse(text), rtt_by=by))
     assert frame.groups is not None
     assert np.array_equal(frame.groups.hist.sum(axis=0), frame.rtt.hist)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from made import NOW, SECOND, UTC, connections, rows_of, sessions
+from made import NOW, SECOND, UTC, connections, rows_of, sampled, sessions
 from numpy.typing import NDArray
 
 from tcptop_tui.model import heat
@@ -58,22 +59,23 @@ def test_live_samples(tables: list[dict[int, list[int] | None]]) -> None:
         }
         rows = np.zeros(len(hist), ROW)
         rows["id"] = list(hist)
-        for row, counts in zip(rows, hist.values(), strict=True):
-            row["rtt_hist"][:3] = counts
-            row["rtt_sum_us"] = counts[1] * 3 + counts[2] * 5  # samples of 0 µs add nothing
+        counts = np.array([*hist.values()], "<u4").reshape(-1, 3)
+        rows["rtt_sum_us"] = counts @ [0, 3, 5]  # samples of 0 µs add nothing
+        hists = sampled(rows, slice(3), counts)
         step = Succession.of(step.ids, rows["id"].copy())
-        live.note(rows, step)
-        anew = Summed.of(rows, np.arange(len(rows)))
-        assert live.total.hist.tolist() == anew.hist.tolist() == rows["rtt_hist"].sum(axis=0).tolist()
+        live.note(rows, hists, step)
+        anew = Summed.of(rows, np.arange(len(rows)), hists)
+        assert live.total.hist.tolist() == anew.hist.tolist() == hists.at(rows["hist"]).sum(axis=0).tolist()
+        assert anew.hist[:3].tolist() == counts.sum(axis=0).tolist()
         assert (live.total.sum_us, live.total.connections) == (anew.sum_us, anew.connections)
 
 
 def busy(count: int, samples: int, second: int) -> Table:
     rows = np.repeat(connections({}), count)
     rows["id"], rows["lport"] = np.arange(1, count + 1), np.arange(1, count + 1)
-    rows["rtt_hist"][:, 8], rows["rtt_sum_us"] = samples, samples * 300
+    rows["rtt_sum_us"] = samples * 300
     at_ns = NOW + second * SECOND
-    return Table(rows, at_ns, UTC + second * SECOND)
+    return Table(rows, at_ns, UTC + second * SECOND, sampled(rows, 8, samples))
 
 
 def test_more_connections_than_are_kept_apart_are_summed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -84,7 +86,7 @@ def test_more_connections_than_are_kept_apart_are_summed(monkeypatch: pytest.Mon
         store.apply(busy(20, 1 + second, start + second))
     gone = busy(20, 4, start + 4)
     store.apply(Sessions(ended(gone.rows[19:], samples=6)))
-    store.apply(Table(gone.rows[:19], gone.now_ns, gone.utc_ns))
+    store.apply(replace(gone, rows=gone.rows[:19]))
     rtt = make_frame(store.facts(), Look()).rtt
     assert rtt.heat[8].tolist() == [3 * 20 + 2]
     assert int(rtt.hist[8]) == 19 * 4 + 6

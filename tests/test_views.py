@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from made import NOW, UTC, Script, connections, rows_of
+from made import NOW, UTC, Script, connections, rows_of, sampled
 from rich.text import Text
 from syrupy.assertion import SnapshotAssertion
 from test_keys import dashboard
@@ -35,12 +35,12 @@ async def test_f_pins_the_filter_and_lets_it_go() -> None:
 
 def facts(names: int) -> Facts:
     rows = connections(*({"comm": f"proc-{k}".encode(), "raddr": f"10.0.0.{k + 1}"} for k in range(names)))
-    rows["rtt_hist"][:, 6] = np.arange(names, 0, -1)
-    rows["rtt_hist"][0, 9] = 4
-    rows["rtt_sum_us"] = 1000
+    counts = np.zeros((names, 2))
+    counts[:, 0], counts[0, 1] = np.arange(names, 0, -1), 4
+    hists, rows["rtt_sum_us"] = sampled(rows, [6, 9], counts), 1000
     pings = rows_of(PING, *({"tgid": 7, "cpu": k % 2, "seq": k, "comm": b"\x1bng" if k else b"idle"} for k in range(3)))
     pings["saddr"] = rows["laddr"][0]
-    return Facts(NOW, UTC, rows, np.zeros(names), np.zeros(names), pings=pings, pings_total=3)
+    return Facts(NOW, UTC, rows, np.zeros(names), np.zeros(names), hists, pings=pings, pings_total=3)
 
 
 class Views(App[None]):

@@ -31,6 +31,7 @@ from tcptop_tui.records import (
     picked,
     table_rows,
 )
+from tcptop_tui.source.hists import Hists
 from tcptop_tui.source.identity import Index, tuple_hash
 
 _MOST_ENDED = 65_536
@@ -87,6 +88,11 @@ class Joiner:
         """The capture changed: what it lets in again was not missed, what it leaves out is not left over."""
         self._dump = replace(self._dump, netns=frozenset())  # the next dump is each namespace's first one
         self._doubted = np.zeros(0, "<u8")
+
+    @property
+    def hists(self) -> Hists:
+        """Of the latest table."""
+        return self._tables.hists
 
     @property
     def doubts(self) -> bool:

@@ -1,6 +1,6 @@
 """Memory for tables, used again when nobody looks at the table in it any more.
 
-A table of 100,000 connections is 30 MB. New memory has to be given by the kernel and cleared page by page, and
+A table of 100,000 connections is 19 MB. New memory has to be given by the kernel and cleared page by page, and
 in a virtual machine by the host before: that took longer than what was then written there. And most of what is in
 it already is right.
 """

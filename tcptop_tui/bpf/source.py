@@ -229,7 +229,7 @@ class BpfSource:
         self._seeded = True
         self._namer.note(rows)
         self._offer_names(sink)
-        sink.offer(Table(rows, now_ns, utc_ns))
+        sink.offer(Table(rows, now_ns, utc_ns, self._joiner.hists))
         self._offer_loss(sink)
 
     def _reconcile(self, sink: Sink, timeout_s: float = 0) -> None:

@@ -21,11 +21,12 @@ from tcptop_tui.records import (
     State,
     joined,
 )
+from tcptop_tui.source.hists import NO_HISTS, Hists
 from tcptop_tui.source.identity import cookie_key, tuple_hash
 
-_CARRIED = ("id", "born_ns", "rtt_hist", "rtt_sum_us")
+_CARRIED = ("id", "born_ns", "hist", "rtt_sum_us")
 _GAUGES = ("tx_bytes", "rx_bytes", "srtt_us", "retrans")
-_CONN_FIELDS = list(CONN.names or ())
+_ENDED_FIELDS = [name for name in CONN.names or () if name in (ROW.names or ())]
 _SHARED_FIELDS = ("skaddr", "born_ns", "tx_bytes", "rx_bytes", "laddr", "raddr", "netns", "pid", "uid",
                   "srtt_us", "retrans", "lport", "rport", "comm", "cgroup")  # fmt: skip
 
@@ -36,6 +37,8 @@ class Changes:
 
     rows: Rows
     """dtype ROW, sorted by ``id``."""
+    hists: Hists
+    """Of ``rows``."""
     transitions: Rows
     sessions: Rows
 
@@ -62,11 +65,12 @@ class Differ:
     def __init__(self, rtt_unit_us: int = 1) -> None:
         self._before: Rows | None = None
         self._next_id = 1
-        self._rtt_unit_us = rtt_unit_us
+        self._sampler = _Sampler(rtt_unit_us)
 
     def start_anew(self) -> None:
         """Forget what was there: the next poll is the first one; numbers go on."""
         self._before = None
+        self._sampler.start_anew()
 
     def compare(self, rows: Rows, now_ns: int) -> Changes:
         """Give ``rows`` (dtype ROW, without ids; changed in place) their identity and say what changed.
@@ -82,10 +86,10 @@ class Differ:
         transitions, sessions = np.zeros(0, TRANSITION), np.zeros(0, SESSION)
         if not first:
             transitions = joined(TRANSITION, _moved(pairs, now_ns), _closed(pairs.gone, now_ns))
-            sessions = _ended(pairs.gone, now_ns)
-        _sample_rtt(pairs, self._rtt_unit_us)
+            sessions = _ended(pairs.gone, self._sampler.hists, now_ns)
+        self._sampler.note(pairs)
         self._before = rows[np.argsort(rows["id"], kind="stable")]
-        return Changes(self._before, transitions, sessions)
+        return Changes(self._before, self._sampler.hists, transitions, sessions)
 
 
 def _pair(rows: Rows, before: Rows) -> _Pairs:
@@ -174,10 +178,11 @@ def _closed(gone: Rows, now_ns: int) -> Rows:
     return _transitions(gone, gone["state"], np.full(len(gone), State.CLOSE, "u1"), gone["state_ns"], now_ns)
 
 
-def _ended(gone: Rows, now_ns: int) -> Rows:
+def _ended(gone: Rows, hists: Hists, now_ns: int) -> Rows:
     sessions = np.zeros(len(gone), SESSION)
-    for name in _CONN_FIELDS:
+    for name in _ENDED_FIELDS:
         sessions[name] = gone[name]
+    sessions["rtt_hist"] = hists.at(gone["hist"])
     sessions["end_ns"] = now_ns
     return sessions
 
@@ -196,18 +201,55 @@ def _transitions(
     return made
 
 
-def _sample_rtt(pairs: _Pairs, unit_us: int) -> None:
+class _Sampler:
     """One sample a poll for each connection that moved: the nearest to one a segment that there is.
 
     An acknowledgement moves no bytes, but it is what the smoothed time is made of.
+
+    Args:
+        unit_us: what the slots count in.
     """
+
+    def __init__(self, unit_us: int) -> None:
+        self._unit_us = unit_us
+        self.start_anew()
+
+    def start_anew(self) -> None:
+        """Without samples."""
+        self.hists = NO_HISTS
+        self._free: NDArray[np.uint32] = np.zeros(0, "<u4")
+        self._next = 1
+
+    def note(self, pairs: _Pairs) -> None:
+        """Give those that moved a histogram, if they have none, and a sample in it."""
+        self._forget(pairs.gone)
+        rows, chosen = pairs.rows, _busy(pairs)
+        hists = self.hists.at(rows["hist"][chosen])
+        srtt_us = rows["srtt_us"][chosen]
+        slot = np.minimum(np.log2(np.maximum(srtt_us // self._unit_us, 1)).astype(np.intp), RTT_SLOTS - 1)
+        hists[np.arange(len(chosen)), slot] += 1
+        rows["rtt_sum_us"][chosen] += srtt_us
+        fresh = chosen[rows["hist"][chosen] == 0]
+        rows["hist"][fresh] = self._taken(len(fresh))
+        self.hists = self.hists.written(rows["hist"][chosen], hists)
+
+    def _forget(self, gone: Rows) -> None:
+        left = gone["hist"][gone["hist"] != 0]
+        self.hists = self.hists.written(left, np.zeros((len(left), RTT_SLOTS), "<u4"))
+        self._free = np.concatenate([self._free, left])
+
+    def _taken(self, count: int) -> NDArray[np.uint32]:
+        """So many numbers that nobody has: those that were given back first."""
+        again, self._free = self._free[:count], self._free[count:]
+        new = np.arange(self._next, self._next + count - len(again), dtype="<u4")
+        self._next += len(new)
+        return np.concatenate([again, new])
+
+
+def _busy(pairs: _Pairs) -> NDArray[np.intp]:
+    """Rows of open connections that have moved since the dump before."""
     rows, old = pairs.rows, pairs.old
-    busy = pairs.known & (rows["state"] == State.ESTABLISHED) & (rows["srtt_us"] != 0)
     moved = np.zeros(len(rows), np.bool_)
     for name in _GAUGES:
         moved |= rows[name] != old[name]
-    chosen = np.flatnonzero(busy & moved)
-    srtt_us = rows["srtt_us"][chosen]
-    slot = np.minimum(np.log2(np.maximum(srtt_us // unit_us, 1)).astype(np.intp), RTT_SLOTS - 1)
-    rows["rtt_hist"][chosen, slot] += 1
-    rows["rtt_sum_us"][chosen] += srtt_us
+    return np.flatnonzero(moved & pairs.known & (rows["state"] == State.ESTABLISHED) & (rows["srtt_us"] != 0))

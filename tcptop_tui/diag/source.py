@@ -27,7 +27,7 @@ _DUMP_SHARE = 0.1
 class DiagSource:
     """Everything that sock_diag tells; states that lasted less than a poll are not seen.
 
-    There is no histogram in sock_diag: ``rtt_hist`` counts one smoothed time a poll for each
+    There is no histogram in sock_diag: here it counts one smoothed time a poll for each
     connection that moved.
 
     Args:
@@ -118,7 +118,7 @@ class DiagSource:
         self._offer_left_out(sink, self._diag.left_out)
         self._offer(sink)
         utc_ns = time.time_ns() - (clock.monotonic_ns() - dump.now_ns)
-        sink.offer(Table(self._wanted(changes.rows), dump.now_ns, utc_ns))
+        sink.offer(Table(self._wanted(changes.rows), dump.now_ns, utc_ns, changes.hists))
 
     def _wanted(self, rows: Rows) -> Rows:
         """Without those whose cgroup has not come out: TIME_WAIT and requests do not tell."""

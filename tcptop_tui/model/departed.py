@@ -61,7 +61,7 @@ def depart(before: Rows, tx_rate: Rate, rx_rate: Rate, missing: NDArray[np.intp]
     # TIME_WAIT is the end already, and takes a minute
     missing = missing[before["state"][missing] != State.TIME_WAIT]
     rows = picked(before, missing)
-    rows["rtt_hist"], rows["rtt_sum_us"] = 0, 0
+    rows["hist"], rows["rtt_sum_us"] = 0, 0
     gone_ns = np.full(len(rows), now_ns, np.uint64)
     return Departed(rows, tx_rate[missing], rx_rate[missing], gone_ns, np.zeros(len(rows), np.bool_))
 

@@ -14,6 +14,7 @@ from tcptop_tui.model.trends import Sample
 from tcptop_tui.model.wall import Wall
 from tcptop_tui.records import PING, ROW, RTT_SLOTS, SESSION, TRANSITION, Rows
 from tcptop_tui.source.batches import Loss, Names, Status
+from tcptop_tui.source.hists import NO_HISTS, Hists
 
 
 def _no_rates() -> NDArray[np.float64]:
@@ -43,6 +44,8 @@ class Facts:
     tx_rate: NDArray[np.float64] = field(default_factory=_no_rates)
     """bytes/s beside ``rows``; NaN: unknown."""
     rx_rate: NDArray[np.float64] = field(default_factory=_no_rates)
+    hists: Hists = NO_HISTS
+    """Round-trip times, by ``hist`` of ``rows``."""
     departed: Departed = NOBODY
     """Connections that have just ended; they are not in ``rows`` any more."""
     log: Rows = field(default_factory=lambda: np.zeros(0, TRANSITION))

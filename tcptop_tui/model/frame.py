@@ -199,13 +199,13 @@ def _with_view(frame: Frame, matches: Mask, ended: Mask) -> Frame:
 
 def _round_trips(facts: Facts, matches: Mask, ended: Mask, *, filtered: bool) -> Rtt:
     if not filtered:
-        live = facts.live or Summed.of(facts.rows, np.flatnonzero(matches))
+        live = facts.live or Summed.of(facts.rows, np.flatnonzero(matches), facts.hists)
         older = Summed(facts.forgotten_hist, facts.forgotten_sum_us, facts.forgotten_sessions)
         gone = facts.ended or Summed.of(facts.sessions, np.flatnonzero(ended)) + older
         both, heat = live + gone, facts.heat.columns
         return Rtt(both.hist, both.sum_us, live.connections, gone.connections, heat=heat, heat_whole=heat.shape[1])
     places, ended_places = np.flatnonzero(matches), np.flatnonzero(ended)
-    live, gone = Summed.of(facts.rows, places), Summed.of(facts.sessions, ended_places)
+    live, gone = Summed.of(facts.rows, places, facts.hists), Summed.of(facts.sessions, ended_places)
     both = live + gone
     lives = np.concatenate([life(slim(facts.rows, places)), life(slim(facts.sessions, ended_places))])
     return Rtt(

@@ -135,7 +135,7 @@ def _sums(
     facts: Facts, chosen: NDArray[np.intp], inverse: NDArray[np.intp], count: int, by: str
 ) -> tuple[Rows, NDArray[np.float64], NDArray[np.float64]]:
     """A row for each group, and its rates; what has no sum is unknown."""
-    # field by field: whole rows are 288 bytes each
+    # field by field: whole rows are 192 bytes each
     column = {name: facts.rows[name][chosen] for name in _SUMMED}
     sums = np.zeros(count, ROW)
     sums["uid"] = UNKNOWN_UID

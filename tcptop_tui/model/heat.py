@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tcptop_tui.model.history import History
-from tcptop_tui.model.samples import Growth, hist_of, no_samples
+from tcptop_tui.model.samples import Growth, hist_of
 from tcptop_tui.records import RTT_SLOTS, Mask, Rows, State, joined, picked
+from tcptop_tui.source.hists import Hists, no_samples
 from tcptop_tui.source.identity import Index, life
 
 STEP_S = 5
@@ -29,7 +30,7 @@ _LIFE = np.dtype(
     [("laddr", ">u8", (2,)), ("raddr", ">u8", (2,)), ("born_ns", "<u8"),
      ("netns", "<u4"), ("lport", "<u2"), ("rport", "<u2")]
 )  # fmt: skip
-"""What a connection is known by: whole rows are 300 bytes, and there may be 100,000."""
+"""What a connection is known by: whole rows are 200 bytes, and there may be 100,000."""
 _MOST_AT_ONCE = 20_000
 """With more connections than these that had samples a step is summed up at its end only, and no filter can choose."""
 
@@ -189,7 +190,7 @@ class HeatHistory:
             if not unseen.all():
                 self._told.append(picked(told, ~unseen))
 
-    def note_table(self, rows: Rows, now_ns: int, growth: Growth) -> None:
+    def note_table(self, rows: Rows, hists: Hists, now_ns: int, growth: Growth) -> None:
         """Dtype ROW, sorted by ``id``; with what it has more than the one before."""
         step = now_ns // (STEP_S * 10**9)
         if self._step < 0:
@@ -197,9 +198,9 @@ class HeatHistory:
             self._now = _Step(now_ns)
         else:
             self._note_left(growth)
-            self._note_grown(rows, growth)
+            self._note_grown(rows, hists, growth)
             self._note_ended()
-            self._sum_up(rows, growth.step.ids)
+            self._sum_up(rows, hists, growth.step.ids)
         self._latest_ns = now_ns
         if step != self._step:
             self._end_step(now_ns, step)
@@ -219,20 +220,21 @@ class HeatHistory:
         left = left[(before["rtt_sum_us"][left] != 0) | (before["state"][left] != State.TIME_WAIT)]
         if len(left):
             start, changed = self._now.start.find(before["id"][left])
-            start[~changed] = before["rtt_hist"][left[~changed]]
+            start[~changed] = growth.hists_before.at(before["hist"][left[~changed]])
             self._gone[0].add(life(slim(before, left)), start)
 
-    def _note_grown(self, rows: Rows, growth: Growth) -> None:
+    def _note_grown(self, rows: Rows, hists: Hists, growth: Growth) -> None:
         """Remember how those were as the step began that have got samples."""
         new = rows["born_ns"][growth.fresh] >= self._now.begun_ns
         born, ids = growth.fresh[new], rows["id"][growth.more]
         if self._now.dense is not None:
-            self._now.dense = self._now.dense + growth.hist + hist_of(rows, born)
+            self._now.dense = self._now.dense + growth.hist + hist_of(rows, born, hists)
             return
         self._now.strange = np.concatenate([self._now.strange, rows["id"][growth.fresh[~new]]])
         self._now.start.add(rows["id"][born], np.zeros((len(born), RTT_SLOTS), "<u4"))
         other = ~np.isin(ids, self._now.strange) & ~self._now.start.find(ids)[1] if len(ids) else np.zeros(0, np.bool_)
-        self._now.start.add(ids[other], growth.before["rtt_hist"][growth.step.place[growth.more[other]]])
+        place = growth.step.place[growth.more[other]]
+        self._now.start.add(ids[other], growth.hists_before.at(growth.before["hist"][place]))
 
     def _note_ended(self) -> None:
         """Ends that were told since the table before."""
@@ -257,7 +259,7 @@ class HeatHistory:
         self._now.note_ended(self._entries(lives[known], hists[known]))
         return ~known
 
-    def _sum_up(self, rows: Rows, ids: NDArray[np.uint64]) -> None:
+    def _sum_up(self, rows: Rows, hists: Hists, ids: NDArray[np.uint64]) -> None:
         """The step's samples so far."""
         if not len(self._now.start.keys) and self._now.dense is None:
             return
@@ -266,9 +268,9 @@ class HeatHistory:
         there[there] = rows["rtt_sum_us"][place[there]] != 0
         place, start = place[there], self._now.start.hists[there]
         if len(place) > _MOST_AT_ONCE:
-            self._now.dense = hist_of(rows, place) - start.sum(axis=0, dtype=np.uint64)
+            self._now.dense = hist_of(rows, place, hists) - start.sum(axis=0, dtype=np.uint64)
             self._now.start, place, start = _Known(), place[:0], start[:0]
-        grown = rows["rtt_hist"][place].astype(np.int64) - start
+        grown = hists.at(rows["hist"][place]).astype(np.int64) - start
         self._now.present = self._entries(life(slim(rows, place)), grown)
         self._now.present_sum = _sums(self._now.present)
 

@@ -12,6 +12,7 @@ from tcptop_tui import formats, text
 from tcptop_tui.filters.names import distinct
 from tcptop_tui.model.facts import Facts
 from tcptop_tui.records import RTT_SLOTS, Flag, Mask, Rows
+from tcptop_tui.source.hists import Hists, hists_of
 
 GROUPINGS = ("total", "laddr", "raddr", "port", "process")
 TITLES = {
@@ -64,7 +65,7 @@ def rtt_groups(facts: Facts, by: str, live: Mask, ended: Mask, *, filtered: bool
         ended: which kept ended ones are.
         filtered: a filter is in force; it cannot choose from what is kept only as a sum.
     """
-    parts = [_columns(facts.rows, live, by), _columns(facts.sessions, ended, by)]
+    parts = [_columns(facts.rows, facts.hists, live, by), _columns(facts.sessions, facts.hists, ended, by)]
     hist, sum_us, keys = (np.concatenate(column) for column in zip(*parts, strict=True))
     leaders, leader_of = distinct(keys.view("S16"))
     group = np.empty(len(keys), np.intp)
@@ -74,10 +75,12 @@ def rtt_groups(facts: Facts, by: str, live: Mask, ended: Mask, *, filtered: bool
     return _sorted(found if filtered else _with_older(found, facts))
 
 
-def _columns(rows: Rows, chosen: Mask, by: str) -> tuple[NDArray[np.uint32], NDArray[np.uint64], NDArray[np.void]]:
+def _columns(
+    rows: Rows, hists: Hists, chosen: Mask, by: str
+) -> tuple[NDArray[np.uint32], NDArray[np.uint64], NDArray[np.void]]:
     """Histograms, sums and keys of what has samples; whole rows are never copied, they are long."""
     places = np.flatnonzero(chosen)
-    hist = rows["rtt_hist"][places]
+    hist = hists_of(rows, hists, places)
     sampled = hist.any(axis=1)
     if not sampled.all():
         places, hist = places[sampled], hist[sampled]

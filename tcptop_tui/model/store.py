@@ -96,7 +96,7 @@ class Store:
         self._wall = self._wall.at(now_ns, table.utc_ns)
         self._note_departed(table, step)
         self._pulse.note_table(rows, now_ns, step)
-        self._heat.note_table(rows, now_ns, self._live.note(rows, step))
+        self._heat.note_table(rows, table.hists, now_ns, self._live.note(rows, table.hists, step))
         self._board.note(rows, now_ns)
         self._alarms.check(rows, self._log.rows, self._pulse.pulse(now_ns), now_ns)
         self._rates.update(rows, now_ns, step)
@@ -134,6 +134,7 @@ class Store:
             utc_ns=table.utc_ns,
             wall=self._wall,
             rows=table.rows,
+            hists=table.hists,
             tx_rate=tx_rate,
             rx_rate=rx_rate,
             departed=self._departed,

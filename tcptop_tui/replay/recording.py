@@ -1,9 +1,9 @@
 """A recording: every batch that a source emitted, one after the other in a file.
 
 The file begins with a magic line. A batch is a head of fixed size and its payload: the bytes of
-its rows, or JSON for what has none. The dtypes stand in the file once, so that a recording of
-another version is refused instead of misread. Nothing in a file is ever run: a recording may come
-from a stranger.
+its rows, or JSON for what has none; the histograms of a table's rows stand before it. The dtypes
+stand in the file once, so that a recording of another version is refused instead of misread.
+Nothing in a file is ever run: a recording may come from a stranger.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import os
 import stat
 import struct
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -21,8 +22,9 @@ import numpy as np
 from tcptop_tui.config.own_files import open_at_once
 from tcptop_tui.errors import UsageError
 from tcptop_tui.export.files import caller
-from tcptop_tui.records import PING, ROW, SESSION, TRANSITION
+from tcptop_tui.records import PING, ROW, RTT_SLOTS, SESSION, TRANSITION, copied
 from tcptop_tui.source.batches import Batch, Loss, Names, Pings, Sessions, Sink, Status, Table, Transitions
+from tcptop_tui.source.hists import NO_HISTS, Hists
 
 _MAGIC = b"tcptop-tui recording 1\n"
 _HEAD = struct.Struct("<BxxxIQQ")  # kind, bytes, now_ns, utc_ns
@@ -36,13 +38,15 @@ _ROWS: dict[int, tuple[type[Any], np.dtype[Any]]] = {
     3: (Table, ROW),
     6: (Pings, PING),
 }
+_HISTS = 8
+_HIST = np.dtype(("<u4", (RTT_SLOTS,)))
 _NOTES: dict[int, type[Any]] = {4: Loss, 5: Status, 7: Names}
 _KIND_OF = {kind: number for number, (kind, _) in _ROWS.items()} | {kind: number for number, kind in _NOTES.items()}
 
 
 def _layout() -> bytes:
     """The dtypes in words; 16-bit length first."""
-    text = repr([dtype.descr for _, dtype in _ROWS.values()]).encode()
+    text = repr([*(dtype.descr for _, dtype in _ROWS.values()), _HIST.shape]).encode()
     return struct.pack("<H", len(text)) + text
 
 
@@ -61,11 +65,24 @@ class Recorder:
     def offer(self, batch: Batch) -> bool:
         """Pass ``batch`` on, and write it down when it was taken."""
         taken = self._sink.offer(batch)
-        if taken:
+        if taken and isinstance(batch, Table):
+            self._write_table(batch)
+        elif taken:
             payload = msgspec.json.encode(batch) if isinstance(batch, Loss | Status | Names) else batch.rows.tobytes()
-            times = (batch.now_ns, batch.utc_ns) if isinstance(batch, Table) else (0, 0)
-            self._file.write(_HEAD.pack(_KIND_OF[type(batch)], len(payload), *times) + payload)
+            self._write(_KIND_OF[type(batch)], payload)
         return taken
+
+    def _write_table(self, table: Table) -> None:
+        """Histograms of those rows that have samples, then the rows with their numbers among these."""
+        rows = copied(table.rows)
+        found = table.hists.at(rows["hist"])
+        sampled = found.any(axis=1)
+        rows["hist"] = np.where(sampled, np.cumsum(sampled), 0)
+        self._write(_HISTS, found[sampled].tobytes())
+        self._write(_KIND_OF[Table], rows.tobytes(), table.now_ns, table.utc_ns)
+
+    def _write(self, kind: int, payload: bytes, now_ns: int = 0, utc_ns: int = 0) -> None:
+        self._file.write(_HEAD.pack(kind, len(payload), now_ns, utc_ns) + payload)
 
 
 def read_batches(path: Path) -> Iterator[Batch]:
@@ -81,7 +98,7 @@ def read_batches(path: Path) -> Iterator[Batch]:
             raise UsageError(f"{path} is not a recording", mend="make one with --record")
         if file.read(len(layout)) != layout:
             raise UsageError(f"{path} was recorded by another version", mend="replay it with that one")
-        last_ns = 0
+        last_ns, hists = 0, NO_HISTS
         while len(head := file.read(_HEAD.size)) == _HEAD.size:
             kind, size, now_ns, utc_ns = _HEAD.unpack(head)
             if size > _MAX_BATCH_BYTES:
@@ -92,7 +109,11 @@ def read_batches(path: Path) -> Iterator[Batch]:
             payload = file.read(size)
             if len(payload) < size:
                 return
-            yield _batch(path, kind, payload, now_ns, utc_ns)
+            if kind == _HISTS:
+                hists = _hists(path, payload)
+                continue
+            batch = _batch(path, kind, payload, now_ns, utc_ns)
+            yield replace(batch, hists=hists) if isinstance(batch, Table) else batch
 
 
 def _opened(path: Path) -> IO[bytes]:
@@ -105,6 +126,12 @@ def _opened(path: Path) -> IO[bytes]:
     if not stat.S_ISREG(found.st_mode):
         raise UsageError(f"{path} is not a plain file", mend="name a file made with --record")
     raise UsageError(f"{path} belongs to another user", mend="replay it without sudo: nothing in it needs root")
+
+
+def _hists(path: Path, payload: bytes) -> Hists:
+    if len(payload) % _HIST.itemsize:
+        raise UsageError(f"{path} is damaged: half a histogram")
+    return Hists.of(np.frombuffer(payload, "<u4").reshape(-1, RTT_SLOTS))
 
 
 def _batch(path: Path, kind: int, payload: bytes, now_ns: int, utc_ns: int) -> Batch:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias
 
 from tcptop_tui.records import Rows
+from tcptop_tui.source.hists import NO_HISTS, Hists
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,8 @@ class Table:
     """CLOCK_MONOTONIC when it was read."""
     utc_ns: int
     """The wall clock of the same moment."""
+    hists: Hists = NO_HISTS
+    """Round-trip times, by ``hist`` of the rows."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -67,18 +67,19 @@ class Wish:
     """None: one, at the end."""
 
 
-def totals_of(rows: Rows, by: str | None) -> Totals:
-    """Sums over ``rows`` (dtype ROW or SESSION), by address or all together."""
-    rows = rows[rows["rtt_hist"].any(axis=1)]
+def totals_of(rows: Rows, found: NDArray[np.uint32], by: str | None) -> Totals:
+    """Sums over ``rows`` (dtype ROW or SESSION) with these histograms, by address or all together."""
+    sampled = found.any(axis=1)
+    rows, found = rows[sampled], found[sampled]
     if not len(rows):
         return {}
     if by is None:
-        return {None: (rows["rtt_hist"].sum(axis=0, dtype=np.uint64), int(rows["rtt_sum_us"].sum()))}
+        return {None: (found.sum(axis=0, dtype=np.uint64), int(rows["rtt_sum_us"].sum()))}
     words, group = np.unique(rows[by].astype("<u8"), axis=0, return_inverse=True)
     group = group.reshape(-1)
     hists = np.zeros((len(words), RTT_SLOTS), np.uint64)
     sums = np.zeros(len(words), np.uint64)
-    np.add.at(hists, group, rows["rtt_hist"])
+    np.add.at(hists, group, found)
     np.add.at(sums, group, rows["rtt_sum_us"])
     return {
         (high, low): (hist, int(total))
@@ -143,10 +144,12 @@ class RttStream:
     def take(self, batch: Batch, moment: Moment) -> None:
         """See ``Stream``."""
         if isinstance(batch, Sessions):
-            self._ended = _added(self._ended, totals_of(self._wanted(batch.rows, moment), self.wish.by))
+            ended = self._wanted(batch.rows, moment)
+            self._ended = _added(self._ended, totals_of(ended, ended["rtt_hist"], self.wish.by))
         if not isinstance(batch, Table):
             return
-        self._live = totals_of(self._wanted(batch.rows, moment), self.wish.by)
+        rows = self._wanted(batch.rows, moment)
+        self._live = totals_of(rows, batch.hists.at(rows["hist"]), self.wish.by)
         if self.wish.interval_s is None:
             return
         now_s = time.monotonic()

@@ -17,6 +17,7 @@ from textual.widgets import Static
 
 from tcptop_tui.model.facts import Facts
 from tcptop_tui.model.frame import Frame
+from tcptop_tui.model.samples import Summed
 from tcptop_tui.processes import Asked
 from tcptop_tui.records import Rows
 from tcptop_tui.widgets.asked import internals_table, process_table
@@ -25,7 +26,8 @@ from tcptop_tui.widgets.detail_text import (
     facts_table,
     history_table,
     own_history,
-    own_round_trips,
+    own_samples,
+    round_trips,
     title,
     trend_lines,
 )  # fmt: skip
@@ -64,6 +66,8 @@ class DetailScreen(ModalScreen[None]):
         self._frame = frame
         self._alive = False
         self._rates = np.nan, np.nan
+        self._samples = Summed()
+        """The latest ones that were told."""
 
     def compose(self) -> ComposeResult:
         """One page that scrolls, in two columns where there is room."""
@@ -98,6 +102,10 @@ class DetailScreen(ModalScreen[None]):
             self._row = facts.rows[place].copy()
             self._rates = float(facts.tx_rate[place[0]]), float(facts.rx_rate[place[0]])
             self._inquire(self._row.copy())
+        else:
+            self._row["hist"] = 0  # another one may have that number now
+        samples = own_samples(self._row, facts)
+        self._samples = samples if samples.connections else self._samples
 
     def _repaint(self) -> None:
         """What is known, in the room that there is."""
@@ -130,7 +138,7 @@ class DetailScreen(ModalScreen[None]):
 
     def _show_round_trips(self, frame: Frame) -> None:
         panel = self.query_one("#histogram", Static)
-        rtt, width = own_round_trips(self._row, frame), max(40, panel.size.width)
+        rtt, width = round_trips(self._row, self._samples, frame.facts), max(40, panel.size.width)
         lines = rtt_lines(rtt, width, _HISTOGRAM_LINES, frame.look.rtt_unit, "both")
         del lines[2]  # of how many connections
         panel.update(Text("\n".join(["", "Round-trip times", *lines])))
@@ -139,7 +147,7 @@ class DetailScreen(ModalScreen[None]):
         """Turn to a neighbour in the list behind."""
         other = self._frame.neighbour(int(self._row["id"][0]), step)
         if other is not None:
-            self._row, self._asked = other, Asked()
+            self._row, self._asked, self._samples = other, Asked(), Summed()
             self.query_one("#dialog", VerticalScroll).scroll_home(animate=False)
             self.show(self._frame)
 

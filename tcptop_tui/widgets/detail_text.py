@@ -9,7 +9,9 @@ from rich.text import Text
 
 from tcptop_tui import formats, text
 from tcptop_tui.export.values import opened, retrans_in
+from tcptop_tui.model.facts import Facts
 from tcptop_tui.model.frame import Frame, Rtt
+from tcptop_tui.model.samples import Summed
 from tcptop_tui.model.trends import SAMPLES, trend
 from tcptop_tui.reasons import reason_text, reasons
 from tcptop_tui.records import ROW, UNKNOWN_NS, UNKNOWN_UID, Rows
@@ -37,15 +39,20 @@ def own_history(row: Rows, log: Rows) -> Rows:
     return own
 
 
-def own_round_trips(row: Rows, frame: Frame) -> Rtt:
-    """The histogram of this connection, whether it still has one or left it when it ended."""
-    sessions, heat = frame.facts.sessions, frame.facts.heat
-    ended = sessions[(sessions["born_ns"] == row["born_ns"][0]) & (tuple_hash(sessions) == tuple_hash(row)[0])]
-    source = row if row["rtt_hist"].any() or not len(ended) else ended[-1:]
-    return Rtt(
-        source["rtt_hist"][0].astype(np.uint64), int(source["rtt_sum_us"][0]),
-        heat=heat.chosen(life(row)), heat_whole=heat.whole,
-    )  # fmt: skip
+def own_samples(row: Rows, facts: Facts) -> Summed:
+    """Of this connection, whether it still has some or left them when it ended."""
+    mine = Summed.of(row, np.zeros(1, np.intp), facts.hists)
+    if mine.connections:
+        return mine
+    sessions = facts.sessions
+    same = (sessions["born_ns"] == row["born_ns"][0]) & (tuple_hash(sessions) == tuple_hash(row)[0])
+    return Summed.of(sessions, np.flatnonzero(same)[-1:])
+
+
+def round_trips(row: Rows, samples: Summed, facts: Facts) -> Rtt:
+    """What the histogram of this connection shows."""
+    heat = facts.heat
+    return Rtt(samples.hist, samples.sum_us, heat=heat.chosen(life(row)), heat_whole=heat.whole)
 
 
 def trend_lines(row: Rows, frame: Frame, width: int) -> Text:

@@ -1,0 +1,108 @@
+"""Histograms of connections, once for as many tables as there are: a later one shares what has not changed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tcptop_tui.records import ROW, RTT_SLOTS, Rows
+
+_BLOCK = 1024
+"""Histograms that are copied when one of them changes: 110 KB."""
+
+Hist = NDArray[np.uint64]
+"""Samples by slot, shape (RTT_SLOTS,)."""
+
+
+def no_samples() -> Hist:
+    """By slot."""
+    return np.zeros(RTT_SLOTS, np.uint64)
+
+
+_EMPTY: NDArray[np.uint32] = np.zeros((_BLOCK, RTT_SLOTS), "<u4")
+_EMPTY.flags.writeable = False
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Hists:
+    """By number, as rows of a table have it in ``hist``; number 0 is empty.
+
+    With 100,000 connections these are 11 MB, and two tables are there at most times.
+    """
+
+    blocks: tuple[NDArray[np.uint32], ...] = ()
+    """Shape (_BLOCK, RTT_SLOTS) each; never written to again."""
+
+    @classmethod
+    def of(cls, hists: NDArray[np.uint32]) -> Hists:
+        """Numbers from 1 on, shape (n, RTT_SLOTS)."""
+        return cls().written(np.arange(1, len(hists) + 1), hists)
+
+    @property
+    def room(self) -> int:
+        """Numbers from here on are empty."""
+        return len(self.blocks) * _BLOCK
+
+    def at(self, numbers: NDArray[Any]) -> NDArray[np.uint32]:
+        """Of each, shape (n, RTT_SLOTS); a copy."""
+        found = np.zeros((len(numbers), RTT_SLOTS), "<u4")
+        for block, places, within in self._parts(numbers):
+            found[places] = block[within]
+        return found
+
+    def column(self, slot: int, numbers: NDArray[Any]) -> NDArray[np.uint32]:
+        """Samples in one slot of each, shape (n,)."""
+        found = np.zeros(len(numbers), "<u4")
+        if any(block is not _EMPTY for block in self.blocks):
+            known = numbers < self.room
+            found[known] = np.concatenate([block[:, slot] for block in self.blocks])[numbers[known]]
+        return found
+
+    def sum(self, numbers: NDArray[Any]) -> Hist:
+        """Of all, each of which comes once at most; but 0."""
+        wanted, total = np.zeros(self.room, np.bool_), no_samples()
+        wanted[numbers[numbers < self.room]] = True
+        for which, block in zip(wanted.reshape(-1, _BLOCK), self.blocks, strict=True):
+            if block is not _EMPTY and which.any():
+                total += (block if which.all() else block[which]).sum(axis=0, dtype=np.uint64)
+        return total
+
+    def _parts(self, numbers: NDArray[Any]) -> list[tuple[NDArray[np.uint32], NDArray[np.intp], NDArray[np.intp]]]:
+        """Blocks with samples, which of ``numbers`` are in each, and where there."""
+        order = np.argsort(numbers)
+        ordered = numbers[order].astype(np.intp)
+        bounds = np.searchsorted(ordered, np.arange(len(self.blocks) + 1) * _BLOCK)
+        return [
+            (block, order[start:end], ordered[start:end] - number * _BLOCK)
+            for number, (block, start, end) in enumerate(zip(self.blocks, bounds, bounds[1:], strict=False))
+            if block is not _EMPTY and end > start
+        ]
+
+    def written(self, numbers: NDArray[Any], hists: NDArray[np.uint32]) -> Hists:
+        """With other ones, shape (n, RTT_SLOTS), at ``numbers``, which are not 0 and of which none comes twice."""
+        if not len(numbers):
+            return self
+        order = np.argsort(numbers)
+        ordered = numbers[order].astype(np.intp)
+        blocks = [*self.blocks, *[_EMPTY] * (int(ordered[-1]) // _BLOCK + 1 - len(self.blocks))]
+        touched = np.unique(ordered // _BLOCK)
+        bounds = np.searchsorted(ordered, [*touched * _BLOCK, len(blocks) * _BLOCK])
+        for number, start, end in zip(touched.tolist(), bounds, bounds[1:], strict=False):
+            block = blocks[number].copy()
+            block[ordered[start:end] - number * _BLOCK] = hists[order[start:end]]
+            blocks[number] = block if block.any() else _EMPTY
+        return Hists(tuple(blocks))
+
+
+NO_HISTS: Final = Hists()
+
+
+def hists_of(rows: Rows, kept: Hists, places: NDArray[np.intp]) -> NDArray[np.uint32]:
+    """Of the rows in these places, shape (n, RTT_SLOTS): dtype SESSION has its own, of dtype ROW they are ``kept``."""
+    if rows.dtype == ROW:
+        return kept.at(rows["hist"][places])
+    own: NDArray[np.uint32] = rows["rtt_hist"][places]
+    return own
