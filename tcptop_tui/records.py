@@ -114,8 +114,11 @@ _HIST: _Field = ("rtt_hist", "<u4", (RTT_SLOTS,))
 CONN = np.dtype([*_SEEN, *_FOLLOWED, _HIST])
 """``struct conn``: what the kernel side has of each socket, 272 bytes."""
 
+PLAIN = np.dtype([*_SEEN, *_FOLLOWED])
+"""The beginning of a CONN, 164 bytes: without its histogram."""
+
 BRIEF = np.dtype(_SEEN)
-"""The beginning of a CONN, 136 bytes: without histogram, and what else only who follows a connection knows."""
+"""The beginning of a CONN, 136 bytes: without what only who follows a connection knows."""
 
 _QUEUE: list[_Field] = [
     ("accept_queue", "<u4"),  # of a listener: connections that nobody has accepted yet
@@ -216,12 +219,8 @@ def overwrite(rows: Rows, which: Mask | NDArray[np.intp], others: Rows) -> None:
     _whole(rows)[which] = _whole(others)
 
 
-_SHARED_BYTES = np.dtype([*_SEEN, *_FOLLOWED]).itemsize
-"""That CONN, SESSION and ROW have in the same order."""
-
-
 def table_rows(records: Rows) -> Rows:
-    """Dtype ROW, with what dtype CONN or SESSION has, but the histogram; the rest is 0."""
+    """Dtype ROW, with what dtype PLAIN or SESSION has, but the histogram; the rest is 0."""
     rows = np.empty(len(records), ROW)  # large ones in huge pages; zeros come in small ones, 3 to 15 us each
     into, (start, end) = _bytes(rows), _shared(ROW)
     into[:, :start], into[:, end:] = 0, 0
@@ -237,7 +236,7 @@ def _shared(dtype: np.dtype[Any]) -> tuple[int, int]:
     """From which byte to which it has what others have, too."""
     fields: Mapping[str, Any] = dtype.fields or {}
     start = int(fields["born_ns"][1])
-    return start, start + _SHARED_BYTES
+    return start, start + PLAIN.itemsize
 
 
 def beginnings(rows: Rows, dtype: np.dtype[Any]) -> Rows:

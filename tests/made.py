@@ -9,10 +9,25 @@ from typing import Any
 
 import numpy as np
 
+from tcptop_tui.bpf.program import Program
 from tcptop_tui.bpf.slots import Reading
 from tcptop_tui.errors import TcptopError
 from tcptop_tui.processes import Asked
-from tcptop_tui.records import ROW, RTT_SLOTS, SESSION, TRANSITION, UNKNOWN_NS, UNKNOWN_UID, Flag, Rows, State
+from tcptop_tui.records import (
+    CONN,
+    PLAIN,
+    ROW,
+    RTT_SLOTS,
+    SESSION,
+    TRANSITION,
+    UNKNOWN_NS,
+    UNKNOWN_UID,
+    Flag,
+    Rows,
+    State,
+    beginnings,
+    joined,
+)
 from tcptop_tui.source.batches import Batch, Capture, Sink
 from tcptop_tui.source.hists import Hists
 
@@ -133,4 +148,11 @@ def whole(keys: np.ndarray, conns: Rows, slots: int = 64) -> Reading:
     """A reading of all slots: these entries lie in the first ones."""
     skaddr, there = np.zeros(slots, "<u8"), np.zeros(slots, conns.dtype)
     skaddr[: len(keys)], there[: len(keys)] = keys, conns
-    return Reading(slots, np.arange(slots), skaddr, there)
+    return Reading(slots, np.arange(slots), skaddr, beginnings(there, PLAIN), Hists.of(there["rtt_hist"]))
+
+
+def entries_of(tracer: Program, dtype: np.dtype[Any] = CONN) -> tuple[np.ndarray, Rows]:
+    """All that lie in its slots: whose, and what."""
+    parts = [(keys.copy(), conns.copy()) for keys, conns in tracer.conns.parts(dtype)]
+    keys, conns = zip(*parts, strict=True) if parts else ((), ())
+    return np.concatenate([np.zeros(0, "<u8"), *keys]), joined(dtype, *conns)

@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 from made import NOW, SECOND, connections, rows_of
 
 from tcptop_tui.bpf.join import Joiner
+from tcptop_tui.bpf.met import met
 from tcptop_tui.bpf.rooms import Rooms
 from tcptop_tui.bpf.slots import Reading
 from tcptop_tui.diag.dump import Dump
-from tcptop_tui.records import CONN, DUMPED, ROW, Rows, State
+from tcptop_tui.records import CONN, DUMPED, PLAIN, ROW, Rows, State, beginnings
 from tcptop_tui.source.hists import Hists
 
 pytestmark = pytest.mark.apart
@@ -109,7 +110,9 @@ class Places:
     def news(self, besides: Iterable[int]) -> Reading:
         numbers = np.array(sorted(self.moved.union(besides)), np.intp)
         self.moved.clear()
-        return Reading(16, numbers, self.slots["skaddr"][numbers], self.slots["conn"][numbers])
+        hists = self.slots["conn"]["rtt_hist"] * (self.slots["skaddr"] != 0)[:, None]
+        conns = beginnings(self.slots["conn"][numbers], PLAIN)
+        return Reading(16, numbers, self.slots["skaddr"][numbers], conns, Hists.of(hists))
 
 
 def forget(joiner: Joiner) -> None:
@@ -134,7 +137,7 @@ def test_carried_over_or_found_out_anew_is_the_same(
         places.write(present, elsewhere=elsewhere)
         if sockets is not None:
             for joiner in (one, forgetful):
-                joiner.take_dump(dump_of(sockets, number), *reading(present))
+                joiner.take_dump(dump_of(sockets, number), met(*reading(present)))
         forget(forgetful)
         known = one.table(places.news(one.again.tolist()))
         assert known.tobytes() == forgetful.table(places.news(range(16))).tobytes()
@@ -150,12 +153,12 @@ def test_carried_over_or_found_out_anew_is_the_same(
 
 def test_nothing_new_is_the_same_table() -> None:
     joiner, places = Joiner(), Places()
-    joiner.take_dump(dump_of([{"cookie": 1, "lport": 22}], 0), *reading([]))
+    joiner.take_dump(dump_of([{"cookie": 1, "lport": 22}], 0), met(*reading([])))
     places.write([{"skaddr": 1, "lport": 80}], elsewhere=False)
     first = joiner.table(places.news(joiner.again.tolist()))
     assert first["lport"].tolist() == [22, 80]
     assert joiner.table(places.news(joiner.again.tolist())) is first
-    joiner.take_dump(dump_of([{"cookie": 1, "lport": 22}], 1), *reading([{"skaddr": 1, "lport": 80}]))
+    joiner.take_dump(dump_of([{"cookie": 1, "lport": 22}], 1), met(*reading([{"skaddr": 1, "lport": 80}])))
     assert joiner.table(places.news(joiner.again.tolist())) is first
     places.write([{"skaddr": 1, "lport": 80, "tx_bytes": 7}], elsewhere=False)
     assert joiner.table(places.news(joiner.again.tolist()))["tx_bytes"].tolist()[1] == 7
@@ -187,23 +190,23 @@ def test_memory_is_used_again_when_nobody_does() -> None:
 def test_a_connection_that_was_met_late_is_the_same_in_time_wait() -> None:
     joiner, places = Joiner(), Places()
     ends = {"lport": 22, "rport": 50_000}
-    joiner.take_dump(dump_of([{"cookie": 1, "lport": 80}, {"cookie": 2} | ends], 0), *reading([]))
+    joiner.take_dump(dump_of([{"cookie": 1, "lport": 80}, {"cookie": 2} | ends], 0), met(*reading([])))
     before = joiner.table(places.news(joiner.again.tolist()))
     entry = [{"skaddr": 1, "born_ns": 0, "state": State.FIN_WAIT1} | ends]
     places.write(entry, elsewhere=False)
-    met = joiner.table(places.news(joiner.again.tolist()))
+    late = joiner.table(places.news(joiner.again.tolist()))
     places.write([], elsewhere=False)
     closed = [{"cookie": 1, "lport": 80}, {"cookie": 2, "state": State.TIME_WAIT, "flags": 0} | ends]
-    joiner.take_dump(dump_of(closed, 1), *reading([]))
+    joiner.take_dump(dump_of(closed, 1), met(*reading([])))
     after = joiner.table(places.news(joiner.again.tolist()))
-    assert before["id"].tolist() == met["id"].tolist() == after["id"].tolist()
-    assert [table["state"].tolist()[1] for table in (met, after)] == [State.FIN_WAIT1, State.TIME_WAIT]
+    assert before["id"].tolist() == late["id"].tolist() == after["id"].tolist()
+    assert [table["state"].tolist()[1] for table in (late, after)] == [State.FIN_WAIT1, State.TIME_WAIT]
 
 
 def test_a_listener_stays_beside_a_connection_with_its_ends() -> None:
     joiner, places = Joiner(), Places()
     ends = {"lport": 22, "rport": 50_000}
-    joiner.take_dump(dump_of([{"cookie": 1, "state": State.LISTEN} | ends], 0), *reading([]))
+    joiner.take_dump(dump_of([{"cookie": 1, "state": State.LISTEN} | ends], 0), met(*reading([])))
     places.write([{"skaddr": 1, "born_ns": 0} | ends], elsewhere=False)
     for _ in range(2):  # the second one is made of what is carried over
         table = joiner.table(places.news(joiner.again.tolist()))

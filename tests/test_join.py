@@ -8,6 +8,7 @@ from made import NOW, SECOND, connections, rows_of, sessions, transitions, whole
 
 from tcptop_tui.bpf import join
 from tcptop_tui.bpf.join import Joiner
+from tcptop_tui.bpf.met import met
 from tcptop_tui.diag.dump import Dump
 from tcptop_tui.records import CONN, DUMPED, ROW, End, Flag, Rows, State
 
@@ -36,7 +37,7 @@ def dumped(now_ns: int, *given: dict[str, object], netns: tuple[int, ...] = (NET
 def test_sockets_from_before_come_from_the_dump_and_keep_their_id() -> None:
     joiner = Joiner()
     keys, conns = entries()
-    assert not len(joiner.take_dump(dumped(NOW, {"lport": 22, "pid": 7}, {"lport": 80}), keys, conns))
+    assert not len(joiner.take_dump(dumped(NOW, {"lport": 22, "pid": 7}, {"lport": 80}), met(keys, conns)))
     rows = joiner.table(whole(keys, conns))
     assert rows["lport"].tolist() == [22, 80]
     first = int(rows["id"][0])
@@ -52,7 +53,7 @@ def test_sockets_from_before_come_from_the_dump_and_keep_their_id() -> None:
 def test_the_last_entry_goes_from_the_table_when_it_goes_from_the_map() -> None:
     joiner = Joiner()
     keys, conns = entries()
-    joiner.take_dump(dumped(NOW, {"lport": 22}), keys, conns)
+    joiner.take_dump(dumped(NOW, {"lport": 22}), met(keys, conns))
     assert joiner.table(whole(*entries({"rport": 50_001})))["rport"].tolist() == [50_000, 50_001]
     assert joiner.table(whole(keys, conns))["rport"].tolist() == [50_000]
     assert joiner.table(whole(keys, conns))["rport"].tolist() == [50_000]
@@ -62,14 +63,14 @@ def test_the_table_has_the_dtype_of_rows_to_the_byte_order() -> None:
     """Numpy's concatenate gives addresses this machine's byte order: recordings of that read as other addresses."""
     joiner = Joiner()
     keys, conns = entries({"rport": 1})
-    joiner.take_dump(dumped(NOW, {"lport": 22}), keys, conns)
+    joiner.take_dump(dumped(NOW, {"lport": 22}), met(keys, conns))
     assert joiner.table(whole(keys, conns)).dtype == ROW
 
 
 def test_of_two_counts_the_larger_is_newer() -> None:
     joiner = Joiner()
     keys, conns = entries({"tx_bytes": 10, "rx_bytes": 900, "rport": 50_000})
-    joiner.take_dump(dumped(NOW, {"tx_bytes": 70, "rx_bytes": 100, "rport": 50_000}), keys, conns)
+    joiner.take_dump(dumped(NOW, {"tx_bytes": 70, "rx_bytes": 100, "rport": 50_000}), met(keys, conns))
     row = joiner.table(whole(keys, conns))[0]
     assert (row["tx_bytes"], row["rx_bytes"]) == (70, 900)
 
@@ -77,7 +78,7 @@ def test_of_two_counts_the_larger_is_newer() -> None:
 def test_a_later_connection_on_the_same_ports_takes_nothing_from_the_dump() -> None:
     joiner = Joiner()
     keys, conns = entries()
-    joiner.take_dump(dumped(NOW, {"tx_bytes": 70, "pid": 5}), keys, conns)
+    joiner.take_dump(dumped(NOW, {"tx_bytes": 70, "pid": 5}), met(keys, conns))
     keys, conns = entries({"born_ns": NOW + SECOND, "tx_bytes": 1, "pid": 0})
     rows = joiner.table(whole(keys, conns))
     assert rows["tx_bytes"].tolist() == [1]
@@ -87,7 +88,7 @@ def test_a_later_connection_on_the_same_ports_takes_nothing_from_the_dump() -> N
 def test_what_closed_after_the_dump_does_not_come_back() -> None:
     joiner = Joiner()
     keys, conns = entries()
-    joiner.take_dump(dumped(NOW, {"lport": 22}, {"lport": 80}), keys, conns)
+    joiner.take_dump(dumped(NOW, {"lport": 22}, {"lport": 80}), met(keys, conns))
     joiner.note_transitions(transitions({"lport": 22, "rport": 50_000, "newstate": State.CLOSE, "ts_ns": NOW + 1}))
     assert joiner.table(whole(keys, conns))["lport"].tolist() == [80]
 
@@ -96,11 +97,11 @@ def test_what_closed_while_a_dump_was_made_does_not_come_back_with_it() -> None:
     joiner = Joiner()
     keys, conns = entries()
     sockets: tuple[dict[str, object], ...] = ({"lport": 22}, {"lport": 80})
-    joiner.take_dump(dumped(NOW, *sockets), keys, conns)
+    joiner.take_dump(dumped(NOW, *sockets), met(keys, conns))
     joiner.note_transitions(transitions({"lport": 22, "rport": 50_000, "newstate": State.CLOSE, "ts_ns": NOW + 2}))
     for _ in range(2):
         assert joiner.table(whole(keys, conns), surveying=True)["lport"].tolist() == [80]
-    joiner.take_dump(dumped(NOW + 1, *sockets), keys, conns)
+    joiner.take_dump(dumped(NOW + 1, *sockets), met(keys, conns))
     for _ in range(2):
         assert joiner.table(whole(keys, conns))["lport"].tolist() == [80]
 
@@ -108,9 +109,9 @@ def test_what_closed_while_a_dump_was_made_does_not_come_back_with_it() -> None:
 def test_a_missed_connection_is_shown_at_once_and_counted_when_it_is_sure() -> None:
     joiner = Joiner()
     keys, conns = entries()
-    joiner.take_dump(dumped(NOW), keys, conns)
+    joiner.take_dump(dumped(NOW), met(keys, conns))
     for number, missed in ((1, 0), (2, 1), (3, 1)):
-        joiner.take_dump(dumped(NOW + number * SECOND, {"lport": 99}), keys, conns)
+        joiner.take_dump(dumped(NOW + number * SECOND, {"lport": 99}), met(keys, conns))
         assert joiner.table(whole(keys, conns))["lport"].tolist() == [99]
         assert (joiner.missed, joiner.mended) == (missed, missed)
 
@@ -119,21 +120,21 @@ def test_a_ghost_goes_after_two_dumps_without_it() -> None:
     joiner = Joiner()
     keys, conns = entries({"netns": NETNS}, {"netns": 2, "rport": 1})
     alive = {"rport": 50_000}
-    assert not len(joiner.take_dump(dumped(NOW, alive), keys, conns))
-    assert not len(joiner.take_dump(dumped(NOW + SECOND), keys, conns))
+    assert not len(joiner.take_dump(dumped(NOW, alive), met(keys, conns)))
+    assert not len(joiner.take_dump(dumped(NOW + SECOND), met(keys, conns)))
     # the other one lives in a namespace that the dump does not see
-    assert joiner.take_dump(dumped(NOW + 2 * SECOND), keys, conns).tolist() == [keys[0]]
+    assert joiner.take_dump(dumped(NOW + 2 * SECOND), met(keys, conns)).tolist() == [keys[0]]
     assert joiner.mended == 1
 
 
 def test_a_namespace_met_later_has_missed_nothing_and_no_ghosts_at_first() -> None:
     joiner = Joiner()
     keys, conns = entries({"netns": 2, "rport": 1, "state_ns": NOW - 9 * SECOND})
-    joiner.take_dump(dumped(NOW), keys, conns)
-    joiner.take_dump(dumped(NOW + SECOND), keys, conns)
+    joiner.take_dump(dumped(NOW), met(keys, conns))
+    joiner.take_dump(dumped(NOW + SECOND), met(keys, conns))
     there = {"netns": 2, "lport": 99}
     for number in (2, 3, 4):
-        wrong = joiner.take_dump(dumped(NOW + number * SECOND, there, netns=(NETNS, 2)), keys, conns)
+        wrong = joiner.take_dump(dumped(NOW + number * SECOND, there, netns=(NETNS, 2)), met(keys, conns))
         assert wrong.tolist() == (keys.tolist() if number == 3 else [])  # once doubted, once sure
         assert joiner.missed == 0
         assert sorted(joiner.table(whole(keys, conns))["lport"].tolist()) == ([99, 443] if number < 4 else [99])
@@ -145,49 +146,48 @@ def test_the_same_cookie_in_two_namespaces_is_two_sockets() -> None:
     joiner = Joiner()
     keys, conns = entries()
     two = ({"cookie": 7, "lport": 22}, {"cookie": 7, "lport": 23, "netns": 2})
-    joiner.take_dump(dumped(NOW, *two, netns=(NETNS, 2)), keys, conns)
+    joiner.take_dump(dumped(NOW, *two, netns=(NETNS, 2)), met(keys, conns))
     first = joiner.table(whole(keys, conns)).copy()
-    joiner.take_dump(dumped(NOW + SECOND, *reversed(two), netns=(NETNS, 2)), keys, conns)
+    joiner.take_dump(dumped(NOW + SECOND, *reversed(two), netns=(NETNS, 2)), met(keys, conns))
     assert joiner.table(whole(keys, conns))[["id", "lport"]].tolist() == first[["id", "lport"]].tolist()
 
 
 def test_time_wait_remembers_its_cgroup() -> None:
     joiner = Joiner()
     keys, conns = entries({"cgroup": 44})
-    joiner.take_dump(dumped(NOW, {}), keys, conns)
+    joiner.take_dump(dumped(NOW, {}), met(keys, conns))
     joiner.table(whole(keys, conns))
     keys, conns = entries()
     waiting = {"state": State.TIME_WAIT, "pid": 0, "flags": 0, "cookie": 5000}
-    joiner.take_dump(dumped(NOW + SECOND, waiting), keys, conns)
+    joiner.take_dump(dumped(NOW + SECOND, waiting), met(keys, conns))
     assert joiner.table(whole(keys, conns))["cgroup"].tolist() == [44]
 
 
 def test_an_entry_that_moved_in_between_is_no_ghost() -> None:
     joiner = Joiner()
     keys, conns = entries({"state_ns": NOW - 9 * SECOND})
-    joiner.take_dump(dumped(NOW), keys, conns)
-    joiner.take_dump(dumped(NOW + SECOND), keys, conns)
+    joiner.take_dump(dumped(NOW), met(keys, conns))
+    joiner.take_dump(dumped(NOW + SECOND), met(keys, conns))
     keys, conns = entries({"state_ns": NOW + SECOND})
-    assert not len(joiner.take_dump(dumped(NOW + 2 * SECOND), keys, conns))
+    assert not len(joiner.take_dump(dumped(NOW + 2 * SECOND), met(keys, conns)))
 
 
 def test_a_wrong_state_is_mended() -> None:
     joiner = Joiner()
     keys, conns = entries({"state": State.ESTABLISHED})
-    assert not len(joiner.take_dump(dumped(NOW, {"state": State.CLOSE_WAIT}), keys, conns))
-    assert (
-        joiner.take_dump(dumped(NOW + 3 * SECOND, {"state": State.CLOSE_WAIT}), keys, conns).tolist() == keys.tolist()
-    )
+    assert not len(joiner.take_dump(dumped(NOW, {"state": State.CLOSE_WAIT}), met(keys, conns)))
+    later = dumped(NOW + 3 * SECOND, {"state": State.CLOSE_WAIT})
+    assert joiner.take_dump(later, met(keys, conns)).tolist() == keys.tolist()
 
 
 def test_time_wait_remembers_its_process() -> None:
     joiner = Joiner()
     keys, conns = entries({"pid": 42, "comm": b"curl", "tx_bytes": 77})
-    joiner.take_dump(dumped(NOW, {}), keys, conns)
+    joiner.take_dump(dumped(NOW, {}), met(keys, conns))
     was = int(joiner.table(whole(keys, conns))["id"][0])
     keys, conns = entries()
     waiting = {"state": State.TIME_WAIT, "pid": 0, "comm": b"", "flags": 0, "cookie": 5000}
-    joiner.take_dump(dumped(NOW + SECOND, waiting), keys, conns)
+    joiner.take_dump(dumped(NOW + SECOND, waiting), met(keys, conns))
     row = joiner.table(whole(keys, conns))[0]
     assert (row["id"], row["pid"], row["comm"], row["tx_bytes"]) == (was, 42, b"curl", 77)
     assert row["flags"] & Flag.GAUGES
@@ -200,9 +200,9 @@ def test_time_wait_remembers_a_process_that_had_closed_before_the_first_dump() -
     keys, conns = entries()
     joiner.note_sessions(sessions({"pid": 7, "comm": b"curl", "state": State.CLOSE, "state_ns": NOW + 1}))
     orphan = {"pid": 0, "comm": b"", "state": State.FIN_WAIT2, "tx_bytes": 5, "cookie": 5000}
-    joiner.take_dump(dumped(NOW, orphan), keys, conns)
+    joiner.take_dump(dumped(NOW, orphan), met(keys, conns))
     waiting = {"state": State.TIME_WAIT, "pid": 0, "comm": b"", "flags": 0, "cookie": 5000}
-    joiner.take_dump(dumped(NOW + SECOND, waiting), keys, conns)
+    joiner.take_dump(dumped(NOW + SECOND, waiting), met(keys, conns))
     row = joiner.table(whole(keys, conns))[0]
     assert (row["state"], row["pid"], row["comm"], row["tx_bytes"]) == (State.TIME_WAIT, 7, b"curl", 5)
 
@@ -211,11 +211,11 @@ def test_listeners_on_one_address_are_all_there() -> None:
     joiner = Joiner()
     keys, conns = entries()
     listener = {"state": State.LISTEN, "rport": 0, "raddr": "::"}
-    joiner.take_dump(dumped(NOW, listener, listener), keys, conns)
+    joiner.take_dump(dumped(NOW, listener, listener), met(keys, conns))
     assert len(joiner.table(whole(keys, conns))) == 2
     # a third one, opened after our start, is in the map; the first two still come from the dump
     keys, conns = entries(listener)
-    joiner.take_dump(dumped(NOW + SECOND, listener, listener, listener), keys, conns)
+    joiner.take_dump(dumped(NOW + SECOND, listener, listener, listener), met(keys, conns))
     rows = joiner.table(whole(keys, conns))
     assert len(rows) == len(np.unique(rows["id"])) == 3
 

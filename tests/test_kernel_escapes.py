@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from conftest import SMALL, require_bpf
 from elsewhere import cgroup, in_cgroup, in_namespace
+from made import entries_of
 from running import Running
 from sockets import F2, LI, SR, SS, C, E, listening, pair, port, reset, until_closed, until_state
 
@@ -74,7 +75,7 @@ def test_an_end_that_was_not_seen_is_counted_and_leaves_its_session(tracer: Prog
             accepted.close()
     assert escaped(tracer) == 1
     assert tracer.sessions.drain()["lport"].tolist() == [here]
-    assert here not in tracer.conns.read()[1]["lport"]
+    assert here not in entries_of(tracer)[1]["lport"]
 
 
 def test_what_the_filter_leaves_out_does_not_count(tracer: Program) -> None:
@@ -225,7 +226,7 @@ def test_what_the_kernel_skips_is_caught_and_nothing_comes_twice(bpf_possible: N
             parts.append(tracer.transitions.drain())
             rows = np.concatenate(parts)
             counts, misses = tracer.counters.read(), tracer.recursion_misses()
-            left = tracer.conns.read()[1]
+            left = entries_of(tracer)[1]
         finally:
             tracer.close()
     assert misses > 20

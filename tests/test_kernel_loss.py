@@ -11,6 +11,7 @@ from contextlib import ExitStack
 import numpy as np
 import pytest
 from conftest import SMALL, require_bpf
+from made import entries_of
 from sockets import pair, port
 
 from tcptop_tui.bpf import program as counters
@@ -86,7 +87,7 @@ def test_map_overflow_is_counted_to_the_unit(server: socket.socket) -> None:
             for _ in range(50):
                 for sock in pair(server):
                     stack.enter_context(sock)
-            keys, conns = tracer.conns.read()
+            keys, conns = entries_of(tracer)
             assert len(keys) == 16
             assert (conns["rport"] == port(server)).all()
             assert tracer.counters.read()[counters.MAP_FULL] == 50 - 16
@@ -108,11 +109,11 @@ def test_reading_a_map_of_any_size(server: socket.socket) -> None:
                 stack.enter_context(client)
                 stack.enter_context(accepted)
                 ports.add(port(client))
-            keys, conns = tracer.conns.read()
+            keys, conns = entries_of(tracer)
             assert len(np.unique(keys)) == len(keys) == 1500
             assert set(conns["rport"].tolist()) == ports
             assert tracer.conns.delete(keys[:10].copy()) == 10
-            assert len(tracer.conns.read()[0]) == 1490
+            assert len(entries_of(tracer)[0]) == 1490
     finally:
         tracer.close()
 

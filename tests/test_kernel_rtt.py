@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from made import entries_of
 from sockets import listening, pair, port
 
 from tcptop_tui.bpf.program import Program
@@ -50,7 +51,7 @@ def test_histograms_equal_the_kernels_own_trace(tracer: Program, trace: Path) ->
                 receiver.sendall(b"y")
                 sender.recv(1)
         (trace / "tracing_on").write_text("0")
-        keys, conns = tracer.conns.read()
+        keys, conns = entries_of(tracer)
         conns = conns.copy()
         ours = {(int(row["lport"]), int(row["rport"])): row for row in conns}
         expected: dict[tuple[int, int], Counter[int]] = {}

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from made import entries_of
 from sockets import (
     CG,
     CW,
@@ -289,6 +290,6 @@ def test_sessions_carry_the_last_gauges(tracer: Program) -> None:
     ours = ended[ended["lport"] == here]
     assert len(ours) == 1
     assert ours["tx_bytes"][0] == 4321
-    keys, conns = tracer.conns.read()
+    keys, conns = entries_of(tracer)
     assert not np.isin(ours["skaddr"], keys).any()
     assert not (conns["lport"] == here).any()

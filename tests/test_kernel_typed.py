@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 from conftest import SMALL, require_bpf
+from made import entries_of
 from sockets import listening, pair, port, until_closed
 
 from tcptop_tui.bpf import program
@@ -46,7 +47,7 @@ def test_they_agree(both: tuple[Program, Program], family: int) -> None:
             accepted.recv(100, socket.MSG_WAITALL)
             accepted.sendall(b"y")
             client.recv(1)
-        tables = [tracer.conns.read()[1].copy() for tracer in both]
+        tables = [entries_of(tracer)[1].copy() for tracer in both]
         client.close()
         until_closed(accepted)
         accepted.close()

@@ -12,6 +12,7 @@ from contextlib import ExitStack
 import numpy as np
 import pytest
 from conftest import SMALL, require_bpf
+from made import entries_of
 from sockets import pair, port, reset
 
 from tcptop_tui.bpf import program as counters
@@ -63,7 +64,7 @@ def closed(pairs: list[tuple[socket.socket, socket.socket]]) -> None:
 
 def followed(tracer: Program) -> set[int]:
     """The clients' ports; each is there once."""
-    keys, conns = tracer.conns.read()
+    keys, conns = entries_of(tracer)
     assert len(np.unique(keys)) == len(keys) == len(np.unique(conns["lport"]))
     return set(conns["lport"].tolist())
 
@@ -106,7 +107,7 @@ def test_what_is_taken_away_comes_back_with_its_next_segment(
 ) -> None:
     tracer = follow(64, port(server))
     pairs = opened(server, 64)
-    assert tracer.conns.delete(tracer.conns.read()[0].copy()) == 64
+    assert tracer.conns.delete(entries_of(tracer)[0].copy()) == 64
     assert followed(tracer) == set()
     for client, accepted in pairs:
         accepted.sendall(b"x")
@@ -122,7 +123,7 @@ def test_what_is_taken_away_comes_back_with_its_next_segment(
 def test_only_what_is_there_is_taken_away(server: socket.socket, follow: Callable[..., Program]) -> None:
     tracer = follow(64, port(server))
     pairs = opened(server, 2)
-    keys = tracer.conns.read()[0].copy()
+    keys = entries_of(tracer)[0].copy()
     closed(pairs[:1])
     assert tracer.conns.delete(np.array([1, *keys.tolist()], "<u8")) == 1
     assert followed(tracer) == set()
@@ -158,7 +159,7 @@ def test_no_entry_is_half_one_sockets_and_half_anothers(
     tracer, seen = follow(64, *ports), 0
     begin()
     while seen < 1000:
-        keys, conns = tracer.conns.read()
+        keys, conns = entries_of(tracer)
         assert len(np.unique(keys)) == len(keys)
         assert fitting(conns, ports)
         seen += len(conns)
@@ -245,11 +246,12 @@ def test_news_add_up_to_what_there_is(
             known.pop(slot, None)
             if key and stays:
                 known[slot] = key, conn.tobytes()
-    keys, conns = tracer.conns.read()
+    keys, conns = entries_of(tracer)
     stays = conns["rport"] == port(server)
     there = {(key, conn.tobytes()) for key, conn in zip(keys[stays].tolist(), conns[stays], strict=True)}
     assert len(there) == len(pairs)
-    assert set(known.values()) == there
+    hists = {slot: news.hists.at(np.array([slot + 1])).tobytes() for slot in known}
+    assert {(key, plain + hists[slot]) for slot, (key, plain) in known.items()} == there
     closed(pairs)
 
 
@@ -260,14 +262,14 @@ def lying(*lives: int) -> Rows:
 
 
 def taken(made: Rows) -> tuple[list[int], list[bool]]:
-    copies, whole = slots._taken(made, 0, lambda _, rows: np.arange(len(rows)), np.zeros(len(made), SLOT))
+    _, copies, whole = slots._taken(made, lambda rows: np.arange(len(rows)), np.zeros(len(made), SLOT))
     return copies["skaddr"].tolist(), whole.tolist()
 
 
 def test_half_of_an_entry_is_its_beginning(server: socket.socket, follow: Callable[..., Program]) -> None:
     tracer = follow(64, port(server))
     pairs = opened(server, 10)
-    (keys, whole), (same_keys, brief) = tracer.conns.read(), tracer.open_conns().read()
+    (keys, whole), (same_keys, brief) = entries_of(tracer), entries_of(tracer, BRIEF)
     assert same_keys.tolist() == keys.tolist()
     assert len(brief) == 10
     for name in BRIEF.names or ():

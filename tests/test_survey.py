@@ -53,7 +53,7 @@ def test_pace(moving: bool, doubts: bool, cpu_s: float, after_s: float) -> None:
 def test_owners_of_what_is_there_at_first_and_of_what_stays(bpf_possible: None) -> None:
     """What was not there a survey ago mostly has ended before it is found: it is given that long."""
     diag, tracer = Namespaces(8), require_bpf(SMALL)
-    surveyor = Surveyor(diag, tracer.open_conns, Owners(0, clock=lambda: 0))
+    surveyor = Surveyor(diag, tracer.conns, Owners(0, clock=lambda: 0))
     try:
         with listening() as first:
 

@@ -162,10 +162,8 @@ class Joiner:
         ids[fresh] = np.arange(self._next_id, self._next_id + len(fresh), dtype=np.uint64)
         self._next_id += len(fresh)
 
-    def take_dump(
-        self, dump: Dump, keys: NDArray[np.uint64], conns: Rows, expected: Mask | None = None
-    ) -> NDArray[np.uint64]:
-        """Make ``dump`` the latest one and compare it with a reading of the map made after it.
+    def take_dump(self, dump: Dump, met: Rows, expected: Mask | None = None) -> NDArray[np.uint64]:
+        """Make ``dump`` the latest one and compare it with entries of the map after it, dtype MET.
 
         Of the dump only rows that are ``expected`` in the map can be missed there; None: all.
 
@@ -180,10 +178,9 @@ class Joiner:
         latest.changed[:] = self._tables.number
         successors = successors.compared(before, latest)
         latest.after(before, successors)
-        map_hash = tuple_hash(conns)
         # of several listeners on one address some may be in the map: cookies tell which are not
         old_listener = latest.listens & successors.were(before.alone)
-        latest = replace(latest, alone=~latest.index.among(map_hash) | old_listener)
+        latest = replace(latest, alone=~latest.index.among(met["hash"]) | old_listener)
         judged = latest.full & among(rows, dump.netns & before.netns)
         if expected is not None:
             judged &= expected
@@ -193,7 +190,7 @@ class Joiner:
         self._gone, self._closed_marked = np.zeros(len(rows), np.bool_), 0
         # what ended while the dump was read turns TIME_WAIT only in the next one
         self._ended = [ended for ended in self._ended if len(ended) and ended["state_ns"].max() > dump.now_ns]
-        return self._wrong_entries(keys, conns, map_hash)
+        return self._wrong_entries(met)
 
     def _inherit(self, latest: Compared, before: Compared, successors: Successors) -> None:
         """Carry ids over by cookie, and what TIME_WAIT forgot over by addresses and ports."""
@@ -226,21 +223,21 @@ class Joiner:
         self.escaped += int(STEPS[latest.rows["state"][confirmed]].sum())
         return replace(latest, suspect=expected & ~successors.were(before.alone))
 
-    def _wrong_entries(self, keys: NDArray[np.uint64], conns: Rows, map_hash: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    def _wrong_entries(self, met: Rows) -> NDArray[np.uint64]:
         """Entries that sock_diag contradicts, now and a whole dump ago, unchanged in between."""
         dump = self._dump
-        place, found = dump.index.find(map_hash)
-        dumped_state = np.full(len(conns), State.CLOSE, "u1")  # a connection that is not there has come to its end
+        place, found = dump.index.find(met["hash"])
+        dumped_state = np.full(len(met), State.CLOSE, "u1")  # a connection that is not there has come to its end
         dumped_state[found] = dump.rows["state"][place[found]]
-        doubtful = ~(found & (dumped_state == conns["state"])) & among(conns, dump.netns) & (conns["lport"] != 0)
-        doubtful &= (conns["state_ns"] < dump.now_ns) & (conns["state"] != State.CLOSE)  # see table()
-        marks = keys ^ conns["state_ns"]
+        doubtful = ~(found & (dumped_state == met["state"])) & among(met, dump.netns) & (met["lport"] != 0)
+        doubtful &= (met["state_ns"] < dump.now_ns) & (met["state"] != State.CLOSE)  # see table()
+        marks = met["skaddr"] ^ met["state_ns"]
         confirmed = doubtful & np.isin(marks, self._doubted)
         self._doubted = marks[doubtful & ~confirmed]
         self.mended += int(confirmed.sum())
         dump.alone[place[confirmed & found]] = True  # it is to be shown, and not to be missed in its turn
         if len(dump.rows):  # the end is no step in STEPS
-            steps = STEPS[dumped_state[confirmed]] - STEPS[conns["state"][confirmed]]
+            steps = STEPS[dumped_state[confirmed]] - STEPS[met["state"][confirmed]]
             self.escaped += int(np.maximum(steps, 1).sum())
-        wrong: NDArray[np.uint64] = keys[confirmed].copy()
+        wrong: NDArray[np.uint64] = met["skaddr"][confirmed]
         return wrong

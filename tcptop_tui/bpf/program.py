@@ -15,7 +15,7 @@ from tcptop_tui.bpf.ring import Ring
 from tcptop_tui.bpf.slots import Places, Slots
 from tcptop_tui.capabilities import Cap
 from tcptop_tui.errors import BackendUnavailable
-from tcptop_tui.records import BRIEF, SESSION, TRANSITION, Rows
+from tcptop_tui.records import SESSION, TRANSITION, Rows
 from tcptop_tui.settings import Settings
 from tcptop_tui.source.batches import Capture
 
@@ -133,16 +133,12 @@ class Program:
         return self._compiled.map_fd(name)
 
     def _open_maps(self, settings: Settings) -> None:
-        self._places = Places(*(self._map_fd(name) for name in ("conns", "slots", "extent", "chunks", "vacant")))
-        self._places.hand_over()
-        self.conns = Slots(self._places)
+        places = Places(*(self._map_fd(name) for name in ("conns", "slots", "extent", "chunks", "vacant")))
+        places.hand_over()
+        self.conns = Slots(places)
         self.counters = CounterArray(self._map_fd("counters"), _COUNTERS)
         self.transitions = Ring(self._map_fd("transitions"), settings.ring_bytes, TRANSITION)
         self.sessions = Ring(self._map_fd("sessions"), settings.session_ring_bytes, SESSION)
-
-    def open_conns(self) -> Slots:
-        """As ``conns``, to be read in another thread; entries are BRIEF."""
-        return Slots(self._places, BRIEF)
 
     def attach(self, capture: Capture) -> None:
         """Set the capture filter and start tracing.

@@ -10,6 +10,7 @@ import mmap
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,8 @@ from numpy.typing import NDArray
 
 from tcptop_tui.bpf.calls import load_libbpf, refusal
 from tcptop_tui.bpf.syscalls import shape_of
-from tcptop_tui.records import CONN, Mask, Rows, beginnings, picked, put
+from tcptop_tui.records import CONN, PLAIN, RTT_SLOTS, Mask, Rows, beginnings, picked, put
+from tcptop_tui.source.hists import NO_HISTS, Hists
 
 
 def _slot(conn: np.dtype[Any]) -> np.dtype[Any]:
@@ -48,7 +50,9 @@ class Reading:
     skaddr: NDArray[np.uint64]
     """Whose they are, 0: nobody's; shape (n,)."""
     conns: Rows
-    """Their entries, dtype CONN, shape (n,); anything where they are nobody's."""
+    """Their entries, dtype PLAIN, shape (n,); anything where they are nobody's."""
+    hists: Hists
+    """Of all entries; that of the one in a slot has the next number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,80 +85,72 @@ def _push(fd: int, number: int) -> None:
 
 
 class Slots:
-    """Reads and takes away entries; of one thread.
+    """Reads and takes away entries.
 
     Args:
         places: where they are.
-        conn: dtype of an entry as it is read: CONN, or BRIEF for half of the memory.
     """
 
-    def __init__(self, places: Places, conn: np.dtype[Any] = CONN) -> None:
+    def __init__(self, places: Places) -> None:
         self._places = places
-        self._room: Rows = np.empty(0, _slot(conn))
+        self._hists = NO_HISTS
+        self._room = np.empty(0, _slot(PLAIN))
+        self._used = 0
+        """Of the room, at most: so much of it is memory."""
 
-    def read(self) -> tuple[NDArray[np.uint64], Rows]:
-        """All sockets, shape (n,), and their entries, shape (n,), as views into memory that is used again.
+    def parts(self, conn: np.dtype[Any] = CONN) -> Iterator[tuple[NDArray[np.uint64], Rows]]:
+        """All sockets, shape (n,), and their entries, shape (n,), some thousand at a time; in any thread.
 
-        The next call overwrites them. An entry that is made or given back meanwhile may or may not be there; none
-        comes twice, and none is half one socket's and half another's. Gauges may be of different moments.
+        The next part overwrites them. An entry that is made or given back meanwhile may or may not be there; none
+        is half one socket's and half another's. Gauges may be of different moments.
+
+        Args:
+            conn: dtype of an entry: CONN, or a beginning of it.
 
         Raises:
             OSError: the kernel refuses the call.
         """
-
-        def held(copies: Rows, whole: Mask) -> int:
+        opened = self._opened()
+        scratch = np.empty(min(opened, _WINDOW), _slot(conn))
+        for first, count in _windows(opened):
+            _, copies, whole = self._taken(first, count, lambda slots: np.flatnonzero(slots["skaddr"]), scratch)
             if not whole.all():
-                left = picked(copies, whole)
-                put(left, copies[: len(left)])
-            return int(np.count_nonzero(whole))
-
-        done = self._copied(self._opened(), lambda _, slots: np.flatnonzero(slots["skaddr"] != 0), held)
-        found = self._room[:done]
-        return found["skaddr"], found["conn"]
+                copies = picked(copies, whole)
+            yield copies["skaddr"], copies["conn"]
 
     def news(self, besides: NDArray[np.intp]) -> Reading:
         """What has changed since the last call, and the slots numbered ``besides``, ascending, shape (n,).
 
-        The same holds of it as of ``read``. Only one reader may ask for news: it tells the kernel side that it has
+        The same holds of it as of ``parts``. Only one reader may ask for news: it tells the kernel side that it has
         seen them.
 
         Raises:
             OSError: the kernel refuses the call.
         """
-        opened, numbers = self._opened(), [besides[:0]]
-
-        def moved(first: int, slots: Rows) -> NDArray[np.intp]:
-            asked = besides[np.searchsorted(besides, first) : np.searchsorted(besides, first + len(slots))] - first
-            which = np.flatnonzero(slots["moved"])
-            which = np.union1d(which, asked) if len(asked) else which
-            slots["moved"][which] = 0  # before they are copied: what is written meanwhile is the next call's
+        opened, numbers, done = self._opened(), [besides[:0]], 0
+        scratch = np.empty(min(opened, _WINDOW), SLOT)
+        self._make_room(opened)
+        for first, count in _windows(opened):
+            asked = besides[np.searchsorted(besides, first) : np.searchsorted(besides, first + count)] - first
+            which, copies, whole = self._taken(first, count, partial(_moved, asked), scratch)
             numbers.append(first + which)
-            return which
-
-        def held(copies: Rows, whole: Mask) -> int:
             copies["skaddr"][~whole] = 0
-            return len(copies)
+            self._hists = _with_news(self._hists, numbers[-1], copies)
+            put(beginnings(copies, self._room.dtype), self._room[done : done + len(copies)])
+            done += len(copies)
+        found, self._used = self._room[:done], max(self._used, done)
+        return Reading(opened, np.concatenate(numbers), found["skaddr"], found["conn"], self._hists)
 
-        done = self._copied(opened, moved, held)
-        found = self._room[:done]
-        return Reading(opened, np.concatenate(numbers), found["skaddr"], found["conn"])
+    def _make_room(self, slots: int) -> None:
+        """For news of all of them; what is not written to is no memory yet, and what once was is not kept for ever."""
+        if slots > len(self._room) or self._used > _WINDOW:
+            self._room, self._used = np.empty(slots + slots // 8, self._room.dtype), 0
 
-    def _copied(
-        self, opened: int, chosen: Callable[[int, Rows], NDArray[np.intp]], held: Callable[[Rows, Mask], int]
-    ) -> int:
-        """Fill the room with the slots that ``chosen`` names of each part, from which number on; how many it is.
-
-        ``held`` is told of each part's copies which are one entry's, and says how many of them to keep, the first ones.
-        """
-        if opened > len(self._room):
-            self._room = np.empty(opened + opened // 8, self._room.dtype)  # what is not written to is no memory yet
-        done = 0
-        for first in range(0, opened, _WINDOW):
-            count = min(_WINDOW, opened - first)
-            with self._window(first, count) as (window, offset):
-                copies, whole = _taken(np.frombuffer(window, SLOT, count, offset), first, chosen, self._room[done:])
-            done += held(copies, whole)
-        return done
+    def _taken(
+        self, first: int, count: int, chosen: Callable[[Rows], NDArray[np.intp]], into: Rows
+    ) -> tuple[NDArray[np.intp], Rows, Mask]:
+        with self._window(first, count) as (window, offset):
+            return _taken(np.frombuffer(window, SLOT, count, offset), chosen, into)
 
     def _opened(self) -> int:
         opened = ct.c_uint64(0)
@@ -205,11 +201,35 @@ def _vacated(slots: Rows, which: NDArray[np.int64], keys: NDArray[np.uint64]) ->
     return ours
 
 
-def _taken(slots: Rows, first: int, chosen: Callable[[int, Rows], NDArray[np.intp]], into: Rows) -> tuple[Rows, Mask]:
-    """Copies of those that are ``chosen``, at the start of ``into``; which have not changed hands meanwhile."""
-    which = chosen(first, slots)
+def _windows(opened: int) -> Iterator[tuple[int, int]]:
+    """First slot and number of slots of each."""
+    return ((first, min(_WINDOW, opened - first)) for first in range(0, opened, _WINDOW))
+
+
+def _moved(asked: NDArray[np.intp], slots: Rows) -> NDArray[np.intp]:
+    """And what is asked for besides."""
+    which = np.flatnonzero(slots["moved"])
+    which = np.union1d(which, asked) if len(asked) else which
+    slots["moved"][which] = 0  # before they are copied: what is written meanwhile is the next call's
+    return which
+
+
+def _taken(slots: Rows, chosen: Callable[[Rows], NDArray[np.intp]], into: Rows) -> tuple[NDArray[np.intp], Rows, Mask]:
+    """Those that are ``chosen``; copies of them, at the start of ``into``; which have not changed hands meanwhile."""
+    which = chosen(slots)
     before = slots["lives"][which]
     copies = into[: len(which)]
     begin = beginnings(slots, into.dtype)
     put(begin if len(which) == len(slots) else picked(begin, which), copies)
-    return copies, (before % 2 == 0) & (slots["lives"][which] == before)
+    return which, copies, (before % 2 == 0) & (slots["lives"][which] == before)
+
+
+def _with_news(hists: Hists, numbers: NDArray[np.intp], copies: Rows) -> Hists:
+    """With those of the slots with these numbers; what nobody has goes."""
+    held = copies["skaddr"] != 0
+    left = numbers[~held] + 1
+    left = left[left < hists.room]
+    return hists.written(
+        np.concatenate([numbers[held] + 1, left]),
+        np.concatenate([copies["conn"]["rtt_hist"][held], np.zeros((len(left), RTT_SLOTS), "<u4")]),
+    )

@@ -21,7 +21,7 @@ from tcptop_tui.diag.names import Namer
 from tcptop_tui.diag.namespaces import Namespaces, left_out_note
 from tcptop_tui.diag.owners import Owners
 from tcptop_tui.errors import BackendUnavailable
-from tcptop_tui.records import ROW, Mask, Rows, State, picked
+from tcptop_tui.records import BRIEF, ROW, Mask, Rows, State, picked
 from tcptop_tui.settings import Settings
 from tcptop_tui.source.batches import Capture, Loss, Sessions, Sink, Status, Table, Transitions
 from tcptop_tui.source.identity import capture_mask
@@ -90,7 +90,7 @@ class BpfSource:
             request, self._request = self._request, None
             self._program = Program(self._settings, self._capture, request)
             self._program.attach(self._capture)
-            self._surveyor = Surveyor(self._diag, self._program.open_conns, Owners())
+            self._surveyor = Surveyor(self._diag, self._program.conns, Owners())
         except BaseException:
             self.close()
             raise
@@ -139,8 +139,9 @@ class BpfSource:
         self._drain(sink)
         self._opened().set_capture(capture)
         self._capture, self._chosen = capture, Chosen(capture, self._cgroups)
-        keys, conns = self._opened().conns.read()
-        self._opened().conns.delete(keys[~capture_mask(conns, capture)].copy())
+        conns = self._opened().conns
+        unwanted = [keys[~capture_mask(entries, capture)] for keys, entries in conns.parts(BRIEF)]
+        conns.delete(np.concatenate([*unwanted, np.zeros(0, "<u8")]))
         self._joiner.start_anew()
         self._surveyed = False
         self._pace = Pace()
@@ -259,13 +260,11 @@ class BpfSource:
             listeners = listeners[listeners["mntns"] != 0]
         self._listeners = Listeners(listeners, self._chosen.by_owner(listeners))
         # what is not wanted must look neither missed here nor left over there, whoever knows its owner
-        wanted = self._chosen.by_owner(found.conns)
+        wanted = self._chosen.by_process(found.met)
+        met = found.met if wanted.all() else picked(found.met, wanted)
         dump = dump.only(self._chosen.mask(dump.rows, unknown=True))
         expected = self._chosen.decided(dump.rows)
-        keys, conns = found.keys, found.conns
-        if not wanted.all():
-            keys, conns = keys[wanted], picked(conns, wanted)
-        wrong = self._joiner.take_dump(dump, keys, conns, expected)
+        wrong = self._joiner.take_dump(dump, met, expected)
         self._opened().conns.delete(wrong)
         self._opened().remember_listeners(listeners)
 

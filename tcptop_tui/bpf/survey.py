@@ -14,14 +14,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from tcptop_tui.bpf.met import MET, met
 from tcptop_tui.bpf.slots import Slots
 from tcptop_tui.diag.chosen import mount_namespaces
 from tcptop_tui.diag.dump import Dump
 from tcptop_tui.diag.namespaces import Namespaces
 from tcptop_tui.diag.owners import Owners
-from tcptop_tui.records import Rows, State
+from tcptop_tui.records import BRIEF, Rows, State, joined, picked
 from tcptop_tui.source.batches import Capture
-from tcptop_tui.source.identity import Index, capture_mask, tuple_hash
+from tcptop_tui.source.identity import Index, capture_mask, ends_mask, tuple_hash
 
 _SHARE = 0.05
 """Of one core that comparing may take: a survey of 100,000 sockets then comes every 10 s or so."""
@@ -71,10 +72,8 @@ class Found:
 
     dump: Dump
     """With owners; what the capture surely leaves out is not there, but for listeners."""
-    keys: NDArray[np.uint64]
-    """Of the map's entries after the dump, shape (n,)."""
-    conns: Rows
-    """The entries, dtype BRIEF."""
+    met: Rows
+    """The map's entries after the dump, dtype MET; who has them may not be wanted."""
     capture: Capture
     cpu_s: float
     """That it took."""
@@ -85,11 +84,11 @@ class Surveyor:
 
     Args:
         diag: the namespaces; used from the surveyor's thread from now on.
-        conns: opens the sockets' entries for reading in another thread.
+        conns: the sockets' entries.
         owners: finds who owns what; the surveyor's from now on, too.
     """
 
-    def __init__(self, diag: Namespaces, conns: Callable[[], Slots], owners: Owners) -> None:
+    def __init__(self, diag: Namespaces, conns: Slots, owners: Owners) -> None:
         self._diag = diag
         self._conns = conns
         self._owners = owners
@@ -128,14 +127,14 @@ class Surveyor:
         dump = self._diag.dump()
         # who listens must be known of all: an accepted socket is its listener's at first
         dump = dump.only(capture_mask(dump.rows, capture) | (dump.rows["state"] == State.LISTEN))
-        keys, conns = self._conns().read()
-        place, found = Index.of(tuple_hash(conns)).find(tuple_hash(dump.rows))
+        entries = joined(MET, *(_wanted(*part, capture) for part in self._conns.parts(BRIEF)))
+        place, found = Index.of(entries["hash"]).find(tuple_hash(dump.rows))
         place = place[found]
         for name in ("pid", "comm"):  # one owner on both sides: the map's, which has seen it
-            dump.rows[name][found] = conns[name][place]
+            dump.rows[name][found] = entries[name][place]
         self._find_owners(dump, capture)
-        conns["pid"][place] = dump.rows["pid"][found]
-        return Found(dump, keys, conns, capture, time.thread_time() - started_s)
+        entries["pid"][place] = dump.rows["pid"][found]
+        return Found(dump, entries, capture, time.thread_time() - started_s)
 
     def _find_owners(self, dump: Dump, capture: Capture) -> None:
         """From /proc. What was not there a survey ago is given that long: most of it has ended before it is found."""
@@ -152,3 +151,8 @@ class Surveyor:
     def close(self) -> None:
         """Wait for the one that is being made."""
         self._thread.shutdown(cancel_futures=True)
+
+
+def _wanted(keys: NDArray[np.uint64], conns: Rows, capture: Capture) -> Rows:
+    wanted = ends_mask(conns, capture)
+    return met(keys, conns) if wanted.all() else met(keys[wanted], picked(conns, wanted))

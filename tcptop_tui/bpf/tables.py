@@ -16,8 +16,8 @@ from tcptop_tui.bpf.complete import own
 from tcptop_tui.bpf.entries import NOWHERE, Entries
 from tcptop_tui.bpf.rooms import Rooms
 from tcptop_tui.bpf.slots import Reading
-from tcptop_tui.records import ROW, RTT_SLOTS, Flag, Mask, Rows, overwrite, parts, picked, table_rows, widened
-from tcptop_tui.source.hists import NO_HISTS, Hists
+from tcptop_tui.records import ROW, Flag, Mask, Rows, overwrite, parts, picked, table_rows, widened
+from tcptop_tui.source.hists import NO_HISTS
 
 _PART = 2048
 """Rows: 400 KB."""
@@ -55,7 +55,7 @@ class Tables:
         self.latest = np.zeros(0, ROW)
         """The latest one, dtype ROW, sorted by ``id``. It is never written to while somebody looks at it."""
         self.hists = NO_HISTS
-        """Its histograms; that of the entry in a slot has the next number."""
+        """Its histograms."""
         self.number = 1
         """Of the next one."""
 
@@ -65,7 +65,7 @@ class Tables:
         Args:
             reading: has all entries that have changed; for this table they were taken.
         """
-        self.hists = _with_news(self.hists, reading)
+        self.hists = reading.hists
         dump.changed[alone & ~dump.shown] = self.number
         dump.shown[:] = alone
         plan = _Plan.of(dump, alone, entries)
@@ -109,17 +109,6 @@ class Tables:
             made = self._latest_of(plan.ids[part])
             _fill_known(made, plan.slots[part], dump, entries)
             overwrite(rows, part, made)
-
-
-def _with_news(hists: Hists, reading: Reading) -> Hists:
-    """What slots that are nobody's had goes, too."""
-    held = reading.skaddr != 0
-    left = reading.numbers[~held] + 1
-    left = left[left < hists.room]
-    return hists.written(
-        np.concatenate([reading.numbers[held] + 1, left]),
-        np.concatenate([reading.conns["rtt_hist"][held], np.zeros((len(left), RTT_SLOTS), "<u4")]),
-    )
 
 
 def _write_dumped(rows: Rows, which: NDArray[np.intp], plan: _Plan, dump: Compared) -> None:

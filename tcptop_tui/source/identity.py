@@ -121,13 +121,21 @@ class Index:
 
 def capture_mask(rows: Rows, capture: Capture) -> Mask:
     """Which rows the capture filter wants; an owner or local port not known yet passes."""
+    return ends_mask(rows, capture) & process_mask(rows, capture)
+
+
+def ends_mask(rows: Rows, capture: Capture) -> Mask:
+    """Which rows have addresses and ports that it wants."""
     wanted = np.ones(len(rows), np.bool_)
     if capture.lports:
         wanted &= np.isin(rows["lport"], [0, *capture.lports])
     if capture.rports:
         wanted &= np.isin(rows["rport"], [*capture.rports])
-    if capture.pids:
-        wanted &= np.isin(rows["pid"], [0, *capture.pids])
     if capture.ip:
         wanted &= (is_ipv4(rows["laddr"]) & is_ipv4(rows["raddr"])) == (capture.ip == 4)
     return wanted
+
+
+def process_mask(rows: Rows, capture: Capture) -> Mask:
+    """Which rows have a process that the capture filter wants, or one that is not known."""
+    return np.isin(rows["pid"], [0, *capture.pids]) if capture.pids else np.ones(len(rows), np.bool_)
