@@ -21,7 +21,8 @@ from tcptop_tui.model.ended import average_rtt_us
 from tcptop_tui.model.facts import Facts
 from tcptop_tui.model.frame import Look, make_frame
 from tcptop_tui.model.grouping import GROUPINGS, make_tree
-from tcptop_tui.records import ROW, TRANSITION, UNKNOWN_NS, End, Flag, State
+from tcptop_tui.model.recent import Kept
+from tcptop_tui.records import ROW, SESSION, TRANSITION, UNKNOWN_NS, End, Flag, State
 from tcptop_tui.source.batches import Sessions, Table, Transitions
 from tcptop_tui.widgets.connections import ConnectionTable
 from tcptop_tui.widgets.connects import ConnectsTable, Destinations
@@ -161,7 +162,7 @@ def test_a_connect_that_went_between_two_polls_neither_connected_nor_failed() ->
 
 
 def test_listeners_are_no_sessions_and_averages_are_of_samples() -> None:
-    shown = make_frame(Facts(NOW, UTC, sessions=ended().rows, sessions_total=4), Look(view="sessions"))
+    shown = make_frame(Facts(NOW, UTC, kept=Kept(SESSION, [ended().rows]), sessions_total=4), Look(view="sessions"))
     assert shown.ended.tolist() == [0, 1, 2]
     averages = average_rtt_us(ended().rows)
     assert averages[0] == 25

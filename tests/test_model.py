@@ -15,6 +15,7 @@ from tcptop_tui.model.frame import Look, make_frame
 from tcptop_tui.model.histogram import percentile, slot_bounds, summarise
 from tcptop_tui.model.history import History
 from tcptop_tui.model.rates import Rates
+from tcptop_tui.model.recent import Kept, Recent
 from tcptop_tui.model.sorting import SORT_KEYS
 from tcptop_tui.model.store import Store
 from tcptop_tui.model.succession import Succession
@@ -42,6 +43,26 @@ def test_history_keeps_the_latest(limit: int, batches: list[int]) -> None:
     assert history.total == len(every)
     for view, content in seen_before:  # what was handed out never changes
         assert view["ts_ns"].tolist() == content
+
+
+@given(st.integers(1, 200), st.lists(st.integers(0, 20), max_size=12) | st.lists(st.integers(1, 2), min_size=100))
+def test_the_latest_are_kept_as_they_came(limit: int, batches: list[int]) -> None:
+    recent = Recent(TRANSITION, limit)
+    every: list[int] = []
+    fallen: list[int] = []
+    seen_before: list[tuple[Kept, list[int]]] = []
+    for size in batches:
+        rows = np.zeros(size, TRANSITION)
+        rows["ts_ns"] = np.arange(len(every), len(every) + size)
+        every += rows["ts_ns"].tolist()
+        fallen += [time_ns for part in recent.append(rows) for time_ns in part["ts_ns"].tolist()]
+        kept, total = recent.kept
+        assert (len(kept), total) == (min(limit, len(every)), len(every))
+        assert kept.last(7)["ts_ns"].tolist() == every[-min(limit, 7) :]
+        seen_before.append((kept, every[-limit:]))
+    assert fallen == every[:-limit]
+    for kept, content in seen_before:  # what was handed out never changes
+        assert kept.rows["ts_ns"].tolist() == content
 
 
 def test_history_uses_memory_again_that_nobody_looks_at(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,8 +11,9 @@ from made import connections, sampled, sessions
 from tcptop_tui.filters import parse
 from tcptop_tui.model.facts import Facts
 from tcptop_tui.model.frame import Look, make_frame
+from tcptop_tui.model.recent import Kept
 from tcptop_tui.model.rtt_groups import GROUPINGS, RttGroups
-from tcptop_tui.records import RTT_SLOTS, Flag
+from tcptop_tui.records import RTT_SLOTS, SESSION, Flag
 from tcptop_tui.source.hists import Hists
 
 pytestmark = pytest.mark.apart
@@ -45,7 +46,7 @@ def known_facts() -> Facts:
     older = np.zeros(RTT_SLOTS, "<u8")
     older[3] = 5
     return Facts(
-        rows=rows, hists=hists, sessions=ended, tx_rate=np.zeros(4), rx_rate=np.zeros(4),
+        rows=rows, hists=hists, kept=Kept(SESSION, [ended]), tx_rate=np.zeros(4), rx_rate=np.zeros(4),
         forgotten_hist=older, forgotten_sum_us=50, forgotten_sessions=1,
     )  # fmt: skip
 

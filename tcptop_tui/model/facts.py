@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from tcptop_tui.model.departed import NOBODY, Departed
 from tcptop_tui.model.heat import Heat
+from tcptop_tui.model.recent import Kept
 from tcptop_tui.model.samples import Summed
 from tcptop_tui.model.trends import Sample
 from tcptop_tui.model.wall import Wall
@@ -52,10 +53,10 @@ class Facts:
     """The transitions that are kept, oldest first, dtype TRANSITION."""
     log_total: int = 0
     """Transitions ever seen; the last one of ``log`` has number ``log_total - 1``."""
-    sessions: Rows = field(default_factory=lambda: np.zeros(0, SESSION))
-    """Ended connections that are kept, oldest first, dtype SESSION."""
+    kept: Kept = field(default_factory=lambda: Kept(SESSION))
+    """Ended connections that are kept, dtype SESSION."""
     sessions_total: int = 0
-    """Ended connections ever seen; the last one of ``sessions`` has number ``sessions_total - 1``."""
+    """Ended connections ever seen; the last one of those that are kept has number ``sessions_total - 1``."""
     pings: Rows = field(default_factory=lambda: np.zeros(0, PING))
     """The ICMP echo requests that are kept, oldest first, dtype PING."""
     pings_total: int = 0
@@ -87,3 +88,8 @@ class Facts:
     status: Status = field(default_factory=lambda: Status(""))
     wall: Wall = field(default_factory=Wall)
     """What the clock showed when something happened."""
+
+    @property
+    def sessions(self) -> Rows:
+        """All of ``kept``, oldest first: not cheap, and most of what is painted needs none of them."""
+        return self.kept.rows

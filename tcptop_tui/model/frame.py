@@ -164,8 +164,8 @@ def make_frame(facts: Facts, look: Look) -> Frame:
     matches, gone_matches = (
         look.wants(Subject(part.rows, part.now_ns, part.tx_rate, part.rx_rate)) for part in (facts, gone)
     )
-    ended = look.wants(Subject(facts.sessions, facts.now_ns, None, None))
     filtered = bool(look.filter.text) or look.hidden is not None
+    ended = _wanted_sessions(facts, look, filtered=filtered)
     chosen = np.flatnonzero(np.concatenate([matches, gone_matches]))
     frame = Frame(
         facts,
@@ -178,6 +178,13 @@ def make_frame(facts: Facts, look: Look) -> Frame:
         groups=rtt_groups(facts, look.rtt_by, matches, ended, filtered=filtered) if look.rtt_by else None,
     )
     return _with_view(frame, matches, ended)
+
+
+def _wanted_sessions(facts: Facts, look: Look, *, filtered: bool) -> Mask:
+    """Which ended connections are to be seen; none where nothing that is made depends on it."""
+    if filtered or look.rtt_by or look.view == "sessions" or facts.ended is None:
+        return look.wants(Subject(facts.sessions, facts.now_ns, None, None))
+    return np.zeros(0, np.bool_)
 
 
 def _with_view(frame: Frame, matches: Mask, ended: Mask) -> Frame:

@@ -133,14 +133,16 @@ class _Step:
     dense: NDArray[np.uint64] | None = None
     """So many have got samples that they are only summed up: by slot."""
 
-    def note_ended(self, entries: Rows) -> None:
-        """Dtype HEAT."""
+    def note_ended(self, entries: Rows, limit: int) -> None:
+        """Dtype HEAT; of all these ``limit`` are kept, and some more."""
         if not len(entries):
             return
         self.ended_sum = self.ended_sum + _sums(entries)
-        if len(self.ended) >= _MOST_PARTS:
-            self.ended = [joined(HEAT, *self.ended)]
         self.ended.append(entries)
+        while sum(map(len, self.ended[1:])) >= limit:
+            self.ended.pop(0)
+        if len(self.ended) > _MOST_PARTS:
+            self.ended = [joined(HEAT, *self.ended)]
 
     @property
     def summed(self) -> NDArray[np.uint64]:
@@ -165,7 +167,7 @@ class HeatHistory:
     """
 
     def __init__(self, limit: int) -> None:
-        self._kept = History(HEAT, limit)
+        self._kept, self._limit = History(HEAT, limit), limit
         self._columns: deque[NDArray[np.uint64]] = deque(maxlen=STEPS - 1)
         self._step = -1
         self.heat = Heat()
@@ -186,7 +188,7 @@ class HeatHistory:
             told["life"] = life(slim(rows, sampled))
             told["born_ns"], told["rtt_hist"] = rows["born_ns"][sampled], rows["rtt_hist"][sampled]
             unseen = told["born_ns"] > self._latest_ns  # no table had them: nothing need be waited for
-            self._now.note_ended(self._entries(told["life"][unseen], told["rtt_hist"][unseen]))
+            self._now.note_ended(self._entries(told["life"][unseen], told["rtt_hist"][unseen]), self._limit)
             if not unseen.all():
                 self._told.append(picked(told, ~unseen))
 
@@ -256,7 +258,7 @@ class HeatHistory:
                 hists = hists.astype(np.int64)
                 hists[there] = rows["rtt_hist"][there].astype(np.int64) - start[there]
                 known |= there
-        self._now.note_ended(self._entries(lives[known], hists[known]))
+        self._now.note_ended(self._entries(lives[known], hists[known]), self._limit)
         return ~known
 
     def _sum_up(self, rows: Rows, hists: Hists, ids: NDArray[np.uint64]) -> None:

@@ -14,6 +14,7 @@ from tcptop_tui.model.heat import HeatHistory
 from tcptop_tui.model.history import History
 from tcptop_tui.model.pulse import PulseCounter
 from tcptop_tui.model.rates import Rates
+from tcptop_tui.model.recent import Recent
 from tcptop_tui.model.samples import LiveSamples, Summed
 from tcptop_tui.model.succession import Succession
 from tcptop_tui.model.trends import Trends
@@ -36,7 +37,7 @@ class Store:
         # one attribute, replaced at once: a table may be taken in while another thread reads facts
         self._table = (Table(np.zeros(0, ROW), 0, 0), self._rates.tx, self._rates.rx)
         self._log = History(TRANSITION, settings.log_rows)
-        self._sessions = History(SESSION, settings.session_rows)
+        self._sessions = Recent(SESSION, settings.session_rows)
         self._pings = History(PING, settings.ping_rows)
         self._pings_lost = 0
         self._names = Names()
@@ -109,7 +110,7 @@ class Store:
     def _note_departed(self, table: Table, step: Succession) -> None:
         (before, tx_rate, rx_rate), linger_ns = self._table, int(self.linger_s * 1e9)
         since_ns = table.now_ns - linger_ns
-        lately = self._sessions.rows[-2 * self._linger_rows :]
+        lately = self._sessions.kept[0].last(2 * self._linger_rows)
         lately = picked(lately, lately["end_ns"] >= since_ns)
         missed = self._departed.joined(depart(before.rows, tx_rate, rx_rate, step.missing, table.now_ns))
         self._departed = lingering(missed, step.ids, lately, since_ns + 1, self._linger_rows)
@@ -128,7 +129,7 @@ class Store:
         """The present state; cheap, the arrays are shared and never written to again."""
         table, tx_rate, rx_rate = self._table
         # a table, or many transitions, may be taken in by another thread meanwhile
-        (log, log_total), (sessions, sessions_total) = self._log.kept, self._sessions.kept
+        (log, log_total), (kept, sessions_total) = self._log.kept, self._sessions.kept
         return Facts(
             now_ns=table.now_ns,
             utc_ns=table.utc_ns,
@@ -140,7 +141,7 @@ class Store:
             departed=self._departed,
             log=log,
             log_total=log_total,
-            sessions=sessions,
+            kept=kept,
             sessions_total=sessions_total,
             pings=self._pings.rows,
             pings_total=self._pings.total,

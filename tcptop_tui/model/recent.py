@@ -1,0 +1,89 @@
+"""The last so many records as they came, put together only when somebody looks at all of them."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from tcptop_tui.records import Rows, joined
+
+_MOST_PARTS = 64
+
+
+class Kept:
+    """What was kept at one moment, oldest first. Immutable.
+
+    Args:
+        dtype: of a record.
+        parts: one after the other; nobody writes to them again.
+    """
+
+    def __init__(self, dtype: np.dtype[Any], parts: Iterable[Rows] = ()) -> None:
+        self._dtype, self._parts = dtype, tuple(parts)
+
+    def __len__(self) -> int:
+        return sum(map(len, self._parts))
+
+    @cached_property
+    def rows(self) -> Rows:
+        """All of them, shape (n,): where there are many, a copy that is not cheap."""
+        return self._parts[0] if len(self._parts) == 1 else joined(self._dtype, *self._parts)
+
+    def last(self, count: int) -> Rows:
+        """So many at most."""
+        found: list[Rows] = []
+        for part in reversed(self._parts):
+            if count <= 0:
+                break
+            found.insert(0, part[-count:])
+            count -= len(part)
+        return joined(self._dtype, *found)
+
+
+class Recent:
+    """Keeps the latest ``limit`` records; older ones fall out.
+
+    ``History`` is for what is looked at all the time: it has the same twice, to be contiguous. Any thread may
+    append, and any look.
+
+    Args:
+        dtype: of a record.
+        limit: records kept at most.
+    """
+
+    def __init__(self, dtype: np.dtype[Any], limit: int) -> None:
+        self._dtype, self._limit = dtype, limit
+        self._parts: list[Rows] = []
+        self._kept = Kept(dtype), 0
+        self._lock = threading.Lock()
+
+    @property
+    def kept(self) -> tuple[Kept, int]:
+        """What is kept, and how many there ever were; the last one has number total - 1."""
+        return self._kept
+
+    def append(self, rows: Rows) -> list[Rows]:
+        """Add ``rows``, which nobody writes to again; returns those that fell out for them, oldest first."""
+        with self._lock:
+            self._parts.append(rows)
+            excess, fallen = sum(map(len, self._parts)) - self._limit, []
+            while excess > 0:
+                oldest = self._parts[0]
+                fallen.append(oldest[:excess])
+                self._parts[:1] = [oldest[excess:]] if len(oldest) > excess else []
+                excess -= len(oldest)
+            if len(self._parts) > _MOST_PARTS:
+                half = len(self._parts) // 2
+                self._parts[half:] = [joined(self._dtype, *self._parts[half:])]
+            self._kept = Kept(self._dtype, self._parts), self._kept[1] + len(rows)
+        return fallen
+
+    def clear(self) -> None:
+        """Forget the records, not their number."""
+        with self._lock:
+            self._parts = []
+            self._kept = Kept(self._dtype), self._kept[1]
