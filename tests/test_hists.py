@@ -14,9 +14,10 @@ pytestmark = pytest.mark.apart
 
 NUMBERS = st.integers(1, 3000)
 """In three blocks."""
+COUNTS = st.integers(0, 3) | st.integers(0, 2**32 - 1)
 
 
-@given(st.lists(st.dictionaries(NUMBERS, st.integers(0, 3), max_size=9), max_size=5), st.lists(NUMBERS, max_size=9))
+@given(st.lists(st.dictionaries(NUMBERS, COUNTS, max_size=9), max_size=5), st.lists(NUMBERS, max_size=9))
 def test_each_is_what_was_written_last(writes: list[dict[int, int]], others: list[int]) -> None:
     known: dict[int, int] = {}
     hists, stages = NO_HISTS, []

@@ -110,7 +110,7 @@ class Slots:
         Raises:
             OSError: the kernel refuses the call.
         """
-        opened = self._opened()
+        opened = self.opened
         scratch = np.empty(min(opened, _WINDOW), _slot(conn))
         for first, count in _windows(opened):
             _, copies, whole = self._taken(first, count, lambda slots: np.flatnonzero(slots["skaddr"]), scratch)
@@ -127,7 +127,7 @@ class Slots:
         Raises:
             OSError: the kernel refuses the call.
         """
-        opened, numbers, done = self._opened(), [besides[:0]], 0
+        opened, numbers, done = self.opened, [besides[:0]], 0
         scratch = np.empty(min(opened, _WINDOW), SLOT)
         self._make_room(opened)
         for first, count in _windows(opened):
@@ -152,7 +152,13 @@ class Slots:
         with self._window(first, count) as (window, offset):
             return _taken(np.frombuffer(window, SLOT, count, offset), chosen, into)
 
-    def _opened(self) -> int:
+    @property
+    def opened(self) -> int:
+        """What lies behind so many slots is nobody's.
+
+        Raises:
+            OSError: the kernel refuses the call.
+        """
         opened = ct.c_uint64(0)
         if load_libbpf().bpf_map_lookup_elem(self._places.extent, ct.byref(ct.c_uint32(0)), ct.byref(opened)) < 0:
             raise refusal("bpf_map_lookup_elem")

@@ -11,12 +11,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tcptop_tui.records import overwrite, parts, picked
+
 _MIN_PERIOD_S = 2.0
 _SCAN_SHARE = 0.1
 """Of one core that scanning may take: it holds the interpreter's lock."""
 _LONGEST_WAIT_S = 64.0
 
-_OWNER = np.dtype([("inode", "<u8"), ("pid", "<u4"), ("comm", "S16"), ("due_s", "<f8"), ("wait_s", "<f8")])
+_OWNER = np.dtype([("due_s", "<f8"), ("inode", "<u4"), ("pid", "<u4"), ("wait_s", "<f4"), ("comm", "S16")])
 """What is known of one inode; ``pid`` 0: nobody was found. ``due_s``: when to look (again)."""
 
 
@@ -45,7 +47,7 @@ class Owners:
 
         Forgets the inodes that are not asked for any more.
         """
-        asked, place = np.unique(inodes.astype("<u8"), return_inverse=True)
+        asked, place = np.unique(inodes.astype("<u4"), return_inverse=True)
         self._known.keep(asked)
         if self._clock() >= self._not_before_s:
             self._look()
@@ -64,6 +66,10 @@ class Owners:
             self._not_before_s = ended_s + max(self._min_period_s, (ended_s - started_s) / _SCAN_SHARE)
 
 
+_PART = 4096
+"""Entries that are copied at a time."""
+
+
 class _Known:
     """What the scans have found, and when to look again for the rest; ``entries`` is sorted by inode."""
 
@@ -73,7 +79,7 @@ class _Known:
     def __len__(self) -> int:
         return len(self.entries)
 
-    def keep(self, asked: NDArray[np.uint64]) -> None:
+    def keep(self, asked: NDArray[np.uint32]) -> None:
         """Have entries for ``asked`` (ascending) and no others; new ones are due at once."""
         if np.array_equal(asked, self.entries["inode"]):
             return
@@ -83,7 +89,8 @@ class _Known:
         old = np.searchsorted(self.entries["inode"], asked)
         same = np.flatnonzero(old < len(self.entries))
         same = same[self.entries["inode"][old[same]] == asked[same]]
-        kept[same] = self.entries[old[same]]
+        for part in parts(same, _PART):
+            overwrite(kept, part, picked(self.entries, old[part]))
         self.entries = kept
 
     def forget_ended(self) -> None:
