@@ -125,16 +125,16 @@ _QUEUE: list[_Field] = [
     ("backlog", "<u4"),  # of a listener: how many there is room for; 0: no listener, or not known
 ]
 
-_ROW: list[_Field] = [("id", "<u8"), ("skaddr", "<u8"), *_QUEUE, *_SEEN]
+_DUMPED: list[_Field] = [("id", "<u8"), *_QUEUE, *_SEEN]
 
-ROW = np.dtype([*_ROW, *_FOLLOWED, ("hist", "<u4")])
+ROW = np.dtype([*_DUMPED, *_FOLLOWED, ("hist", "<u4"), ("skaddr", "<u8")])
 """A row of the connection table, 192 bytes; ``id`` stays the same for a connection's whole life.
 
 Its histogram has number ``hist`` among those of the table (``source.hists``).
 """
 
-DUMPED = np.dtype(_ROW)
-"""A socket that sock_diag has told of: the beginning of a ROW, 160 bytes."""
+DUMPED = np.dtype(_DUMPED)
+"""A socket that sock_diag has told of: the beginning of a ROW, 152 bytes."""
 
 SESSION = np.dtype([("end_ns", "<u8"), ("skaddr", "<u8"), *_SEEN, *_FOLLOWED, _HIST])
 """``struct session``: an ended connection with its last gauges and its histogram."""

@@ -85,7 +85,7 @@ def as_in_the_kernel(lives: dict[tuple[int, int], Life], now: list[dict[str, Any
 
 def dump_of(sockets: list[dict[str, Any]], number: int) -> Dump:
     rows = rows_of(DUMPED, *({"born_ns": 0, "state_ns": 0} | one for one in sockets))
-    rows["id"] = rows["skaddr"] = 0
+    rows["id"] = 0
     return Dump(rows, np.zeros(len(rows), "u4"), NOW + number, frozenset([NETNS]))
 
 

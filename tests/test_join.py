@@ -30,7 +30,7 @@ def dumped(now_ns: int, *given: dict[str, object], netns: tuple[int, ...] = (NET
     rows = rows_of(
         DUMPED, *({"cookie": 900 + index, "born_ns": 0, "state_ns": 0} | row for index, row in enumerate(given))
     )
-    rows["id"] = rows["skaddr"] = 0
+    rows["id"] = 0
     return Dump(rows, np.zeros(len(rows), "u4"), now_ns, frozenset(netns))
 
 

@@ -23,10 +23,8 @@ class Compared:
 
     rows: Rows
     """dtype DUMPED"""
-    hashes: NDArray[np.uint64]
-    """``identity.tuple_hash``"""
     index: Index
-    """of ``hashes``"""
+    """by ``identity.tuple_hash``"""
     ids: NDArray[np.uint64]
     """of ``rows``; none before ``numbered``"""
     order: NDArray[np.intp]
@@ -52,13 +50,12 @@ class Compared:
     def of(cls, dump: Dump) -> Compared:
         """Not compared yet."""
         rows = dump.rows
-        hashes = tuple_hash(rows)
         listens = rows["state"] == State.LISTEN
         full = ((rows["flags"] & Flag.GAUGES) != 0) | listens
         full &= rows["state"] != State.SYN_RECV
         none = np.zeros(len(rows), np.bool_)
         return cls(
-            rows, hashes, Index.of(hashes), np.zeros(0, "<u8"), np.zeros(0, np.intp), listens,
+            rows, Index.of(tuple_hash(rows)), np.zeros(0, "<u8"), np.zeros(0, np.intp), listens,
             full, none, none.copy(), none, none.copy(), np.zeros(len(rows), np.intp), dump.now_ns, dump.netns,
         )  # fmt: skip
 
@@ -82,8 +79,9 @@ class Compared:
 
     @property
     def replaceable(self) -> Index:
-        """Those that are not in the map, by ``hashes``; a listener stays beside others with its address."""
-        return Index.of(self.hashes, np.flatnonzero(self.alone & ~self.listens & ~self.replaced))
+        """Those that are not in the map, as ``index``; a listener stays beside others with its address."""
+        chosen = (self.alone & ~self.listens & ~self.replaced)[self.index.order]
+        return Index(self.index.keys[chosen], self.index.order[chosen])
 
 
 @dataclass(frozen=True, slots=True)

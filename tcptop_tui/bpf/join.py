@@ -206,7 +206,7 @@ class Joiner:
         for known in (self._ended, [self._tables.latest]):
             if len(sought):
                 lives = known[0] if len(known) == 1 else joined(ROW, *reversed(known))  # the latest end counts
-                place, found = Index.of(tuple_hash(lives)).find(latest.hashes[sought])
+                place, found = Index.of(tuple_hash(lives)).find(tuple_hash(picked(rows, sought)))
                 take_over(rows, sought[found], lives, place[found], full)
                 sought = sought[~found]
         drop_repeated_ids(rows)

@@ -17,7 +17,7 @@ class Dump:
     """The sockets of one moment, or of the few ms that the kernel took."""
 
     rows: Rows
-    """dtype DUMPED, shape (n,), no ``cookie`` twice in a namespace; no ``id``, no ``skaddr``, no owner."""
+    """dtype DUMPED, shape (n,), no ``cookie`` twice in a namespace; no ``id``, no owner."""
     inode: NDArray[np.uint32]
     """Of each socket, 0 where no process has it; shape (n,)."""
     now_ns: int

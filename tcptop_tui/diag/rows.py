@@ -20,7 +20,7 @@ _AFTER_FIN = (State.CLOSE_WAIT, State.LAST_ACK, State.CLOSING)
 
 
 def as_rows(sockets: Sockets, now_ns: int, netns: int) -> Rows:
-    """As records.DUMPED, shape (n,); ``id``, ``skaddr`` and owner are left empty."""
+    """As records.DUMPED, shape (n,); ``id`` and owner are left empty."""
     messages = sockets.messages
     rows = np.zeros(len(messages), DUMPED)
     rows["netns"] = netns
