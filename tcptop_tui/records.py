@@ -7,7 +7,7 @@ spelling per field, written beside it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from enum import IntEnum
 from typing import Any, Final, TypeAlias
 
@@ -219,24 +219,18 @@ def overwrite(rows: Rows, which: Mask | NDArray[np.intp], others: Rows) -> None:
     _whole(rows)[which] = _whole(others)
 
 
-def table_rows(records: Rows) -> Rows:
-    """Dtype ROW, with what dtype PLAIN or SESSION has, but the histogram; the rest is 0."""
-    rows = np.empty(len(records), ROW)  # large ones in huge pages; zeros come in small ones, 3 to 15 us each
-    into, (start, end) = _bytes(rows), _shared(ROW)
+def table_rows(conns: Rows) -> Rows:
+    """Dtype ROW, with what dtype PLAIN has; the rest is 0."""
+    rows = np.empty(len(conns), ROW)  # large ones in huge pages; zeros come in small ones, 3 to 15 us each
+    into, start = _bytes(rows), DUMPED.itemsize - BRIEF.itemsize
+    end = start + PLAIN.itemsize
     into[:, :start], into[:, end:] = 0, 0
-    into[:, start:end] = _bytes(records)[:, slice(*_shared(records.dtype))]
+    into[:, start:end] = _bytes(conns)
     return rows
 
 
 def _bytes(rows: Rows) -> NDArray[np.uint8]:
     return rows.view("u1").reshape(len(rows), rows.dtype.itemsize)
-
-
-def _shared(dtype: np.dtype[Any]) -> tuple[int, int]:
-    """From which byte to which it has what others have, too."""
-    fields: Mapping[str, Any] = dtype.fields or {}
-    start = int(fields["born_ns"][1])
-    return start, start + PLAIN.itemsize
 
 
 def beginnings(rows: Rows, dtype: np.dtype[Any]) -> Rows:

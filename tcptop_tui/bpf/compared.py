@@ -8,13 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tcptop_tui.bpf.complete import own
+from tcptop_tui.bpf.met import KEPT_IN_TIME_WAIT
 from tcptop_tui.diag.dump import Dump
 from tcptop_tui.records import DUMPED, Flag, Mask, Rows, State, parts, picked
 from tcptop_tui.source.identity import Index, cookie_key, tuple_hash
 
 _PART = 4096
 """Rows that are compared at a time: what fits into a cache."""
-_KEPT_IN_TIME_WAIT = ["pid", "uid", "comm", "born_ns", "tx_bytes", "rx_bytes", "srtt_us", "retrans", "cgroup", "mntns"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +135,7 @@ def take_over(rows: Rows, which: NDArray[np.intp], source: Rows, place: NDArray[
     own(rows, which[unowned], source, place[unowned])
     forgot = ~full[which]
     which, place = which[forgot], place[forgot]
-    for name in _KEPT_IN_TIME_WAIT:
+    for name in KEPT_IN_TIME_WAIT:
         rows[name][which] = source[name][place]
     rows["flags"][which] |= source["flags"][place] & Flag.GAUGES
     free = rows["id"][which] == 0

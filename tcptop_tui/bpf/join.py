@@ -17,19 +17,18 @@ from numpy.typing import NDArray
 from tcptop_tui.bpf.compared import Compared, Successors, among, drop_repeated_ids, take_over
 from tcptop_tui.bpf.complete import Known
 from tcptop_tui.bpf.entries import NOWHERE, Entries
+from tcptop_tui.bpf.met import LEFT, left
 from tcptop_tui.bpf.slots import Reading
 from tcptop_tui.bpf.steps import STEPS
 from tcptop_tui.bpf.tables import Tables
 from tcptop_tui.diag.dump import Dump
 from tcptop_tui.records import (
-    ROW,
     End,
     Mask,
     Rows,
     State,
     joined,
     picked,
-    table_rows,
 )
 from tcptop_tui.source.hists import Hists
 from tcptop_tui.source.identity import Index, tuple_hash
@@ -68,7 +67,7 @@ class Joiner:
         """Remember who owned what has just ended: TIME_WAIT sockets themselves do not know."""
         # a reset leaves no TIME_WAIT; and what comes in between two dumps is not bounded by anything else
         kept = np.flatnonzero((rows["ends"] & (End.RST_SENT | End.RST_RECEIVED)) == 0)[-_MOST_ENDED:]
-        self._ended.append(table_rows(picked(rows, kept)))
+        self._ended.append(left(picked(rows, kept)))
         while sum(map(len, self._ended)) > _MOST_ENDED:
             self._ended.pop(0)
         self.escaped += self._not_seen_to_begin(rows)
@@ -203,12 +202,11 @@ class Joiner:
         # closed by its process before the dump, gone from the map after it: only its end tells whose it was
         orphaned = full & (rows["pid"] == 0) & ~latest.listens
         sought = np.flatnonzero(orphaned | (~same & ~full & (rows["state"] != State.SYN_RECV)))
-        for known in (self._ended, [self._tables.latest]):
-            if len(sought):
-                lives = known[0] if len(known) == 1 else joined(ROW, *reversed(known))  # the latest end counts
-                place, found = Index.of(tuple_hash(lives)).find(tuple_hash(picked(rows, sought)))
-                take_over(rows, sought[found], lives, place[found], full)
-                sought = sought[~found]
+        if len(sought):
+            ended = joined(LEFT, *reversed(self._ended))  # the latest end counts
+            sought = _inherited(rows, sought, ended, ended["hash"], full)
+        if len(sought):
+            _inherited(rows, sought, self._tables.latest, tuple_hash(self._tables.latest), full)
         drop_repeated_ids(rows)
 
     def _judged(self, latest: Compared, judged: Mask, before: Compared, successors: Successors) -> Compared:
@@ -241,3 +239,12 @@ class Joiner:
             self.escaped += int(np.maximum(steps, 1).sum())
         wrong: NDArray[np.uint64] = met["skaddr"][confirmed]
         return wrong
+
+
+def _inherited(
+    rows: Rows, sought: NDArray[np.intp], lives: Rows, hashes: NDArray[np.uint64], full: Mask
+) -> NDArray[np.intp]:
+    """Have those ``sought`` take over what ``lives`` with these hashes know; which of them were not found."""
+    place, found = Index.of(hashes).find(tuple_hash(picked(rows, sought)))
+    take_over(rows, sought[found], lives, place[found], full)
+    return sought[~found]

@@ -1,11 +1,13 @@
-"""The map's entries as a comparison with sock_diag needs them: 100,000 whole ones are 27 MB."""
+"""What a comparison with sock_diag needs of the map's entries, and of those that have ended: a third of each."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tcptop_tui.records import Rows
+from tcptop_tui.records import SESSION, Rows
 from tcptop_tui.source.identity import tuple_hash
 
 MET = np.dtype(
@@ -21,13 +23,38 @@ MET = np.dtype(
         ("comm", "S16"),
     ]
 )
-_TAKEN = [name for name in MET.names or () if name not in {"skaddr", "hash"}]
+
+KEPT_IN_TIME_WAIT = ["pid", "uid", "comm", "born_ns", "tx_bytes", "rx_bytes", "srtt_us", "retrans", "cgroup", "mntns"]
+"""What TIME_WAIT has forgotten, and is still true."""
+
+LEFT = np.dtype(
+    [
+        ("hash", "<u8"),  # identity.tuple_hash
+        *((name, SESSION[name]) for name in KEPT_IN_TIME_WAIT),
+        ("state_ns", "<u8"),
+        ("flags", "u1"),
+        ("id", "<u8"),  # 0
+    ]
+)
 
 
 def met(skaddr: NDArray[np.uint64], conns: Rows) -> Rows:
     """Dtype MET, of entries of a dtype that begins as CONN does; a copy."""
-    made = np.empty(len(conns), MET)
-    made["skaddr"], made["hash"] = skaddr, tuple_hash(conns)
-    for name in _TAKEN:
-        made[name] = conns[name]
+    made = _hashed(conns, MET)
+    made["skaddr"] = skaddr
+    return made
+
+
+def left(ended: Rows) -> Rows:
+    """Dtype LEFT, of rows of dtype SESSION; a copy."""
+    made = _hashed(ended, LEFT)
+    made["id"] = 0
+    return made
+
+
+def _hashed(rows: Rows, dtype: np.dtype[Any]) -> Rows:
+    made = np.empty(len(rows), dtype)
+    made["hash"] = tuple_hash(rows)
+    for name in {*(dtype.names or ())} - {"hash", "skaddr", "id"}:
+        made[name] = rows[name]
     return made
