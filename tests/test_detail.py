@@ -12,7 +12,7 @@ import sys
 import numpy as np
 import pytest
 from elsewhere import inside
-from made import NOW, SECOND, connections, transitions
+from made import NOW, SECOND, UTC, connections, sampled, sessions, transitions
 from rich.style import Style
 from sockets import listening, pair, port
 from terminals import Terminal
@@ -22,6 +22,7 @@ from tcptop_tui.diag.internals import internals
 from tcptop_tui.diag.netlink import SockDiag
 from tcptop_tui.processes import Asked, process_facts
 from tcptop_tui.records import ROW, UNKNOWN_NS, State
+from tcptop_tui.source.batches import Sessions, Table
 from tcptop_tui.widgets.detail import DetailScreen
 from tcptop_tui.widgets.timeline import lifeline, timeline
 
@@ -131,3 +132,27 @@ async def test_a_repaint_between_the_key_and_the_page() -> None:
         page.show(board.app.frame)
         await painted(board.pilot)
         assert str(page.query_one("#history").render())
+
+
+async def test_the_samples_stay_those_of_this_connection() -> None:
+    """Its number may be another one's afterwards, and the end may be forgotten."""
+    mine, other = {"id": 500, "lport": 4000}, {"id": 501, "lport": 4001}
+
+    async def samples(*given: dict[str, object], counts: int, later_s: int) -> str:
+        rows = connections(*given)
+        hists, rows["rtt_sum_us"] = sampled(rows, 6, counts), 100 * counts
+        await board.more(Table(rows, NOW + later_s * SECOND, UTC + later_s * SECOND, hists))
+        found = re.search(r"(\d+) samples", str(page.query_one("#histogram").render()))
+        return found[1] if found else ""
+
+    async with dashboard() as board:
+        page = DetailScreen(board.app.frame, connections(mine), lambda _row: Asked())
+        await board.app.push_screen(page)
+        assert await samples(mine, counts=7, later_s=1) == "7"
+        assert await samples(other, counts=3, later_s=2) == "7"
+        ended = sessions(mine)
+        ended["rtt_hist"][:, 6], ended["rtt_sum_us"] = 9, 900
+        await board.more(Sessions(ended))
+        assert await samples(other, counts=3, later_s=3) == "9"
+        board.app._store.clear()
+        assert await samples(other, counts=3, later_s=4) == "9"

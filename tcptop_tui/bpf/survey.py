@@ -21,7 +21,7 @@ from tcptop_tui.diag.dump import Dump
 from tcptop_tui.diag.namespaces import Namespaces
 from tcptop_tui.diag.owners import Owners
 from tcptop_tui.memory import give_back
-from tcptop_tui.records import BRIEF, Rows, State, longer, picked
+from tcptop_tui.records import BRIEF, Rows, State, longer, picked, put
 from tcptop_tui.source.batches import Capture
 from tcptop_tui.source.identity import Index, capture_mask, ends_mask, tuple_hash
 
@@ -145,7 +145,7 @@ class Surveyor:
             part = _wanted(keys, conns, capture)
             if count + len(part) > len(made):  # more have come meanwhile
                 made = longer(made, 2 * (count + len(part)))
-            made[count : count + len(part)] = part
+            put(part, made[count : count + len(part)])
             count += len(part)
         return made[:count]
 

@@ -103,7 +103,7 @@ class DetailScreen(ModalScreen[None]):
             self._rates = float(facts.tx_rate[place[0]]), float(facts.rx_rate[place[0]])
             self._inquire(self._row.copy())
         else:
-            self._row["hist"] = 0  # another one may have that number now
+            self._row["hist"], self._row["rtt_sum_us"] = 0, 0  # another one may have that number now
         samples = own_samples(self._row, facts)
         self._samples = samples if samples.connections else self._samples
 
