@@ -50,7 +50,7 @@ _PARTS: tuple[tuple[str, tuple[type[Widget | ViewsApp | DetailScreen], ...]], ..
 )
 """Titles in the help, and whose bindings stand below them."""
 
-_AT_ONCE = frozenset({"filter", "export", "search", "alerts", "saved_filters"})
+_AT_ONCE = frozenset({"filter", "export", "search", "alerts", "saved_filters", "view"})
 
 
 class TcptopApp(Filtering, Searching, Looking, Alarming, Adjusting, Naming, Setup, Exporting, Copying, Closing):

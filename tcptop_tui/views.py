@@ -34,12 +34,12 @@ class ViewsApp(LiveApp):
     """Views by number, their order and their groups."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("1", "view(0)", "Views", key_display="1-6", tooltip="Connections"),
-        Binding("2", "view(1)", "Connects, with failures and counts by destination", show=False),
-        Binding("3", "view(2)", "Closed sessions", show=False),
-        Binding("4", "view(3)", "Round-trip times side by side", show=False),
-        Binding("5", "view(4)", "Ping: whom echo requests interrupt", show=False),
-        Binding("6,b", "view(5)", "Stuck states by process, with ages and growth", show=False),
+        Binding("1", "view(0)", "Views", key_display="1-6", tooltip="Connections", priority=True),
+        Binding("2", "view(1)", "Connects, with failures and counts by destination", show=False, priority=True),
+        Binding("3", "view(2)", "Closed sessions", show=False, priority=True),
+        Binding("4", "view(3)", "Round-trip times side by side", show=False, priority=True),
+        Binding("5", "view(4)", "Ping: whom echo requests interrupt", show=False, priority=True),
+        Binding("6,b", "view(5)", "Stuck states by process, with ages and growth", show=False, priority=True),
         Binding("l", "log", "Log and histogram, on or off", show=False),
         Binding("t,f5", "group", "Group", key_display="F5"),
         Binding("f6", "pick_sort", "Sort", key_display="F6"),

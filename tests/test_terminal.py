@@ -83,6 +83,16 @@ def test_a_whole_visit(start: Callable[..., Terminal], tmp_path: Path) -> None:
         assert termios.tcgetattr(terminal._other)[3] == terminal.settings[3]
 
 
+def test_a_fast_hand_opens_a_view_and_the_filter_on_it(start: Callable[..., Terminal]) -> None:
+    terminal = start()
+    terminal.shows("F1Help")
+    for keys in ("4", "3/"):
+        terminal.type(keys)
+    terminal.shows("Closed sessions")
+    terminal.type("zzzz")
+    terminal.shows("zzzz")
+
+
 def test_a_fast_hand_reaches_the_filter_and_the_view_behind_it(start: Callable[..., Terminal]) -> None:
     terminal = start()
     terminal.shows("Connections")
