@@ -270,9 +270,9 @@ def check_stream(traffic: Traffic, server: int) -> None:
         time.sleep(1)
         stream.process.send_signal(signal.SIGINT)
         lines = told.ended()
-        assert stream.process.wait(_PATIENCE_S) == 0
         assert stream.process.stderr is not None
         said = stream.process.stderr.read().decode()
+        assert stream.process.wait(_PATIENCE_S) == 0, said
     made = traffic.since(attached_s)
     times = times_by_client(lines, server)
     print(f"\nstream: {len(made)} connections, {len(lines)} lines, {said}")
