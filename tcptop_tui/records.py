@@ -203,6 +203,11 @@ def picked(rows: Rows, which: Mask | NDArray[np.intp]) -> Rows:
     return chosen
 
 
+def only(rows: Rows, which: Mask) -> Rows:
+    """``rows[which]``: a copy, but where all are chosen the same array."""
+    return rows if which.all() else picked(rows, which)
+
+
 def parts(which: NDArray[np.intp], most: int) -> Iterator[NDArray[np.intp]]:
     """``which``, some at a time: what is made of so many stays in the CPU's cache until it is where it belongs."""
     for start in range(0, len(which), most):
@@ -251,6 +256,14 @@ def longer(rows: NDArray[Any], count: int) -> NDArray[Any]:
     """The same, with room for ``count`` in all: what is not written to is no memory yet."""
     room = np.empty(count, rows.dtype)
     room[: len(rows)] = rows
+    return room
+
+
+def appended(room: NDArray[Any], count: int, more: NDArray[Any]) -> NDArray[Any]:
+    """``room``, of which ``count`` are used, with ``more`` behind these; where it is too small another one."""
+    end = count + len(more)
+    room = room if end <= len(room) else longer(room, 2 * end)
+    put(more, room[count:end])
     return room
 
 

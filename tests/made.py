@@ -151,6 +151,11 @@ def whole(keys: np.ndarray, conns: Rows, slots: int = 64) -> Reading:
     return Reading(slots, np.arange(slots), skaddr, beginnings(there, PLAIN), Hists.of(there["rtt_hist"]))
 
 
+def entries(*given: dict[str, Any]) -> tuple[np.ndarray, Rows]:
+    """Keys and values of the map, dtype CONN."""
+    return connections(*given)["skaddr"].copy(), rows_of(CONN, *given)
+
+
 def entries_of(tracer: Program, dtype: np.dtype[Any] = CONN) -> tuple[np.ndarray, Rows]:
     """All that lie in its slots: whose, and what."""
     parts = [(keys.copy(), conns.copy()) for keys, conns in tracer.conns.parts(dtype)]

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from made import NOW, SECOND, connections, rows_of
+from made import NOW, SECOND, entries, rows_of
 
 from tcptop_tui.bpf.join import Joiner
 from tcptop_tui.bpf.met import met
@@ -55,12 +55,9 @@ step = st.tuples(
 
 
 def reading(given_: list[dict[str, Any]]) -> tuple[np.ndarray, Rows]:
-    rows = connections(*given_)
-    conns = np.zeros(len(rows), CONN)
-    for name in set(CONN.names or ()) - {"rtt_hist"}:
-        conns[name] = rows[name]
-    conns["rtt_hist"][:, 3] = rows["tx_bytes"]
-    return rows["skaddr"].copy(), conns
+    keys, conns = entries(*given_)
+    conns["rtt_hist"][:, 3] = conns["tx_bytes"]
+    return keys, conns
 
 
 @dataclass
@@ -132,8 +129,8 @@ def test_carried_over_or_found_out_anew_is_the_same(
     lives: dict[tuple[int, int], Life] = {}
     tables: list[Rows] = []
     samples: list[tuple[Any, list[int], tuple[Hists, Hists]]] = []
-    for number, (entries, sockets, elsewhere) in enumerate(steps):
-        present = as_in_the_kernel(lives, entries)
+    for number, (now, sockets, elsewhere) in enumerate(steps):
+        present = as_in_the_kernel(lives, now)
         places.write(present, elsewhere=elsewhere)
         if sockets is not None:
             for joiner in (one, forgetful):

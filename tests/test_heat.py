@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 from typing import Any
 
+import made
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
@@ -21,7 +22,7 @@ from tcptop_tui.model.store import Store
 from tcptop_tui.records import RTT_SLOTS, State
 from tcptop_tui.settings import Settings
 from tcptop_tui.source.batches import Capture, Sessions, Table
-from tcptop_tui.source.hists import Hists, no_samples
+from tcptop_tui.source.hists import no_samples
 from tcptop_tui.widgets.heat import heat_lines, heat_title
 from tcptop_tui.widgets.histogram import RttPanel
 
@@ -40,9 +41,8 @@ def sampled(slots: dict[int, int], **fields: Any) -> dict[str, Any]:
 def table(second: float, *given: dict[str, Any]) -> Table:
     at_ns = round((START_S + second) * SECOND)
     rows = connections(*given)
-    hists = Hists.of(np.array([one.get("rtt_hist", no_samples()) for one in given], "<u4").reshape(-1, RTT_SLOTS))
-    rows["hist"] = np.arange(1, len(rows) + 1)
-    return Table(rows, NOW + at_ns, UTC + at_ns, hists)
+    hists = np.array([one.get("rtt_hist", no_samples()) for one in given]).reshape(-1, RTT_SLOTS)
+    return Table(rows, NOW + at_ns, UTC + at_ns, made.sampled(rows, slice(None), hists))
 
 
 def shown(store: Store, text: str = "") -> Rtt:

@@ -4,27 +4,18 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from made import NOW, SECOND, connections, rows_of, sessions, transitions, whole
+from made import NOW, SECOND, entries, rows_of, sessions, transitions, whole
 
 from tcptop_tui.bpf import join
 from tcptop_tui.bpf.join import Joiner
 from tcptop_tui.bpf.met import met
 from tcptop_tui.diag.dump import Dump
-from tcptop_tui.records import CONN, DUMPED, ROW, End, Flag, Rows, State
+from tcptop_tui.records import DUMPED, ROW, End, Flag, State
 from tcptop_tui.source.identity import tuple_hash
 
 pytestmark = pytest.mark.apart
 
 NETNS = 1
-
-
-def entries(*given: dict[str, object]) -> tuple[np.ndarray, Rows]:
-    """Keys and values of the map."""
-    rows = connections(*given)
-    conns = np.zeros(len(rows), CONN)
-    for name in set(CONN.names or ()) - {"rtt_hist"}:
-        conns[name] = rows[name]
-    return rows["skaddr"].copy(), conns
 
 
 def dumped(now_ns: int, *given: dict[str, object], netns: tuple[int, ...] = (NETNS,)) -> Dump:

@@ -52,7 +52,6 @@ def test_histograms_equal_the_kernels_own_trace(tracer: Program, trace: Path) ->
                 sender.recv(1)
         (trace / "tracing_on").write_text("0")
         keys, conns = entries_of(tracer)
-        conns = conns.copy()
         ours = {(int(row["lport"]), int(row["rport"])): row for row in conns}
         expected: dict[tuple[int, int], Counter[int]] = {}
         sums: Counter[tuple[int, int]] = Counter()

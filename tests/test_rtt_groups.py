@@ -14,7 +14,6 @@ from tcptop_tui.model.frame import Look, make_frame
 from tcptop_tui.model.recent import Kept
 from tcptop_tui.model.rtt_groups import GROUPINGS, RttGroups
 from tcptop_tui.records import RTT_SLOTS, SESSION, Flag
-from tcptop_tui.source.hists import Hists
 
 pytestmark = pytest.mark.apart
 
@@ -97,8 +96,9 @@ def test_the_groups_add_up_to_the_total(
     hists = np.zeros((len(rows), RTT_SLOTS), "<u4")
     for k, row in enumerate(rows):
         hists[k, row[5]], made["rtt_sum_us"][k] = row[6], row[7] if row[6] else 0
-    made["hist"] = np.arange(1, len(rows) + 1)
-    facts = Facts(rows=made, hists=Hists.of(hists), tx_rate=np.zeros(len(made)), rx_rate=np.zeros(len(made)))
+    facts = Facts(
+        rows=made, hists=sampled(made, slice(None), hists), tx_rate=np.zeros(len(made)), rx_rate=np.zeros(len(made))
+    )
     frame = make_frame(facts, Look(filter=parse(text), rtt_by=by))
     assert frame.groups is not None
     assert np.array_equal(frame.groups.hist.sum(axis=0), frame.rtt.hist)

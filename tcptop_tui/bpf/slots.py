@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from tcptop_tui.bpf.calls import load_libbpf, refusal
 from tcptop_tui.bpf.syscalls import shape_of
-from tcptop_tui.records import CONN, PLAIN, RTT_SLOTS, Mask, Rows, beginnings, picked, put
+from tcptop_tui.records import CONN, PLAIN, Mask, Rows, beginnings, only, picked, put
 from tcptop_tui.source.hists import NO_HISTS, Hists
 
 
@@ -114,8 +114,7 @@ class Slots:
         scratch = np.empty(min(opened, _WINDOW), _slot(conn))
         for first, count in _windows(opened):
             _, copies, whole = self._taken(first, count, lambda slots: np.flatnonzero(slots["skaddr"]), scratch)
-            if not whole.all():
-                copies = picked(copies, whole)
+            copies = only(copies, whole)
             yield copies["skaddr"], copies["conn"]
 
     def news(self, besides: NDArray[np.intp]) -> Reading:
@@ -233,9 +232,4 @@ def _taken(slots: Rows, chosen: Callable[[Rows], NDArray[np.intp]], into: Rows) 
 def _with_news(hists: Hists, numbers: NDArray[np.intp], copies: Rows) -> Hists:
     """With those of the slots with these numbers; what nobody has goes."""
     held = copies["skaddr"] != 0
-    left = numbers[~held] + 1
-    left = left[left < hists.room]
-    return hists.written(
-        np.concatenate([numbers[held] + 1, left]),
-        np.concatenate([copies["conn"]["rtt_hist"][held], np.zeros((len(left), RTT_SLOTS), "<u4")]),
-    )
+    return hists.without(numbers[~held] + 1).written(numbers[held] + 1, copies["conn"]["rtt_hist"][held])

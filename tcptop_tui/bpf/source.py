@@ -21,7 +21,7 @@ from tcptop_tui.diag.names import Namer
 from tcptop_tui.diag.namespaces import Namespaces, left_out_note
 from tcptop_tui.diag.owners import Owners
 from tcptop_tui.errors import BackendUnavailable
-from tcptop_tui.records import BRIEF, ROW, Mask, Rows, State, picked
+from tcptop_tui.records import BRIEF, ROW, Mask, Rows, State, only, picked
 from tcptop_tui.settings import Settings
 from tcptop_tui.source.batches import Capture, Loss, Sessions, Sink, Status, Table, Transitions
 from tcptop_tui.source.identity import capture_mask
@@ -209,7 +209,7 @@ class BpfSource:
             return rows
         mapped: Mask = (rows["skaddr"] != 0) & self._chosen.by_owner(rows)
         shown = mapped | self._chosen.mask(rows, unknown=False)
-        return rows if shown.all() else picked(rows, shown)
+        return only(rows, shown)
 
     def _offer_names(self, sink: Sink) -> None:
         if self._diag is None:
@@ -260,8 +260,7 @@ class BpfSource:
             listeners = listeners[listeners["mntns"] != 0]
         self._listeners = Listeners(listeners, self._chosen.by_owner(listeners))
         # what is not wanted must look neither missed here nor left over there, whoever knows its owner
-        wanted = self._chosen.by_process(found.met)
-        met = found.met if wanted.all() else picked(found.met, wanted)
+        met = only(found.met, self._chosen.by_process(found.met))
         dump = dump.only(self._chosen.mask(dump.rows, unknown=True))
         expected = self._chosen.decided(dump.rows)
         wrong = self._joiner.take_dump(dump, met, expected)

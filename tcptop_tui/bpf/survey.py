@@ -21,7 +21,7 @@ from tcptop_tui.diag.dump import Dump
 from tcptop_tui.diag.namespaces import Namespaces
 from tcptop_tui.diag.owners import Owners
 from tcptop_tui.memory import give_back
-from tcptop_tui.records import BRIEF, Rows, State, longer, picked, put
+from tcptop_tui.records import BRIEF, Rows, State, appended, only
 from tcptop_tui.source.batches import Capture
 from tcptop_tui.source.identity import Index, capture_mask, ends_mask, tuple_hash
 
@@ -142,11 +142,9 @@ class Surveyor:
         """Those with wanted ends, dtype MET; put where they stay: 100,000 in parts that are joined are 6 MB twice."""
         made, count = np.empty(self._conns.opened, MET), 0
         for keys, conns in self._conns.parts(BRIEF):
-            part = _wanted(keys, conns, capture)
-            if count + len(part) > len(made):  # more have come meanwhile
-                made = longer(made, 2 * (count + len(part)))
-            put(part, made[count : count + len(part)])
-            count += len(part)
+            wanted = ends_mask(conns, capture)
+            part = met(keys[wanted], only(conns, wanted))
+            made, count = appended(made, count, part), count + len(part)
         return made[:count]
 
     def _find_owners(self, dump: Dump, capture: Capture) -> None:
@@ -164,8 +162,3 @@ class Surveyor:
     def close(self) -> None:
         """Wait for the one that is being made."""
         self._thread.shutdown(cancel_futures=True)
-
-
-def _wanted(keys: NDArray[np.uint64], conns: Rows, capture: Capture) -> Rows:
-    wanted = ends_mask(conns, capture)
-    return met(keys, conns) if wanted.all() else met(keys[wanted], picked(conns, wanted))

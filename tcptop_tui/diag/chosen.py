@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from tcptop_tui.cgroups import Cgroups
 from tcptop_tui.records import Mask, Rows
 from tcptop_tui.source.batches import Capture
-from tcptop_tui.source.identity import capture_mask, process_mask
+from tcptop_tui.source.identity import ends_mask, process_mask
 
 
 class Chosen:
@@ -48,7 +48,7 @@ class Chosen:
 
     def by_owner(self, rows: Rows) -> Mask:
         """Which of ``rows`` are wanted whatever their cgroup; an owner that is not known passes."""
-        return capture_mask(rows, self._capture) & self.by_process(rows)
+        return ends_mask(rows, self._capture) & self.by_process(rows)
 
     def by_process(self, rows: Rows) -> Mask:
         """The same, whatever their ends."""

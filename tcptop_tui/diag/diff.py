@@ -235,7 +235,7 @@ class _Sampler:
 
     def _forget(self, gone: Rows) -> None:
         left = gone["hist"][gone["hist"] != 0]
-        self.hists = self.hists.written(left, np.zeros((len(left), RTT_SLOTS), "<u4"))
+        self.hists = self.hists.without(left)
         self._free = np.concatenate([self._free, left])
 
     def _taken(self, count: int) -> NDArray[np.uint32]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tcptop_tui.records import DUMPED, Mask, Rows, longer, picked, put
+from tcptop_tui.records import DUMPED, Mask, Rows, appended, picked
 
 _FEW = 1024
 
@@ -47,12 +47,8 @@ class Pile:
 
     def add(self, rows: Rows, inode: NDArray[np.uint32]) -> None:
         """More of them, dtype DUMPED, with their inodes."""
-        count = self.count + len(rows)
-        if count > len(self._rows):
-            self._rows, self._inode = longer(self._rows, 2 * count), longer(self._inode, 2 * count)
-        put(rows, self._rows[self.count : count])
-        self._inode[self.count : count] = inode
-        self.count = count
+        self._rows, self._inode = appended(self._rows, self.count, rows), appended(self._inode, self.count, inode)
+        self.count += len(rows)
 
     def cut(self, count: int) -> None:
         """Keep the first ``count``."""

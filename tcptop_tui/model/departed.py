@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from tcptop_tui.model.rates import Rate
 from tcptop_tui.model.succession import Ids
 from tcptop_tui.records import ROW, Mask, Rows, State, joined, picked
+from tcptop_tui.source.hists import forget_samples
 from tcptop_tui.source.identity import tuple_hash
 
 
@@ -61,7 +62,7 @@ def depart(before: Rows, tx_rate: Rate, rx_rate: Rate, missing: NDArray[np.intp]
     # TIME_WAIT is the end already, and takes a minute
     missing = missing[before["state"][missing] != State.TIME_WAIT]
     rows = picked(before, missing)
-    rows["hist"], rows["rtt_sum_us"] = 0, 0
+    forget_samples(rows)
     gone_ns = np.full(len(rows), now_ns, np.uint64)
     return Departed(rows, tx_rate[missing], rx_rate[missing], gone_ns, np.zeros(len(rows), np.bool_))
 

@@ -16,6 +16,18 @@ _MOST_WAITING = 64
 """Parts that are put together at last, even where nobody looks."""
 
 
+def cut(parts: list[Rows], limit: int) -> list[Rows]:
+    """Shorten ``parts`` in place, the first ones, to ``limit`` records together; what fell out, oldest first."""
+    excess, fallen = sum(map(len, parts)) - limit, []
+    for number, part in enumerate(parts):
+        if excess <= 0:
+            break
+        fallen.append(part[:excess])
+        parts[number] = part[excess:]
+        excess -= len(part)
+    return fallen
+
+
 class History:
     """Keeps the latest ``limit`` records; older ones fall out.
 
@@ -63,13 +75,7 @@ class History:
         """Add ``rows``, which nobody writes to again; returns those that fell out for them, oldest first."""
         with self._lock:
             parts = [self._whole, *self._waiting, rows]
-            excess, fallen = sum(map(len, parts)) - self._limit, []
-            for number, part in enumerate(parts):
-                if excess <= 0:
-                    break
-                fallen.append(part[:excess])
-                parts[number] = part[excess:]
-                excess -= len(part)
+            fallen = cut(parts, self._limit)
             self._whole, *waiting, more = parts
             self._waiting = [part for part in waiting if len(part)]
             self._total += len(rows)

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from tcptop_tui.model.history import cut
 from tcptop_tui.records import Rows, joined
 
 _MOST_PARTS = 64
@@ -69,13 +70,9 @@ class Recent:
     def append(self, rows: Rows) -> list[Rows]:
         """Add ``rows``, which nobody writes to again; returns those that fell out for them, oldest first."""
         with self._lock:
-            self._parts.append(rows)
-            excess, fallen = sum(map(len, self._parts)) - self._limit, []
-            while excess > 0:
-                oldest = self._parts[0]
-                fallen.append(oldest[:excess])
-                self._parts[:1] = [oldest[excess:]] if len(oldest) > excess else []
-                excess -= len(oldest)
+            parts = [*self._parts, rows]
+            fallen = cut(parts, self._limit)
+            self._parts = [part for part in parts if len(part)]
             if len(self._parts) > _MOST_PARTS:
                 half = len(self._parts) // 2
                 self._parts[half:] = [joined(self._dtype, *self._parts[half:])]

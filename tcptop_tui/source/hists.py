@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -57,8 +58,10 @@ class Hists:
     def at(self, numbers: NDArray[Any]) -> NDArray[np.uint32]:
         """Of each, shape (n, RTT_SLOTS); a copy."""
         found = np.zeros((len(numbers), RTT_SLOTS), "<u4")
-        for block, places, within in self._parts(numbers):
-            found[places] = block[within]
+        known = np.flatnonzero(numbers < self.room)
+        for number, places, within in _by_block(numbers[known]):
+            if self.blocks[number] is not _EMPTY:
+                found[known[places]] = self.blocks[number][within]
         return found
 
     def column(self, slot: int, numbers: NDArray[Any]) -> NDArray[np.uint32]:
@@ -78,31 +81,36 @@ class Hists:
                 total += (block if which.all() else block[which]).sum(axis=0, dtype=np.uint64)
         return total
 
-    def _parts(self, numbers: NDArray[Any]) -> list[tuple[_Block, NDArray[np.intp], NDArray[np.intp]]]:
-        """Blocks with samples, which of ``numbers`` are in each, and where there."""
-        order = np.argsort(numbers)
-        ordered = numbers[order].astype(np.intp)
-        bounds = np.searchsorted(ordered, np.arange(len(self.blocks) + 1) * _BLOCK)
-        return [
-            (block, order[start:end], ordered[start:end] - number * _BLOCK)
-            for number, (block, start, end) in enumerate(zip(self.blocks, bounds, bounds[1:], strict=False))
-            if block is not _EMPTY and end > start
-        ]
-
     def written(self, numbers: NDArray[Any], hists: NDArray[np.uint32]) -> Hists:
         """With other ones, shape (n, RTT_SLOTS), at ``numbers``, which are not 0 and of which none comes twice."""
         if not len(numbers):
             return self
-        order = np.argsort(numbers)
-        ordered = numbers[order].astype(np.intp)
-        blocks = [*self.blocks, *[_EMPTY] * (int(ordered[-1]) // _BLOCK + 1 - len(self.blocks))]
-        touched = np.unique(ordered // _BLOCK)
-        bounds = np.searchsorted(ordered, [*touched * _BLOCK, len(blocks) * _BLOCK])
-        for number, start, end in zip(touched.tolist(), bounds, bounds[1:], strict=False):
+        blocks = list(self.blocks)
+        for number, places, within in _by_block(numbers):
+            blocks += [_EMPTY] * (number + 1 - len(blocks))
             block = blocks[number].astype("<u4")
-            block[ordered[start:end] - number * _BLOCK] = hists[order[start:end]]
+            block[within] = hists[places]
             blocks[number] = _narrowed(block)
         return Hists(tuple(blocks))
+
+    def without(self, numbers: NDArray[Any]) -> Hists:
+        """With nothing at ``numbers``, of which none comes twice."""
+        known = numbers[numbers < self.room]
+        return self.written(known, np.zeros((len(known), RTT_SLOTS), "<u4"))
+
+
+def _by_block(numbers: NDArray[Any]) -> Iterator[tuple[int, NDArray[np.intp], NDArray[np.intp]]]:
+    """Of each block, ascending, that any of ``numbers`` is in: its own, which of them those are, and where in it."""
+    order = np.argsort(numbers)
+    ordered = numbers[order].astype(np.intp)
+    touched, starts = np.unique(ordered // _BLOCK, return_index=True)
+    for number, start, end in zip(touched.tolist(), starts, np.append(starts, len(ordered))[1:], strict=True):
+        yield number, order[start:end], ordered[start:end] - number * _BLOCK
+
+
+def forget_samples(rows: Rows) -> None:
+    """Have ``rows`` (dtype ROW) say that they have none: their numbers may be others' from now on."""
+    rows["hist"], rows["rtt_sum_us"] = 0, 0
 
 
 NO_HISTS: Final = Hists()

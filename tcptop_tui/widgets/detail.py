@@ -20,6 +20,7 @@ from tcptop_tui.model.frame import Frame
 from tcptop_tui.model.samples import Summed
 from tcptop_tui.processes import Asked
 from tcptop_tui.records import Rows
+from tcptop_tui.source.hists import forget_samples
 from tcptop_tui.widgets.asked import internals_table, process_table
 from tcptop_tui.widgets.columns import Cell
 from tcptop_tui.widgets.detail_text import (
@@ -103,7 +104,7 @@ class DetailScreen(ModalScreen[None]):
             self._rates = float(facts.tx_rate[place[0]]), float(facts.rx_rate[place[0]])
             self._inquire(self._row.copy())
         else:
-            self._row["hist"], self._row["rtt_sum_us"] = 0, 0  # another one may have that number now
+            forget_samples(self._row)
         samples = own_samples(self._row, facts)
         self._samples = samples if samples.connections else self._samples
 
