@@ -13,6 +13,8 @@ from tcptop_tui.source.batches import Loss
 
 def read_loss(tracer: Program, joiner: Joiner) -> Loss:
     """So far."""
+    # first what is skipped: what is caught meanwhile would look as if nobody had
+    skipped = tracer.recursion_misses()
     counters: NDArray[np.uint64] = tracer.counters.read()
     caught = int(counters[program.CAUGHT])
     # no entry and never met: with a full map that says nothing
@@ -22,7 +24,7 @@ def read_loss(tracer: Program, joiner: Joiner) -> Loss:
         sessions_ring_full=int(counters[program.SESSION_RING_FULL]),
         map_full=int(counters[program.MAP_FULL]),
         # what the kernel counts shows again as a gap where the socket moves on: not to be counted twice
-        skipped=max(0, tracer.recursion_misses() - caught, int(counters[program.ESCAPED]) + unseen),
+        skipped=max(0, skipped - caught, int(counters[program.ESCAPED]) + unseen),
         caught=caught,
         missed=joiner.missed,
         mended=joiner.mended,
