@@ -35,6 +35,7 @@ entry = st.fixed_dictionaries(
         "rport": st.sampled_from([0, 50_000, 50_001]),
         "pid": st.sampled_from([0, 7]),
         "tx_bytes": st.integers(0, 3),
+        "cookie": st.sampled_from([0, 1, 2, 3]),  # without a port its inode
     }
 )
 dumped = st.fixed_dictionaries(
@@ -83,7 +84,7 @@ def as_in_the_kernel(lives: dict[tuple[int, int], Life], now: list[dict[str, Any
 def dump_of(sockets: list[dict[str, Any]], number: int) -> Dump:
     rows = rows_of(DUMPED, *({"born_ns": 0, "state_ns": 0} | one for one in sockets))
     rows["id"] = 0
-    return Dump(rows, np.zeros(len(rows), "u4"), NOW + number, frozenset([NETNS]))
+    return Dump(rows, rows["cookie"].astype("u4"), NOW + number, frozenset([NETNS]))
 
 
 class Places:

@@ -6,6 +6,7 @@ import dataclasses
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -16,7 +17,7 @@ from conftest import SMALL, require_bpf
 from elsewhere import cgroup, in_cgroup, in_namespace
 from made import entries_of
 from running import Running
-from sockets import F2, LI, SR, SS, C, E, listening, pair, port, reset, until_closed, until_state
+from sockets import F2, LI, SR, SS, C, E, listening, pair, path, port, reset, until_closed, until_state
 
 from tcptop_tui.bpf import program as counters
 from tcptop_tui.bpf.program import _ATTACHMENTS, Program
@@ -116,6 +117,32 @@ def ss(rport: int) -> set[tuple[str, int]]:
 
 
 _STATES = {"ESTAB": "ESTABLISHED", "FIN-WAIT-2": "FIN_WAIT2", "TIME-WAIT": "TIME_WAIT"}
+
+
+def test_one_from_before_that_was_met_before_the_first_dump_is_no_loss(bpf_possible: None) -> None:
+    """Its entry was made when no dump had given it a cookie yet, and its first transition is its last."""
+    with listening() as server:
+        client, accepted = pair(server)
+
+        def talk() -> None:
+            client.sendall(b"x")
+            accepted.recv(1)
+            accepted.sendall(b"y")
+            client.recv(1)
+
+        feed = Running(BpfSource(SMALL, Capture()), SMALL, talk)
+        try:
+            feed.until(lambda: bool(feed.store.facts().now_ns))
+            here = port(client)
+            reset(client)
+            accepted.close()
+            feed.until(lambda: path(feed.store.facts().log, here) == [(E, C)])
+            for _ in range(2):  # what was lost comes after the table
+                now_ns = time.monotonic_ns()
+                feed.until(lambda now_ns=now_ns: feed.store.facts().now_ns > now_ns)
+            assert feed.store.facts().loss.lost == 0
+        finally:
+            feed.close()
 
 
 def test_after_a_loss_the_table_is_that_of_ss_within_one_period(bpf_possible: None) -> None:

@@ -253,6 +253,21 @@ def test_local_port_filter_keeps_the_syn(tracer: Program) -> None:
     assert ours["spent_ns"][1] != UNKNOWN_NS
 
 
+@pytest.mark.parametrize(("wanted", "told"), [(range(1024, 65536), [(C, LI), (LI, C)]), (range(1, 1024), [])])
+def test_local_port_filter_and_a_listener_without_bind(
+    tracer: Program, wanted: range, told: list[tuple[State, State]]
+) -> None:
+    """Its port is chosen after LISTEN: until it is known the line waits."""
+    tracer.set_capture(Capture(lports=frozenset(wanted)))
+    with socket.socket() as listener:
+        listener.listen()
+        chosen = port(listener)
+        assert path(drained(tracer), 0) == []
+    rows = drained(tracer)
+    assert path(rows, chosen) == told
+    assert len(rows[rows["lport"] == 0]) == 0
+
+
 def port_of(rows: Rows, lport: int) -> int:
     """Remote port of the connection with this local port."""
     return int(rows["rport"][rows["lport"] == lport][0])

@@ -1,67 +1,136 @@
-"""A connect that waits stands in the table once, with the port that only sock_diag knows."""
+"""A connect that waits stands in the table once, with the port that only sock_diag knows, and is not missed."""
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
 
-import numpy as np
-from made import connections
-from sockets import listening, port
+import pytest
+from conftest import SMALL
+from running import Running
+from sockets import listening, pair, path, port, until_closed
 
-from tcptop_tui.bpf.portless import adopt_ports
 from tcptop_tui.bpf.source import BpfSource
-from tcptop_tui.records import ROW, Rows, State
-from tcptop_tui.settings import Settings
-from tcptop_tui.source.batches import Batch, Capture, Table
+from tcptop_tui.records import Rows, State
+from tcptop_tui.source.batches import Capture
 
-SYN = State.SYN_SENT
-
-
-def test_pairs_by_process_and_remote_end() -> None:
-    mapped = connections(
-        {"state": SYN, "lport": 0, "rport": 80, "pid": 1, "state_ns": 5},
-        {"state": SYN, "lport": 0, "rport": 80, "pid": 2},
-        {"state": SYN, "lport": 0, "rport": 80, "pid": 1, "state_ns": 4},
-        {"state": SYN, "lport": 777, "rport": 80, "pid": 1},
-        {"state": State.ESTABLISHED, "lport": 0, "rport": 80, "pid": 1},
-    )
-    dump = connections(
-        {"state": SYN, "lport": 777, "rport": 80, "pid": 1},
-        {"state": SYN, "lport": 1001, "rport": 80, "pid": 1},
-        {"state": SYN, "lport": 2001, "rport": 80, "pid": 2},
-        {"state": SYN, "lport": 3001, "rport": 81, "pid": 1},
-    )
-    assert adopt_ports(mapped, dump, np.zeros(0, "u8"))
-    assert mapped["lport"].tolist() == [0, 2001, 1001, 777, 0]  # of two with one port known, the older
+CONNECT = """
+import socket, sys
+client = socket.socket()
+client.setblocking(False)
+client.connect_ex(("127.0.0.1", int(sys.argv[1])))
+print(client.getsockname()[1], flush=True)
+sys.stdin.read()
+"""
 
 
-class LastTable:
-    def __init__(self) -> None:
-        self.rows: Rows = np.zeros(0, ROW)
+@pytest.fixture
+def feed(bpf_possible: None) -> Iterator[Running]:
+    settings = replace(SMALL, refresh_s=0.1, reconcile_s=0.1)
+    running = Running(BpfSource(settings, Capture()), settings)
+    running.until(lambda: bool(running.store.facts().now_ns))
+    yield running
+    running.close()
 
-    def offer(self, batch: Batch) -> bool:
-        if isinstance(batch, Table):
-            self.rows = batch.rows
-        return True
+
+@pytest.fixture
+def full() -> Iterator[socket.socket]:
+    """A listener without room: nobody answers, until the first SYN is sent again a second later."""
+    with listening(backlog=0) as server, socket.create_connection(server.getsockname()):
+        yield server
 
 
-def test_waiting_connect_has_one_row(bpf_possible: None) -> None:
-    source, sink = BpfSource(Settings(refresh_s=0.1, reconcile_s=0.1), Capture()), LastTable()
-    source.open()
-    with listening(backlog=0) as server:
-        filler = socket.create_connection(server.getsockname())
-        client = socket.socket()
-        client.setblocking(False)
-        client.connect_ex(server.getsockname())
+def waiting(server: socket.socket) -> socket.socket:
+    client = socket.socket()
+    client.setblocking(False)
+    assert client.connect_ex(server.getsockname()) == errno.EINPROGRESS
+    return client
 
-        def seen(_wait_s: float) -> bool:
-            mine = sink.rows[(sink.rows["rport"] == port(server)) & (sink.rows["state"] == SYN)]
-            return len(mine) > 0 and mine["lport"][0] == port(client)
 
-        source.run(sink, seen)
-        mine = sink.rows[(sink.rows["rport"] == port(server)) & (sink.rows["state"] == SYN)]
-        assert (mine["lport"].tolist(), mine["pid"].tolist()) == ([port(client)], [os.getpid()])
+def in_the_table(feed: Running, server: socket.socket) -> Rows:
+    rows = feed.store.facts().rows
+    return rows[(rows["rport"] == port(server)) & (rows["state"] == State.SYN_SENT)]
+
+
+def who_has_which(feed: Running, server: socket.socket) -> list[tuple[int, int]]:
+    rows = in_the_table(feed, server)
+    return sorted(zip(rows["lport"].tolist(), rows["pid"].tolist(), strict=True))
+
+
+def surveyed(feed: Running) -> None:
+    """Wait for a survey that begins from now on: nothing else knows of TIME_WAIT."""
+    with listening() as server:
+        client, accepted = pair(server)
+        ends = port(client), port(server)
         client.close()
-        filler.close()
-    source.close()
+        until_closed(accepted)
+        accepted.close()
+    feed.until(lambda: State.TIME_WAIT in feed.rows(*ends)["state"])
+
+
+def nothing_lost(feed: Running) -> bool:
+    surveyed(feed)  # this one doubts
+    surveyed(feed)  # this one counts
+    loss = feed.store.facts().loss
+    return (loss.lost, loss.missed, loss.mended) == (0, 0, 0)
+
+
+def test_each_has_one_row_with_its_port_and_is_not_missed(feed: Running, full: socket.socket) -> None:
+    clients = [waiting(full) for _ in range(5)]
+    expected = sorted((port(client), os.getpid()) for client in clients)
+
+    def retransmitted() -> bool:
+        rows = in_the_table(feed, full)
+        assert len(rows) <= len(clients)
+        return len(rows) == len(clients) and bool(rows["retrans"].all())
+
+    feed.until(lambda: who_has_which(feed, full) == expected)
+    assert not retransmitted()  # it was sock_diag that told
+    feed.until(retransmitted)
+    assert nothing_lost(feed)
+    for client in clients:
+        client.close()
+
+
+def test_of_two_processes_each_has_its_own_ports(feed: Running, full: socket.socket) -> None:
+    first = waiting(full)
+    with subprocess.Popen(
+        [sys.executable, "-c", CONNECT, str(port(full))], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as other:
+        assert other.stdin is not None
+        assert other.stdout is not None
+        others_port = int(other.stdout.readline())
+        second = waiting(full)
+        expected = sorted([(port(first), os.getpid()), (others_port, other.pid), (port(second), os.getpid())])
+        feed.until(lambda: len(told := who_has_which(feed, full)) == len(expected) and all(told[0]))
+        assert who_has_which(feed, full) == expected
+        other.stdin.close()
+    first.close()
+    second.close()
+
+
+def test_a_listener_without_bind_has_the_port_that_it_was_given(feed: Running) -> None:
+    with socket.socket() as listener:
+        listener.listen()
+        chosen = port(listener)
+        feed.until(lambda: len(feed.rows(chosen)) == 1)
+        assert feed.rows(chosen)["pid"].tolist() == [os.getpid()]
+        assert nothing_lost(feed)
+        assert not len(feed.rows(0))
+    feed.until(lambda: (State.LISTEN, State.CLOSE) in path(feed.store.facts().log, chosen))
+
+
+def test_a_socket_that_tries_again_is_not_told_by_its_old_port(feed: Running, full: socket.socket) -> None:
+    with listening() as nobody:
+        refuses = nobody.getsockname()
+    with socket.socket() as client:
+        assert client.connect_ex(refuses) == errno.ECONNREFUSED
+        client.setblocking(False)
+        assert client.connect_ex(full.getsockname()) == errno.EINPROGRESS
+        feed.until(lambda: who_has_which(feed, full) == [(port(client), os.getpid())])
+        assert nothing_lost(feed)

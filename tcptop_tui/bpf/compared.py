@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from tcptop_tui.bpf.complete import own
 from tcptop_tui.bpf.met import KEPT_IN_TIME_WAIT
+from tcptop_tui.bpf.portless import Waiting
 from tcptop_tui.diag.dump import Dump
 from tcptop_tui.records import DUMPED, Flag, Mask, Rows, State, parts, picked
 from tcptop_tui.source.identity import Index, cookie_key, tuple_hash
@@ -42,6 +43,7 @@ class Compared:
     """In the latest table as it stands here."""
     changed: NDArray[np.intp]
     """Number of the first table that shows it as it is."""
+    waiting: Waiting
     now_ns: int
     netns: frozenset[int]
     """The network namespaces that were read."""
@@ -56,7 +58,8 @@ class Compared:
         none = np.zeros(len(rows), np.bool_)
         return cls(
             rows, Index.of(tuple_hash(rows)), np.zeros(0, "<u8"), np.zeros(0, np.intp), listens,
-            full, none, none.copy(), none, none.copy(), np.zeros(len(rows), np.intp), dump.now_ns, dump.netns,
+            full, none, none.copy(), none, none.copy(), np.zeros(len(rows), np.intp), Waiting.of(dump),
+            dump.now_ns, dump.netns,
         )  # fmt: skip
 
     @classmethod

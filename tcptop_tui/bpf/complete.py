@@ -7,7 +7,8 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from tcptop_tui.records import Flag, Mask, Rows, State, picked
+from tcptop_tui.bpf.portless import CHOOSING
+from tcptop_tui.records import Flag, Mask, Rows, picked
 from tcptop_tui.source.identity import Index, socket_life, tuple_hash
 
 _OWNER = {"pid", "comm", "mntns"}
@@ -87,8 +88,8 @@ def _port(rows: Rows) -> NDArray[np.uint64]:
 def complete_transitions(moved: Rows, known: Known) -> Rows:
     """Fill in owners and local ports, in place; dtype TRANSITION.
 
-    The owner of a socket from before our time is ``known``. The local port of SYN_SENT is chosen after
-    the event (``tcp_v4_connect``, net/ipv4/tcp_ipv4.c); the same connection's next transition has it.
+    The owner of a socket from before our time is ``known``. Some local ports are chosen after the event
+    (``portless.py``); the same socket's next transition has it.
     """
     complete_owners(moved, known)
     portless = moved["lport"] == 0
@@ -108,6 +109,6 @@ def complete_owners(rows: Rows, known: Known) -> Rows:
 
 def _fill_ports(moved: Rows, portless: NDArray[np.intp]) -> None:
     lives = socket_life(moved)
-    after = np.flatnonzero((moved["oldstate"] == State.SYN_SENT) & (moved["lport"] != 0))
+    after = np.flatnonzero(np.isin(moved["oldstate"], CHOOSING) & (moved["lport"] != 0))
     place, same = Index.of(lives, after).find(lives[portless])
     moved["lport"][portless[same]] = moved["lport"][place[same]]

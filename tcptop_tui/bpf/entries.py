@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tcptop_tui.bpf.compared import Compared, Successors
-from tcptop_tui.bpf.portless import adopt_ports
+from tcptop_tui.bpf.portless import portless
 from tcptop_tui.bpf.slots import Reading
 from tcptop_tui.records import State, overwrite, picked
 from tcptop_tui.source.identity import Index, tuple_hash, with_birth
@@ -92,13 +92,12 @@ class Entries:
         if not len(which):
             return
         at, conns = reading.numbers[which], picked(reading.conns, which)
-        others = self.skaddr != 0
-        others[at] = False
-        if adopt_ports(conns, dump.rows, self.hashes[others]):
+        complete = ~np.isin(conns["state"], _MOVING) & ~portless(conns)
+        if len(dump.waiting.give_ports(conns, dump.now_ns)):
             overwrite(reading.conns, which, conns)
         self.hashes[at] = tuple_hash(conns)
         self.dumped[at] = _places(dump, self.hashes[at])
-        self._settled[at] = ~np.isin(conns["state"], _MOVING)
+        self._settled[at] = complete
 
     def beside(self, before: Compared, latest: Compared, successors: Successors, number: int) -> None:
         """Look for them in another dump, which came after ``before``; table ``number`` is the first one with it."""

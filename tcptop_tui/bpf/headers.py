@@ -20,6 +20,7 @@ _MEMBERS: dict[str, dict[str, tuple[str, str]]] = {
     "sock": {
         "skc_family": ("__sk_common.skc_family", "u16"),
         "skc_dport": ("__sk_common.skc_dport", "u16"),
+        "skc_num": ("__sk_common.skc_num", "u16"),
         "skc_daddr": ("__sk_common.skc_daddr", "u32"),
         "skc_rcv_saddr": ("__sk_common.skc_rcv_saddr", "u32"),
         "skc_v6_daddr": ("__sk_common.skc_v6_daddr", "u64[2]"),
@@ -61,6 +62,7 @@ _MEMBERS: dict[str, dict[str, tuple[str, str]]] = {
     "fdtable": {"fd": ("fd", "void *")},
     "file": {"private_data": ("private_data", "void *")},
     "socket": {"sk": ("sk", "void *"), "file": ("file", "void *")},
+    "socket_alloc": {"i_ino": ("vfs_inode.i_ino", "u64")},
     "nsproxy": {"mnt_ns": ("mnt_ns", "void *")},
     "mnt_namespace": {"mnt_inum": ("ns.inum", "u32")},
 }

@@ -1,56 +1,58 @@
-"""Local ports of connects that nobody has answered yet.
+"""Local ports that are chosen after the state has been announced, by connect() and by listen() without bind().
 
-connect() chooses the port after SYN_SENT was announced (``tcp_v4_connect``, net/ipv4/tcp_ipv4.c), and
-until the first retransmit nothing else fires. sock_diag knows the port meanwhile: without it the
-same connection would stand in the table twice.
+Nothing else fires until the first retransmit, or the end of the listener. sock_diag knows the port meanwhile:
+without it the same socket would stand in the table twice, and look as if nobody had seen it begin. Both know the
+inode of the socket; the kernel side keeps it where the cookie will be (``read_bound_port``, ``c/sockets.c``).
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
-from tcptop_tui.records import Rows, State, picked
-from tcptop_tui.source.identity import tuple_hash
+from tcptop_tui.diag.dump import Dump
+from tcptop_tui.records import UNKNOWN_NS, Mask, Rows, State, picked
+from tcptop_tui.source.identity import Index
 
-_STEP = np.uint64(0x9E3779B97F4A7C15)
-
-
-def adopt_ports(mapped: Rows, dump: Rows, taken: NDArray[np.uint64]) -> bool:
-    """Give entries of the map in SYN_SENT their local end, in place, from the same process's in ``dump``.
-
-    Several connects of one process to one place are paired in their order: what tells them apart is nowhere
-    to be had.
-
-    Args:
-        mapped: dtype CONN or ROW.
-        dump: dtype ROW.
-        taken: ``identity.tuple_hash`` of other entries of the map.
-
-    Returns:
-        Whether any was given one.
-    """
-    portless = np.flatnonzero((mapped["lport"] == 0) & (mapped["state"] == State.SYN_SENT))
-    if not len(portless):
-        return False
-    waiting = np.flatnonzero(dump["state"] == State.SYN_SENT)
-    taken = np.concatenate([taken, tuple_hash(picked(mapped, mapped["lport"] != 0))])
-    waiting = waiting[~np.isin(tuple_hash(picked(dump, waiting)), taken)]
-    ours, theirs = _numbered(picked(mapped, portless)), _numbered(picked(dump, waiting))
-    _, one, other = np.intersect1d(ours, theirs, return_indices=True)
-    for name in ("lport", "laddr"):
-        mapped[name][portless[one]] = dump[name][waiting[other]]
-    return len(one) > 0
+CHOOSING = [State.SYN_SENT, State.LISTEN]
+"""States that are announced before the port is chosen."""
 
 
-def _numbered(rows: Rows) -> NDArray[np.uint64]:
-    """A number for process, remote end and how many with these came before."""
-    blank = rows.copy()
-    blank["lport"], blank["laddr"] = 0, 0
-    keys = tuple_hash(blank) ^ (rows["pid"].astype(np.uint64) * _STEP)
-    order = np.lexsort((rows["state_ns"], keys))
-    ordered = keys[order]
-    rank = np.arange(len(keys)) - np.searchsorted(ordered, ordered)
-    numbered: NDArray[np.uint64] = np.zeros(len(keys), np.uint64)
-    numbered[order] = ordered + rank.astype(np.uint64) * _STEP
-    return numbered
+def portless(conns: Rows) -> Mask:
+    """Which entries of the map (dtype CONN, or a beginning of it) wait for their port; shape (n,)."""
+    without: Mask = (conns["lport"] == 0) & np.isin(conns["state"], CHOOSING)
+    return without
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """The sockets of one dump that may be such."""
+
+    rows: Rows
+    """dtype DUMPED, shape (n,)"""
+    by_inode: Index
+
+    @classmethod
+    def of(cls, dump: Dump) -> Waiting:
+        """Those with an inode: a socket that no process has neither connects nor listens."""
+        which = np.flatnonzero(np.isin(dump.rows["state"], CHOOSING) & (dump.inode != 0))
+        return cls(picked(dump.rows, which), Index.of(dump.inode[which].astype(np.uint64)))
+
+    def give_ports(self, conns: Rows, until_ns: int = UNKNOWN_NS) -> NDArray[np.intp]:
+        """Give entries of the map without a port their local end, in place.
+
+        Args:
+            conns: dtype CONN, or a beginning of it.
+            until_ns: who was born later may be the same socket's next try, with another port.
+
+        Returns:
+            Which were given one; none of them says an inode for a cookie any more.
+        """
+        asking = np.flatnonzero(portless(conns) & (conns["born_ns"] < until_ns))
+        place, found = self.by_inode.find(conns["cookie"][asking])
+        which, place = asking[found], place[found]
+        for name in ("lport", "laddr", "cookie"):
+            conns[name][which] = self.rows[name][place]
+        return which

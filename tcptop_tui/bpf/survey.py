@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tcptop_tui.bpf.met import MET, met
+from tcptop_tui.bpf.portless import Waiting
 from tcptop_tui.bpf.slots import Slots
 from tcptop_tui.diag.chosen import mount_namespaces
 from tcptop_tui.diag.dump import Dump
@@ -129,7 +130,7 @@ class Surveyor:
         dump = self._diag.dump()
         # who listens must be known of all: an accepted socket is its listener's at first
         dump = dump.only(capture_mask(dump.rows, capture) | (dump.rows["state"] == State.LISTEN))
-        entries = self._entries(capture)
+        entries = self._entries(capture, Waiting.of(dump))
         place, found = Index.of(entries["hash"]).find(tuple_hash(dump.rows))
         place = place[found]
         for name in ("pid", "comm"):  # one owner on both sides: the map's, which has seen it
@@ -138,10 +139,11 @@ class Surveyor:
         entries["pid"][place] = dump.rows["pid"][found]
         return Found(dump, entries, capture, time.thread_time() - started_s)
 
-    def _entries(self, capture: Capture) -> Rows:
+    def _entries(self, capture: Capture, waiting: Waiting) -> Rows:
         """Those with wanted ends, dtype MET; put where they stay: 100,000 in parts that are joined are 6 MB twice."""
         made, count = np.empty(self._conns.opened, MET), 0
         for keys, conns in self._conns.parts(BRIEF):
+            waiting.give_ports(conns)
             wanted = ends_mask(conns, capture)
             part = met(keys[wanted], only(conns, wanted))
             made, count = appended(made, count, part), count + len(part)

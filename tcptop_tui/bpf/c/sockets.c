@@ -102,6 +102,28 @@ static __always_inline void read_gauges(struct conn *c, struct sock *sk)
 	c->flags |= F_GAUGES;
 }
 
+/* as SOCK_INODE(), include/net/sock.h: it lies behind what the kernel knows the type of */
+static __always_inline u64 inode_of(struct sock *sk)
+{
+	struct socket_alloc *socket = peek(&sk->sk_socket);
+
+	return ask(&socket->i_ino);
+}
+
+/*
+ * connect() and listen() choose the port of a socket without one after they have announced
+ * the state (tcp_v4_connect(), net/ipv4/tcp_ipv4.c; inet_csk_listen_start(),
+ * net/ipv4/inet_connection_sock.c). inet_sport is still that of an earlier try then, and
+ * sock_diag alone tells the new one (portless.py): until then the inode, by which it is
+ * found, stands in for the cookie.
+ */
+static __always_inline void read_bound_port(struct conn *c, struct sock *sk)
+{
+	c->lport = peek(&sk->skc_num);
+	if (!c->lport)
+		c->cookie = inode_of(sk);
+}
+
 /* inode number of the current task's mount namespace, as `ls -L /proc/self/ns` has it */
 static __always_inline u32 current_mntns(void)
 {

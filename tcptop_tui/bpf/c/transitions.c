@@ -91,10 +91,12 @@ static __always_inline void begin_life(struct conn *c, struct sock *sk,
 	read_identity(c, sk);
 	if (is_birth(oldstate, newstate))
 		c->born_ns = now_ns;
-	if (is_own_context(oldstate, newstate))
+	if (is_own_context(oldstate, newstate)) {
+		read_bound_port(c, sk);
 		own_by_current(c);
-	else if (newstate == TCP_SYN_RECV)
+	} else if (newstate == TCP_SYN_RECV) {
 		own_by_listener(c);
+	}
 	if (newstate == TCP_LISTEN) {
 		c->flags |= F_LISTENER;
 		remember_listener(c);
@@ -108,13 +110,14 @@ static __always_inline void begin_life(struct conn *c, struct sock *sk,
 /*
  * A transition that is announced before the end that the filter or the reader asks
  * for is known waits for the next one. connect() chooses the local port only after
- * SYN_SENT; that matters to a filter only.
+ * SYN_SENT, listen() without bind() after LISTEN; that matters to a filter only.
  */
 static __always_inline int must_wait(const struct capture *want,
 				     const struct conn *c, u8 newstate)
 {
 	return remote_unknown(c) ||
-	       (want->by_lport && !c->lport && newstate == TCP_SYN_SENT);
+	       (want->by_lport && !c->lport &&
+		(newstate == TCP_SYN_SENT || newstate == TCP_LISTEN));
 }
 
 static __always_inline void log_pending(const struct capture *want,
@@ -217,9 +220,9 @@ static __always_inline void take(struct change *ch, u32 program, u8 flags)
 		if (!c)
 			return;
 		begin_life(c, ch->sk, ch->oldstate, ch->newstate, now_ns);
-	}
-	if (c->seen)
+	} else {
 		read_endpoints(c, ch->sk);
+	}
 	read_gauges(c, ch->sk);
 	note_end(c, ch->sk, ch->oldstate, ch->newstate);
 	if (!conn_wanted(want, c) || (!c->seen && !cgroup_wanted(want, ch->sk))) {
