@@ -67,14 +67,24 @@ class Life:
 
     ends: dict[str, int] = field(default_factory=dict)
     opened: bool = False
+    inode: int | None = None
+    """Of a listener."""
 
 
 def as_in_the_kernel(lives: dict[tuple[int, int], Life], now: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """A connection keeps the ends that it has, all of them once it is open, and is not opened again."""
+    """A connection keeps the ends that it has, all of them once it is open, and is not opened again.
+
+    A listener is one until it closes, and nothing becomes one.
+    """
     made = []
     for one in now:
-        life = lives.setdefault((one["skaddr"], one["born_ns"]), Life())
-        state = State.ESTABLISHED if life.opened and one["state"] in OPENING else one["state"]
+        state, listens = one["state"], one["state"] == State.LISTEN
+        life = lives.setdefault((one["skaddr"], one["born_ns"]), Life(inode=one["cookie"] if listens else None))
+        if life.inode is not None:
+            state = State.CLOSE if state == State.CLOSE else State.LISTEN
+            one |= {"cookie": life.inode}
+        elif listens or (life.opened and state in OPENING):
+            state = State.ESTABLISHED
         made.append(one | life.ends | {"state": state})
         life.opened |= state not in OPENING
         life.ends |= {name: made[-1][name] for name in ("lport", "rport") if made[-1][name] or life.opened}

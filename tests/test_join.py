@@ -19,11 +19,13 @@ NETNS = 1
 
 
 def dumped(now_ns: int, *given: dict[str, object], netns: tuple[int, ...] = (NETNS,)) -> Dump:
+    fields = ({name: row[name] for name in row if name != "inode"} for row in given)
     rows = rows_of(
-        DUMPED, *({"cookie": 900 + index, "born_ns": 0, "state_ns": 0} | row for index, row in enumerate(given))
+        DUMPED, *({"cookie": 900 + index, "born_ns": 0, "state_ns": 0} | row for index, row in enumerate(fields))
     )
     rows["id"] = 0
-    return Dump(rows, np.zeros(len(rows), "u4"), now_ns, frozenset(netns))
+    inode = np.array([row.get("inode", 0) for row in given], "u4")
+    return Dump(rows, inode, now_ns, frozenset(netns))
 
 
 def test_sockets_from_before_come_from_the_dump_and_keep_their_id() -> None:
@@ -201,15 +203,22 @@ def test_time_wait_remembers_a_process_that_had_closed_before_the_first_dump() -
 
 def test_listeners_on_one_address_are_all_there() -> None:
     joiner = Joiner()
-    keys, conns = entries()
     listener = {"state": State.LISTEN, "rport": 0, "raddr": "::"}
-    joiner.take_dump(dumped(NOW, listener, listener), met(keys, conns))
-    assert len(joiner.table(whole(keys, conns))) == 2
-    # a third one, opened after our start, is in the map; the first two still come from the dump
-    keys, conns = entries(listener)
-    joiner.take_dump(dumped(NOW + SECOND, listener, listener, listener), met(keys, conns))
-    rows = joiner.table(whole(keys, conns))
-    assert len(rows) == len(np.unique(rows["id"])) == 3
+    told = [listener | {"inode": number, "accept_queue": number} for number in (1, 2, 3)]
+    keys, conns = entries(listener | {"cookie": 2})  # its inode: opened after our start
+    for number in (1, 2, 3):
+        joiner.take_dump(dumped(NOW + number * SECOND, *told[:number]), met(keys, conns))
+        rows = joiner.table(whole(keys, conns))
+        there = {1, 2, number}  # who is in the map need not be in the dump yet
+        assert len(rows) == len(np.unique(rows["id"])) == len(there)
+        assert set(rows["accept_queue"].tolist()) == ({0, 1} if number == 1 else there)
+    assert sorted(rows["cookie"].tolist()) == [900, 901, 902]
+    # the one in the map ends: the others are still there, and nobody has missed them
+    keys, conns = entries()
+    joiner.take_dump(dumped(NOW + 4 * SECOND, told[0], told[2] | {"cookie": 902}), met(keys, conns))
+    joiner.take_dump(dumped(NOW + 5 * SECOND, told[0], told[2] | {"cookie": 902}), met(keys, conns))
+    assert joiner.table(whole(keys, conns))["accept_queue"].tolist() == [1, 3]
+    assert joiner.missed == 1  # the third one, of which nothing was seen
 
 
 def test_what_has_ended_is_kept_for_time_wait_only_and_not_without_end(monkeypatch: pytest.MonkeyPatch) -> None:

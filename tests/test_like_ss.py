@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
 from ipaddress import IPv6Address, ip_address
+from pathlib import Path
 
 import pytest
 from conftest import SMALL
@@ -170,13 +171,14 @@ def _written(address: str) -> str:
 
 def by_table(feed: Running, ports: set[int]) -> Counter[Ends]:
     rows = feed.store.facts().rows
+    rows = rows[(rows["state"] != State.CLOSE) & (rows["netns"] == Path("/proc/self/ns/net").stat().st_ino)]
     made = (
         (
             State(row["state"]).name.removeprefix("NEW_"),
             *(_address(row["laddr"]), int(row["lport"])),
             *(_address(row["raddr"]), int(row["rport"])),
         )
-        for row in rows[rows["state"] != State.CLOSE]
+        for row in rows
     )
     return Counter(one for one in made if not ports.isdisjoint({one[2], one[4]}))
 

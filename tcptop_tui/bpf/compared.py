@@ -8,11 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tcptop_tui.bpf.complete import own
+from tcptop_tui.bpf.inodes import Waiting, dump_key
 from tcptop_tui.bpf.met import KEPT_IN_TIME_WAIT
-from tcptop_tui.bpf.portless import Waiting
 from tcptop_tui.diag.dump import Dump
 from tcptop_tui.records import DUMPED, Flag, Mask, Rows, State, parts, picked
-from tcptop_tui.source.identity import Index, cookie_key, tuple_hash
+from tcptop_tui.source.identity import Index, cookie_key
 
 _PART = 4096
 """Rows that are compared at a time: what fits into a cache."""
@@ -25,7 +25,7 @@ class Compared:
     rows: Rows
     """dtype DUMPED"""
     index: Index
-    """by ``identity.tuple_hash``"""
+    """by ``inodes.dump_key``"""
     ids: NDArray[np.uint64]
     """of ``rows``; none before ``numbered``"""
     order: NDArray[np.intp]
@@ -57,7 +57,7 @@ class Compared:
         full &= rows["state"] != State.SYN_RECV
         none = np.zeros(len(rows), np.bool_)
         return cls(
-            rows, Index.of(tuple_hash(rows)), np.zeros(0, "<u8"), np.zeros(0, np.intp), listens,
+            rows, Index.of(dump_key(dump)), np.zeros(0, "<u8"), np.zeros(0, np.intp), listens,
             full, none, none.copy(), none, none.copy(), np.zeros(len(rows), np.intp), Waiting.of(dump),
             dump.now_ns, dump.netns,
         )  # fmt: skip

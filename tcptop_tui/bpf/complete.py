@@ -7,7 +7,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from tcptop_tui.bpf.portless import CHOOSING
+from tcptop_tui.bpf.inodes import CHOOSING
 from tcptop_tui.records import Flag, Mask, Rows, picked
 from tcptop_tui.source.identity import Index, socket_life, tuple_hash
 
@@ -89,7 +89,7 @@ def complete_transitions(moved: Rows, known: Known) -> Rows:
     """Fill in owners and local ports, in place; dtype TRANSITION.
 
     The owner of a socket from before our time is ``known``. Some local ports are chosen after the event
-    (``portless.py``); the same socket's next transition has it.
+    (``inodes.py``); the same socket's next transition has it.
     """
     complete_owners(moved, known)
     portless = moved["lport"] == 0

@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tcptop_tui.bpf.compared import Compared, Successors
-from tcptop_tui.bpf.portless import portless
+from tcptop_tui.bpf.inodes import entry_key, portless
 from tcptop_tui.bpf.slots import Reading
 from tcptop_tui.records import State, overwrite, picked
-from tcptop_tui.source.identity import Index, tuple_hash, with_birth
+from tcptop_tui.source.identity import Index, with_birth
 
 _MOVING = [State.SYN_SENT, State.SYN_RECV]
 """Ends may be incomplete yet: ``tcp_v4_connect``, net/ipv4/tcp_ipv4.c; ``remote_unknown`` in ``c/filter.c``."""
@@ -34,7 +34,7 @@ class Entries:
         self.ids = np.zeros(0, "<u8")
         """0 if it is new, until whoever numbers them has."""
         self.hashes = np.zeros(0, "<u8")
-        """``identity.tuple_hash``"""
+        """``inodes.entry_key``"""
         self.dumped = np.zeros(0, np.intp)
         """Row of the latest dump with the same ends, or ``NOWHERE``."""
         self.changed = np.zeros(0, np.intp)
@@ -95,7 +95,7 @@ class Entries:
         complete = ~np.isin(conns["state"], _MOVING) & ~portless(conns)
         if len(dump.waiting.give_ports(conns, dump.now_ns)):
             overwrite(reading.conns, which, conns)
-        self.hashes[at] = tuple_hash(conns)
+        self.hashes[at] = entry_key(conns)
         self.dumped[at] = _places(dump, self.hashes[at])
         self._settled[at] = complete
 

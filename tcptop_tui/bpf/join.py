@@ -139,8 +139,7 @@ class Joiner:
         taken = np.zeros(len(dump.rows), np.bool_)
         taken[dumped[dumped != NOWHERE]] = True
         dump.index.spread(taken)
-        # several listeners may share an address
-        alone: Mask = dump.alone & (~(taken | self._gone) | dump.listens)
+        alone: Mask = dump.alone & ~(taken | self._gone)
         again = np.flatnonzero(alone & dump.replaced)
         if len(again):
             alone[again] = ~np.isin(dump.ids[again], entries.ids[present])
@@ -177,9 +176,7 @@ class Joiner:
         latest.changed[:] = self._tables.number
         successors = successors.compared(before, latest)
         latest.after(before, successors)
-        # of several listeners on one address some may be in the map: cookies tell which are not
-        old_listener = latest.listens & successors.were(before.alone)
-        latest = replace(latest, alone=~latest.index.among(met["hash"]) | old_listener)
+        latest = replace(latest, alone=~latest.index.among(met["hash"]))
         judged = latest.full & among(rows, dump.netns & before.netns)
         if expected is not None:
             judged &= expected

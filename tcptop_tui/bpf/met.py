@@ -7,13 +7,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tcptop_tui.bpf.inodes import entry_key
 from tcptop_tui.records import SESSION, Rows
 from tcptop_tui.source.identity import tuple_hash
 
 MET = np.dtype(
     [
         ("skaddr", "<u8"),
-        ("hash", "<u8"),  # identity.tuple_hash
+        ("hash", "<u8"),  # inodes.entry_key
         ("state_ns", "<u8"),
         ("netns", "<u4"),
         ("pid", "<u4"),
@@ -40,21 +41,21 @@ LEFT = np.dtype(
 
 def met(skaddr: NDArray[np.uint64], conns: Rows) -> Rows:
     """Dtype MET, of entries of a dtype that begins as CONN does; a copy."""
-    made = _hashed(conns, MET)
+    made = _known(conns, MET, entry_key(conns))
     made["skaddr"] = skaddr
     return made
 
 
 def left(ended: Rows) -> Rows:
     """Dtype LEFT, of rows of dtype SESSION; a copy."""
-    made = _hashed(ended, LEFT)
+    made = _known(ended, LEFT, tuple_hash(ended))
     made["id"] = 0
     return made
 
 
-def _hashed(rows: Rows, dtype: np.dtype[Any]) -> Rows:
+def _known(rows: Rows, dtype: np.dtype[Any], keys: NDArray[np.uint64]) -> Rows:
     made = np.empty(len(rows), dtype)
-    made["hash"] = tuple_hash(rows)
+    made["hash"] = keys
     for name in {*(dtype.names or ())} - {"hash", "skaddr", "id"}:
         made[name] = rows[name]
     return made

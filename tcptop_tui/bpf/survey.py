@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from tcptop_tui.bpf.inodes import Waiting, dump_key
 from tcptop_tui.bpf.met import MET, met
-from tcptop_tui.bpf.portless import Waiting
 from tcptop_tui.bpf.slots import Slots
 from tcptop_tui.diag.chosen import mount_namespaces
 from tcptop_tui.diag.dump import Dump
@@ -24,7 +24,7 @@ from tcptop_tui.diag.owners import Owners
 from tcptop_tui.memory import give_back
 from tcptop_tui.records import BRIEF, Rows, State, appended, only
 from tcptop_tui.source.batches import Capture
-from tcptop_tui.source.identity import Index, capture_mask, ends_mask, tuple_hash
+from tcptop_tui.source.identity import Index, capture_mask, ends_mask
 
 _SHARE = 0.05
 """Of one core that comparing may take: a survey of 100,000 sockets then comes every 10 s or so."""
@@ -131,7 +131,7 @@ class Surveyor:
         # who listens must be known of all: an accepted socket is its listener's at first
         dump = dump.only(capture_mask(dump.rows, capture) | (dump.rows["state"] == State.LISTEN))
         entries = self._entries(capture, Waiting.of(dump))
-        place, found = Index.of(entries["hash"]).find(tuple_hash(dump.rows))
+        place, found = Index.of(entries["hash"]).find(dump_key(dump))
         place = place[found]
         for name in ("pid", "comm"):  # one owner on both sides: the map's, which has seen it
             dump.rows[name][found] = entries[name][place]

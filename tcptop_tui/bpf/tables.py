@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from tcptop_tui.bpf.compared import Compared
 from tcptop_tui.bpf.complete import own
 from tcptop_tui.bpf.entries import NOWHERE, Entries
+from tcptop_tui.bpf.inodes import forget_inodes
 from tcptop_tui.bpf.rooms import Rooms
 from tcptop_tui.bpf.slots import Reading
 from tcptop_tui.records import ROW, Flag, Mask, Rows, overwrite, parts, picked, table_rows, widened
@@ -103,6 +104,7 @@ class Tables:
             slots = plan.slots[part]
             made = table_rows(picked(reading.conns, np.searchsorted(reading.numbers, slots)))
             made["id"], made["skaddr"], made["hist"] = plan.ids[part], entries.skaddr[slots], slots + 1
+            forget_inodes(made)
             _fill_known(made, slots, dump, entries)
             overwrite(rows, part, made)
         for part in parts(which[~read], _PART):
@@ -129,7 +131,7 @@ def _fill(rows: Rows, which: NDArray[np.intp], dump: Rows, place: NDArray[np.int
     other, mine = picked(dump, place), rows if len(which) == len(rows) else picked(rows, which)
     unowned = np.flatnonzero(mine["pid"] == 0)
     own(mine, unowned, other, unowned)
-    for name in ("cgroup", "srtt_us"):
+    for name in ("cgroup", "srtt_us", "cookie"):
         unknown = np.flatnonzero(mine[name] == 0)
         mine[name][unknown] = other[name][unknown]
     for name in ("tx_bytes", "rx_bytes", "retrans"):  # 0 where sock_diag does not know them

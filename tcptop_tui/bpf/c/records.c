@@ -61,7 +61,7 @@ struct owner {
 struct conn {
 	u64 born_ns;		/* first transition seen, 0: before our time */
 	u64 state_ns;		/* when the present state began, 0: unknown */
-	u64 cookie;		/* skc_cookie, 0 until sock_diag asked once; see read_bound_port() */
+	u64 cookie;		/* skc_cookie, 0 until sock_diag asked once; see read_bound() */
 	u64 tx_bytes;
 	u64 rx_bytes;
 	u64 cgroup;		/* id of the socket's cgroup v2, 0: none */

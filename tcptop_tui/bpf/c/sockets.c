@@ -114,13 +114,13 @@ static __always_inline u64 inode_of(struct sock *sk)
  * connect() and listen() choose the port of a socket without one after they have announced
  * the state (tcp_v4_connect(), net/ipv4/tcp_ipv4.c; inet_csk_listen_start(),
  * net/ipv4/inet_connection_sock.c). inet_sport is still that of an earlier try then, and
- * sock_diag alone tells the new one (portless.py): until then the inode, by which it is
- * found, stands in for the cookie.
+ * sock_diag alone tells the new one. It is found by its inode, which stands in for the
+ * cookie; so are listeners, which may share an address (inodes.py).
  */
-static __always_inline void read_bound_port(struct conn *c, struct sock *sk)
+static __always_inline void read_bound(struct conn *c, struct sock *sk, u8 newstate)
 {
 	c->lport = peek(&sk->skc_num);
-	if (!c->lport)
+	if (!c->lport || newstate == TCP_LISTEN)
 		c->cookie = inode_of(sk);
 }
 

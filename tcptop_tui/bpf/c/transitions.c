@@ -92,7 +92,7 @@ static __always_inline void begin_life(struct conn *c, struct sock *sk,
 	if (is_birth(oldstate, newstate))
 		c->born_ns = now_ns;
 	if (is_own_context(oldstate, newstate)) {
-		read_bound_port(c, sk);
+		read_bound(c, sk, newstate);
 		own_by_current(c);
 	} else if (newstate == TCP_SYN_RECV) {
 		own_by_listener(c);

@@ -1,4 +1,4 @@
-"""A connect that waits stands in the table once, with the port that only sock_diag knows, and is not missed."""
+"""Sockets that addresses and ports do not tell apart: each has one row, with what is its own, and none is missed."""
 
 from __future__ import annotations
 
@@ -134,3 +134,45 @@ def test_a_socket_that_tries_again_is_not_told_by_its_old_port(feed: Running, fu
         assert client.connect_ex(full.getsockname()) == errno.EINPROGRESS
         feed.until(lambda: who_has_which(feed, full) == [(port(client), os.getpid())])
         assert nothing_lost(feed)
+
+
+def sharing(address: tuple[str, int]) -> socket.socket:
+    """A listener on an address that others may have, too."""
+    listener = socket.socket()
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    listener.bind(address)
+    listener.listen()
+    return listener
+
+
+def test_of_listeners_that_share_an_address_each_has_its_own_queue(bpf_possible: None) -> None:
+    """One is from before the start, one from before the first dump, one from after it."""
+    settings = replace(SMALL, refresh_s=0.1, reconcile_s=0.1)
+    listeners = [sharing(("127.0.0.1", 0))]
+    address = listeners[0].getsockname()
+    feed = Running(BpfSource(settings, Capture()), settings, lambda: listeners.append(sharing(address)))
+    try:
+        feed.until(lambda: len(feed.rows(address[1])) == 2)
+        listeners.append(sharing(address))
+        clients = [socket.create_connection(address) for _ in range(20)]
+        waiting_there = sorted(accept_queue(listener) for listener in listeners)
+
+        def told() -> list[int]:
+            rows = feed.rows(address[1], 0)
+            return sorted(rows["accept_queue"].tolist())
+
+        feed.until(lambda: told() == waiting_there)
+        listeners.pop(1).close()
+        listeners.pop(1).close()
+        feed.until(lambda: told() == [accept_queue(listeners[0])])
+        assert nothing_lost(feed)
+        assert told() == [accept_queue(listeners[0])]
+        for one in (*clients, *listeners):
+            one.close()
+    finally:
+        feed.close()
+
+
+def accept_queue(listener: socket.socket) -> int:
+    """``tcpi_unacked`` of a listener (``tcp_get_info``, net/ipv4/tcp.c)."""
+    return int.from_bytes(listener.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 28)[24:28], sys.byteorder)
