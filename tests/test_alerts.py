@@ -60,10 +60,11 @@ def test_a_busy_host_is_not_wrong(rows: list[dict[str, Any]]) -> None:
     assert alerts(*rows) == []
 
 
-def test_nobody_answers() -> None:
-    rows = [{"state": State.SYN_SENT, "state_ns": NOW - 12 * SECOND, "raddr": "10.9.9.9"}] * 3 + [{}]
+@pytest.mark.parametrize(("since_s", "oldest"), [(2, "under 10 s"), (12, "10 s"), (70, "1m")])
+def test_nobody_answers(since_s: int, oldest: str) -> None:
+    rows = [{"state": State.SYN_SENT, "state_ns": NOW - since_s * SECOND, "raddr": "10.9.9.9"}] * 3 + [{}]
     (alert,) = alerts(*rows)
-    assert alert.text == "10.9.9.9 does not answer: 3 in SYN_SENT, oldest 10 s"
+    assert alert.text == f"10.9.9.9 does not answer: 3 in SYN_SENT, oldest {oldest}"
     assert parse(alert.filter).matches(Subject(connections(*rows), NOW, None, None)).tolist() == [True] * 3 + [False]
 
 

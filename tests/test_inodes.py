@@ -19,6 +19,9 @@ from tcptop_tui.bpf.source import BpfSource
 from tcptop_tui.records import Rows, State
 from tcptop_tui.source.batches import Capture
 
+SO_COOKIE = 57
+"""include/uapi/asm-generic/socket.h"""
+
 CONNECT = """
 import socket, sys
 client = socket.socket()
@@ -162,6 +165,8 @@ def test_of_listeners_that_share_an_address_each_has_its_own_queue(bpf_possible:
             return sorted(rows["accept_queue"].tolist())
 
         feed.until(lambda: told() == waiting_there)
+        # what F9 goes by
+        assert sorted(feed.rows(address[1], 0)["cookie"].tolist()) == sorted(map(cookie, listeners))
         listeners.pop(1).close()
         listeners.pop(1).close()
         feed.until(lambda: told() == [accept_queue(listeners[0])])
@@ -176,3 +181,7 @@ def test_of_listeners_that_share_an_address_each_has_its_own_queue(bpf_possible:
 def accept_queue(listener: socket.socket) -> int:
     """``tcpi_unacked`` of a listener (``tcp_get_info``, net/ipv4/tcp.c)."""
     return int.from_bytes(listener.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 28)[24:28], sys.byteorder)
+
+
+def cookie(sock: socket.socket) -> int:
+    return int.from_bytes(sock.getsockopt(socket.SOL_SOCKET, SO_COOKIE, 8), sys.byteorder)

@@ -73,6 +73,8 @@ class Alarms:
 def _since(began_ns: int, now_ns: int) -> str:
     """An age that does not change each second."""
     age_s = max(0, now_ns - began_ns) // 10**9
+    if age_s < 10:
+        return "under 10 s"
     return f"{age_s // 10 * 10} s" if age_s < 60 else formats.age_ns(age_s // 60 * 60 * 10**9).removesuffix("00s")
 
 
