@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -22,6 +23,14 @@ from tcptop_tui.source.batches import Batch, Capture, Status, Table
 
 ROOMY = dataclasses.replace(SMALL, ring_bytes=8 * 2**20)
 """The test's own thread keeps the worker from running for long: the ring holds what comes meanwhile."""
+
+
+ACCEPT = """
+import socket, sys
+accepted, _ = socket.socket(fileno=int(sys.argv[1])).accept()
+print(flush=True)
+sys.stdin.read()
+"""
 
 
 @pytest.fixture
@@ -102,6 +111,28 @@ def test_the_port_of_syn_sent_is_filled_in(start: Callable[[Capture], Running]) 
         assert path(source.store.facts().log, here) == [(C, State.SYN_SENT), (State.SYN_SENT, E)]
         client.close()
         accepted.close()
+
+
+def test_an_accepted_connection_is_whose_it_is_though_nobody_reads(start: Callable[[Capture], Running]) -> None:
+    """One process listens, another one accepts: a server with workers."""
+    source = start(Capture())
+    with listening() as server:
+        worker = subprocess.Popen(
+            [sys.executable, "-c", ACCEPT, str(server.fileno())], pass_fds=[server.fileno()],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        )  # fmt: skip
+        with worker, socket.create_connection(server.getsockname()) as client:
+            assert worker.stdin is not None
+            assert worker.stdout is not None
+            worker.stdout.readline()
+            ends = port(server), port(client)
+            source.until(lambda: source.rows(*ends)["pid"].tolist() == [worker.pid])
+            client.shutdown(socket.SHUT_WR)
+            source.until(lambda: (E, CW) in path(source.store.facts().log, *ends))
+            log = source.store.facts().log
+            told = log[(log["lport"] == ends[0]) & (log["rport"] == ends[1]) & (log["newstate"] == State.CLOSE_WAIT)]
+            assert told["pid"].tolist() == [worker.pid]
+            worker.stdin.close()
 
 
 def test_thousands_of_connections_none_lost_none_left(start: Callable[[Capture], Running]) -> None:

@@ -174,9 +174,17 @@ def test_a_wrong_state_is_mended() -> None:
     assert joiner.take_dump(later, met(keys, conns)).tolist() == keys.tolist()
 
 
+def test_who_has_it_open_is_believed_before_who_listened_and_after_who_was_seen() -> None:
+    joiner = Joiner()
+    flags = [Flag.PASSIVE, Flag.PASSIVE | Flag.OWNER_SURE]
+    keys, conns = entries(*({"rport": number, "pid": 42, "flags": flags[number]} for number in (0, 1)))
+    joiner.take_dump(dumped(NOW, {"rport": 0, "pid": 43}, {"rport": 1, "pid": 44}), met(keys, conns))
+    assert joiner.table(whole(keys, conns))["pid"].tolist() == [43, 42]
+
+
 def test_time_wait_remembers_its_process() -> None:
     joiner = Joiner()
-    keys, conns = entries({"pid": 42, "comm": b"curl", "tx_bytes": 77})
+    keys, conns = entries({"pid": 42, "comm": b"curl", "tx_bytes": 77, "flags": Flag.GAUGES | Flag.OWNER_SURE})
     joiner.take_dump(dumped(NOW, {}), met(keys, conns))
     was = int(joiner.table(whole(keys, conns))["id"][0])
     keys, conns = entries()

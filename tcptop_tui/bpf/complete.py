@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tcptop_tui.bpf.inodes import CHOOSING
-from tcptop_tui.records import Flag, Mask, Rows, picked
+from tcptop_tui.records import Flag, Mask, Rows, State, picked
 from tcptop_tui.source.identity import Index, socket_life, tuple_hash
 
 _OWNER = {"pid", "comm", "mntns"}
@@ -99,12 +99,21 @@ def complete_transitions(moved: Rows, known: Known) -> Rows:
 
 
 def complete_owners(rows: Rows, known: Known) -> Rows:
-    """Give rows (dtype TRANSITION or SESSION) without a process the one that is known, in place."""
-    unowned = np.flatnonzero(rows["pid"] == 0)
-    if len(unowned):
-        place, found = known.find(picked(rows, unowned))
-        own(rows, unowned[found], known.table, place[found])
+    """Give rows (dtype TRANSITION or SESSION) that nobody was seen with the process that is known, in place."""
+    asked = np.flatnonzero((rows["pid"] == 0) | _inherited(rows))
+    if len(asked):
+        place, found = known.find(picked(rows, asked))
+        found &= known.table["pid"][place] != 0
+        own(rows, asked[found], known.table, place[found])
     return rows
+
+
+def _inherited(rows: Rows) -> Mask:
+    """Whose process is their listener's: another one may have accepted them. Those that only begin are in no table."""
+    passive: Mask = (rows["flags"] & (Flag.PASSIVE | Flag.OWNER_SURE)) == Flag.PASSIVE
+    if "oldstate" in (rows.dtype.names or ()):
+        passive &= ~np.isin(rows["oldstate"], [State.LISTEN, State.SYN_RECV])
+    return passive
 
 
 def _fill_ports(moved: Rows, portless: NDArray[np.intp]) -> None:

@@ -21,6 +21,7 @@ MET = np.dtype(
         ("mntns", "<u4"),
         ("lport", "<u2"),
         ("state", "u1"),
+        ("flags", "u1"),
         ("comm", "S16"),
     ]
 )

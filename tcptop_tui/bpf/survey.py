@@ -22,7 +22,7 @@ from tcptop_tui.diag.dump import Dump
 from tcptop_tui.diag.namespaces import Namespaces
 from tcptop_tui.diag.owners import Owners
 from tcptop_tui.memory import give_back
-from tcptop_tui.records import BRIEF, Rows, State, appended, only
+from tcptop_tui.records import BRIEF, Flag, Rows, State, appended, only
 from tcptop_tui.source.batches import Capture
 from tcptop_tui.source.identity import Index, capture_mask, ends_mask
 
@@ -131,11 +131,14 @@ class Surveyor:
         # who listens must be known of all: an accepted socket is its listener's at first
         dump = dump.only(capture_mask(dump.rows, capture) | (dump.rows["state"] == State.LISTEN))
         entries = self._entries(capture, Waiting.of(dump))
-        place, found = Index.of(entries["hash"]).find(dump_key(dump))
-        place = place[found]
-        for name in ("pid", "comm"):  # one owner on both sides: the map's, which has seen it
-            dump.rows[name][found] = entries[name][place]
+        place, there = Index.of(entries["hash"]).find(dump_key(dump))
+        found, place = np.flatnonzero(there), place[there]
+        # one owner on both sides: who was seen with it, then who has it open, then who listened
+        seen = (entries["flags"][place] & Flag.OWNER_SURE) != 0
+        _give_owners(dump.rows, found[seen], entries, place[seen])
         self._find_owners(dump, capture)
+        unowned = dump.rows["pid"][found] == 0
+        _give_owners(dump.rows, found[unowned], entries, place[unowned])
         entries["pid"][place] = dump.rows["pid"][found]
         return Found(dump, entries, capture, time.thread_time() - started_s)
 
@@ -164,3 +167,8 @@ class Surveyor:
     def close(self) -> None:
         """Wait for the one that is being made."""
         self._thread.shutdown(cancel_futures=True)
+
+
+def _give_owners(rows: Rows, which: NDArray[np.intp], entries: Rows, place: NDArray[np.intp]) -> None:
+    for name in ("pid", "comm"):
+        rows[name][which] = entries[name][place]

@@ -129,8 +129,9 @@ def _fill(rows: Rows, which: NDArray[np.intp], dump: Rows, place: NDArray[np.int
     if not len(which):
         return
     other, mine = picked(dump, place), rows if len(which) == len(rows) else picked(rows, which)
-    unowned = np.flatnonzero(mine["pid"] == 0)
-    own(mine, unowned, other, unowned)
+    # who has it open, where nobody has been seen with it
+    guessed = np.flatnonzero((other["pid"] != 0) & ((mine["pid"] == 0) | ((mine["flags"] & Flag.OWNER_SURE) == 0)))
+    own(mine, guessed, other, guessed)
     for name in ("cgroup", "srtt_us", "cookie"):
         unknown = np.flatnonzero(mine[name] == 0)
         mine[name][unknown] = other[name][unknown]

@@ -128,8 +128,7 @@ def _scan(wanted: set[int]) -> dict[int, tuple[int, bytes]]:
             break
         mine = wanted.intersection(_sockets_of(pid)).difference(found)
         if mine:
-            comm = comm_of(pid)
-            found.update((inode, (pid, comm)) for inode in mine)
+            found.update(dict.fromkeys(mine, (pid, comm_of(pid))))
     return found
 
 
