@@ -69,6 +69,14 @@ def test_of_two_counts_the_larger_is_newer() -> None:
     assert (row["tx_bytes"], row["rx_bytes"]) == (70, 900)
 
 
+@pytest.mark.parametrize(("state", "told_us"), [(State.ESTABLISHED, 7), (State.CLOSE_WAIT, 5403)])
+def test_a_round_trip_time_is_of_the_dump_where_no_segment_tells_it(state: State, told_us: int) -> None:
+    joiner = Joiner()
+    keys, conns = entries({"state": state, "srtt_us": 7})
+    joiner.take_dump(dumped(NOW, {"state": state, "srtt_us": 5403}), met(keys, conns))
+    assert joiner.table(whole(keys, conns))["srtt_us"].tolist() == [told_us]
+
+
 def test_a_later_connection_on_the_same_ports_takes_nothing_from_the_dump() -> None:
     joiner = Joiner()
     keys, conns = entries()

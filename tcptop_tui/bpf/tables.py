@@ -17,8 +17,11 @@ from tcptop_tui.bpf.entries import NOWHERE, Entries
 from tcptop_tui.bpf.inodes import forget_inodes
 from tcptop_tui.bpf.rooms import Rooms
 from tcptop_tui.bpf.slots import Reading
-from tcptop_tui.records import ROW, Flag, Mask, Rows, overwrite, parts, picked, table_rows, widened
+from tcptop_tui.records import ROW, Flag, Mask, Rows, State, overwrite, parts, picked, table_rows, widened
 from tcptop_tui.source.hists import NO_HISTS
+
+_PROBED = [State.SYN_SENT, State.SYN_RECV, State.ESTABLISHED]
+"""Of later states tcp_probe tells nothing (``tcp_rcv_established``, net/ipv4/tcp_input.c)."""
 
 _PART = 2048
 """Rows: 400 KB."""
@@ -135,6 +138,10 @@ def _fill(rows: Rows, which: NDArray[np.intp], dump: Rows, place: NDArray[np.int
     for name in ("cgroup", "srtt_us", "cookie"):
         unknown = np.flatnonzero(mine[name] == 0)
         mine[name][unknown] = other[name][unknown]
+    later = np.flatnonzero(
+        (mine["state"] == other["state"]) & ~np.isin(mine["state"], _PROBED) & (other["srtt_us"] != 0)
+    )
+    mine["srtt_us"][later] = other["srtt_us"][later]
     for name in ("tx_bytes", "rx_bytes", "retrans"):  # 0 where sock_diag does not know them
         np.maximum(mine[name], other[name], out=mine[name])
     mine["flags"] |= other["flags"] & Flag.GAUGES
