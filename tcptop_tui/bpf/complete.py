@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tcptop_tui.bpf.inodes import CHOOSING
-from tcptop_tui.records import Flag, Mask, Rows, State, picked
+from tcptop_tui.records import Flag, Mask, Rows, picked
 from tcptop_tui.source.identity import Index, socket_life, tuple_hash
 
 _OWNER = {"pid", "comm", "mntns"}
@@ -18,6 +18,12 @@ def own(rows: Rows, which: Mask | NDArray[np.intp], source: Rows, place: Mask | 
     """Give ``which`` of ``rows`` the owners of rows ``place`` of ``source`` (dtype ROW)."""
     for name in _OWNER.intersection(rows.dtype.names or ()):
         rows[name][which] = source[name][place]
+
+
+def _inherited(rows: Rows) -> Mask:
+    """Of which the process is their listener's, as far as the kernel side knows: another one may have accepted them."""
+    passive: Mask = (rows["flags"] & (Flag.PASSIVE | Flag.OWNER_SURE)) == Flag.PASSIVE
+    return passive
 
 
 class Known:
@@ -41,6 +47,14 @@ class Known:
         if len(quiet):
             place[quiet], found[quiet] = self._by_ends.find(tuple_hash(rows[quiet]))
         return place, found
+
+    def find_accepted(self, rows: Rows) -> tuple[NDArray[np.intp], Mask]:
+        """The same of accepted ones that nobody has been seen with: few, even where there are many connections."""
+        return self._accepted.find(socket_life(rows))
+
+    @cached_property
+    def _accepted(self) -> Index:
+        return Index.of(socket_life(self.table), np.flatnonzero(_inherited(self.table)))
 
     @cached_property
     def _by_life(self) -> Index:
@@ -100,20 +114,12 @@ def complete_transitions(moved: Rows, known: Known) -> Rows:
 
 def complete_owners(rows: Rows, known: Known) -> Rows:
     """Give rows (dtype TRANSITION or SESSION) that nobody was seen with the process that is known, in place."""
-    asked = np.flatnonzero((rows["pid"] == 0) | _inherited(rows))
-    if len(asked):
-        place, found = known.find(picked(rows, asked))
-        found &= known.table["pid"][place] != 0
-        own(rows, asked[found], known.table, place[found])
+    for asked, find in ((rows["pid"] == 0, known.find), (_inherited(rows), known.find_accepted)):
+        which = np.flatnonzero(asked)
+        if len(which):
+            place, found = find(picked(rows, which))
+            own(rows, which[found], known.table, place[found])
     return rows
-
-
-def _inherited(rows: Rows) -> Mask:
-    """Whose process is their listener's: another one may have accepted them. Those that only begin are in no table."""
-    passive: Mask = (rows["flags"] & (Flag.PASSIVE | Flag.OWNER_SURE)) == Flag.PASSIVE
-    if "oldstate" in (rows.dtype.names or ()):
-        passive &= ~np.isin(rows["oldstate"], [State.LISTEN, State.SYN_RECV])
-    return passive
 
 
 def _fill_ports(moved: Rows, portless: NDArray[np.intp]) -> None:
