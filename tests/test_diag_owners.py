@@ -34,8 +34,8 @@ def scans(monkeypatch: pytest.MonkeyPatch) -> list[set[int]]:
     made: list[set[int]] = []
     scan = module._scan
 
-    def counted(wanted: set[int]) -> dict[int, tuple[int, bytes]]:
-        made.append(wanted)
+    def counted(wanted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        made.append(set(wanted.tolist()))
         return scan(wanted)
 
     monkeypatch.setattr(module, "_scan", counted)
@@ -131,10 +131,10 @@ def test_a_slow_scan_makes_the_next_one_wait(
 ) -> None:
     looked: list[float] = []
 
-    def slow(_wanted: set[int]) -> dict[int, tuple[int, bytes]]:
+    def slow(wanted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         looked.append(clock.now_s)
         clock.now_s += 3
-        return {}
+        return np.zeros(len(wanted), "u4"), np.zeros(len(wanted), "S16")
 
     monkeypatch.setattr(module, "_scan", slow)
     owners = Owners(clock=clock)
