@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from tcptop_tui.bpf.complete import own
 from tcptop_tui.bpf.inodes import Waiting, dump_key
 from tcptop_tui.bpf.met import MET, met
 from tcptop_tui.bpf.slots import Slots
@@ -135,11 +136,11 @@ class Surveyor:
         found, place = np.flatnonzero(there), place[there]
         # one owner on both sides: who was seen with it, then who has it open, then who listened
         seen = (entries["flags"][place] & Flag.OWNER_SURE) != 0
-        _give_owners(dump.rows, found[seen], entries, place[seen])
+        own(dump.rows, found[seen], entries, place[seen])
         self._find_owners(dump, capture)
         unowned = dump.rows["pid"][found] == 0
-        _give_owners(dump.rows, found[unowned], entries, place[unowned])
-        entries["pid"][place] = dump.rows["pid"][found]
+        own(dump.rows, found[unowned], entries, place[unowned])
+        own(entries, place, dump.rows, found)
         return Found(dump, entries, capture, time.thread_time() - started_s)
 
     def _entries(self, capture: Capture, waiting: Waiting) -> Rows:
@@ -167,8 +168,3 @@ class Surveyor:
     def close(self) -> None:
         """Wait for the one that is being made."""
         self._thread.shutdown(cancel_futures=True)
-
-
-def _give_owners(rows: Rows, which: NDArray[np.intp], entries: Rows, place: NDArray[np.intp]) -> None:
-    for name in ("pid", "comm"):
-        rows[name][which] = entries[name][place]
