@@ -273,6 +273,18 @@ def test_process_names(text: str, expected: list[int]) -> None:
     assert chosen(text, table(comm=NAMES)) == expected
 
 
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize(
+    "expression",
+    ["((a*)*)*b", "(a|aa)+$b", "(.*)*(.*)*(.*)*x", "(a?){15}(a?){15}b", "(" * 250 + "a" + ")*" * 250],
+    ids=lambda value: value[:20],
+)
+def test_no_expression_takes_long_on_any_name(expression: str) -> None:
+    """Python's own re takes minutes for the first of these, and cannot be interrupted."""
+    names = [b"a" * 15, *(b"a" * 14 + bytes([65 + number]) for number in range(26))]
+    assert chosen(f"comm:/{expression}/ comm:/^b/", table(comm=names)) == []
+
+
 @given(st.lists(st.binary(max_size=16), min_size=1, max_size=60), st.text(min_size=1, max_size=2))
 def test_names_agree_with_a_naive_answer(names: list[bytes], part: str) -> None:
     if not part.isprintable() or part.isspace() or set(part) & {'"', "\\"}:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pwd
 import re
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import TypeAlias
@@ -28,6 +27,7 @@ from tcptop_tui.filters.conditions import (
 from tcptop_tui.filters.ends import read_reasons
 from tcptop_tui.filters.errors import shown
 from tcptop_tui.filters.lexer import Form, Value
+from tcptop_tui.filters.patterns import name_test
 from tcptop_tui.filters.places import read_cgroup, read_namespace
 from tcptop_tui.filters.states import read_states
 
@@ -150,9 +150,7 @@ def _comm(operator: str, value: Value) -> Condition:
     if operator not in {":", "="}:
         raise value.error(f"a name has no order for {operator!r}", "use ':' for a part of it, '=' for all")
     if value.form is Form.REGEX:
-        pattern = _compiled(value)
-        match = pattern.search if operator == ":" else pattern.fullmatch
-        return Named(lambda name: match(name) is not None)
+        return Named(name_test(value, whole=operator == "="))
     if len(value.text.encode()) > _MAX_NAME_BYTES:
         raise value.error(
             f"{shown(value.text)} cannot be a process name: the kernel keeps {_MAX_NAME_BYTES} bytes",
@@ -160,16 +158,6 @@ def _comm(operator: str, value: Value) -> Condition:
         )
     wanted = value.text.casefold()
     return Named(lambda name: wanted in name.casefold() if operator == ":" else wanted == name.casefold())
-
-
-def _compiled(value: Value) -> re.Pattern[str]:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about what other versions of Python may make of it
-            return re.compile(value.text, re.IGNORECASE)
-    except (re.error, OverflowError, RecursionError) as error:
-        message = " ".join(str(error).split())
-        raise value.error(f"the regular expression is wrong: {message}") from None
 
 
 FIELDS = (
