@@ -91,6 +91,8 @@ _SEEN: list[_Field] = [
     ("srtt_us", "<u4"),  # 0: no sample yet
     ("retrans", "<u4"),
     ("mntns", "<u4"),  # of the owner; 0: not asked for
+    ("dev", "<u4"),  # number of the device that it is bound to, in its netns; 0: none
+    ("pad", "<u4"),
     ("lport", "<u2"),  # 0: not chosen yet
     ("rport", "<u2"),
     ("err", "<u2"),  # errno when it closed; 0: none
@@ -112,13 +114,13 @@ _FOLLOWED: list[_Field] = [  # what only who follows a connection knows
 _HIST: _Field = ("rtt_hist", "<u4", (RTT_SLOTS,))
 
 CONN = np.dtype([*_SEEN, *_FOLLOWED, _HIST])
-"""``struct conn``: what the kernel side has of each socket, 272 bytes."""
+"""``struct conn``: what the kernel side has of each socket, 280 bytes."""
 
 PLAIN = np.dtype([*_SEEN, *_FOLLOWED])
-"""The beginning of a CONN, 164 bytes: without its histogram."""
+"""The beginning of a CONN, 172 bytes: without its histogram."""
 
 BRIEF = np.dtype(_SEEN)
-"""The beginning of a CONN, 136 bytes: without what only who follows a connection knows."""
+"""The beginning of a CONN, 144 bytes: without what only who follows a connection knows."""
 
 _QUEUE: list[_Field] = [
     ("accept_queue", "<u4"),  # of a listener: connections that nobody has accepted yet
@@ -128,13 +130,13 @@ _QUEUE: list[_Field] = [
 _DUMPED: list[_Field] = [("id", "<u8"), *_QUEUE, *_SEEN]
 
 ROW = np.dtype([*_DUMPED, *_FOLLOWED, ("hist", "<u4"), ("skaddr", "<u8")])
-"""A row of the connection table, 192 bytes; ``id`` stays the same for a connection's whole life.
+"""A row of the connection table, 200 bytes; ``id`` stays the same for a connection's whole life.
 
 Its histogram has number ``hist`` among those of the table (``source.hists``).
 """
 
 DUMPED = np.dtype(_DUMPED)
-"""A socket that sock_diag has told of: the beginning of a ROW, 152 bytes."""
+"""A socket that sock_diag has told of: the beginning of a ROW, 160 bytes."""
 
 SESSION = np.dtype([("end_ns", "<u8"), ("skaddr", "<u8"), *_SEEN, *_FOLLOWED, _HIST])
 """``struct session``: an ended connection with its last gauges and its histogram."""
@@ -155,6 +157,7 @@ TRANSITION = np.dtype(
         ("uid", "<u4"),
         ("srtt_us", "<u4"),
         ("retrans", "<u4"),
+        ("dev", "<u4"),  # as in CONN
         ("lport", "<u2"),
         ("rport", "<u2"),
         ("oldstate", "u1"),
@@ -168,9 +171,10 @@ TRANSITION = np.dtype(
         ("bystander", "<u4"),  # tgid that the CPU was running
         ("bystander_tid", "<u4"),
         ("bystander_comm", "S16"),  # b"": nobody asked (Capture.context)
+        ("spare", "<u4"),
     ]
 )
-"""``struct transition``: one change of state, 160 bytes."""
+"""``struct transition``: one change of state, 168 bytes."""
 
 PING = np.dtype(
     [

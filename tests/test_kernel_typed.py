@@ -17,7 +17,7 @@ from tcptop_tui.bpf.program import Program
 from tcptop_tui.records import RTT_SLOTS, Rows
 from tcptop_tui.source.batches import Capture
 
-_ENDS = ("lport", "rport", "laddr", "raddr", "netns", "uid", "cgroup")
+_ENDS = ("lport", "rport", "laddr", "raddr", "dev", "netns", "uid", "cgroup")
 _READ = (*_ENDS, "cookie", "tx_bytes", "rx_bytes", "retrans", "ends")
 
 
@@ -40,6 +40,7 @@ def test_the_dear_way_is_not_gone_without_need(tracer: Program) -> None:
 def test_they_agree(both: tuple[Program, Program], family: int) -> None:
     assert [bool(tracer._compiled.typed) for tracer in both] == [True, False]
     with listening(family) as server:
+        server.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"lo")
         client, accepted = pair(server)
         here, there = port(client), port(server)
         for _ in range(20):

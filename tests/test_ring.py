@@ -26,5 +26,5 @@ def test_all_submitted_records_in_order(count: int, busy: set[int], part_bytes: 
 
 
 def test_records_are_padded_to_eight_bytes() -> None:
-    assert framed(TRANSITION).itemsize == 8 + 160
-    assert framed(SESSION).itemsize == 8 + 288
+    assert framed(TRANSITION).itemsize == 8 + 168
+    assert framed(SESSION).itemsize == 8 + 296

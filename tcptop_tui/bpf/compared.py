@@ -120,7 +120,7 @@ class Successors:
 
 
 def _words(dumped: Rows) -> NDArray[np.uint64]:
-    """What is said of each but its ``id``, shape (n, 19)."""
+    """What is said of each but its ``id``, shape (n, 20)."""
     return dumped.view("<u8").reshape(len(dumped), -1)[:, 1:]
 
 

@@ -21,6 +21,7 @@ _MEMBERS: dict[str, dict[str, tuple[str, str]]] = {
         "skc_family": ("__sk_common.skc_family", "u16"),
         "skc_dport": ("__sk_common.skc_dport", "u16"),
         "skc_num": ("__sk_common.skc_num", "u16"),
+        "skc_bound_dev_if": ("__sk_common.skc_bound_dev_if", "u32"),
         "skc_daddr": ("__sk_common.skc_daddr", "u32"),
         "skc_rcv_saddr": ("__sk_common.skc_rcv_saddr", "u32"),
         "skc_v6_daddr": ("__sk_common.skc_v6_daddr", "u64[2]"),

@@ -27,7 +27,7 @@ def _slot(conn: np.dtype[Any]) -> np.dtype[Any]:
 
 
 SLOT = _slot(CONN)
-"""``struct slot``, 288 bytes: ``skaddr`` is 0 where it is nobody's, ``lives`` is odd while it changes hands.
+"""``struct slot``, 296 bytes: ``skaddr`` is 0 where it is nobody's, ``lives`` is odd while it changes hands.
 
 ``moved`` is not 0 when it has been written to since ``Slots.news`` looked at it.
 """

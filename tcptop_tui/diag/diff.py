@@ -27,7 +27,7 @@ from tcptop_tui.source.identity import cookie_key, tuple_hash
 _CARRIED = ("id", "born_ns", "hist", "rtt_sum_us")
 _GAUGES = ("tx_bytes", "rx_bytes", "srtt_us", "retrans")
 _ENDED_FIELDS = [name for name in CONN.names or () if name in (ROW.names or ())]
-_SHARED_FIELDS = ("skaddr", "born_ns", "tx_bytes", "rx_bytes", "laddr", "raddr", "netns", "pid", "uid",
+_SHARED_FIELDS = ("skaddr", "born_ns", "tx_bytes", "rx_bytes", "laddr", "raddr", "netns", "dev", "pid", "uid",
                   "srtt_us", "retrans", "lport", "rport", "comm", "cgroup")  # fmt: skip
 
 

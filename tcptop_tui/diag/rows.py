@@ -27,6 +27,7 @@ def as_rows(sockets: Sockets, now_ns: int, netns: int) -> Rows:
     rows["cgroup"] = sockets.cgroups
     rows["cookie"] = messages["cookie"].view("<u8")
     rows["lport"], rows["rport"] = messages["sport"], messages["dport"]
+    rows["dev"] = messages["iface"]
     rows["state"] = messages["state"]
     four = messages["family"] == socket.AF_INET
     rows["laddr"], rows["raddr"] = _address(messages["src"], four), _address(messages["dst"], four)

@@ -56,6 +56,7 @@ static __always_inline void ask_identity(struct conn *c, struct sock *sk)
 #endif
 	c->netns = ask(&net->ns_inum);
 	c->uid = ask(&sk->sk_uid);
+	c->dev = ask(&sk->skc_bound_dev_if);
 }
 
 /* where connect() was to go; 0 when that is neither IPv4 nor IPv6 */

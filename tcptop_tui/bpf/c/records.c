@@ -73,6 +73,8 @@ struct conn {
 	u32 srtt_us;		/* 0: no sample yet */
 	u32 retrans;
 	u32 mntns;		/* of the owner; only while a filter asks for it */
+	u32 dev;		/* skc_bound_dev_if, 0: bound to no device */
+	u32 pad;
 	u16 lport;
 	u16 rport;
 	u16 err;		/* sk_err when it closed */
@@ -115,6 +117,7 @@ struct transition {
 	u32 uid;
 	u32 srtt_us;
 	u32 retrans;
+	u32 dev;
 	u16 lport;
 	u16 rport;
 	u8 oldstate;
@@ -128,6 +131,7 @@ struct transition {
 	u32 bystander;		/* tgid on the CPU, owner or not */
 	u32 bystander_tid;
 	char bystander_comm[TASK_COMM_LEN];	/* only while somebody asks */
+	u32 spare;
 };
 
 struct session {

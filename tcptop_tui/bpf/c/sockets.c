@@ -52,6 +52,12 @@ static __always_inline u16 swapped(u16 port)
 }
 
 /*
+ * The device is part of the ends: two sockets may have the same addresses and ports on two
+ * devices (link-local addresses, SO_BINDTODEVICE, VRF), see INET_MATCH in
+ * include/net/inet_hashtables.h. setsockopt() may change it at any time, and a listener's
+ * child has its listener's at LISTEN -> SYN_RECV (inet_csk_clone_lock()) and its own, ir_iif,
+ * from the next transition on (tcp_v4_syn_recv_sock(), net/ipv4/tcp_ipv4.c).
+ *
  * skc_num is 0 again when CLOSE is announced: tcp_set_state() (net/ipv4/tcp.c)
  * gives the port back first. inet_sport keeps it.
  */
@@ -60,6 +66,7 @@ static __always_inline void read_endpoints(struct conn *c, struct sock *sk)
 	c->lport = swapped(peek(&((struct inet_sock *)sk)->inet_sport));	/* both are big-endian */
 	c->rport = swapped(peek(&sk->skc_dport));
 	c->cookie = peek(&sk->skc_cookie);
+	c->dev = peek(&sk->skc_bound_dev_if);
 	if (peek(&sk->skc_family) == AF_INET6) {
 		c->laddr[0] = peek(&sk->skc_v6_rcv_saddr[0]);
 		c->laddr[1] = peek(&sk->skc_v6_rcv_saddr[1]);

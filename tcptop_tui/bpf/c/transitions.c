@@ -29,6 +29,7 @@ static __always_inline void log_transition(const struct capture *want,
 	t->uid = c->uid;
 	t->srtt_us = c->srtt_us;
 	t->retrans = c->retrans;
+	t->dev = c->dev;
 	t->lport = c->lport;
 	t->rport = c->rport;
 	t->oldstate = oldstate;
@@ -44,6 +45,7 @@ static __always_inline void log_transition(const struct capture *want,
 	__builtin_memset(t->bystander_comm, 0, sizeof(t->bystander_comm));
 	if (want->context)
 		bpf_get_current_comm(t->bystander_comm, sizeof(t->bystander_comm));
+	t->spare = 0;
 	transitions.ringbuf_submit(t, BPF_RB_NO_WAKEUP);
 }
 
