@@ -12,13 +12,16 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from tcptop_tui.bpf.calls import load_libbpf
+from tcptop_tui import memory
+from tcptop_tui.bpf.calls import libbpf_with
+from tcptop_tui.foreign import Signature
 
 
 def bpf_ids(kind: str) -> frozenset[int]:
     """Ids of all of the kernel's ``prog``, ``map``, ``link`` or ``btf``, whoever made them."""
-    found, last = set(), ct.c_uint32(0)
-    while load_libbpf()[f"bpf_{kind}_get_next_id"](last, ct.byref(last)) == 0:
+    name, found, last = f"bpf_{kind}_get_next_id", set(), ct.c_uint32(0)
+    next_id = getattr(libbpf_with({name: Signature(ct.c_int, (ct.c_uint32, ct.POINTER(ct.c_uint32)))}), name)
+    while next_id(last, ct.byref(last)) == 0:
         found.add(last.value)
     return frozenset(found)
 
@@ -60,7 +63,7 @@ class Left:
 def give_back() -> None:
     """Let glibc return what it holds free: as large as the largest table was, whoever had all those connections."""
     gc.collect()
-    ct.CDLL(None).malloc_trim(0)
+    memory.give_back()
 
 
 def left_of() -> Left:

@@ -18,6 +18,10 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from enum import IntEnum
 from functools import lru_cache
+from typing import Any
+
+from tcptop_tui import foreign
+from tcptop_tui.foreign import Signature
 
 _VERSION_3 = 0x20080522
 """_LINUX_CAPABILITY_VERSION_3: 64 bits, in two halves."""
@@ -72,10 +76,10 @@ class Sets:
 
 
 @lru_cache(maxsize=1)
-def _libc() -> ct.CDLL:
-    libc = ct.CDLL(None, use_errno=True)
-    libc.prctl.argtypes = [ct.c_int, *[ct.c_ulong] * 4]
-    return libc
+def _libc() -> Any:
+    on_sets = Signature(ct.c_int, (ct.POINTER(_Header), ct.POINTER(_Half)))
+    prctl = Signature(ct.c_int, (ct.c_int, *[ct.c_ulong] * 4))
+    return foreign.load(None, {"prctl": prctl, "capget": on_sets, "capset": on_sets})
 
 
 def _checked(call: Callable[..., int], *arguments: object) -> int:

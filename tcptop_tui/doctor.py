@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import platform
 from collections.abc import Callable
@@ -83,7 +82,7 @@ def _bcc() -> str:
 
 def _libbcc() -> str:
     library.load_bcc()
-    ctypes.CDLL("libbcc.so.0")
+    library.load_libbcc()
     return "libbcc.so.0"
 
 

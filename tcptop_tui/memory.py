@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-import ctypes
+import ctypes as ct
 import sys
 from contextlib import suppress
+
+from tcptop_tui import foreign
+from tcptop_tui.foreign import Signature
 
 _M_TRIM_THRESHOLD = -1  # malloc.h
 _M_MMAP_THRESHOLD = -3
@@ -35,7 +38,7 @@ def share_one_heap() -> None:
     each time, and clearing its pages took longer than to calculate it.
     """
     with suppress(OSError, AttributeError):
-        libc = ctypes.CDLL(None)
+        libc = foreign.load(None, {"mallopt": Signature(ct.c_int, (ct.c_int, ct.c_int))})
         libc.mallopt(_M_ARENA_MAX, 1)
         libc.mallopt(_M_MMAP_THRESHOLD, _LARGE_BYTES)
         libc.mallopt(_M_TRIM_THRESHOLD, _SPARE_BYTES)
@@ -48,4 +51,4 @@ def give_back() -> None:
     most of it was not there when somebody wanted much at once.
     """
     with suppress(OSError, AttributeError):
-        ctypes.CDLL(None).malloc_trim(0)
+        foreign.load(None, {"malloc_trim": Signature(ct.c_int, (ct.c_size_t,))}).malloc_trim(0)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes as ct
 import os
 import re
 import signal
@@ -15,10 +14,9 @@ import pytest
 from streams import streaming
 from terminals import Terminal
 
-from tcptop_tui.bpf.calls import load_libbpf
-
 sys.path.append(str(Path(__file__).parent.parent / "benchmarks"))
 from churn import TRANSITIONS, churn
+from left import bpf_ids
 
 
 @pytest.fixture(autouse=True)
@@ -26,15 +24,12 @@ def _needed(bpf_possible: None) -> None:
     """All of these look at the kernel."""
 
 
-def programs() -> set[int]:
+def programs() -> frozenset[int]:
     """Ids of all BPF programs that the kernel has."""
-    found, last = set(), ct.c_uint32(0)
-    while load_libbpf().bpf_prog_get_next_id(last, ct.byref(last)) == 0:
-        found.add(last.value)
-    return found
+    return bpf_ids("prog")
 
 
-def until_gone(before: set[int]) -> None:
+def until_gone(before: frozenset[int]) -> None:
     """The kernel frees programs a moment after their last descriptor, when no CPU runs them any more."""
     deadline_s = time.monotonic() + 10
     while programs() - before:

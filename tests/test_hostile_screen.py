@@ -32,8 +32,9 @@ from tcptop_tui.source.batches import Loss, Names, Pings, Sessions, Status, Tabl
 from tcptop_tui.text import clean
 
 _PROCESS = """
-import ctypes, os, socket, sys
-ctypes.CDLL(None).prctl(15, bytes.fromhex(sys.argv[1]), 0, 0, 0)
+import os, socket, sys
+with open("/proc/self/comm", "wb") as comm:
+    comm.write(bytes.fromhex(sys.argv[1]))
 with socket.create_server(("127.0.0.1", 0)) as server:
     client = socket.create_connection(server.getsockname())
     accepted, _ = server.accept()

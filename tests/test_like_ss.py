@@ -19,8 +19,10 @@ from peers import require
 from running import Running
 from sockets import LOOPBACK, port, reset
 
+from tcptop_tui import foreign
 from tcptop_tui.bpf.source import BpfSource
 from tcptop_tui.diag.source import DiagSource
+from tcptop_tui.foreign import Signature
 from tcptop_tui.records import State
 from tcptop_tui.source.batches import Capture
 
@@ -29,7 +31,7 @@ ROUNDS = 8
 FAMILIES = [socket.AF_INET, socket.AF_INET6]
 UNSPECIFIED = bytes(16)
 """``struct sockaddr`` of AF_UNSPEC: connect() with it dissolves a connection."""
-LIBC = ctypes.CDLL(None)
+LIBC = foreign.load(None, {"connect": Signature(ctypes.c_int, (ctypes.c_int, ctypes.c_char_p, ctypes.c_uint))})
 
 Ends = tuple[str, str, int, str, int]
 """State, local and remote address and port."""

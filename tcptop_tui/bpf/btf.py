@@ -46,7 +46,6 @@ class KernelTypes:
 
     def __init__(self) -> None:
         self._lib = load_libbpf()
-        self._declare()
         handle = self._lib.btf__load_vmlinux_btf()
         # libbpf.so.0 gives ERR_PTR values: the last page of the address space
         if not handle or handle > 2**64 - 4096:
@@ -55,19 +54,6 @@ class KernelTypes:
                 mend="use a kernel built with CONFIG_DEBUG_INFO_BTF=y",
             )
         self._btf = ct.c_void_p(handle)
-
-    def _declare(self) -> None:
-        lib = self._lib
-        lib.btf__load_vmlinux_btf.restype = ct.c_void_p
-        lib.btf__find_by_name_kind.argtypes = [ct.c_void_p, ct.c_char_p, ct.c_uint32]
-        lib.btf__type_by_id.argtypes = [ct.c_void_p, ct.c_uint32]
-        lib.btf__type_by_id.restype = ct.c_void_p
-        lib.btf__name_by_offset.argtypes = [ct.c_void_p, ct.c_uint32]
-        lib.btf__name_by_offset.restype = ct.c_char_p
-        lib.btf__resolve_size.argtypes = [ct.c_void_p, ct.c_uint32]
-        lib.btf__resolve_size.restype = ct.c_int64
-        lib.btf__resolve_type.argtypes = [ct.c_void_p, ct.c_uint32]
-        lib.btf__free.argtypes = [ct.c_void_p]
 
     def close(self) -> None:
         """Give libbpf's copy of the BTF (some 5 MB) back."""

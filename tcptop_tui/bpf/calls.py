@@ -1,28 +1,62 @@
-"""libbpf's calls on maps and tracepoints; what they take is a descriptor, whoever made it."""
+"""The functions of libbpf: those on maps and tracepoints, which take a descriptor, and those that read BTF."""
 
 from __future__ import annotations
 
 import ctypes as ct
 import os
+from collections.abc import Mapping
 from functools import lru_cache
+from typing import Any
 
+from tcptop_tui import foreign
 from tcptop_tui.errors import BackendUnavailable
+from tcptop_tui.foreign import Signature
+
+_NUMBER, _POINTER, _NAME = ct.c_int, ct.c_void_p, ct.c_char_p
+_SIZE = ct.POINTER(ct.c_uint32)
+
+_FUNCTIONS = {
+    # tools/lib/bpf/bpf.h: all fail with a negative result and errno
+    "bpf_map_lookup_elem": Signature(_NUMBER, (_NUMBER, _POINTER, _POINTER)),
+    "bpf_map_update_elem": Signature(_NUMBER, (_NUMBER, _POINTER, _POINTER, ct.c_uint64)),
+    "bpf_map_delete_elem": Signature(_NUMBER, (_NUMBER, _POINTER)),
+    "bpf_map_lookup_batch": Signature(_NUMBER, (_NUMBER, *[_POINTER] * 4, _SIZE, _POINTER)),
+    "bpf_obj_get_info_by_fd": Signature(_NUMBER, (_NUMBER, _POINTER, _SIZE)),
+    "bpf_raw_tracepoint_open": Signature(_NUMBER, (_NAME, _NUMBER)),
+    # tools/lib/bpf/btf.h
+    "btf__load_vmlinux_btf": Signature(_POINTER, ()),
+    "btf__find_by_name_kind": Signature(ct.c_int32, (_POINTER, _NAME, ct.c_uint32)),
+    "btf__type_by_id": Signature(_POINTER, (_POINTER, ct.c_uint32)),
+    "btf__name_by_offset": Signature(_NAME, (_POINTER, ct.c_uint32)),
+    "btf__resolve_size": Signature(ct.c_int64, (_POINTER, ct.c_uint32)),
+    "btf__resolve_type": Signature(_NUMBER, (_POINTER, ct.c_uint32)),
+    "btf__free": Signature(None, (_POINTER,)),
+}
 
 
 @lru_cache(maxsize=1)
-def load_libbpf() -> ct.CDLL:
-    """The system's libbpf, which bcc needs too.
+def load_libbpf() -> Any:
+    """The system's libbpf, which bcc needs too, with the functions that are used here.
 
     Raises:
-        BackendUnavailable: it is not installed.
+        BackendUnavailable: it is not installed, or too old.
+    """
+    return libbpf_with(_FUNCTIONS)
+
+
+def libbpf_with(signatures: Mapping[str, Signature]) -> Any:
+    """The same with other functions.
+
+    Raises:
+        BackendUnavailable: it is not installed, or too old.
     """
     for name in ("libbpf.so.1", "libbpf.so.0", "libbpf.so"):
         try:
-            lib = ct.CDLL(name, use_errno=True)
+            return foreign.load(name, signatures)
         except OSError:
             continue
-        _declare(lib)
-        return lib
+        except AttributeError as error:
+            raise BackendUnavailable(f"{name} is too old ({error})", mend="install libbpf 0.5 or newer") from error
     raise BackendUnavailable("libbpf is not installed", mend="apt install libbpf1  (Fedora, Arch: libbpf)")
 
 
@@ -30,13 +64,3 @@ def refusal(call: str) -> OSError:
     """To raise for a call that has just failed, with its ``errno``."""
     number = ct.get_errno()
     return OSError(number, f"{call}: {os.strerror(number)}")
-
-
-def _declare(lib: ct.CDLL) -> None:
-    """As tools/lib/bpf/bpf.h has them. All fail with a negative result and ``errno``."""
-    number, pointer = ct.c_int, ct.c_void_p
-    lib.bpf_map_lookup_elem.argtypes = [number, pointer, pointer]
-    lib.bpf_map_update_elem.argtypes = [number, pointer, pointer, ct.c_uint64]
-    lib.bpf_map_delete_elem.argtypes = [number, pointer]
-    lib.bpf_map_lookup_batch.argtypes = [number, *[pointer] * 4, ct.POINTER(ct.c_uint32), pointer]
-    lib.bpf_raw_tracepoint_open.argtypes = [ct.c_char_p, number]

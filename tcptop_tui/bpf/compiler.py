@@ -64,12 +64,19 @@ def build(text: str, flags: Sequence[str], functions: Sequence[str], known: Mapp
     return _built(text, flags, functions, {})
 
 
-def _codes(bcc: Any, bpf: Any, functions: Sequence[str]) -> Codes:
-    codes = {}
+def _codes(bpf: Any, functions: Sequence[str]) -> Codes:
+    lib, codes = library.load_libbcc(), {}
     for name in functions:
-        begins = bcc.lib.bpf_function_start(bpf.module, name.encode())
-        codes[name] = ct.string_at(begins, bcc.lib.bpf_function_size(bpf.module, name.encode()))
+        begins = lib.bpf_function_start(bpf.module, name.encode())
+        codes[name] = ct.string_at(begins, lib.bpf_function_size(bpf.module, name.encode()))
     return codes
+
+
+def _maps(bpf: Any) -> dict[str, int]:
+    """Descriptors of the maps by name."""
+    lib = library.load_libbcc()
+    names = [lib.bpf_table_name(bpf.module, index) for index in range(lib.bpf_num_tables(bpf.module))]
+    return {name.decode(): int(lib.bpf_table_fd(bpf.module, name)) for name in names}
 
 
 def _load(bcc: Any, bpf: Any, codes: Codes, known: Mapping[str, str]) -> dict[str, int]:
@@ -85,7 +92,7 @@ def _built(text: str, flags: Sequence[str], functions: Sequence[str], known: Map
     with library.stderr_captured() as lines:
         try:
             bpf = _compile(bcc, text, flags)
-            codes = _codes(bcc, bpf, functions)
+            codes = _codes(bpf, functions)
             programs = _load(bcc, bpf, codes, known)
         except BackendUnavailable:
             raise
@@ -96,10 +103,7 @@ def _built(text: str, flags: Sequence[str], functions: Sequence[str], known: Map
             f"the kernel program does not load: {_why(lines, failed)}",
             mend="tcptop-tui doctor tells more",
         ) from failed
-    bcc.lib.bpf_table_name.restype = ct.c_char_p  # bcc does not use it, and so does not declare it
-    names = [bcc.lib.bpf_table_name(bpf.module, index) for index in range(bcc.lib.bpf_num_tables(bpf.module))]
-    maps = {name.decode(): int(bcc.lib.bpf_table_fd(bpf.module, name)) for name in names}
-    return Built(programs, maps, dict(known)), codes
+    return Built(programs, _maps(bpf), dict(known)), codes
 
 
 def answer(link: socket.socket) -> None:

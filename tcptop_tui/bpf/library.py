@@ -7,6 +7,7 @@ an unrelated crystal-lattice package: what was imported counts only when it has 
 
 from __future__ import annotations
 
+import ctypes as ct
 import importlib
 import importlib.util
 import os
@@ -17,9 +18,20 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from tcptop_tui import foreign
 from tcptop_tui.errors import BackendUnavailable
+from tcptop_tui.foreign import Signature
 
 INSTALL = "apt install python3-bpfcc  (Fedora: python3-bcc, Arch: python-bcc)"
+_MODULE, _NAME = ct.c_void_p, ct.c_char_p
+_LIBBCC = {
+    # src/cc/bcc_common.h: those that read what a module was compiled to. bcc's Python declares only some of them
+    "bpf_function_start": Signature(ct.c_void_p, (_MODULE, _NAME)),
+    "bpf_function_size": Signature(ct.c_size_t, (_MODULE, _NAME)),
+    "bpf_num_tables": Signature(ct.c_size_t, (_MODULE,)),
+    "bpf_table_name": Signature(ct.c_char_p, (_MODULE, ct.c_size_t)),
+    "bpf_table_fd": Signature(ct.c_int, (_MODULE, _NAME)),
+}
 _SYSTEM_PATHS = (
     "/usr/lib/python3/dist-packages",
     "/usr/local/lib/python3/dist-packages",
@@ -79,6 +91,16 @@ def load_bcc() -> Any:
         except (ImportError, OSError, AttributeError) as error:
             impostor = f"bcc in {directory} cannot be loaded ({error})"
     raise BackendUnavailable(impostor or "bcc is not installed", mend=INSTALL)
+
+
+def load_libbcc() -> Any:
+    """Bcc's C library, with functions that its Python module does not declare.
+
+    Raises:
+        OSError: it cannot be loaded.
+        AttributeError: it is not the one that is known here.
+    """
+    return foreign.load("libbcc.so.0", _LIBBCC)
 
 
 @contextmanager

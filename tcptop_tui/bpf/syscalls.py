@@ -7,10 +7,14 @@ import os
 import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
 
+from tcptop_tui import foreign
 from tcptop_tui.bpf.btf import KernelTypes
 from tcptop_tui.bpf.calls import load_libbpf
 from tcptop_tui.errors import BackendUnavailable
+from tcptop_tui.foreign import Signature
 
 # bpf(2) has no wrapper in the C library, and libbpf's changed its arguments with 0.6.
 _BPF_SYSCALL = {"x86_64": 321, "aarch64": 280, "riscv64": 280, "s390x": 351, "ppc64le": 361}
@@ -160,6 +164,10 @@ def load_programs(codes: Mapping[str, bytes], typed: Mapping[str, str]) -> dict[
 
 def _bpf(command: int, attr: ct.Structure) -> int:
     """A descriptor with close-on-exec, or -1 and ``errno``."""
-    libc = ct.CDLL(None, use_errno=True)
-    number = _BPF_SYSCALL[platform.machine()]
-    return int(libc.syscall(ct.c_long(number), ct.c_long(command), ct.byref(attr), ct.c_size_t(ct.sizeof(attr))))
+    return int(_libc().syscall(_BPF_SYSCALL[platform.machine()], command, ct.byref(attr), ct.sizeof(attr)))
+
+
+@lru_cache(maxsize=1)
+def _libc() -> Any:
+    """syscall(2), which takes what the call takes: of bpf(2) a command, the attributes and their size."""
+    return foreign.load(None, {"syscall": Signature(ct.c_long, (ct.c_long, ct.c_long, ct.c_void_p, ct.c_size_t))})

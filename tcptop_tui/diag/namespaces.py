@@ -14,12 +14,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
-from tcptop_tui import clock
+from tcptop_tui import clock, foreign
 from tcptop_tui.capabilities import Cap, of_thread, raised
 from tcptop_tui.diag.containers import container_of
 from tcptop_tui.diag.dump import Dump, Pile
 from tcptop_tui.diag.netlink import SockDiag, new_buffer
 from tcptop_tui.errors import BackendUnavailable, TcptopError
+from tcptop_tui.foreign import Signature
 
 _NAMED = "/run/netns"
 """iproute2's NETNS_RUN_DIR."""
@@ -95,7 +96,8 @@ class Visit:
     """Opens things in other network namespaces; only the calling thread goes there, and it comes back."""
 
     def __init__(self) -> None:
-        self._libc = ct.CDLL(None, use_errno=True)  # os.setns is there from Python 3.12 on
+        # os.setns is there from Python 3.12 on
+        self._libc = foreign.load(None, {"setns": Signature(ct.c_int, (ct.c_int, ct.c_int))})
         self._home = os.open(_OWN, os.O_RDONLY | os.O_CLOEXEC)
 
     def open(self, inode: int, path: str, make: Callable[[], T]) -> T:

@@ -16,11 +16,12 @@ from types import MappingProxyType
 import pytest
 
 from tcptop_tui.bpf import packets, program
-from tcptop_tui.bpf.calls import load_libbpf
+from tcptop_tui.bpf.calls import libbpf_with, load_libbpf
 from tcptop_tui.bpf.loaded import Compiled, Request
 from tcptop_tui.bpf.maps import _possible_cpus
 from tcptop_tui.bpf.syscalls import MapShape, shape_of
 from tcptop_tui.capabilities import Cap
+from tcptop_tui.foreign import Signature
 
 _Descriptors = tuple[dict[str, int], dict[str, int]]
 _Key = tuple[str, tuple[str, ...], tuple[str, ...], frozenset[tuple[str, str]]]
@@ -36,7 +37,8 @@ _MMAPABLE = 1 << 10  # BPF_F_MMAPABLE
 
 def _empty_hash(fd: int, shape: MapShape) -> None:
     key = ct.create_string_buffer(shape.key_size)
-    while load_libbpf().bpf_map_get_next_key(fd, None, key) == 0:
+    lib = libbpf_with({"bpf_map_get_next_key": Signature(ct.c_int, (ct.c_int, ct.c_void_p, ct.c_void_p))})
+    while lib.bpf_map_get_next_key(fd, None, key) == 0:
         load_libbpf().bpf_map_delete_elem(fd, key)
 
 
@@ -54,8 +56,9 @@ def _zero_memory(fd: int, shape: MapShape) -> None:
 
 
 def _empty_queue(fd: int) -> None:
-    number = ct.c_uint32()
-    while load_libbpf().bpf_map_lookup_and_delete_elem(fd, None, ct.byref(number)) == 0:
+    number, takes = ct.c_uint32(), Signature(ct.c_int, (ct.c_int, ct.c_void_p, ct.c_void_p))
+    lib = libbpf_with({"bpf_map_lookup_and_delete_elem": takes})
+    while lib.bpf_map_lookup_and_delete_elem(fd, None, ct.byref(number)) == 0:
         pass
 
 
