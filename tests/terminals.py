@@ -31,6 +31,7 @@ class Terminal:
         self._main = main
         ioctl(main, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
         os.set_blocking(main, False)
+        self.name = os.ttyname(self._other)
         self.settings = termios.tcgetattr(self._other)
         self.process = subprocess.Popen(
             [*program, *arguments],

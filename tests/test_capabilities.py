@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Sequence
-from pathlib import Path
 
 import pytest
-from privileged import BOUNDED, NOBODY, ROOT, names
+from privileged import BOUNDED, ROOT, names
 
 from tcptop_tui import capabilities, privileges
 from tcptop_tui.errors import TcptopError
@@ -95,24 +92,3 @@ def test_the_compiler_has_its_own_three(launch: tuple[str, ...]) -> None:
     permitted, effective, no_new = in_a_child(COMPILING, launch=launch).split()
     assert names(permitted) == names(effective) == {"BPF", "PERFMON", "DAC_READ_SEARCH"}
     assert no_new == "1"
-
-
-def test_tmux_of_who_called_sudo_is_asked() -> None:
-    """Its socket lies in a folder of theirs that is closed to all others."""
-    if shutil.which("tmux") is None:
-        pytest.skip("no tmux")
-    folder = Path(tempfile.mkdtemp())
-    os.chown(folder, 65534, 65534)
-    tmux = [*NOBODY, "tmux", "-S", str(folder / "s")]
-    environ = {"SSH_CONNECTION": "192.0.2.1 5000 192.0.2.2 22", "PATH": os.environ["PATH"], "SHELL": "/bin/sh"}
-    try:
-        subprocess.run([*tmux, "new-session", "-d", "cat"], env=environ, cwd="/", check=True)
-        told = in_a_child(
-            f"import os; os.environ['TMUX'] = {str(folder / 's')!r} + ',1,0'\n"
-            "from tcptop_tui import own_session, privileges\n"
-            "privileges.narrow(privileges.DASHBOARD); print(own_session.own_session())"
-        )
-        assert told == "raddr:192.0.2.1 rport:5000 laddr:192.0.2.2 lport:22"
-    finally:
-        subprocess.run([*tmux, "kill-server"], cwd="/", check=False)
-        shutil.rmtree(folder)

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import ast
 import os
+import shlex
 import shutil
+import socket
 import subprocess
 import sys
+import tempfile
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from made import NOW, SECOND, UTC, connections
+from privileged import NOBODY
 from sockets import listening, pair, port
 from terminals import Terminal
 from test_keys import dashboard
 
+import tcptop_tui
 from tcptop_tui.filters import Subject, parse
 from tcptop_tui.source.batches import Table
 
@@ -96,6 +104,114 @@ def test_in_a_terminal(bpf_possible: None) -> None:
         finally:
             terminal.close()
         theirs.close()
+
+
+def test_a_strangers_multiplexer_gets_no_program_of_ours(tmp_path: Path) -> None:
+    """A client runs what its server says, and which server (and which program) that is, the environment says."""
+    for name in ("tmux", "screen"):
+        program = tmp_path / name
+        program.write_text(f"#!/bin/sh\ntouch {tmp_path}/was-run\n")
+        program.chmod(0o755)
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(tmp_path / "socket"))
+        server.listen()
+        server.setblocking(False)
+        environ = {"TMUX": f"{tmp_path}/socket,{os.getpid()},0", "STY": f"{os.getpid()}.x", "SCREENDIR": str(tmp_path)}
+        assert asked(SSH_CONNECTION=GIVEN, PATH=f"{tmp_path}:{os.environ['PATH']}", **environ) == asked(
+            SSH_CONNECTION=GIVEN
+        )
+        with pytest.raises(BlockingIOError):
+            server.accept()
+    assert not (tmp_path / "was-run").exists()
+
+
+def test_only_the_compiler_is_a_program_that_is_started() -> None:
+    """No other module can start one: what it would get, and from where it comes, need not be asked."""
+    begins = ("exec", "posix_spawn", "spawn", "system", "fork", "popen")
+    starts = {f"os.{name}" for name in dir(os) if name.startswith(begins)}
+    modules = {"subprocess", "pty", "multiprocessing", "webbrowser"}
+    found = set()
+    package = Path(tcptop_tui.__file__).parent
+    for path in package.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            imports = [one.name for one in node.names] if isinstance(node, ast.Import | ast.ImportFrom) else []
+            imports += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            if (isinstance(node, ast.Attribute) and ast.unparse(node) in starts) or modules & set(imports):
+                found.add(str(path.relative_to(package)))
+    assert found == {"bpf/loaded.py"}
+
+
+@pytest.fixture
+def tmux(tmp_path: Path) -> Iterator[tuple[str, ...]]:
+    """A server with a pane that asks when a line is typed."""
+    if shutil.which("tmux") is None:
+        pytest.skip("no tmux")
+    command = ("tmux", "-f", "/dev/null", "-S", str(tmp_path / "socket"))
+    target = tmp_path / "answer"
+    pane = f"while read line; do {shlex.join(ASK)} > {target}.part; mv {target}.part {target}; done"
+    environ = {name: value for name, value in os.environ.items() if name not in {"TMUX", "STY"}}
+    subprocess.run(
+        [*command, "new-session", "-d", pane], env=environ | {"SSH_CONNECTION": "192.0.2.9 9 10.0.0.1 22"}, check=True
+    )
+    yield command
+    subprocess.run([*command, "kill-server"], check=False)
+
+
+def answered(folder: Path, terminal: Terminal) -> str:
+    (folder / "answer").unlink(missing_ok=True)
+    terminal.type("\r")
+    terminal.until((folder / "answer").exists)
+    return (folder / "answer").read_text()
+
+
+def test_in_tmux_it_is_who_is_attached_and_typed_last(tmux: tuple[str, ...], tmp_path: Path) -> None:
+    clients = [
+        Terminal("attach", program=tmux, SSH_CONNECTION=f"192.0.2.{number} 5000 10.0.0.1 22", TMUX="")
+        for number in (1, 2)
+    ]
+    try:
+        for one in clients:
+            one.until(lambda one=one: bool(one.text.strip()))  # type: ignore[misc]
+        for number in (0, 1, 0):
+            later = time.time() + 60 + number
+            for one in clients:
+                os.utime(one.name, (later if one is clients[number] else 0, 0))
+            assert f"raddr:192.0.2.{number + 1} " in answered(tmp_path, clients[1 - number])
+        clients[0].close()
+        assert "raddr:192.0.2.2 " in answered(tmp_path, clients[1])
+    finally:
+        for one in clients:
+            one.close()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="becomes another user")
+def test_clients_of_who_called_sudo_are_found_and_no_others(tmux: tuple[str, ...], tmp_path: Path) -> None:
+    """With what a dashboard keeps; a program that calls itself a client and is another user's is none."""
+    folder = Path(tempfile.mkdtemp())
+    os.chown(folder, 65534, 65534)
+    theirs = (*NOBODY, "tmux", "-f", "/dev/null", "-S", str(folder / "socket"))
+    terminal = Terminal(
+        "new-session", "cat", program=theirs, SSH_CONNECTION=GIVEN, TMUX="", SHELL="/bin/sh", cwd=Path("/")
+    )
+    script = (
+        "import sys, psutil; from tcptop_tui import own_session, privileges; privileges.narrow(privileges.DASHBOARD)\n"
+        "server = psutil.Process(int(sys.argv[1]))\n"
+        "print([own_session._environment(one).get('SSH_CONNECTION') for one in own_session._clients(server, 'tmux')])"
+    )
+    try:
+        terminal.until(lambda: bool(terminal.text.strip()))
+        for command, expected in ((theirs, str([GIVEN])), (tmux, "[]")):
+            server = subprocess.run(
+                [*command, "display", "-p", "#{pid}"], capture_output=True, text=True, check=True, cwd="/"
+            )
+            told = subprocess.run(
+                [sys.executable, "-c", script, server.stdout.strip()], capture_output=True, text=True, check=True
+            )
+            assert told.stdout.strip() == expected
+    finally:
+        subprocess.run([*theirs, "kill-server"], cwd="/", check=False)
+        terminal.close()
+        shutil.rmtree(folder)
 
 
 @pytest.mark.skipif(shutil.which("screen") is None, reason="no GNU screen")
