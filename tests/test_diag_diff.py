@@ -12,7 +12,7 @@ from made import NOW, SECOND, connections
 from tcptop_tui.diag.diff import Changes, Differ
 from tcptop_tui.records import RTT_SLOTS, UNKNOWN_UID, Rows, State
 from tcptop_tui.source.batches import Capture
-from tcptop_tui.source.identity import capture_mask, tuple_hash
+from tcptop_tui.source.identity import capture_mask, life, tuple_hash
 
 pytestmark = pytest.mark.apart
 
@@ -104,21 +104,30 @@ def test_every_connection_opens_once_and_closes_once(dumps: list[list[tuple[int,
 
 
 def test_the_hash_depends_on_everything_that_names_a_connection() -> None:
-    rows = connections(*[{"rport": 1}] * 8)
+    rows = connections(*[{"rport": 1}] * 9)
     rows["raddr"][1, 0] += 1
     rows["raddr"][2, 1] += 1
     rows["laddr"][3, 1] += 1
     rows["lport"][4] += 1
     rows["rport"][5] += 1
     rows["netns"][6] += 1
-    rows["cookie"][7] = rows["tx_bytes"][7] = 5
+    rows["dev"][7] += 1
+    rows["cookie"][8] = rows["tx_bytes"][8] = 5
     hashes = tuple_hash(rows).tolist()
-    assert len(set(hashes)) == 7
-    assert hashes[7] == hashes[0]
+    assert len(set(hashes)) == 8
+    assert hashes[8] == hashes[0]
     swapped = rows[:1].copy()
     for name, other in (("laddr", "raddr"), ("raddr", "laddr"), ("lport", "rport"), ("rport", "lport")):
         swapped[name] = rows[other][:1]
     assert tuple_hash(swapped)[0] != hashes[0]
+
+
+def test_a_life_goes_on_when_the_device_changes() -> None:
+    seen, older = ({"rport": 1, "born_ns": born_ns} for born_ns in (NOW, 0))
+    rows = connections(seen, seen | {"dev": 7}, older, older | {"dev": 7})
+    lives = life(rows).tolist()
+    assert lives[0] == lives[1]
+    assert len(set(lives)) == 3
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from tcptop_tui.bpf.complete import own
 from tcptop_tui.bpf.inodes import Waiting, dump_key
 from tcptop_tui.bpf.met import KEPT_IN_TIME_WAIT
+from tcptop_tui.bpf.rebound import NO_REBOUND
 from tcptop_tui.diag.dump import Dump
 from tcptop_tui.records import DUMPED, Flag, Mask, Rows, State, parts, picked
 from tcptop_tui.source.identity import Index, cookie_key
@@ -47,9 +48,11 @@ class Compared:
     now_ns: int
     netns: frozenset[int]
     """The network namespaces that were read."""
+    rebound: Rows
+    """Entries that the dump has with another device, dtype REBOUND."""
 
     @classmethod
-    def of(cls, dump: Dump) -> Compared:
+    def of(cls, dump: Dump, rebound: Rows = NO_REBOUND) -> Compared:
         """Not compared yet."""
         rows = dump.rows
         listens = rows["state"] == State.LISTEN
@@ -59,7 +62,7 @@ class Compared:
         return cls(
             rows, Index.of(dump_key(dump)), np.zeros(0, "<u8"), np.zeros(0, np.intp), listens,
             full, none, none.copy(), none, none.copy(), np.zeros(len(rows), np.intp), Waiting.of(dump),
-            dump.now_ns, dump.netns,
+            dump.now_ns, dump.netns, rebound,
         )  # fmt: skip
 
     @classmethod

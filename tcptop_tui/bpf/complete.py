@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tcptop_tui.bpf.inodes import CHOOSING
-from tcptop_tui.records import Flag, Mask, Rows, picked
+from tcptop_tui.records import Flag, Mask, Rows, State, picked
 from tcptop_tui.source.identity import Index, socket_life, tuple_hash
 
 _OWNER = {"pid", "comm", "mntns"}
@@ -103,12 +103,15 @@ def complete_transitions(moved: Rows, known: Known) -> Rows:
     """Fill in owners and local ports, in place; dtype TRANSITION.
 
     The owner of a socket from before our time is ``known``. Some local ports are chosen after the event
-    (``inodes.py``); the same socket's next transition has it.
+    (``inodes.py``), and an accepted socket's device (``read_endpoints`` in ``c/sockets.c``); the same socket's next
+    transition has it.
     """
     complete_owners(moved, known)
     portless = moved["lport"] == 0
     if portless.any():
         _fill_ports(moved, np.flatnonzero(portless))
+    if moved["dev"].any():
+        _fill_devices(moved)
     return moved
 
 
@@ -120,6 +123,13 @@ def complete_owners(rows: Rows, known: Known) -> Rows:
             place, found = find(picked(rows, which))
             own(rows, which[found], known.table, place[found])
     return rows
+
+
+def _fill_devices(moved: Rows) -> None:
+    accepted = np.flatnonzero(moved["oldstate"] == State.LISTEN)
+    lives = socket_life(moved)
+    place, same = Index.of(lives, np.flatnonzero(moved["oldstate"] == State.SYN_RECV)).find(lives[accepted])
+    moved["dev"][accepted[same]] = moved["dev"][place[same]]
 
 
 def _fill_ports(moved: Rows, portless: NDArray[np.intp]) -> None:

@@ -35,6 +35,8 @@ class Entries:
         """0 if it is new, until whoever numbers them has."""
         self.hashes = np.zeros(0, "<u8")
         """``inodes.entry_key``"""
+        self._dev = np.zeros(0, "<u4")
+        """Of which device this was made."""
         self.dumped = np.zeros(0, np.intp)
         """Row of the latest dump with the same ends, or ``NOWHERE``."""
         self.changed = np.zeros(0, np.intp)
@@ -65,7 +67,7 @@ class Entries:
         at, conns = reading.numbers, reading.conns
         skaddr = np.where(conns["state"] != State.CLOSE, reading.skaddr, 0)
         born_ns = np.where(skaddr != 0, conns["born_ns"], 0)
-        same = (self.skaddr[at] == skaddr) & (self.born_ns[at] == born_ns)
+        same = (self.skaddr[at] == skaddr) & (self.born_ns[at] == born_ns) & (self._dev[at] == conns["dev"])
         self._move(at[~same], skaddr[~same], born_ns[~same])
         self.changed[at] = number
         self._settled[at[skaddr == 0]] = True
@@ -74,7 +76,7 @@ class Entries:
     def _grow(self, slots: int) -> None:
         more = slots - len(self.skaddr)
         if more > 0:
-            for name in ("skaddr", "born_ns", "ids", "hashes", "dumped", "changed"):
+            for name in ("skaddr", "born_ns", "ids", "hashes", "_dev", "dumped", "changed"):
                 setattr(self, name, np.pad(getattr(self, name), (0, more)))
             self._settled = np.pad(self._settled, (0, more), constant_values=True)
 
@@ -95,13 +97,13 @@ class Entries:
         complete = ~np.isin(conns["state"], _MOVING) & ~portless(conns)
         if len(dump.waiting.give_ports(conns, dump.now_ns)):
             overwrite(reading.conns, which, conns)
-        self.hashes[at] = entry_key(conns)
-        self.dumped[at] = _places(dump, self.hashes[at])
+        self.hashes[at], self._dev[at] = entry_key(conns), conns["dev"]
+        self.dumped[at] = self._places(dump, at)
         self._settled[at] = complete
 
     def beside(self, before: Compared, latest: Compared, successors: Successors, number: int) -> None:
         """Look for them in another dump, which came after ``before``; table ``number`` is the first one with it."""
-        old, self.dumped = self.dumped, _places(latest, self.hashes)
+        old, self.dumped = self.dumped, self._places(latest, np.arange(len(self.hashes)))
         present, told = self.skaddr != 0, self.dumped != NOWHERE
         # who was born after the dump before was not given what it says: ports are used again
         was_told = (old != NOWHERE) & (self.born_ns < before.now_ns)
@@ -111,7 +113,12 @@ class Entries:
         same[both] = successors.unchanged[self.dumped[both]] & (successors.of[self.dumped[both]] == old[both])
         self._doubtful = np.flatnonzero(present & was_told & ~same)
 
-
-def _places(dump: Compared, hashes: NDArray[np.uint64]) -> NDArray[np.intp]:
-    place, there = dump.index.find(hashes)
-    return np.where(there, place, NOWHERE)
+    def _places(self, dump: Compared, at: NDArray[np.intp]) -> NDArray[np.intp]:
+        """Row of ``dump`` for each of these slots, or ``NOWHERE``."""
+        place, there = dump.index.find(self.hashes[at])
+        places = np.where(there, place, NOWHERE)
+        if len(dump.rebound):
+            number, found = Index.of(dump.rebound["life"]).find(with_birth(self.skaddr[at], self.born_ns[at]))
+            place, there = dump.index.find(dump.rebound["key"][number[found]])
+            places[np.flatnonzero(found)[there]] = place[there]
+        return places

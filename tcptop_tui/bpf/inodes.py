@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from tcptop_tui.diag.dump import Dump
 from tcptop_tui.records import UNKNOWN_NS, Mask, Rows, State, picked
-from tcptop_tui.source.identity import Index, tuple_hash, with_birth
+from tcptop_tui.source.identity import Index, ends_hash, tuple_hash, with_birth
 
 CHOOSING = [State.SYN_SENT, State.LISTEN]
 """States that are announced before the port is chosen."""
@@ -23,16 +23,18 @@ CHOOSING = [State.SYN_SENT, State.LISTEN]
 
 def entry_key(conns: Rows) -> NDArray[np.uint64]:
     """One 64-bit number for each socket, shape (n,): ``tuple_hash``, but for listeners; dtype CONN, or a beginning."""
-    return _told_apart(tuple_hash(conns), conns["state"] == State.LISTEN, conns["cookie"])
+    return _told_apart(conns, conns["cookie"])
 
 
 def dump_key(dump: Dump) -> NDArray[np.uint64]:
     """The same number of the sockets of a dump."""
-    return _told_apart(tuple_hash(dump.rows), dump.rows["state"] == State.LISTEN, dump.inode)
+    return _told_apart(dump.rows, dump.inode)
 
 
-def _told_apart(keys: NDArray[np.uint64], listens: Mask, inode: NDArray[np.unsignedinteger]) -> NDArray[np.uint64]:
-    keys[listens] = with_birth(keys[listens], inode[listens].astype(np.uint64))
+def _told_apart(rows: Rows, inode: NDArray[np.unsignedinteger]) -> NDArray[np.uint64]:
+    """A listener's inode is enough: its device may be another one than when it began to listen."""
+    keys, listens = tuple_hash(rows), np.flatnonzero(rows["state"] == State.LISTEN)
+    keys[listens] = with_birth(ends_hash(picked(rows, listens)), inode[listens].astype(np.uint64))
     return keys
 
 

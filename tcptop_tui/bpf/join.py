@@ -2,7 +2,7 @@
 
 The map knows every connection that moved since the start, with times, owner and histogram.
 sock_diag knows every socket that exists, in each network namespace, with none of these. Each
-reading of the map is joined with the latest dump by (netns, addresses, ports): sockets from before
+reading of the map is joined with the latest dump by (netns, addresses, ports, device): sockets from before
 our time and TIME_WAIT come from the dump alone; gauges of a connection that is quiet come from
 whichever saw more. What the two still disagree on a whole dump later is mended and counted.
 """
@@ -18,6 +18,7 @@ from tcptop_tui.bpf.compared import Compared, Successors, among, drop_repeated_i
 from tcptop_tui.bpf.complete import Known
 from tcptop_tui.bpf.entries import NOWHERE, Entries
 from tcptop_tui.bpf.met import LEFT, left
+from tcptop_tui.bpf.rebound import NO_REBOUND
 from tcptop_tui.bpf.slots import Reading
 from tcptop_tui.bpf.steps import STEPS
 from tcptop_tui.bpf.tables import Tables
@@ -160,15 +161,18 @@ class Joiner:
         ids[fresh] = np.arange(self._next_id, self._next_id + len(fresh), dtype=np.uint64)
         self._next_id += len(fresh)
 
-    def take_dump(self, dump: Dump, met: Rows, expected: Mask | None = None) -> NDArray[np.uint64]:
+    def take_dump(
+        self, dump: Dump, met: Rows, expected: Mask | None = None, rebound: Rows = NO_REBOUND
+    ) -> NDArray[np.uint64]:
         """Make ``dump`` the latest one and compare it with entries of the map after it, dtype MET.
 
-        Of the dump only rows that are ``expected`` in the map can be missed there; None: all.
+        Of the dump only rows that are ``expected`` in the map can be missed there; None: all. Entries that are
+        ``rebound`` (dtype REBOUND) have the dump's key in ``met``.
 
         Returns:
             Keys of map entries that are wrong for the second time: the caller deletes them.
         """
-        before, latest = self._dump, Compared.of(dump)
+        before, latest = self._dump, Compared.of(dump, rebound)
         successors = Successors.between(before, latest)
         self._inherit(latest, before, successors)
         self._number(latest.rows["id"], np.flatnonzero(latest.rows["id"] == 0))

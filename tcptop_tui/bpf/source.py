@@ -263,7 +263,7 @@ class BpfSource:
         met = only(found.met, self._chosen.by_process(found.met))
         dump = dump.only(self._chosen.mask(dump.rows, unknown=True))
         expected = self._chosen.decided(dump.rows)
-        wrong = self._joiner.take_dump(dump, met, expected)
+        wrong = self._joiner.take_dump(dump, met, expected, found.rebound)
         self._opened().conns.delete(wrong)
         self._opened().remember_listeners(listeners)
 

@@ -15,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tcptop_tui.bpf.complete import own
-from tcptop_tui.bpf.inodes import Waiting, dump_key
+from tcptop_tui.bpf.inodes import Waiting
 from tcptop_tui.bpf.met import MET, met
+from tcptop_tui.bpf.rebound import Rebinding
 from tcptop_tui.bpf.slots import Slots
 from tcptop_tui.diag.chosen import mount_namespaces
 from tcptop_tui.diag.dump import Dump
@@ -77,6 +78,8 @@ class Found:
     """With owners; what the capture surely leaves out is not there, but for listeners."""
     met: Rows
     """The map's entries after the dump, dtype MET; who has them may not be wanted."""
+    rebound: Rows
+    """Entries that the dump has with another device, dtype REBOUND."""
     capture: Capture
     cpu_s: float
     """That it took."""
@@ -131,8 +134,10 @@ class Surveyor:
         dump = self._diag.dump()
         # who listens must be known of all: an accepted socket is its listener's at first
         dump = dump.only(capture_mask(dump.rows, capture) | (dump.rows["state"] == State.LISTEN))
-        entries = self._entries(capture, Waiting.of(dump))
-        place, there = Index.of(entries["hash"]).find(dump_key(dump))
+        rebinding = Rebinding(dump)
+        entries = self._entries(capture, Waiting.of(dump), rebinding)
+        rebound = rebinding.found(entries["hash"])
+        place, there = Index.of(entries["hash"]).find(rebinding.keys)
         found, place = np.flatnonzero(there), place[there]
         # one owner on both sides: who was seen with it, then who has it open, then who listened
         seen = (entries["flags"][place] & Flag.OWNER_SURE) != 0
@@ -141,15 +146,17 @@ class Surveyor:
         unowned = dump.rows["pid"][found] == 0
         own(dump.rows, found[unowned], entries, place[unowned])
         own(entries, place, dump.rows, found)
-        return Found(dump, entries, capture, time.thread_time() - started_s)
+        return Found(dump, entries, rebound, capture, time.thread_time() - started_s)
 
-    def _entries(self, capture: Capture, waiting: Waiting) -> Rows:
+    def _entries(self, capture: Capture, waiting: Waiting, rebinding: Rebinding) -> Rows:
         """Those with wanted ends, dtype MET; put where they stay: 100,000 in parts that are joined are 6 MB twice."""
         made, count = np.empty(self._conns.opened, MET), 0
         for keys, conns in self._conns.parts(BRIEF):
             waiting.give_ports(conns)
             wanted = ends_mask(conns, capture)
-            part = met(keys[wanted], only(conns, wanted))
+            skaddr, chosen = keys[wanted], only(conns, wanted)
+            part = met(skaddr, chosen)
+            rebinding.note(count, skaddr, chosen, part["hash"])
             made, count = appended(made, count, part), count + len(part)
         return made[:count]
 

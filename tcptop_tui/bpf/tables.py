@@ -124,14 +124,14 @@ def _write_dumped(rows: Rows, which: NDArray[np.intp], plan: _Plan, dump: Compar
 def _fill_known(rows: Rows, slots: NDArray[np.intp], dump: Compared, entries: Entries) -> None:
     """Give the entries in these slots what the dump knows of them. Ports are used again: not those born since."""
     known = (entries.dumped[slots] != NOWHERE) & (entries.born_ns[slots] < dump.now_ns)
-    _fill(rows, np.flatnonzero(known), dump.rows, entries.dumped[slots[known]])
+    _fill(rows, np.flatnonzero(known), dump, entries.dumped[slots[known]])
 
 
-def _fill(rows: Rows, which: NDArray[np.intp], dump: Rows, place: NDArray[np.intp]) -> None:
+def _fill(rows: Rows, which: NDArray[np.intp], dump: Compared, place: NDArray[np.intp]) -> None:
     """Take owner and gauges from the dump where the map has not seen them or less of them."""
     if not len(which):
         return
-    other, mine = picked(dump, place), rows if len(which) == len(rows) else picked(rows, which)
+    other, mine = picked(dump.rows, place), rows if len(which) == len(rows) else picked(rows, which)
     # who has it open, where nobody has been seen with it
     guessed = np.flatnonzero((other["pid"] != 0) & ((mine["pid"] == 0) | ((mine["flags"] & Flag.OWNER_SURE) == 0)))
     own(mine, guessed, other, guessed)
@@ -142,6 +142,9 @@ def _fill(rows: Rows, which: NDArray[np.intp], dump: Rows, place: NDArray[np.int
         (mine["state"] == other["state"]) & ~np.isin(mine["state"], _PROBED) & (other["srtt_us"] != 0)
     )
     mine["srtt_us"][later] = other["srtt_us"][later]
+    # the map has a socket's device by its last change of state
+    rebound = np.flatnonzero((mine["dev"] != other["dev"]) & (mine["state_ns"] < dump.now_ns))
+    mine["dev"][rebound] = other["dev"][rebound]
     for name in ("tx_bytes", "rx_bytes", "retrans"):  # 0 where sock_diag does not know them
         np.maximum(mine[name], other[name], out=mine[name])
     mine["flags"] |= other["flags"] & Flag.GAUGES

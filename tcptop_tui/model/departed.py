@@ -11,7 +11,7 @@ from tcptop_tui.model.rates import Rate
 from tcptop_tui.model.succession import Ids
 from tcptop_tui.records import ROW, Mask, Rows, State, joined, picked
 from tcptop_tui.source.hists import forget_samples
-from tcptop_tui.source.identity import tuple_hash
+from tcptop_tui.source.identity import socket_life, tuple_hash
 
 
 def _no_hashes() -> NDArray[np.uint64]:
@@ -84,4 +84,10 @@ def lingering(present: Departed, ids: Ids, sessions: Rows, oldest_ns: int, limit
     kept = kept.chosen(np.arange(len(kept.rows)) >= len(kept.rows) - limit)
     if kept.ended.all():
         return kept
-    return replace(kept, ended=kept.ended | np.isin(tuple_hash(kept.rows), tuple_hash(sessions)))
+    return replace(kept, ended=kept.ended | _are_among(kept.rows, sessions))
+
+
+def _are_among(rows: Rows, sessions: Rows) -> Mask:
+    """Which of ``rows`` are one of ``sessions``: by socket, since its device may have changed, or by addresses."""
+    by_socket: Mask = (rows["skaddr"] != 0) & np.isin(socket_life(rows), socket_life(sessions))
+    return by_socket | np.isin(tuple_hash(rows), tuple_hash(sessions))

@@ -28,7 +28,7 @@ _ENDED = np.dtype([("life", "<u8"), ("born_ns", "<u8"), ("rtt_hist", "<u4", (RTT
 
 _LIFE = np.dtype(
     [("laddr", ">u8", (2,)), ("raddr", ">u8", (2,)), ("born_ns", "<u8"),
-     ("netns", "<u4"), ("lport", "<u2"), ("rport", "<u2")]
+     ("netns", "<u4"), ("dev", "<u4"), ("lport", "<u2"), ("rport", "<u2")]
 )  # fmt: skip
 """What a connection is known by: whole rows are 200 bytes, and there may be 100,000."""
 _MOST_AT_ONCE = 20_000

@@ -31,12 +31,30 @@ def pair_hash(words: NDArray[np.uint64]) -> NDArray[np.uint64]:
 
 
 def tuple_hash(rows: Rows) -> NDArray[np.uint64]:
-    """One 64-bit number for (netns, addresses, ports) of each row, shape (n,).
+    """One 64-bit number for (netns, addresses, ports, device) of each row, shape (n,).
 
-    ``rows`` has these fields whatever its dtype. Two of 100,000 different connections get the same
-    number with a probability of 3e-10.
+    These are what the kernel tells sockets apart by (``inet_match()``, include/net/inet_hashtables.h):
+    two that are bound to two devices may have the same addresses and ports. ``rows`` has these fields
+    whatever its dtype. Two of 100,000 different connections get the same number with a probability of 3e-10.
     """
     return _by_parts(_tuple_hash, rows)
+
+
+def ends_hash(rows: Rows) -> NDArray[np.uint64]:
+    """The same without the device, which setsockopt() may change at any time."""
+    return _by_parts(_ends_hash, rows)
+
+
+def _tuple_hash(rows: Rows) -> NDArray[np.uint64]:
+    return _with_device(_ends_hash(rows), rows["dev"])
+
+
+def _with_device(numbers: NDArray[np.uint64], dev: NDArray[np.uint32]) -> NDArray[np.uint64]:
+    """Most sockets are bound to no device: their numbers stay as they are."""
+    bound = np.flatnonzero(dev)
+    if len(bound):
+        numbers[bound] = _mixed((numbers[bound] ^ dev[bound].astype("<u8")) + _STEP)
+    return numbers
 
 
 def _by_parts(number: Callable[[Rows], NDArray[np.uint64]], rows: Rows) -> NDArray[np.uint64]:
@@ -46,7 +64,7 @@ def _by_parts(number: Callable[[Rows], NDArray[np.uint64]], rows: Rows) -> NDArr
     return numbers
 
 
-def _tuple_hash(rows: Rows) -> NDArray[np.uint64]:
+def _ends_hash(rows: Rows) -> NDArray[np.uint64]:
     ports = rows["netns"].astype("<u8") << np.uint64(32)
     ports |= rows["lport"].astype("<u8") << np.uint64(16)
     ports |= rows["rport"].astype("<u8")
@@ -59,8 +77,17 @@ def _tuple_hash(rows: Rows) -> NDArray[np.uint64]:
 
 
 def life(rows: Rows) -> NDArray[np.uint64]:
-    """One 64-bit number for a connection, shape (n,): addresses and ports are used again, at another time."""
-    return with_birth(tuple_hash(rows), rows["born_ns"])
+    """One 64-bit number for a connection, shape (n,): addresses and ports are used again, at another time.
+
+    Where the birth was seen, it tells connections on two devices apart as well. The device is left out there,
+    because a connection that is bound to another device is still the same one.
+    """
+    return _by_parts(_life, rows)
+
+
+def _life(rows: Rows) -> NDArray[np.uint64]:
+    born_ns = rows["born_ns"]
+    return with_birth(_with_device(_ends_hash(rows), np.where(born_ns == 0, rows["dev"], 0)), born_ns)
 
 
 def socket_life(rows: Rows) -> NDArray[np.uint64]:

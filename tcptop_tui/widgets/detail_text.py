@@ -45,8 +45,7 @@ def own_samples(row: Rows, facts: Facts) -> Summed:
     if mine.connections:
         return mine
     sessions = facts.sessions
-    same = (sessions["born_ns"] == row["born_ns"][0]) & (tuple_hash(sessions) == tuple_hash(row)[0])
-    return Summed.of(sessions, np.flatnonzero(same)[-1:])
+    return Summed.of(sessions, np.flatnonzero(life(sessions) == life(row)[0])[-1:])
 
 
 def round_trips(row: Rows, samples: Summed, facts: Facts) -> Rtt:

@@ -53,7 +53,7 @@ static __always_inline u16 swapped(u16 port)
 
 /*
  * The device is part of the ends: two sockets may have the same addresses and ports on two
- * devices (link-local addresses, SO_BINDTODEVICE, VRF), see INET_MATCH in
+ * devices (link-local addresses, SO_BINDTODEVICE, VRF), see inet_match() in
  * include/net/inet_hashtables.h. setsockopt() may change it at any time, and a listener's
  * child has its listener's at LISTEN -> SYN_RECV (inet_csk_clone_lock()) and its own, ir_iif,
  * from the next transition on (tcp_v4_syn_recv_sock(), net/ipv4/tcp_ipv4.c).

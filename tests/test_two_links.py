@@ -1,0 +1,154 @@
+"""Connections with the same addresses and ports on two devices: for the kernel, and so here, two connections."""
+
+from __future__ import annotations
+
+import dataclasses
+import socket
+from collections.abc import Iterator
+from contextlib import ExitStack
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import SMALL
+from links import FAR, NEAR, Side, bound, linked, server, two_links
+from running import Running
+
+from tcptop_tui.bpf.source import BpfSource
+from tcptop_tui.diag.source import DiagSource
+from tcptop_tui.records import Flag, Rows, State
+from tcptop_tui.source.batches import Capture, Table
+
+QUICK = dataclasses.replace(SMALL, refresh_s=0.1, reconcile_s=0.3)
+BOTH = pytest.mark.parametrize("backend", [BpfSource, DiagSource])
+
+
+@pytest.fixture(scope="module")
+def sides() -> Iterator[tuple[Side, Side]]:
+    with two_links() as made:
+        yield made
+
+
+@pytest.fixture
+def held() -> Iterator[ExitStack]:
+    with ExitStack() as stack:
+        yield stack
+
+
+def running(held: ExitStack, backend: Any) -> Running:
+    made = Running(backend(QUICK, Capture()), QUICK)
+    held.callback(made.close)
+    made.until(lambda: bool(made.store.facts().now_ns))
+    return made
+
+
+def tables(source: Running, count: int) -> None:
+    """Wait for so many more."""
+    goal = sum(isinstance(batch, Table) for batch in source.batches) + count
+    source.until(lambda: sum(isinstance(batch, Table) for batch in source.batches) >= goal)
+
+
+def rows_of(source: Running, side: Side, lport: int) -> Rows:
+    rows = source.rows(lport)
+    return rows[(rows["netns"] == side.inode) & (rows["state"] != State.LISTEN)]
+
+
+def sent(source: Running, side: Side, lport: int) -> dict[int, int]:
+    """Bytes by device."""
+    return {int(row["dev"]): int(row["tx_bytes"]) for row in rows_of(source, side, lport)}
+
+
+def four(sides: tuple[Side, Side], held: ExitStack, family: int, lport: int, rport: int) -> list[socket.socket]:
+    """Both connections, the near ends first; each sends another number of bytes."""
+    near, far = sides
+    if family == socket.AF_INET6:
+        servers, connect = 2 * [held.enter_context(server(far, rport))], linked
+    else:
+        servers = [held.enter_context(server(far, rport, device, family)) for device in FAR]
+        connect = bound
+    ends: list[list[socket.socket]] = [[], []]
+    for listener, device, count in zip(servers, NEAR, (1_000, 20_000), strict=True):
+        client = held.enter_context(connect(near, device, lport, rport))
+        accepted = held.enter_context(listener.accept()[0])
+        client.sendall(bytes(count))
+        assert len(accepted.recv(count, socket.MSG_WAITALL)) == count
+        ends[0].append(client)
+        ends[1].append(accepted)
+    return ends[0] + ends[1]
+
+
+@BOTH
+@pytest.mark.parametrize(
+    ("family", "lport", "rport"), [(socket.AF_INET6, 21_311, 21_310), (socket.AF_INET, 21_321, 21_320)]
+)
+def test_each_has_its_own_row_and_bytes_to_the_end(
+    bpf_possible: None, sides: tuple[Side, Side], held: ExitStack, backend: Any, family: int, lport: int, rport: int
+) -> None:
+    near, far = sides
+    shift = 0 if backend is BpfSource else 40  # what the other one left is in TIME_WAIT
+    lport, rport = lport + shift, rport + shift
+    source = running(held, backend)
+    ends = four(sides, held, family, lport, rport)
+    wanted = {near.index("va0"): 1_000, near.index("va1"): 20_000}
+    source.until(lambda: sent(source, near, lport) == wanted)
+    source.until(lambda: sorted(rows_of(source, far, rport)["rx_bytes"].tolist()) == [1_000, 20_000])
+    assert set(rows_of(source, far, rport)["dev"].tolist()) == {far.index(device) for device in FAR}
+    ids = sorted(rows_of(source, near, lport)["id"].tolist())
+    tables(source, 8)  # two comparisons later
+    assert sorted(rows_of(source, near, lport)["id"].tolist()) == ids
+    for sock in ends:
+        sock.close()
+    source.until(lambda: set(rows_of(source, near, lport)["state"].tolist()) == {State.TIME_WAIT})
+    assert sent(source, near, lport) == wanted
+    loss = source.store.facts().loss
+    assert (loss.lost, loss.missed, loss.mended) == (0, 0, 0)
+
+
+def test_transitions_have_the_device_from_the_first_one_on(
+    bpf_possible: None, sides: tuple[Side, Side], held: ExitStack
+) -> None:
+    """An accepted socket gets its device after LISTEN -> SYN_RECV."""
+    near, far = sides
+    source = running(held, BpfSource)
+    four(sides, held, socket.AF_INET6, 21_331, 21_330)
+
+    def moved() -> Rows:
+        log = source.store.facts().log
+        mine = (log["lport"] == 21_331) | (log["rport"] == 21_331) | (log["oldstate"] == State.LISTEN)
+        return log[mine & np.isin(log["netns"], [near.inode, far.inode])]
+
+    source.until(lambda: len(moved()) == 8)
+    devices = {side.inode: [side.index(name) for name in names] for side, names in ((near, NEAR), (far, FAR))}
+    for inode, numbers in devices.items():
+        assert sorted(moved()[moved()["netns"] == inode]["dev"].tolist()) == sorted(2 * numbers)
+
+
+@BOTH
+def test_one_that_is_bound_later_stays_the_same(
+    bpf_possible: None, sides: tuple[Side, Side], held: ExitStack, backend: Any
+) -> None:
+    """setsockopt() changes the device of a connection that nothing else happens to."""
+    near, far = sides
+    shift = 0 if backend is BpfSource else 40
+    lport, rport = 21_341 + shift, 21_340 + shift
+    source = running(held, backend)
+    listener = held.enter_context(server(far, rport, family=socket.AF_INET))
+    client = near.make(socket.socket)
+    held.enter_context(client)
+    client.bind(("10.9.0.1", lport))
+    client.connect(("10.9.0.2", rport))
+    held.enter_context(listener.accept()[0])
+    source.until(lambda: len(rows_of(source, near, lport)) == 1)
+    (row,) = rows_of(source, near, lport)
+    for device in (b"va0", b"va1", b"", b"va0"):
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, device)
+        index = near.index(device.decode()) if device else 0
+        source.until(lambda index=index: rows_of(source, near, lport)["dev"].tolist() == [index])
+        tables(source, 8)
+        assert rows_of(source, near, lport)["dev"].tolist() == [index]
+        assert rows_of(source, near, lport)["id"].tolist() == [row["id"]]
+    client.close()
+    source.until(lambda: rows_of(source, near, lport)["state"].tolist() in ([State.FIN_WAIT2], [State.FIN_WAIT1]))
+    assert rows_of(source, near, lport)["flags"][0] & Flag.GAUGES
+    loss = source.store.facts().loss
+    assert (loss.lost, loss.missed, loss.mended) == (0, 0, 0)
