@@ -25,7 +25,7 @@ run: $(STAMP)
 	elif command -v sudo >/dev/null; then exec sudo --preserve-env=$(KEEP) "$(CURDIR)/$(BIN)/tcptop-tui" $(ARGS); \
 	else echo "no sudo: starting without BPF" >&2; exec $(BIN)/tcptop-tui $(ARGS); fi
 
-# those that need nothing of this host side by side, the others, which measure and count on it, alone; 5: no test chosen
+# the tests that count nothing on this host side by side, the others alone; 5: no test chosen
 test: $(STAMP)
 	@.ci/setup tests
 	$(BIN)/python -m pytest -m apart --numprocesses auto $(TESTARGS) || [ $$? = 5 ]

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.apart
+
 AUDIT = Path(__file__).parent.parent / ".ci" / "audit.py"
 GOOD = {"name": "rich", "version": "15.0.0", "vulns": []}
 BAD = {"name": "numpy", "version": "1.0", "vulns": [{"id": "CVE-1", "fix_versions": ["2.0"]}]}

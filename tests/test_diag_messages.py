@@ -21,6 +21,8 @@ from tcptop_tui.diag.rows import as_rows
 from tcptop_tui.errors import BackendUnavailable
 from tcptop_tui.records import Flag, Rows, State
 
+pytestmark = pytest.mark.apart
+
 
 def text(address: np.ndarray) -> str:
     return str(ipaddress.IPv6Address(int(address[0]) << 64 | int(address[1])))

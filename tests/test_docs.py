@@ -13,6 +13,8 @@ import pytest
 
 from tcptop_tui.trace.commands import trace
 
+pytestmark = pytest.mark.apart
+
 DOCS = Path(__file__).parent.parent / "docs"
 PAGES = sorted(DOCS.glob("trace*.md"))
 

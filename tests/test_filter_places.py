@@ -17,6 +17,8 @@ from made import connections, sessions, transitions
 from tcptop_tui.filters import FilterError, Subject, parse
 from tcptop_tui.records import End, Flag, Rows, State
 
+pytestmark = pytest.mark.apart
+
 
 def chosen(text: str, rows: Rows) -> list[int]:
     return [int(index) for index in np.flatnonzero(parse(text).matches(Subject(rows, 1, None, None)))]

@@ -35,6 +35,8 @@ from tcptop_tui.replay.recording import _MAGIC, Recorder, _layout, read_batches
 from tcptop_tui.settings import Settings
 from tcptop_tui.source.batches import Batch, Loss, Names, Pings, Sessions, Status, Table, Transitions
 
+pytestmark = pytest.mark.apart
+
 FORMULA = "=+-@\t\r\uff1d\uff0b\uff0d\uff20"
 VIEWS = ("connections", "connects", "sessions", "rtt-view", "ping-view", "board")
 EASY = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])

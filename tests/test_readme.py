@@ -12,6 +12,8 @@ import pytest
 from tcptop_tui.cli import command_line
 from tcptop_tui.filters import parse
 
+pytestmark = pytest.mark.apart
+
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 

@@ -14,6 +14,8 @@ from tcptop_tui.drawing.glyphs import glyphs
 from tcptop_tui.records import State
 from tcptop_tui.theme import SIXTEEN, THEMES, chosen_theme
 
+pytestmark = pytest.mark.apart
+
 KEYS = ("2", "3", "4", "g", "1", "t", "\x1b[6~", "p", "p", "\x1bOQ", "\x1bOR", "nginx", "\x1b")
 
 
