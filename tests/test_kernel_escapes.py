@@ -170,6 +170,7 @@ def test_after_a_loss_the_table_is_that_of_ss_within_one_period(bpf_possible: No
             for client, accepted in pairs[20:40]:
                 client.shutdown(1)
                 until_closed(accepted)
+                until_state(client, F2)  # the answer to its FIN may wait (delayed ACK), and would be seen then
             pairs = pairs[20:] + [pair(server) for _ in range(20)]
         for each in pairs:
             for sock in each:
