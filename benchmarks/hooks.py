@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import ctypes as ct
 import json
 import os
 import statistics
@@ -32,6 +33,22 @@ def runs_of(programs: dict[str, int]) -> Runs:
     return found
 
 
+def counting_runs() -> int:
+    """Descriptor that has the kernel count what programs cost, for as long as it is open.
+
+    Raises:
+        OSError: the kernel refuses.
+    """
+    from tcptop_tui.bpf.calls import libbpf_with, refusal  # noqa: PLC0415  not before the tree is known
+    from tcptop_tui.foreign import Signature  # noqa: PLC0415
+
+    lib = libbpf_with({"bpf_enable_stats": Signature(ct.c_int, (ct.c_int,))})
+    descriptor = int(lib.bpf_enable_stats(0))
+    if descriptor < 0:
+        raise refusal("bpf_enable_stats")
+    return descriptor
+
+
 def since(before: Runs, after: Runs) -> Runs:
     """The difference."""
     return {name: (after[name][0] - before[name][0], after[name][1] - before[name][1]) for name in after}
@@ -42,13 +59,11 @@ def inside(tree: Path, connections: int, round_trips: int) -> None:
     sys.path.insert(0, str(tree))
     from scale import held  # noqa: PLC0415
 
-    from tcptop_tui.bpf.calls import load_libbpf  # noqa: PLC0415
     from tcptop_tui.bpf.loaded import Compiled, Request  # noqa: PLC0415
     from tcptop_tui.bpf.program import Program  # noqa: PLC0415
     from tcptop_tui.settings import Settings  # noqa: PLC0415
     from tcptop_tui.source.batches import Capture  # noqa: PLC0415
 
-    counting = load_libbpf().bpf_enable_stats(0)
     empty = [Compiled(Request(EMPTY, [], ["empty"])) for _ in range(2)]
     empty[0].attach("empty", "inet_sock_set_state")
     empty[1].attach("empty", "tcp_probe")
@@ -70,7 +85,6 @@ def inside(tree: Path, connections: int, round_trips: int) -> None:
         holder.exchange(round_trips)
         exchanged = since(start, runs_of(programs))
     tracer.close()
-    os.close(counting)
     sys.stdout.write(json.dumps([churned, exchanged]))
 
 
@@ -106,6 +120,7 @@ def main(rounds: int, connections: int, round_trips: int, tree: Path | None, wit
     if within:
         inside(within, connections, round_trips)
         return
+    counting = counting_runs()
     trees = [*([tree] if tree else []), _HERE.parent]
     found: dict[Path, list[list[Runs]]] = {each: [] for each in trees}
     options = ["--connections", str(connections), "--round-trips", str(round_trips)]
@@ -114,6 +129,7 @@ def main(rounds: int, connections: int, round_trips: int, tree: Path | None, wit
             command = [sys.executable, __file__, *options, "--inside", str(each)]
             told = subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout
             found[each].append(json.loads(told))
+    os.close(counting)
     for each in trees:
         click.echo(f"{each}")
         shown("  churn", "transition", [one[0] for one in found[each]], None)

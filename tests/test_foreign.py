@@ -15,6 +15,7 @@ import pytest
 
 import tcptop_tui
 from tcptop_tui import foreign
+from tcptop_tui.bpf.calls import _FUNCTIONS
 from tcptop_tui.bpf.loaded import Compiled, Request
 from tcptop_tui.foreign import Signature
 
@@ -49,6 +50,24 @@ def test_every_foreign_function_is_reached_with_its_types() -> None:
         if (names := sorted(set(undeclared(file.read_text()))))
     }
     assert found == {"tcptop_tui/foreign.py": ["CDLL"]}
+
+
+def called_of_libbpf(source: str) -> Iterator[str]:
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Attribute) and ast.unparse(node.value).endswith("load_libbpf()"):
+            yield node.attr
+
+
+@pytest.mark.apart
+def test_whoever_uses_libbpf_uses_what_is_declared() -> None:
+    """Also benchmarks and tests, which no other test runs."""
+    called = {
+        name
+        for folder in ("tcptop_tui", "benchmarks", "tests")
+        for file in (ROOT / folder).rglob("*.py")
+        for name in called_of_libbpf(file.read_text())
+    }
+    assert called - {"bpf_map_lookup_elem"} < called <= set(_FUNCTIONS)
 
 
 @pytest.mark.apart

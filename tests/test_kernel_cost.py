@@ -14,14 +14,13 @@ import pytest
 from conftest import SMALL, require_bpf
 from peers import tcpstates
 
-from tcptop_tui.bpf.calls import load_libbpf
 from tcptop_tui.bpf.loaded import Compiled, Request
 from tcptop_tui.bpf.program import Program
 from tcptop_tui.source.batches import Capture
 
 sys.path.append(str(Path(__file__).parent.parent / "benchmarks"))
 from churn import churn
-from hooks import EMPTY, Runs, runs_of, since
+from hooks import EMPTY, Runs, counting_runs, runs_of, since
 from measure import cost_of
 
 _MOST_EMPTY = 15.5
@@ -34,8 +33,7 @@ _ROUNDS = 6
 @pytest.fixture
 def counting(bpf_possible: None) -> Iterator[None]:
     """The kernel counts what programs cost, for as long as this is open."""
-    descriptor = load_libbpf().bpf_enable_stats(0)
-    assert descriptor >= 0
+    descriptor = counting_runs()
     yield
     os.close(descriptor)
 
