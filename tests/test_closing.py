@@ -6,13 +6,14 @@ import os
 import socket
 import struct
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 
 import numpy as np
 import pytest
 from elsewhere import inside
+from links import FAR, NEAR, Side, bound, linked, server, two_links
 from sockets import LOOPBACK, listening, pair, port
 from terminals import Terminal
 from test_keys import dashboard
@@ -210,7 +211,7 @@ def test_in_a_terminal(bpf_possible: None) -> None:
 
 
 def test_a_socket_bound_to_a_device(diag: SockDiag) -> None:
-    """The kernel finds it only with the device's number, which rows do not have."""
+    """The kernel finds it only with the device's number."""
     with listening() as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"lo")
         ours, theirs = pair(listener)
@@ -222,6 +223,144 @@ def test_a_socket_bound_to_a_device(diag: SockDiag) -> None:
         with pytest.raises(ConnectionAbortedError):
             theirs.recv(1)
         ours.close()
+
+
+@pytest.fixture(scope="module")
+def sides() -> Iterator[tuple[Side, Side]]:
+    with two_links() as made:
+        yield made
+
+
+def rows_there(side: Side, lport: int) -> Rows:
+    there = side.make(lambda: SockDiag(side.inode))
+    rows = there.dump().rows
+    there.close()
+    return rows[rows["lport"] == lport]
+
+
+def of_device(side: Side, lport: int, device: str) -> Rows:
+    rows = rows_there(side, lport)
+    return rows[rows["dev"] == (side.index(device) if device else 0)]
+
+
+def state_of(sock: socket.socket) -> int:
+    return sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0]
+
+
+LINKS = pytest.mark.parametrize(("family", "connect"), [(socket.AF_INET6, linked), (socket.AF_INET, bound)])
+
+
+@pytest.mark.parametrize("known", [True, False])
+@pytest.mark.parametrize("closed", [0, 1])
+@LINKS
+def test_of_two_with_the_same_addresses_and_ports_the_one_that_was_shown(
+    sides: tuple[Side, Side], family: int, connect: Callable[..., socket.socket], closed: int, known: bool
+) -> None:
+    """On two links; with a cookie in the row, and without one."""
+    near, far = sides
+    lport, rport = 22_001, 22_000
+    with ExitStack() as held:
+        listeners = [held.enter_context(server(far, rport, device, family)) for device in FAR]
+        clients = [held.enter_context(connect(near, device, lport, rport)) for device in NEAR]
+        for listener in listeners:
+            held.enter_context(listener.accept()[0])
+        row = of_device(near, lport, NEAR[closed])
+        row["cookie"] = row["cookie"] if known else 0
+        number = cookie_of(row)
+        assert number == cookie(clients[closed])
+        assert internals(row)["cwnd"] == 10
+        destroy(row, number)
+        states = [state_of(client) for client in clients]
+        assert (states[closed], states[1 - closed]) == (State.CLOSE, State.ESTABLISHED)
+        with pytest.raises(TcptopError, match="not there any more"):
+            cookie_of(row)
+        assert state_of(clients[1 - closed]) == State.ESTABLISHED
+        clients[1 - closed].setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+
+def test_beside_one_that_is_bound_to_no_device(sides: tuple[Side, Side]) -> None:
+    """Asked for a device, the kernel finds the socket that is bound to none as well, and closes the one it finds."""
+    near, far = sides
+    lport, rport = 22_011, 22_010
+    with ExitStack() as held:
+        listener = held.enter_context(server(far, rport, family=socket.AF_INET))
+        clients = {"va0": held.enter_context(bound(near, "va0", lport, rport))}
+        held.enter_context(listener.accept()[0])
+        clients[""] = held.enter_context(near.make(socket.socket))
+        clients[""].setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        clients[""].bind(("10.9.0.1", lport))
+        clients[""].setblocking(False)
+        clients[""].connect_ex(("10.9.0.2", rport))  # its SYN goes to the other one's peer
+        for device in ("va0", ""):
+            row = of_device(near, lport, device)
+            row["cookie"] = 0
+            number = cookie_of(row)
+            assert number == cookie(clients[device])
+            if device:
+                with pytest.raises(TcptopError, match="finds another one"):
+                    destroy(row, number)
+                assert State.CLOSE not in map(state_of, clients.values())
+            else:
+                destroy(row, number)
+        assert [state_of(client) for client in clients.values()] == [State.ESTABLISHED, State.CLOSE]
+        for client in clients.values():
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+
+def test_what_has_become_another_since_it_was_shown_is_left_alone(sides: tuple[Side, Side]) -> None:
+    """The same socket, with another device, or connected anew."""
+    near, far = sides
+    lport, rport = 22_021, 22_020
+    with ExitStack() as held:
+        listener = held.enter_context(server(far, rport, family=socket.AF_INET))
+        client = held.enter_context(bound(near, "va0", lport, rport))
+        held.enter_context(listener.accept()[0])
+        row = of_device(near, lport, "va0")
+        number = cookie_of(row)
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"va1")
+        for attempt in (lambda: destroy(row, number), lambda: cookie_of(row)):
+            with pytest.raises(TcptopError, match="another connection by now"):
+                attempt()
+        assert state_of(client) == State.ESTABLISHED
+        again = of_device(near, lport, "va1")
+        destroy(again, cookie_of(again))
+        assert state_of(client) == State.CLOSE
+
+
+def test_time_wait_is_not_closed_for_the_connection_that_it_was(diag: SockDiag) -> None:
+    """An aborted TIME_WAIT lets late segments reach who has the ports next: it was not what was asked for."""
+    with listening() as listener:
+        ours, theirs = pair(listener)
+        row = row_of(diag, ours)
+        row["cookie"] = 0
+        ours.close()
+        theirs.recv(1)
+        theirs.close()
+        waiting = [one for one in diag.dump().rows if one["lport"] == row["lport"][0]]
+        assert [int(one["state"]) for one in waiting] == [State.TIME_WAIT]
+        with pytest.raises(TcptopError, match="another connection by now"):
+            cookie_of(row)
+        with pytest.raises(TcptopError, match="not closed"):
+            destroy(row, int(waiting[0]["cookie"]))
+        assert State.TIME_WAIT in diag.dump().rows["state"][diag.dump().rows["lport"] == row["lport"][0]]
+
+
+def test_in_a_terminal_the_older_of_two(bpf_possible: None, sides: tuple[Side, Side]) -> None:
+    near, far = sides
+    lport, rport = 22_031, 22_030
+    with ExitStack() as held:
+        listener = held.enter_context(server(far, rport))
+        clients = [held.enter_context(linked(near, device, lport, rport)) for device in NEAR]
+        held.enter_context(listener.accept()[0])
+        held.enter_context(listener.accept()[0])
+        terminal = Terminal("--filter", f"lport:{lport} rport:{rport} dev:{near.index(NEAR[0])}")
+        held.callback(terminal.close)
+        terminal.shows("ESTABLISHED")
+        terminal.type("\x1b[20~")  # F9
+        terminal.shows("Close this connection?")
+        terminal.type("y")
+        terminal.shows("closed fe80::1")
+        assert [state_of(client) for client in clients] == [State.CLOSE, State.ESTABLISHED]
 
 
 def test_each_of_several_listeners_on_a_port(diag: SockDiag) -> None:

@@ -27,11 +27,14 @@ _ANSWER_S = 5.0
 _MAPPED = bytes(10) + b"\xff\xff"
 _OFFSETS = {name: offset for name, (_, offset, *_) in (MESSAGE.fields or {}).items()}
 _ENDS = slice(_OFFSETS["sport"], _OFFSETS["iface"])
+_IFACE = slice(_OFFSETS["iface"], _OFFSETS["cookie"])
 _COOKIE = slice(_OFFSETS["cookie"], _OFFSETS["expires_ms"])
 
 
 def ask(row: Rows, command: int, flags: int, cookie: int, extensions: int = 0) -> bytes:
     """The kernel's answer, header and all.
+
+    Without a cookie it is about the socket with exactly the row's addresses, ports and device.
 
     Args:
         row: the connection, dtype ROW, shape (1,).
@@ -44,15 +47,21 @@ def ask(row: Rows, command: int, flags: int, cookie: int, extensions: int = 0) -
         OSError: the kernel's answer; ENOENT: there is no such socket.
     """
     wanted, netns = _ident(row), int(row["netns"][0])
+    refusal = FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
     try:
-        return _answer(netns, _request(command, flags, wanted, cookie, extensions))
-    except FileNotFoundError:
-        listed = next(filter(None, (_listed(netns, form, cookie, extensions) for form in wanted.forms())), None)
-        if listed is None:
-            raise
-        if command == BY_FAMILY:
-            return listed
-        return _answer(netns, _request(command, flags, Ident.of(listed), cookie, extensions))
+        answer = _answer(netns, _request(command, flags, wanted, cookie, extensions))
+    except FileNotFoundError as error:
+        refusal = error
+    else:
+        # asked for a device, the kernel may find the socket that is bound to none
+        if command != BY_FAMILY or cookie != NO_COOKIE or Ident.of(answer) in wanted.forms():
+            return answer
+    listed = next(filter(None, (_listed(netns, form, cookie, extensions) for form in wanted.forms())), None)
+    if listed is None:
+        raise refusal
+    if command == BY_FAMILY:
+        return listed
+    return _answer(netns, _request(command, flags, Ident.of(listed), cookie, extensions))
 
 
 def _answer(netns: int, request: bytes) -> bytes:
@@ -73,9 +82,9 @@ def _raise_refusal(answer: bytes) -> None:
 def _listed(netns: int, wanted: Ident, cookie: int, extensions: int) -> bytes | None:
     """The socket's message from a list of all.
 
-    The kernel looks a socket up as a segment is looked up: by the device too, if the socket is bound
-    to one, and of several listeners on a port (SO_REUSEPORT) it finds one (``inet_diag_find_one_icsk``,
-    net/ipv4/inet_diag.c). A list has them all.
+    The kernel looks a socket up as a segment is looked up: for a device it may find the socket that is bound to
+    none, and of several listeners on a port (SO_REUSEPORT) it finds one (``inet_diag_find_one_icsk``,
+    net/ipv4/inet_diag.c). A list has them all. A socket that is known by its cookie may have another device by now.
     """
     sought = np.frombuffer(wanted.ends, "u1")
     with _netlink(netns) as link:  # of its own: what is left of the list would answer the next question
@@ -88,8 +97,9 @@ def _listed(netns: int, wanted: Ident, cookie: int, extensions: int) -> bytes | 
                 _raise_refusal(data[first:].tobytes())
                 messages = data[first : first + length * count].reshape(count, length)
                 found = (messages[:, _ENDS] == sought).all(axis=1)
-                if cookie != NO_COOKIE:  # nor is it another that has the ports now
-                    found &= (messages[:, _COOKIE] == np.frombuffer(struct.pack("<Q", cookie), "u1")).all(axis=1)
+                where, value = (_IFACE, wanted.iface) if cookie == NO_COOKIE else (_COOKIE, cookie)
+                width = where.stop - where.start
+                found &= (messages[:, where] == np.frombuffer(value.to_bytes(width, "little"), "u1")).all(axis=1)
                 for place in np.flatnonzero(found):
                     return bytes(messages[place])
 
@@ -135,7 +145,7 @@ class Ident:
         yield self
         if self.family == socket.AF_INET:
             ports, laddr, raddr = self.ends[:4], self.ends[4:8], self.ends[20:24]
-            yield Ident(socket.AF_INET6, ports + _MAPPED + laddr + _MAPPED + raddr)
+            yield Ident(socket.AF_INET6, ports + _MAPPED + laddr + _MAPPED + raddr, self.iface)
 
 
 def _ident(row: Rows) -> Ident:
@@ -146,7 +156,7 @@ def _ident(row: Rows) -> Ident:
     if four:
         ends = [end[12:].ljust(16, b"\0") for end in ends]
     ports = struct.pack(">HH", int(row["lport"][0]), int(row["rport"][0]))
-    return Ident(socket.AF_INET if four else socket.AF_INET6, ports + b"".join(ends))
+    return Ident(socket.AF_INET if four else socket.AF_INET6, ports + b"".join(ends), int(row["dev"][0]))
 
 
 def _request(command: int, flags: int, wanted: Ident, cookie: int, extensions: int) -> bytes:
