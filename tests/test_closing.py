@@ -353,7 +353,8 @@ def test_in_a_terminal_the_older_of_two(bpf_possible: None, sides: tuple[Side, S
         clients = [held.enter_context(linked(near, device, lport, rport)) for device in NEAR]
         held.enter_context(listener.accept()[0])
         held.enter_context(listener.accept()[0])
-        terminal = Terminal("--filter", f"lport:{lport} rport:{rport} dev:{near.index(NEAR[0])}")
+        clients[1].sendall(bytes(20_000))
+        terminal = Terminal("--filter", f"lport:{lport} rport:{rport} tx<10000")
         held.callback(terminal.close)
         terminal.shows("ESTABLISHED")
         terminal.type("\x1b[20~")  # F9
