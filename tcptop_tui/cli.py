@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import os
 import sys
@@ -30,6 +31,9 @@ from tcptop_tui.text import clean
 
 _PROGRAM = "tcptop-tui"
 _MAX_PIDS = 1024  # entries of the map `pids`, bpf/c/records.c
+
+_NOT_WRITTEN = {errno.EBADF, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EAGAIN, errno.EPIPE}
+"""What write(2) says where standard output is closed, full, or a terminal that is gone."""
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -198,27 +202,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit code: 0, 1 (failed), 2 (usage)."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        return int(command_line.main(given, prog_name=_PROGRAM, standalone_mode=False) or 0)
-    except click.ClickException as error:
-        return _complain(error.format_message(), error.exit_code)
-    except TcptopError as error:
-        return _complain(str(error), error.exit_code)
+        code = int(command_line.main(given, prog_name=_PROGRAM, standalone_mode=False) or 0)
+        sys.stdout.flush()
     except (click.Abort, KeyboardInterrupt):
         return 130
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing left to flush into
-        return 0
-    except Exception as error:
-        if "--debug" in given:
-            raise
-        return _complain(f"unexpected {type(error).__name__}: {error}; --debug shows where", 1)
+    except Exception as error:  # noqa: BLE001  it becomes one line
+        return _explained(error, given)
+    return code
+
+
+def _explained(error: Exception, given: Sequence[str]) -> int:
+    """Say what happened in a line; returns the exit code."""
+    if isinstance(error, click.ClickException):
+        return _complain(error.format_message(), error.exit_code)
+    if isinstance(error, TcptopError):
+        return _complain(str(error), error.exit_code)
+    if isinstance(error, OSError) and error.filename is None and error.errno in _NOT_WRITTEN:
+        # what waits in buffers goes nowhere, instead of failing once more at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        closed = isinstance(error, BrokenPipeError)
+        return 0 if closed else _complain(f"cannot write to standard output: {error.strerror}", 1)
+    if "--debug" in given:
+        raise error
+    return _complain(f"unexpected {type(error).__name__}: {error}; --debug shows where", 1)
 
 
 def _complain(message: str, code: int) -> int:
     """One line on stderr, with nothing in it that the terminal would obey."""
     sys.stderr.write(f"{_PROGRAM}: {clean(' '.join(message.split()))}\n")
     return code
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

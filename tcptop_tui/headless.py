@@ -112,6 +112,7 @@ def take_snapshot(
     """
     kind = kind or format_of(output) or "json"
     uname = os.uname()
+    target = standard_output() if output == "-" else None
     work = replace(feed.work, writes=feed.work.writes or output != "-")
     narrow(work, in_two_steps=kind != "svg")  # a picture is made by the dashboard, with its threads
     if kind == "svg":
@@ -120,8 +121,8 @@ def take_snapshot(
         store = _collect(feed, settings, seconds, lambda: narrow_attached(replace(work, writes=output != "-")))
         frame = make_frame(store.facts(), Look(filter=chosen))
         data = render(frame, Origin(uname.nodename, uname.release), kind, "")
-    if output == "-":
-        with standard_output() as file:
-            file.write(data)
+    if target is not None:
+        with target:
+            target.write(data)
     else:
         sys.stderr.write(f"wrote {clean(str(write_export(resolve_path(output), data)))}\n")

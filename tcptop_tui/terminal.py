@@ -8,11 +8,12 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from fcntl import F_GETFL, fcntl
 from typing import BinaryIO
 
 import psutil
 
-from tcptop_tui.errors import UsageError
+from tcptop_tui.errors import TcptopError, UsageError
 from tcptop_tui.text import clean
 
 _LEAST_COLORS = 8
@@ -70,7 +71,7 @@ def mouse_possible() -> bool:
 def _drawing_on(screen: int) -> Iterator[None]:
     """Have Textual draw on a descriptor, which is closed at the end."""
     before = sys.__stderr__
-    sys.__stderr__ = os.fdopen(screen, "w", encoding=before.encoding if before else "utf-8")  # type: ignore[misc]
+    sys.__stderr__ = os.fdopen(screen, "w", encoding="utf-8", errors="replace")  # type: ignore[misc]
     try:
         yield
     finally:
@@ -86,9 +87,6 @@ def own_stderr() -> Iterator[None]:
     print on file descriptor 2, which is the same terminal. So Textual gets a descriptor of its own
     and number 2 leads into memory; the last of that is printed when the screen is given back.
     """
-    if sys.__stderr__ is None:
-        yield
-        return
     if not os.isatty(2):  # redirected: the screen is where standard output goes
         with _drawing_on(os.dup(1)):
             yield
@@ -96,9 +94,8 @@ def own_stderr() -> Iterator[None]:
     screen = os.dup(2)
     aside = os.memfd_create("tcptop-aside")
     before = sys.__stderr__
-    before.flush()
     os.dup2(aside, 2)
-    sys.__stderr__ = os.fdopen(screen, "w", encoding=before.encoding)  # type: ignore[misc]
+    sys.__stderr__ = os.fdopen(screen, "w", encoding="utf-8", errors="replace")  # type: ignore[misc]
     try:
         yield
     finally:
@@ -115,5 +112,12 @@ def own_stderr() -> Iterator[None]:
 
 
 def standard_output() -> BinaryIO:
-    """For bytes, all of them: with PYTHONUNBUFFERED sys.stdout.buffer stops halfway where a signal comes (write(2))."""
-    return open(sys.stdout.fileno(), "wb", closefd=False)
+    """For bytes, all of them: with PYTHONUNBUFFERED sys.stdout.buffer stops halfway where a signal comes (write(2)).
+
+    Raises:
+        TcptopError: it is closed.
+    """
+    number = sys.stdout.fileno()
+    if fcntl(number, F_GETFL) & os.O_ACCMODE == os.O_RDONLY:
+        raise TcptopError("standard output is closed", mend="send it to a file or a pipe")
+    return open(number, "wb", closefd=False)

@@ -18,8 +18,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from tcptop_tui import capabilities
 from tcptop_tui.bpf import headers, kept, library, syscalls
 from tcptop_tui.bpf.kept import Built
+from tcptop_tui.capabilities import Cap
 from tcptop_tui.errors import BackendUnavailable
 
 _MAX_REQUEST_BYTES = 1 << 20
@@ -142,6 +144,14 @@ def _read_all(link: socket.socket) -> bytes:
     return b"".join(parts)
 
 
+def _hand_nothing_on() -> None:
+    """What this process was lent goes to no program that a library here may start."""
+    had = capabilities.of_thread()
+    caps = [cap for cap in Cap if had.may(cap)]
+    capabilities.keep(caps, caps)
+
+
 if __name__ == "__main__":
+    _hand_nothing_on()
     with socket.socket(fileno=int(sys.argv[1])) as connected:
         answer(connected)

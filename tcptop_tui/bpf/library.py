@@ -18,7 +18,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from tcptop_tui import foreign
+from tcptop_tui import foreign, start
 from tcptop_tui.errors import BackendUnavailable
 from tcptop_tui.foreign import Signature
 
@@ -70,11 +70,19 @@ def _forget() -> None:
 
 
 def load_bcc() -> Any:
-    """The ``bcc`` module.
+    """The ``bcc`` module; not PYTHONPATH's, since what it is imported for is the kernel.
 
     Raises:
         BackendUnavailable: not installed, or only PyPI's package of that name is.
     """
+    before, sys.path[:] = list(sys.path), start.isolated_path()
+    try:
+        return _load()
+    finally:
+        sys.path[:] = before
+
+
+def _load() -> Any:
     impostor = ""
     try:
         module = importlib.import_module("bcc")

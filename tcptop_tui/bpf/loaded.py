@@ -11,11 +11,10 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from importlib import resources
-from pathlib import Path
 from types import MappingProxyType
 
 import tcptop_tui
-from tcptop_tui import capabilities
+from tcptop_tui import capabilities, start
 from tcptop_tui.bpf.btf import VMLINUX_BTF
 from tcptop_tui.bpf.calls import load_libbpf
 from tcptop_tui.capabilities import Cap
@@ -25,13 +24,29 @@ from tcptop_tui.privileges import COMPILER
 _MOST_DESCRIPTORS = 64
 _MAX_ANSWER_BYTES = 1 << 16
 
-# Exactly the code that runs here, and nothing from the present folder: it may be somebody else's.
 _CHILD = """
-import runpy, sys
-sys.path.insert(0, sys.argv[1])
-sys.argv = sys.argv[1:]
+import importlib.util, json, runpy, sys
+init, sys.path[:] = sys.argv[2], json.loads(sys.argv[3])
+spec = importlib.util.spec_from_file_location("tcptop_tui", init)
+package = sys.modules["tcptop_tui"] = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(package)
 runpy.run_module("tcptop_tui.bpf.compiler", run_name="__main__")
 """
+"""Runs exactly the code that runs here, wherever that was found: a checkout, a user's site-packages."""
+_KEPT_VARIABLES = ("HOME", "XDG_CACHE_HOME", "LANG", "LC_ALL", "LC_CTYPE", "LD_LIBRARY_PATH", "SUDO_UID", "SUDO_GID")
+"""Of the environment. Others say where Python, clang or bcc find modules and headers."""
+
+
+def _command(link: int) -> list[str]:
+    """The compiler's process; -I: nothing comes from the present folder, PYTHONPATH or other PYTHON variables."""
+    flags = ["-I", *(["-B"] if sys.dont_write_bytecode else [])]
+    return [sys.executable, *flags, "-c", _CHILD, str(link), tcptop_tui.__file__, json.dumps(start.isolated_path())]
+
+
+def _environment() -> dict[str, str]:
+    kept = {name: os.environ[name] for name in _KEPT_VARIABLES if name in os.environ}
+    scratch = os.environ.get("TMPDIR", "")
+    return kept | ({"TMPDIR": scratch} if scratch and start.is_trusted(scratch, shared=True) else {})
 
 
 def parts_text(names: Iterable[str]) -> str:
@@ -81,15 +96,12 @@ class Request:
     ) -> None:  # fmt: skip
         _require_kernel()
         self._link, theirs = socket.socketpair()
-        with theirs:
-            root = str(Path(tcptop_tui.__file__).parent.parent)
-            with capabilities.lent(*COMPILER, *lend):
-                # -P: nothing is imported from the present folder
-                self._process = subprocess.Popen(
-                    [sys.executable, "-P", "-c", _CHILD, root, str(theirs.fileno())],
-                    stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-                    pass_fds=[theirs.fileno()], process_group=0,  # Ctrl-C is not meant for it
-                )  # fmt: skip
+        with theirs, capabilities.lent(*COMPILER, *lend):
+            self._process = subprocess.Popen(
+                _command(theirs.fileno()), env=_environment(), cwd="/",
+                stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                pass_fds=[theirs.fileno()], process_group=0,  # Ctrl-C is not meant for it
+            )  # fmt: skip
         asked = {
             "text": text, "flags": list(flags), "functions": list(functions), "typed": dict(typed), "keeps": keeps,
         }  # fmt: skip
