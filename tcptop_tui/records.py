@@ -74,6 +74,18 @@ class End:
     RST_RECEIVED: Final = 16
 
 
+class Syn:
+    """Whether a socket's sequence numbers begin with a SYN of connect(), the ``SYN_*`` of ``bpf/c/records.c``."""
+
+    UNKNOWN: Final = 0
+    OUT: Final = 1
+    """The SYN has left; ``bytes_acked`` counts it."""
+    NONE: Final = 2
+    """A listener's child or, in SYN_SENT, a connect() that has sent nothing yet (TCP_FASTOPEN_CONNECT)."""
+    DOUBT: Final = 3
+    """Of sock_diag alone: unknown, and if it is OUT ``tx_bytes`` is one too many."""
+
+
 _Field: TypeAlias = tuple[str, Any] | tuple[str, Any, Any]
 
 _SEEN: list[_Field] = [
@@ -92,7 +104,8 @@ _SEEN: list[_Field] = [
     ("retrans", "<u4"),
     ("mntns", "<u4"),  # of the owner; 0: not asked for
     ("dev", "<u4"),  # number of the device that it is bound to, in its netns; 0: none
-    ("pad", "<u4"),
+    ("syn", "u1"),  # Syn
+    ("pad", "u1", (3,)),
     ("lport", "<u2"),  # 0: not chosen yet
     ("rport", "<u2"),
     ("err", "<u2"),  # errno when it closed; 0: none
@@ -167,7 +180,7 @@ TRANSITION = np.dtype(
         ("comm", "S16"),
         ("err", "<u2"),
         ("reset_in", "u1"),
-        ("pad", "u1"),
+        ("syn", "u1"),  # Syn
         ("bystander", "<u4"),  # tgid that the CPU was running
         ("bystander_tid", "<u4"),
         ("bystander_comm", "S16"),  # b"": nobody asked (Capture.context)

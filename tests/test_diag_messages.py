@@ -47,7 +47,7 @@ def described(cookie: int, attributes: bytes = b"", state: int = State.ESTABLISH
 def tcp_info(rtt_us: int, sent: int, repeated: int, received: int, size: int = 248) -> bytes:
     info = bytearray(248)
     struct.pack_into("<I", info, 68, rtt_us)
-    struct.pack_into("<Q", info, 128, received)
+    struct.pack_into("<QQ", info, 120, max(0, sent - repeated), received)
     struct.pack_into("<QQ", info, 200, sent, repeated)
     return bytes(info[:size])
 
@@ -98,7 +98,8 @@ def same_as_slow(data: bytes) -> None:
     assert sockets.messages["cookie"].view("<u8").tolist() == [cookie for cookie, *_ in expected]
     assert sockets.info_bytes.tolist() == [len(info) for _, info, _ in expected]
     assert sockets.cgroups.tolist() == [cgroup for *_, cgroup in expected]
-    for name, start, width in [("rtt_us", 68, 4), ("total_retrans", 100, 4), ("bytes_received", 128, 8),
+    for name, start, width in [("unacked", 24, 4), ("rtt_us", 68, 4), ("total_retrans", 100, 4),
+                               ("bytes_acked", 120, 8), ("bytes_received", 128, 8), ("notsent_bytes", 144, 4),
                                ("bytes_sent", 200, 8), ("bytes_retrans", 208, 8)]:  # fmt: skip
         whole = [info[start : start + width] if len(info) >= start + width else b"" for _, info, _ in expected]
         assert sockets.infos[name].tolist() == [int.from_bytes(value, "little") for value in whole]

@@ -19,6 +19,7 @@ from tcptop_tui.errors import BackendUnavailable
 _MEMBERS: dict[str, dict[str, tuple[str, str]]] = {
     "sock": {
         "skc_family": ("__sk_common.skc_family", "u16"),
+        "skc_state": ("__sk_common.skc_state", "u8"),
         "skc_dport": ("__sk_common.skc_dport", "u16"),
         "skc_num": ("__sk_common.skc_num", "u16"),
         "skc_bound_dev_if": ("__sk_common.skc_bound_dev_if", "u32"),
@@ -42,6 +43,10 @@ _MEMBERS: dict[str, dict[str, tuple[str, str]]] = {
         "bytes_sent": ("bytes_sent", "u64"),
         "bytes_retrans": ("bytes_retrans", "u64"),
         "bytes_received": ("bytes_received", "u64"),
+        "bytes_acked": ("bytes_acked", "u64"),
+        "snd_nxt": ("snd_nxt", "u32"),
+        "snd_una": ("snd_una", "u32"),
+        "write_seq": ("write_seq", "u32"),
         "total_retrans": ("total_retrans", "u32"),
     },
     "sk_buff": {

@@ -23,6 +23,7 @@ from tcptop_tui.bpf.slots import Reading
 from tcptop_tui.bpf.steps import STEPS
 from tcptop_tui.bpf.tables import Tables
 from tcptop_tui.diag.dump import Dump
+from tcptop_tui.diag.rows import resolve_doubt
 from tcptop_tui.records import (
     End,
     Mask,
@@ -200,6 +201,9 @@ class Joiner:
         take_over(rows, np.flatnonzero(same), before.rows, place, full)
         rows["id"][same] = before.ids[place]
         latest.replaced[same] = before.replaced[place]
+        syn = np.zeros(len(rows), "u1")
+        syn[same] = before.rows["syn"][place]
+        resolve_doubt(rows, syn)
         # closed by its process before the dump, gone from the map after it: only its end tells whose it was
         orphaned = full & (rows["pid"] == 0) & ~latest.listens
         sought = np.flatnonzero(orphaned | (~same & ~full & (rows["state"] != State.SYN_RECV)))

@@ -17,7 +17,8 @@ from tcptop_tui.bpf.entries import NOWHERE, Entries
 from tcptop_tui.bpf.inodes import forget_inodes
 from tcptop_tui.bpf.rooms import Rooms
 from tcptop_tui.bpf.slots import Reading
-from tcptop_tui.records import ROW, Flag, Mask, Rows, State, overwrite, parts, picked, table_rows, widened
+from tcptop_tui.diag.rows import resolve_doubt
+from tcptop_tui.records import ROW, Flag, Mask, Rows, State, Syn, overwrite, parts, picked, table_rows, widened
 from tcptop_tui.source.hists import NO_HISTS
 
 _PROBED = [State.SYN_SENT, State.SYN_RECV, State.ESTABLISHED]
@@ -145,6 +146,9 @@ def _fill(rows: Rows, which: NDArray[np.intp], dump: Compared, place: NDArray[np
     # the map has a socket's device by its last change of state
     rebound = np.flatnonzero((mine["dev"] != other["dev"]) & (mine["state_ns"] < dump.now_ns))
     mine["dev"][rebound] = other["dev"][rebound]
+    resolve_doubt(other, mine["syn"])
+    unknown = np.flatnonzero((mine["syn"] == Syn.UNKNOWN) & (mine["state"] == other["state"]))
+    mine["syn"][unknown] = other["syn"][unknown]
     for name in ("tx_bytes", "rx_bytes", "retrans"):  # 0 where sock_diag does not know them
         np.maximum(mine[name], other[name], out=mine[name])
     mine["flags"] |= other["flags"] & Flag.GAUGES

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from tcptop_tui.diag.rows import resolve_doubt
 from tcptop_tui.records import (
     CONN,
     ROW,
@@ -19,6 +20,7 @@ from tcptop_tui.records import (
     Mask,
     Rows,
     State,
+    Syn,
     joined,
 )
 from tcptop_tui.source.hists import NO_HISTS, Hists
@@ -153,6 +155,8 @@ def _carry_over(pairs: _Pairs) -> None:
     uncounted = known & ((rows["flags"] & Flag.GAUGES) == 0)
     _copy(rows, old, uncounted, _GAUGES)
     rows["flags"][uncounted] |= old["flags"][uncounted] & Flag.GAUGES
+    resolve_doubt(rows, np.where(known, old["syn"], Syn.UNKNOWN))
+    _copy(rows, old, known & (rows["tx_bytes"] < old["tx_bytes"]), ("tx_bytes",))  # see rows._fill_sent
 
 
 def _copy(rows: Rows, old: Rows, which: Mask, names: tuple[str, ...]) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from tcptop_tui.diag.rows import guess_opener
 from tcptop_tui.records import DUMPED, Mask, Rows, appended, picked
 
 _FEW = 1024
@@ -68,6 +69,7 @@ class Pile:
 
     def dump(self, now_ns: int, netns: frozenset[int]) -> Dump:
         """All of them; nothing is added afterwards."""
+        guess_opener(self._rows[: self.count])
         return Dump(self._rows[: self.count], self._inode[: self.count], now_ns, netns)
 
 

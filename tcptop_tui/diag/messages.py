@@ -31,9 +31,18 @@ MESSAGE = np.dtype(
 
 TCP_INFO = np.dtype(
     {
-        "names": ["rtt_us", "total_retrans", "bytes_received", "bytes_sent", "bytes_retrans"],
-        "formats": ["<u4", "<u4", "<u8", "<u8", "<u8"],
-        "offsets": [68, 100, 128, 200, 208],
+        "names": [
+            "unacked",
+            "rtt_us",
+            "total_retrans",
+            "bytes_acked",
+            "bytes_received",
+            "notsent_bytes",
+            "bytes_sent",
+            "bytes_retrans",
+        ],
+        "formats": ["<u4", "<u4", "<u4", "<u8", "<u8", "<u4", "<u8", "<u8"],
+        "offsets": [24, 68, 100, 120, 128, 144, 200, 208],
         "itemsize": 216,
     }
 )

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tcptop_tui.diag.messages import TCP_INFO, Sockets
-from tcptop_tui.records import DUMPED, UNKNOWN_UID, Flag, Mask, Rows, State
+from tcptop_tui.records import DUMPED, UNKNOWN_UID, Flag, Mask, Rows, State, Syn, picked
 
 _TIMEWAIT_NS = 60 * 10**9  # TCP_TIMEWAIT_LEN, include/net/tcp.h
 _MAPPED = np.uint64(0xFFFF_0000_0000)
@@ -16,6 +16,7 @@ _HALF = np.uint64(32)
 _RTT_END_BYTES = 72
 _REQUESTS = (State.SYN_RECV, State.NEW_SYN_RECV)
 _NOT_CONNECTED = (State.LISTEN, State.CLOSE, State.BOUND_INACTIVE)
+_FIN_QUEUED = (State.FIN_WAIT1, State.FIN_WAIT2, State.CLOSING, State.LAST_ACK)
 _AFTER_FIN = (State.CLOSE_WAIT, State.LAST_ACK, State.CLOSING)
 
 
@@ -86,7 +87,66 @@ def _fill_gauges(rows: Rows, sockets: Sockets) -> None:
     known = connected & (sockets.info_bytes >= TCP_INFO.itemsize)
     rows["flags"][known] = Flag.GAUGES
     fin = np.isin(rows["state"], _AFTER_FIN) & (infos["bytes_received"] > 0)
-    repeated = np.minimum(infos["bytes_sent"], infos["bytes_retrans"])
-    rows["tx_bytes"][known] = (infos["bytes_sent"] - repeated)[known]
+    _fill_sent(rows, sockets, known)
     rows["rx_bytes"][known] = (infos["bytes_received"] - fin)[known]
     rows["retrans"][known] = infos["total_retrans"][known]
+
+
+def _fill_sent(rows: Rows, sockets: Sockets, known: Mask) -> None:
+    """``tx_bytes`` and ``syn`` of the sockets that have a whole tcp_info.
+
+    Payload that has left TCP at least once, as ``payload_sent`` of ``bpf/c/sockets.c`` counts it: acknowledged or in
+    flight, less our SYN and our FIN. ``bytes_sent`` - ``bytes_retrans`` is never less, and more by what was refused
+    inside this host. ``idiag_wqueue`` is ``write_seq`` - ``snd_una`` and includes what is not sent; with nothing
+    unacknowledged nothing is in flight. It is read before tcp_info, and without the socket's lock
+    (``tcp_diag_get_info``, net/ipv4/tcp_diag.c): what is acknowledged in between would be counted twice, so the
+    lesser of the two counts is taken.
+    """
+    infos, state = sockets.infos, rows["state"]
+    queued, unsent = _signed(sockets.messages["wqueue"]), _signed(infos["notsent_bytes"])
+    in_flight = np.where(infos["unacked"] > 0, np.maximum(queued - unsent, 0), 0)
+    sent = _signed(infos["bytes_acked"]) + in_flight - (np.isin(state, _FIN_QUEUED) & (unsent == 0))
+    tried = _signed(infos["bytes_sent"]) - _signed(infos["bytes_retrans"])
+    asking, quiet = state == State.SYN_SENT, infos["unacked"] == 0
+    rules = (
+        (asking & quiet, Syn.NONE),
+        (asking | (quiet & (tried == sent - 1)), Syn.OUT),
+        (tried > sent, Syn.DOUBT),
+    )
+    syn = np.select([holds for holds, _ in rules], [code for _, code in rules], Syn.UNKNOWN)
+    sent -= syn == Syn.OUT
+    rows["tx_bytes"][known] = np.maximum(np.minimum(sent, tried), 0)[known]
+    rows["syn"][known] = syn[known]
+
+
+def resolve_doubt(rows: Rows, syn: NDArray[np.uint8]) -> None:
+    """Take the SYN off ``tx_bytes`` of rows in ``Syn.DOUBT`` whose SYN is known to be OUT by ``syn``, in place.
+
+    Args:
+        rows: of a dtype that has both, shape (n,).
+        syn: ``Syn`` of the same sockets as somebody else has seen it, shape (n,).
+    """
+    wrong = np.flatnonzero((rows["syn"] == Syn.DOUBT) & (syn == Syn.OUT))
+    rows["tx_bytes"][wrong] -= 1
+    known = np.flatnonzero((syn == Syn.OUT) & (rows["syn"] != Syn.OUT))
+    rows["syn"][known] = Syn.OUT
+
+
+def guess_opener(rows: Rows) -> None:
+    """What is in ``Syn.DOUBT`` and on no listener's port was opened by connect(); of a whole dump, in place."""
+    doubtful = np.flatnonzero(rows["syn"] == Syn.DOUBT)
+    if len(doubtful):
+        listening = _local_port(picked(rows, rows["state"] == State.LISTEN))
+        ours = ~np.isin(_local_port(picked(rows, doubtful)), listening)
+        syn = np.zeros(len(rows), "u1")
+        syn[doubtful[ours]] = Syn.OUT
+        resolve_doubt(rows, syn)
+
+
+def _local_port(rows: Rows) -> NDArray[np.uint64]:
+    key: NDArray[np.uint64] = rows["netns"].astype(np.uint64) << np.uint64(16) | rows["lport"]
+    return key
+
+
+def _signed(values: NDArray[np.uint64] | NDArray[np.uint32]) -> NDArray[np.int64]:
+    return values.astype(np.int64)

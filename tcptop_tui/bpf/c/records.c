@@ -51,6 +51,10 @@ enum {
 #define E_RST_SENT	8
 #define E_RST_RECEIVED	16
 
+/* whether a socket's sequence numbers begin with a SYN of connect(); records.py: Syn */
+#define SYN_OUT		1	/* it has left; snd_una and bytes_acked count it */
+#define SYN_NONE	2	/* a listener's child, TCP_REPAIR, or a connect() that has sent nothing yet */
+
 struct owner {
 	u32 pid;
 	u32 uid;
@@ -74,7 +78,8 @@ struct conn {
 	u32 retrans;
 	u32 mntns;		/* of the owner; only while a filter asks for it */
 	u32 dev;		/* skc_bound_dev_if, 0: bound to no device */
-	u32 pad;
+	u8 syn;			/* SYN_*, 0: unknown */
+	u8 pad[3];
 	u16 lport;
 	u16 rport;
 	u16 err;		/* sk_err when it closed */
@@ -127,7 +132,7 @@ struct transition {
 	char comm[TASK_COMM_LEN];
 	u16 err;
 	u8 reset_in;
-	u8 pad;
+	u8 syn;
 	u32 bystander;		/* tgid on the CPU, owner or not */
 	u32 bystander_tid;
 	char bystander_comm[TASK_COMM_LEN];	/* only while somebody asks */

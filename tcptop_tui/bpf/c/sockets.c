@@ -91,10 +91,41 @@ static __always_inline void read_identity(struct conn *c, struct sock *sk)
 	c->uid = peek(&sk->sk_uid);
 }
 
+/* states in which our FIN is queued: it takes the last sequence number before write_seq */
+#define AFTER_FIN	(1 << TCP_FIN_WAIT1 | 1 << TCP_FIN_WAIT2 | \
+			 1 << TCP_CLOSING | 1 << TCP_LAST_ACK)
+
 /*
- * Payload bytes, as the applications count them: bytes_acked would count our
- * SYN and FIN, bytes_received counts the peer's FIN (tcp_rcv_nxt_update in
- * net/ipv4/tcp_input.c), which tcp_fin() marks with SOCK_DONE.
+ * Payload bytes that have left TCP at least once: what is acknowledged and what is in
+ * flight (tcp_snd_una_update(), net/ipv4/tcp_input.c; tcp_event_new_data_sent(),
+ * net/ipv4/tcp_output.c), less our SYN and our FIN. bytes_sent - bytes_retrans is more:
+ * __tcp_transmit_skb() (net/ipv4/tcp_output.c) adds to bytes_sent before it hands the
+ * segment down, and what was refused there is sent again without being a retransmission.
+ *
+ * A listener's child starts behind its SYN (tcp_create_openreq_child(),
+ * net/ipv4/tcp_minisocks.c), and so does a socket under TCP_REPAIR. Of sockets from before
+ * our time bytes_sent tells, as long as nothing was refused: it never counts a SYN.
+ *
+ * The tracepoint of a transition comes before sk_state changes, so a FIN that is only
+ * about to be queued is not taken off.
+ */
+static __always_inline u64 payload_sent(struct conn *c, struct tcp_sock *tp, u8 state)
+{
+	u32 next = peek(&tp->snd_nxt);
+	u64 sent = peek(&tp->bytes_acked) + (u32)(next - peek(&tp->snd_una));
+
+	if (AFTER_FIN >> (state & 15) & 1 && sent && next == peek(&tp->write_seq))
+		sent--;
+	if (state == TCP_SYN_SENT)
+		c->syn = sent ? SYN_OUT : SYN_NONE;
+	else if (!c->syn && sent && peek(&tp->bytes_sent) - peek(&tp->bytes_retrans) == sent - 1)
+		c->syn = SYN_OUT;
+	return c->syn == SYN_OUT && sent ? sent - 1 : sent;
+}
+
+/*
+ * bytes_received counts the peer's FIN (tcp_rcv_nxt_update() in net/ipv4/tcp_input.c),
+ * which tcp_fin() marks with SOCK_DONE.
  */
 static __always_inline void read_gauges(struct conn *c, struct sock *sk)
 {
@@ -102,11 +133,23 @@ static __always_inline void read_gauges(struct conn *c, struct sock *sk)
 	u64 received = peek(&tp->bytes_received);
 
 	c->retrans = peek(&tp->total_retrans);
-	c->tx_bytes = peek(&tp->bytes_sent) - peek(&tp->bytes_retrans);
+	c->tx_bytes = payload_sent(c, tp, peek(&sk->skc_state));
 	if (received && peek(&sk->skc_flags) >> SOCK_DONE_BIT & 1)
 		received--;
 	c->rx_bytes = received;
 	c->flags |= F_GAUGES;
+}
+
+/*
+ * Nothing has been sent yet. What the struct still has is of an earlier connection
+ * (tcp_disconnect(), net/ipv4/tcp.c) or of the listener that it was copied from
+ * (sk_clone(), net/core/sock.c).
+ */
+static __always_inline void begin_gauges(struct conn *c, u8 newstate)
+{
+	c->flags |= F_GAUGES;
+	if (newstate == TCP_SYN_RECV)
+		c->syn = SYN_NONE;
 }
 
 /* as SOCK_INODE(), include/net/sock.h: it lies behind what the kernel knows the type of */

@@ -39,7 +39,7 @@ static __always_inline void log_transition(const struct capture *want,
 	__builtin_memcpy(t->comm, c->comm, sizeof(t->comm));
 	t->err = c->err;
 	t->reset_in = c->reset_in;
-	t->pad = 0;
+	t->syn = c->syn;
 	t->bystander = current >> 32;
 	t->bystander_tid = current;
 	__builtin_memset(t->bystander_comm, 0, sizeof(t->bystander_comm));
@@ -225,7 +225,10 @@ static __always_inline void take(struct change *ch, u32 program, u8 flags)
 	} else {
 		read_endpoints(c, ch->sk);
 	}
-	read_gauges(c, ch->sk);
+	if (birth)
+		begin_gauges(c, ch->newstate);
+	else
+		read_gauges(c, ch->sk);
 	note_end(c, ch->sk, ch->oldstate, ch->newstate);
 	if (!conn_wanted(want, c) || (!c->seen && !cgroup_wanted(want, ch->sk))) {
 		if (slot)
