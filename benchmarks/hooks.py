@@ -17,7 +17,7 @@ import click
 from measure import fields_of
 
 _HERE = Path(__file__).parent
-EMPTY = '#include "tcptop_kernel.h"\nint empty(struct bpf_raw_tracepoint_args *ctx) { return 0; }\n'
+EMPTY = "#include <tcptop_kernel.h>\nint empty(struct bpf_raw_tracepoint_args *ctx) { return 0; }\n"
 _PER_SEGMENT = ("segment", "reader", "sender")
 
 Runs = dict[str, tuple[int, int]]

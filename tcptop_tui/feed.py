@@ -186,7 +186,7 @@ class Feed:
         try:
             self._play(self._bpf(), sink, stopped)
         except (BackendUnavailable, OSError, ValueError, RuntimeError) as error:
-            if self._backend == "bpf":
+            if self._backend == "bpf" or self._capture.only_bpf:
                 raise
             self._play(self._diag(f"no BPF, polling sock_diag instead: {describe(error)}"), sink, stopped)
 

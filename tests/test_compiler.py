@@ -86,8 +86,11 @@ def test_the_present_folder_is_not_trusted(tmp_path: Path, monkeypatch: pytest.M
     foreign = tmp_path / "tcptop_tui"
     foreign.mkdir()
     (foreign / "__init__.py").write_text(f"open({str(tmp_path / 'was-run')!r}, 'w')\n")
+    for name in ("tcptop_kernel.h", "linux/types.h"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("#error a stranger's header\n")
     monkeypatch.chdir(tmp_path)
-    Compiled(Request(COUNTS, [], ["count"])).close()
+    Compiled(Request(f'#include "tcptop_kernel.h"\n{COUNTS}', [], ["count"], keeps=False)).close()
     assert not (tmp_path / "was-run").exists()
 
 

@@ -16,18 +16,15 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 from tcptop_tui import capabilities
-from tcptop_tui.bpf import headers, kept, library, syscalls
-from tcptop_tui.bpf.kept import Built
+from tcptop_tui.bpf import headers, kept, library
+from tcptop_tui.bpf.code import Built, Code, MapPlan
 from tcptop_tui.capabilities import Cap
 from tcptop_tui.errors import BackendUnavailable
 
 _MAX_REQUEST_BYTES = 1 << 20
-
-Codes: TypeAlias = dict[str, bytes]
-"""Instructions by program, with the descriptors of its maps in them."""
 
 
 def _why(lines: list[str], error: Exception) -> str:
@@ -43,7 +40,9 @@ def _compile(bcc: Any, text: str, flags: Sequence[str]) -> Any:
         return bcc.BPF(text=text.encode(), cflags=[f"-I{tree}/include", *flags])  # bcc wants bytes
 
 
-def build(text: str, flags: Sequence[str], functions: Sequence[str], known: Mapping[str, str]) -> tuple[Built, Codes]:
+def build(
+    text: str, flags: Sequence[str], functions: Sequence[str], known: Mapping[str, str], plan: MapPlan
+) -> tuple[Built, Code]:
     """Programs and maps, and what the programs were compiled to.
 
     A program for a raw tracepoint has to ask a helper for each member of a socket that it reads; one that is verified
@@ -56,17 +55,21 @@ def build(text: str, flags: Sequence[str], functions: Sequence[str], known: Mapp
         functions: the programs.
         known: those that shall be loaded with the types of a tracepoint's arguments, and which one; -DTYPED says so to
             the source. Where that is refused, all are for raw tracepoints: dearer, and the same otherwise.
+        plan: how the maps are to be made.
 
     Raises:
         BackendUnavailable: this host cannot run them; the message says why.
     """
-    if known and syscalls.are_possible():
+    if known:
         with suppress(BackendUnavailable):
-            return _built(text, [*flags, "-DTYPED"], functions, known)
-    return _built(text, flags, functions, {})
+            code = compiled(text, [*flags, "-DTYPED"], functions, known)
+            return code.load(plan), code
+    code = compiled(text, flags, functions, {})
+    return code.load(plan), code
 
 
-def _codes(bpf: Any, functions: Sequence[str]) -> Codes:
+def _codes(bpf: Any, functions: Sequence[str]) -> dict[str, bytes]:
+    """Instructions by program, with the descriptors of bcc's maps in them."""
     lib, codes = library.load_libbcc(), {}
     for name in functions:
         begins = lib.bpf_function_start(bpf.module, name.encode())
@@ -81,38 +84,38 @@ def _maps(bpf: Any) -> dict[str, int]:
     return {name.decode(): int(lib.bpf_table_fd(bpf.module, name)) for name in names}
 
 
-def _load(bcc: Any, bpf: Any, codes: Codes, known: Mapping[str, str]) -> dict[str, int]:
-    """Descriptors of the programs by name."""
-    raw = [name for name in codes if name not in known]
-    loaded = {name: int(bpf.load_func(name.encode(), bcc.BPF.RAW_TRACEPOINT).fd) for name in raw}
-    return loaded | syscalls.load_programs({name: codes[name] for name in known}, known)
+def compiled(text: str, flags: Sequence[str], functions: Sequence[str], known: Mapping[str, str]) -> Code:
+    """What ``functions`` of a C source become, with nothing loaded; arguments as for ``build``.
 
+    bcc makes maps as the source declares them; they go with it.
 
-def _built(text: str, flags: Sequence[str], functions: Sequence[str], known: Mapping[str, str]) -> tuple[Built, Codes]:
+    Raises:
+        BackendUnavailable: it does not compile here; the message says why.
+    """
     bcc = library.load_bcc()
     failed: Exception | None = None
     with library.stderr_captured() as lines:
         try:
             bpf = _compile(bcc, text, flags)
-            codes = _codes(bpf, functions)
-            programs = _load(bcc, bpf, codes, known)
+            return Code.compiled(_codes(bpf, functions), _maps(bpf), known)
         except BackendUnavailable:
             raise
         except Exception as error:  # noqa: BLE001  bcc raises bare Exception
             failed = error
-    if failed is not None:
-        raise BackendUnavailable(
-            f"the kernel program does not load: {_why(lines, failed)}",
-            mend="tcptop-tui doctor tells more",
-        ) from failed
-    return Built(programs, _maps(bpf), dict(known)), codes
+    raise BackendUnavailable(
+        f"the kernel program does not load: {_why(lines, failed)}",
+        mend="tcptop-tui doctor tells more",
+    ) from failed
 
 
 def answer(link: socket.socket) -> None:
     """Read one request, load or build, send what came of it."""
     asked = json.loads(_read_all(link))
     try:
-        built = _kept_or_built(asked["text"], asked["flags"], asked["functions"], asked["typed"], keeps=asked["keeps"])
+        built = _kept_or_built(
+            asked["text"], asked["flags"], asked["functions"], asked["typed"], MapPlan(**asked["plan"]),
+            keeps=asked["keeps"],
+        )  # fmt: skip
     except Exception as error:  # noqa: BLE001  its last words must reach the parent
         known = (
             error if isinstance(error, BackendUnavailable) else BackendUnavailable(f"{type(error).__name__}: {error}")
@@ -124,15 +127,15 @@ def answer(link: socket.socket) -> None:
 
 
 def _kept_or_built(
-    text: str, flags: Sequence[str], functions: Sequence[str], known: Mapping[str, str], *, keeps: bool
+    text: str, flags: Sequence[str], functions: Sequence[str], known: Mapping[str, str], plan: MapPlan, *, keeps: bool
 ) -> Built:
-    if not keeps or not syscalls.are_possible():
-        return build(text, flags, functions, known)[0]
+    if not keeps:
+        return build(text, flags, functions, known, plan)[0]
     place = kept.place_of([text, flags, functions, known])
-    found = kept.load(place)
+    found = kept.load(place, plan)
     if found is None:
-        found, codes = build(text, flags, functions, known)
-        kept.keep(place, found, codes)
+        found, code = build(text, flags, functions, known, plan)
+        kept.keep(place, code)
     return found
 
 

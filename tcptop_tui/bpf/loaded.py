@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import asdict
 from importlib import resources
 from types import MappingProxyType
 
@@ -17,6 +18,7 @@ import tcptop_tui
 from tcptop_tui import capabilities, start
 from tcptop_tui.bpf.btf import VMLINUX_BTF
 from tcptop_tui.bpf.calls import load_libbpf
+from tcptop_tui.bpf.code import NO_PLAN, MapPlan
 from tcptop_tui.capabilities import Cap
 from tcptop_tui.errors import BackendUnavailable
 from tcptop_tui.privileges import COMPILER
@@ -61,7 +63,12 @@ def missing_capabilities() -> list[str]:
     return [str(cap) for cap in (Cap.BPF, Cap.PERFMON) if not had.may(cap)]
 
 
-def _require_kernel() -> None:
+def require_kernel() -> None:
+    """See that BPF is possible here at all.
+
+    Raises:
+        BackendUnavailable: it is not; the message says why.
+    """
     if not VMLINUX_BTF.exists():
         raise BackendUnavailable(
             f"the kernel has no type information ({VMLINUX_BTF} is missing)",
@@ -79,8 +86,8 @@ class Request:
         text: the C source.
         flags: for the compiler.
         functions: the programs in it, all for raw tracepoints.
-        lend: what the compiler needs besides CAP_BPF and CAP_PERFMON.
         typed: programs that read what their tracepoint's arguments point at, and the tracepoint.
+        plan: how their maps are made; descriptors that it gives are lent until the compiler runs.
         keeps: it may take what it has compiled before (``kept.py``), and keeps it for later.
 
     Raises:
@@ -91,19 +98,20 @@ class Request:
     """Programs that have been loaded for the one tracepoint that was said, once there is an answer."""
 
     def __init__(
-        self, text: str, flags: Sequence[str], functions: Iterable[str], lend: Iterable[Cap] = (),
-        typed: Mapping[str, str] = MappingProxyType({}), *, keeps: bool = True,
+        self, text: str, flags: Sequence[str], functions: Iterable[str],
+        typed: Mapping[str, str] = MappingProxyType({}), plan: MapPlan = NO_PLAN, *, keeps: bool = True,
     ) -> None:  # fmt: skip
-        _require_kernel()
+        require_kernel()
         self._link, theirs = socket.socketpair()
-        with theirs, capabilities.lent(*COMPILER, *lend):
+        with theirs, capabilities.lent(*COMPILER):
             self._process = subprocess.Popen(
-                _command(theirs.fileno()), env=_environment(), cwd="/",
+                _command(theirs.fileno()), env=_environment(), cwd="/",  # clang looks for headers in the present folder
                 stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-                pass_fds=[theirs.fileno()], process_group=0,  # Ctrl-C is not meant for it
+                pass_fds=[theirs.fileno(), *plan.given.values()], process_group=0,  # Ctrl-C is not meant for it
             )  # fmt: skip
         asked = {
             "text": text, "flags": list(flags), "functions": list(functions), "typed": dict(typed), "keeps": keeps,
+            "plan": asdict(plan),
         }  # fmt: skip
         with suppress(BrokenPipeError):  # it has ended; the answer says so
             self._link.sendall(json.dumps(asked).encode())

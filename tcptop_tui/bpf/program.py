@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from tcptop_tui.bpf import headers
-from tcptop_tui.bpf.loaded import Compiled, Request, parts_text
+from tcptop_tui.bpf import headers, pins
+from tcptop_tui.bpf.code import MapPlan
+from tcptop_tui.bpf.loaded import Compiled, Request, parts_text, require_kernel
 from tcptop_tui.bpf.maps import CounterArray, HashMap, write_array, write_hash
 from tcptop_tui.bpf.ring import Ring
 from tcptop_tui.bpf.slots import Places, Slots
-from tcptop_tui.capabilities import Cap
-from tcptop_tui.errors import BackendUnavailable
+from tcptop_tui.bpf.syscalls import shape_of
 from tcptop_tui.records import SESSION, TRANSITION, Rows
 from tcptop_tui.settings import Settings
 from tcptop_tui.source.batches import Capture
@@ -74,19 +74,6 @@ def _attachments(capture: Capture) -> tuple[tuple[str, str], ...]:
     return (*_ATTACHMENTS, *(_CONNECTS if _sees_failed_connects(capture) else ()))
 
 
-def _pins(capture: Capture) -> list[str]:
-    """Compiler flags for the maps of somebody else that are to be asked.
-
-    Raises:
-        BackendUnavailable: bcc would make and pin a new map where there is none.
-    """
-    given = {"CGROUP_PIN": capture.cgroup_pin, "MNTNS_PIN": capture.mntns_pin}
-    for path in filter(None, given.values()):
-        if not Path(path).exists() or '"' in path:
-            raise BackendUnavailable(f"no pinned map {path}", mend="pin one with bpftool map pin, below /sys/fs/bpf")
-    return [f'-D{name}="{path}"' for name, path in given.items() if path]
-
-
 class Program:
     """The kernel programs of one tracer, loaded and attached while this object is open.
 
@@ -120,14 +107,14 @@ class Program:
             f"-DRING_PAGES={settings.ring_bytes // page_bytes}",
             f"-DSESSION_RING_PAGES={settings.session_ring_bytes // page_bytes}",
             f"-DRTT_UNIT_US={capture.rtt_unit_us}",
-            *(pins := _pins(capture)),
+            *(f"-D{name.upper()}" for name in pins.paths(capture)),
         ]
         functions = ("sender", *dict(_attachments(capture)))
-        # bcc takes a pinned map by its number, which only CAP_SYS_ADMIN may (bpf_map_get_fd_by_id)
         typed = {name: dict(_ATTACHMENTS)[name] for name in _READING}
-        return Request(
-            source_text(capture), flags, functions, [Cap.SYS_ADMIN] if pins else [], typed, keeps=keeps and not pins
-        )
+        require_kernel()  # who may not use BPF may not open a map either
+        with pins.opened(capture) as given:
+            plan = MapPlan(given=given)
+            return Request(source_text(capture), flags, functions, typed, plan, keeps=keeps)
 
     def _map_fd(self, name: str) -> int:
         return self._compiled.map_fd(name)
@@ -171,9 +158,10 @@ class Program:
         table.delete(old[~np.isin(old, chosen)])
         write_hash(self._map_fd(name), chosen, np.ones(len(chosen), "<u4"))
 
-    def pinned(self, name: str, value: str) -> NDArray[np.uint64]:
-        """Keys of a map that somebody else pinned; ``name`` is its one in the program, ``value`` a value's dtype."""
-        table = HashMap(self._map_fd(name), np.dtype(value), _MOST_PINNED)
+    def pinned(self, name: str) -> NDArray[np.uint64]:
+        """Keys of a map that somebody else pinned; ``name`` is its one in the program."""
+        value_bytes = shape_of(self._map_fd(name)).value_size
+        table = HashMap(self._map_fd(name), np.dtype(f"V{value_bytes}"), _MOST_PINNED)
         return table.read()[0].copy()
 
     def remember_listeners(self, rows: Rows) -> None:

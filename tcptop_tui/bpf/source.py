@@ -270,9 +270,9 @@ class BpfSource:
     def _read_pins(self) -> None:
         """The maps are somebody else's, who may change them at any time."""
         if self._capture.cgroup_pin:
-            self._chosen.pinned_cgroups = self._opened().pinned("pinned_cgroups", "<u8")
+            self._chosen.pinned_cgroups = self._opened().pinned("pinned_cgroups")
         if self._capture.mntns_pin:
-            self._chosen.pinned_mntns = self._opened().pinned("pinned_mntns", "<u4")
+            self._chosen.pinned_mntns = self._opened().pinned("pinned_mntns")
 
     def _offer_loss(self, sink: Sink) -> None:
         loss = read_loss(self._opened(), self._joiner)

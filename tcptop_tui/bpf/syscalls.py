@@ -17,10 +17,14 @@ from tcptop_tui.errors import BackendUnavailable
 from tcptop_tui.foreign import Signature
 
 # bpf(2) has no wrapper in the C library, and libbpf's changed its arguments with 0.6.
-_BPF_SYSCALL = {"x86_64": 321, "aarch64": 280, "riscv64": 280, "s390x": 351, "ppc64le": 361}
+_BPF_SYSCALL = {
+    "x86_64": 321, "aarch64": 280, "riscv64": 280, "loongarch64": 280, "s390x": 351, "ppc64le": 361, "ppc64": 361,
+    "armv7l": 386, "armv6l": 386, "i686": 357, "i586": 357, "i386": 357,
+}  # fmt: skip
 
 # include/uapi/linux/bpf.h
-_MAP_CREATE, _PROG_LOAD = 0, 5
+_MAP_CREATE, _PROG_LOAD, _OBJ_GET = 0, 5, 7
+_RDONLY = 1 << 3  # BPF_F_RDONLY
 _TYPE_RAW_TRACEPOINT, _TYPE_TRACING = 17, 26
 _TRACE_RAW_TP = 23
 _NAME_BYTES = 15
@@ -52,6 +56,12 @@ class _ProgramAttr(ct.Structure):
     )  # fmt: skip
 
 
+class _ObjectAttr(ct.Structure):
+    """``union bpf_attr`` of BPF_OBJ_GET."""
+
+    _fields_ = (("pathname", ct.c_uint64), ("bpf_fd", ct.c_uint32), ("file_flags", ct.c_uint32))
+
+
 class _MapInfo(ct.Structure):
     """``struct bpf_map_info``; the kernel fills in no more than there is room for."""
 
@@ -72,11 +82,6 @@ class MapShape:
     map_flags: int
 
 
-def are_possible() -> bool:
-    """Whether this machine's number of bpf(2) is known."""
-    return platform.machine() in _BPF_SYSCALL
-
-
 def shape_of(fd: int) -> MapShape:
     """Of a map that is there.
 
@@ -89,19 +94,38 @@ def shape_of(fd: int) -> MapShape:
     return MapShape(info.type, info.key_size, info.value_size, info.max_entries, info.map_flags)
 
 
-def create_map(name: str, shape: MapShape) -> int:
+def create_map(name: str, shape: MapShape, inner: int = 0) -> int:
     """A new map; its descriptor is the caller's.
+
+    Args:
+        name: for whoever lists maps.
+        shape: what it is made by.
+        inner: descriptor of a map that all are like which a map of maps is made of.
 
     Raises:
         BackendUnavailable: the kernel refuses.
     """
     attr = _MapAttr(
         map_type=shape.type, key_size=shape.key_size, value_size=shape.value_size, max_entries=shape.max_entries,
-        map_flags=shape.map_flags, map_name=name.encode()[:_NAME_BYTES],
+        map_flags=shape.map_flags, inner_map_fd=inner, map_name=name.encode()[:_NAME_BYTES],
     )  # fmt: skip
     fd = _bpf(_MAP_CREATE, attr)
     if fd < 0:
         raise BackendUnavailable(f"map {name} is refused: {os.strerror(ct.get_errno())}")
+    return fd
+
+
+def pinned(path: str) -> int:
+    """A map that lies in a BPF file system, to be read; its descriptor is the caller's.
+
+    Raises:
+        OSError: there is none, or the kernel refuses.
+    """
+    name = ct.create_string_buffer(os.fsencode(path))
+    fd = _bpf(_OBJ_GET, _ObjectAttr(pathname=ct.addressof(name), file_flags=_RDONLY))
+    if fd < 0:
+        number = ct.get_errno()
+        raise OSError(number, os.strerror(number), path)
     return fd
 
 
@@ -163,7 +187,13 @@ def load_programs(codes: Mapping[str, bytes], typed: Mapping[str, str]) -> dict[
 
 
 def _bpf(command: int, attr: ct.Structure) -> int:
-    """A descriptor with close-on-exec, or -1 and ``errno``."""
+    """A descriptor with close-on-exec, or -1 and ``errno``.
+
+    Raises:
+        BackendUnavailable: the number of bpf(2) is not known here.
+    """
+    if platform.machine() not in _BPF_SYSCALL:
+        raise BackendUnavailable(f"bpf(2) has no number that is known on {platform.machine()}")
     return int(_libc().syscall(_BPF_SYSCALL[platform.machine()], command, ct.byref(attr), ct.sizeof(attr)))
 
 

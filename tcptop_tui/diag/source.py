@@ -80,8 +80,10 @@ class DiagSource:
         Raises:
             BackendUnavailable: the kernel has no sock_diag, or what is to be captured only BPF can tell.
         """
-        if self._capture.cgroup_pin or self._capture.mntns_pin:
-            raise BackendUnavailable("a pinned map can only be asked with BPF", mend="run with --backend bpf as root")
+        if self._capture.only_bpf:
+            raise BackendUnavailable(
+                "a pinned map can only be asked with BPF", mend="leave --backend diag out, and run as root"
+            )
         self._diag = Namespaces(self._settings.max_namespaces)
 
     def run(self, sink: Sink, stopped: Callable[[float], bool]) -> None:

@@ -119,6 +119,11 @@ class Capture:
     rtt_unit_us: int = 1
     """What the slots of the RTT histograms count in: 1, or 1000 for milliseconds."""
 
+    @property
+    def only_bpf(self) -> bool:
+        """Whether sock_diag cannot choose what is wanted: it would show everything."""
+        return bool(self.cgroup_pin or self.mntns_pin)
+
 
 class Sink(Protocol):
     """Where a source's thread puts its batches."""

@@ -17,14 +17,14 @@ import pytest
 
 from tcptop_tui.bpf import packets, program
 from tcptop_tui.bpf.calls import libbpf_with, load_libbpf
+from tcptop_tui.bpf.code import NO_PLAN, MapPlan
 from tcptop_tui.bpf.loaded import Compiled, Request
 from tcptop_tui.bpf.maps import _possible_cpus
 from tcptop_tui.bpf.syscalls import MapShape, shape_of
-from tcptop_tui.capabilities import Cap
 from tcptop_tui.foreign import Signature
 
 _Descriptors = tuple[dict[str, int], dict[str, int]]
-_Key = tuple[str, tuple[str, ...], tuple[str, ...], frozenset[tuple[str, str]]]
+_Key = tuple[str, tuple[str, ...], tuple[str, ...], frozenset[tuple[str, str]], str]
 
 _closed: dict[_Key, list[tuple[_Descriptors, frozenset[str]]]] = defaultdict(list)
 _misses_before: dict[int, int] = {}
@@ -88,13 +88,13 @@ class OnceRequest(Request):
     """Compiles only where no closed program of the same text, flags and functions is at hand."""
 
     def __init__(
-        self, text: str, flags: Sequence[str], functions: Iterable[str], lend: Iterable[Cap] = (),
-        typed: Mapping[str, str] = MappingProxyType({}), *, keeps: bool = True,
+        self, text: str, flags: Sequence[str], functions: Iterable[str],
+        typed: Mapping[str, str] = MappingProxyType({}), plan: MapPlan = NO_PLAN, *, keeps: bool = True,
     ) -> None:  # fmt: skip
-        self.key = (text, tuple(flags), tuple(functions), frozenset(typed.items()))
-        self._kept = _closed[self.key].pop() if _closed[self.key] else None
+        self.key = (text, tuple(flags), tuple(functions), frozenset(typed.items()), repr(plan.sizes))
+        self._kept = _closed[self.key].pop() if _closed[self.key] and not plan.given else None
         if self._kept is None:
-            super().__init__(*self.key[:3], lend, typed, keeps=keeps)
+            super().__init__(*self.key[:3], typed, plan, keeps=keeps)
 
     def answer(self) -> _Descriptors:
         if self._kept is None:

@@ -84,7 +84,7 @@ static __always_inline int owner_wanted(const struct capture *want,
 {
 	u32 pid = c->pid;
 
-#ifdef MNTNS_PIN
+#ifdef PINNED_MNTNS
 	u64 mntns = c->mntns;
 
 	if (mntns && !pinned_mntns.lookup(&mntns))
@@ -104,7 +104,7 @@ static __always_inline int cgroup_wanted(const struct capture *want,
 	void *group = 0, *node = 0;
 	u64 id;
 
-#ifdef CGROUP_PIN
+#ifdef PINNED_CGROUPS
 	bpf_probe_read_kernel(&group, sizeof(group), &sk->sk_cgroup);
 	bpf_probe_read_kernel(&node, sizeof(node), &((struct cgroup *)group)->kn);
 	id = 0;

@@ -5,7 +5,7 @@
  *
  * PING_PAGES and DNS_PAGES come as -D flags.
  */
-#include "tcptop_kernel.h"
+#include <tcptop_kernel.h>
 
 #define TASK_COMM_LEN	16
 #define IPPROTO_UDP	17

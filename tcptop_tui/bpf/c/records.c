@@ -5,7 +5,7 @@
  * "tcptop_kernel.h" is generated at start-up from the running kernel's BTF
  * (tcptop_tui/bpf/headers.py); it has just the structs and members used here.
  * MAX_CONNECTIONS, RING_PAGES, SESSION_RING_PAGES and RTT_UNIT_US come as -D flags,
- * CGROUP_PIN and MNTNS_PIN where maps of somebody else's are to be asked, TYPED where
+ * PINNED_CGROUPS and PINNED_MNTNS where maps of somebody else's are to be asked, TYPED where
  * the kernel knows the types of a tracepoint's arguments (tcptop_tui/bpf/compiler.py).
  *
  * Two ways out, chosen by rate: *events* (transitions, ended sessions) go
@@ -16,7 +16,7 @@
  * The layouts of struct conn, transition and session are mirrored by the
  * dtypes in tcptop_tui/records.py; a test compares sizes and offsets.
  */
-#include "tcptop_kernel.h"
+#include <tcptop_kernel.h>
 
 #define TASK_COMM_LEN	16
 #define AF_INET		2
@@ -198,11 +198,11 @@ BPF_TABLE("array", u32, u64, rports, 1024);
 BPF_TABLE("hash", u32, u32, pids, 1024);
 BPF_TABLE("hash", u64, u32, cgroups, 1024);
 /* maps that somebody else pinned, as --cgroupmap and --mntnsmap of bcc's tools */
-#ifdef CGROUP_PIN
-BPF_TABLE_PINNED("hash", u64, u64, pinned_cgroups, 1024, CGROUP_PIN);
+#ifdef PINNED_CGROUPS
+BPF_TABLE("hash", u64, u64, pinned_cgroups, 1);	/* stands for it until it is loaded, see pins.py */
 #endif
-#ifdef MNTNS_PIN
-BPF_TABLE_PINNED("hash", u64, u32, pinned_mntns, 1024, MNTNS_PIN);
+#ifdef PINNED_MNTNS
+BPF_TABLE("hash", u64, u32, pinned_mntns, 1);
 #endif
 BPF_RINGBUF_OUTPUT(transitions, RING_PAGES);
 BPF_RINGBUF_OUTPUT(sessions, SESSION_RING_PAGES);

@@ -178,7 +178,7 @@ static __always_inline void read_bound(struct conn *c, struct sock *sk, u8 newst
 static __always_inline u32 current_mntns(void)
 {
 	u32 inum = 0;
-#ifdef MNTNS_PIN
+#ifdef PINNED_MNTNS
 	struct task_struct *task = (void *)bpf_get_current_task();
 	void *proxy = 0, *mnt = 0;
 
