@@ -13,6 +13,7 @@ from tcptop_tui.records import UNKNOWN_UID, State
 
 UNKNOWN = "–"
 
+_DAY_NS = 86_400 * 10**9
 _UNITS = ("", "K", "M", "G", "T", "P", "E")
 
 
@@ -21,6 +22,11 @@ def address(words: tuple[int, int]) -> str:
     """``(high, low)`` 64-bit words of an IPv6 address as text; IPv4-mapped ones as IPv4."""
     six = ipaddress.IPv6Address(words[0] << 64 | words[1])
     return str(six.ipv4_mapped or six)
+
+
+def endpoint(host: str, port: str) -> str:
+    """``10.0.0.1:443``, ``[::1]:443`` (RFC 3986 3.2.2: without brackets the port would look like a part of it)."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def size_bytes(count: float) -> str:
@@ -103,6 +109,19 @@ def clock(utc_ns: int) -> str:
     """``HH:MM:SS.mmm`` in the local time zone."""
     seconds, rest_ns = divmod(utc_ns, 10**9)
     return time.strftime("%H:%M:%S", time.localtime(seconds)) + f".{rest_ns // 10**6:03}"
+
+
+def moment(utc_ns: int, now_utc_ns: int) -> str:
+    """``15:42`` in the local time zone; of more than a day ago ``2026-11-28``."""
+    form = "%H:%M" if now_utc_ns - utc_ns < _DAY_NS else "%Y-%m-%d"
+    return time.strftime(form, time.localtime(utc_ns // 10**9))
+
+
+def percent(share: float) -> str:
+    """``0%``, ``<1%``, ``43%``: what is there is not 0; at most 4 cells."""
+    if 0 < share < 0.005:
+        return "<1%"
+    return f"{share:.0%}"
 
 
 @lru_cache(maxsize=256)

@@ -13,6 +13,7 @@ from typing import TypeAlias, TypeVar, cast
 from textual import work
 from textual.app import App, ComposeResult
 from textual.containers import Horizontal, Vertical
+from textual.notifications import SeverityLevel
 from textual.widget import Widget
 from textual.widgets import ContentSwitcher
 from textual.worker import get_current_worker
@@ -137,8 +138,8 @@ class LiveApp(App[None]):
         yield KeyBar(id="keys")
 
     def get_theme_variable_defaults(self) -> dict[str, str]:
-        """The state colours, for every theme."""
-        return dict(theme.STATE_COLORS)
+        """Our own colours, for every theme."""
+        return dict(theme.DEFAULT_VARIABLES)
 
     def _choose_theme(self) -> None:
         for one in theme.THEMES:
@@ -210,6 +211,15 @@ class LiveApp(App[None]):
                 self._clock.reset()
                 await self.tick()
                 self.live.set()
+
+    def notify(
+        self, message: str, *, title: str = "", severity: SeverityLevel = "information",
+        timeout: float | None = None, markup: bool = True,
+    ) -> None:  # fmt: skip
+        """Say something for some seconds, in the key bar's place: Textual's toasts would cover rows."""
+        super().notify(message, title=title, severity=severity, timeout=timeout, markup=markup)
+        spell_s = self.NOTIFICATION_TIMEOUT if timeout is None else timeout
+        self.panel(KeyBar).say(message, spell_s, trouble=severity != "information")
 
     @property
     def paused(self) -> bool:

@@ -65,6 +65,14 @@ def clean(raw: bytes | str) -> str:
     return "".join(shown) + ("…" if len(text) > _MAX_CHARS else "")
 
 
+def fit_middle(text: str, cells: int) -> str:
+    """As ``fit``, but cut in the middle: addresses differ at their ends."""
+    if len(text) <= cells or not text.isascii() or cells < 3:
+        return fit(text, cells)
+    head = (cells - 1) // 2
+    return f"{text[:head]}…{text[head + 1 - cells :]}"
+
+
 def fit(text: str, cells: int, *, right: bool = False) -> str:
     """``text`` in exactly ``cells`` terminal cells, cut with an ellipsis, padded with blanks.
 

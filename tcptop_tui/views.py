@@ -9,6 +9,8 @@ from textual import on
 from textual.binding import Binding, BindingType
 from textual.widgets import ContentSwitcher
 
+from tcptop_tui.errors import UsageError
+from tcptop_tui.filters import parse
 from tcptop_tui.live import VIEWS, LiveApp
 from tcptop_tui.model.board import SHOWN
 from tcptop_tui.model.frame import Order
@@ -46,7 +48,14 @@ class ViewsApp(LiveApp):
         Binding("less_than_sign", "sort_next(-1)", "Sort by the column before", show=False),
         Binding("greater_than_sign", "sort_next(1)", "Sort by the next column", show=False),
         Binding("I", "invert", "Invert the order", show=False),
+        Binding("T", "time_wait", "List TIME_WAIT, or only its number", show=False),
     ]
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Sort only what can be sorted."""
+        if action in {"pick_sort", "sort_next", "invert"}:
+            return self.look.view in SORTED_LISTS
+        return super().check_action(action, parameters)
 
     # -- views --------------------------------------------------------------------------------
 
@@ -54,6 +63,7 @@ class ViewsApp(LiveApp):
         """Open a view."""
         self.query_one("#views", ContentSwitcher).current = VIEWS[number]
         self.set_look(replace(self.look, view=VIEWS[number]))
+        self.refresh_bindings()
         self.focus_view()
 
     def focus_view(self) -> None:
@@ -61,10 +71,26 @@ class ViewsApp(LiveApp):
         main = self.screen_stack[0]
         main.set_focus(next((one for one in (self.view, *self.view.query("*")) if one.can_focus), None))
 
+    def show_filtered(self, text: str, view: str) -> None:
+        """Open a view, one of ``VIEWS``, with another filter in force and no groups."""
+        try:
+            wanted = parse(text)
+        except UsageError as error:
+            self.notify(str(error), severity="error", markup=False)
+            return
+        self.set_look(replace(self.look, filter=wanted, group=""))
+        self.action_view(VIEWS.index(view))
+
     def action_log(self) -> None:
         """Give the view the whole height, or the log its part of it."""
         below = self.screen_stack[0].query_one("#below")
         below.display = not below.display
+
+    def action_time_wait(self) -> None:
+        """Leave TIME_WAIT out of the list of connections, or have it there again."""
+        self.set_look(replace(self.look, time_wait=not self.look.time_wait))
+        if self.look.view != "connections":
+            self.action_view(0)
 
     # -- groups -------------------------------------------------------------------------------
 
@@ -101,7 +127,7 @@ class ViewsApp(LiveApp):
     def _columns(self) -> tuple[Column, ...]:
         """Of the list that is open."""
         kind = SORTED_LISTS.get(self.look.view)
-        return () if kind is None else self.panel(kind).columns
+        return () if kind is None else self.panel(kind).offered
 
     def sort_by(self, key: str | None) -> None:
         """Sort by a column; by the one that is sorted by already, the other way round."""

@@ -77,7 +77,7 @@ async def opened(board_: Dashboard) -> BoardView:
 async def test_enter_shows_what_is_stuck() -> None:
     async with dashboard() as board_:
         view = await opened(board_)
-        assert "7 connections of 3 processes" in str(view.border_title)
+        assert "6 Stuck 7 connections, 3 processes" in str(view.border_title)
         assert "5" in view.render_line(1).text
         await board_.press("enter")
         assert board_.app.look.view == "connections"

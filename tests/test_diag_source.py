@@ -101,7 +101,7 @@ def test_a_life_is_seen_from_poll_to_poll() -> None:
         steps = Steps(opens, ends_halfway, closes)
         before_ns = time.monotonic_ns()
         steps.run(capture=only(port(server)))
-        assert steps.batches[0] == Status("diag", "a reason")
+        assert steps.batches[0] == Status("diag", "a reason", stage="reading sockets")
         seen = steps.every(Transitions)
         assert moves(seen) == [(NEW, E), (E, F2), (F2, GONE)]
         assert (seen["flags"] == Flag.POLLED | Flag.GAUGES).all()

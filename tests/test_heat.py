@@ -23,7 +23,7 @@ from tcptop_tui.records import RTT_SLOTS, State
 from tcptop_tui.settings import Settings
 from tcptop_tui.source.batches import Capture, Sessions, Table
 from tcptop_tui.source.hists import no_samples
-from tcptop_tui.widgets.heat import heat_lines, heat_title
+from tcptop_tui.widgets.heat import heat_lines, heat_scale, heat_title
 from tcptop_tui.widgets.histogram import RttPanel
 
 START_S = -NOW // SECOND % STEP_S
@@ -196,11 +196,30 @@ def test_darker_is_more_and_one_is_seen() -> None:
 
 
 def test_the_title_says_how_far_back() -> None:
-    assert heat_title(100, 24, 100) == "last 2 min, 5 s a cell"
-    assert heat_title(3, 24, 3) == "last 15 s, 5 s a cell"
-    assert heat_title(100, 12, 100) == "last 60 s"
-    assert heat_title(100, 40, 4) == "last 3 min, whole for 20 s"
-    assert heat_title(100, 2, 100) == ""
+    assert heat_title(100, 24, 100) == "-2 min, 5 s a cell   now"
+    assert heat_title(3, 24, 3) == "  -15 s, 5 s a cell now"
+    assert heat_title(100, 12, 100) == "-60 s    now"
+    assert heat_title(100, 40, 4) == "-3 min, whole for 20 s               now"
+    assert heat_title(100, 4, 100) == " now"
+
+
+@given(st.integers(1, 100), st.integers(12, 60), st.data())
+def test_the_title_is_as_wide_as_the_map_and_ends_now(columns: int, cells: int, data: st.DataObject) -> None:
+    title = heat_title(columns, cells, data.draw(st.integers(0, columns)))
+    assert len(title) == cells
+    assert title.endswith("now")
+
+
+@given(st.lists(st.integers(0, 100_000), min_size=1, max_size=20))
+def test_the_scale_says_from_how_many_samples_on_a_shade_is(samples: list[int]) -> None:
+    columns = np.zeros((RTT_SLOTS, len(samples)), np.uint64)
+    columns[3] = samples
+    (line,) = heat_lines(columns, range(3, 4), len(samples))
+    words = heat_scale(columns, range(3, 4), len(samples)).removeprefix("map from ").split()
+    least = {shade: int(number.replace(",", "")) for shade, number in zip(words[::2], words[1::2], strict=True)}
+    for shade, count in zip(line, samples, strict=True):
+        due = max((one for one in least if least[one] <= count), key=least.__getitem__, default=" ")
+        assert shade == due
 
 
 async def test_w_goes_from_both_to_the_map_to_the_bars() -> None:
@@ -209,6 +228,6 @@ async def test_w_goes_from_both_to_the_map_to_the_bars() -> None:
         seen = []
         for _ in range(4):
             told = str(panel.render())
-            seen.append(("distribution" in told, "last " in told))
+            seen.append(("distribution" in told, " now" in told))
             await board.press("w")
         assert seen == [(True, True), (False, True), (True, False), (True, True)]

@@ -53,7 +53,6 @@ def known_facts() -> Facts:
 @pytest.mark.parametrize(
     ("by", "expected"),
     [
-        ("total", {"total": 25}),
         ("laddr", {"10.0.0.1": 13, "10.0.0.2": 7, "older, as a sum": 5}),
         ("raddr", {"::1": 18, "fe80::1": 2, "older, as a sum": 5}),
         ("port", {"443": 14, "80": 6, "older, as a sum": 5}),

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import ClassVar
 
 from textual import on
 from textual.binding import Binding, BindingType
 
-from tcptop_tui.errors import UsageError
-from tcptop_tui.filters import parse
-from tcptop_tui.live import VIEWS
 from tcptop_tui.views import ViewsApp
 from tcptop_tui.widgets.alerts import AlertStrip
 from tcptop_tui.widgets.board import BoardView
+from tcptop_tui.widgets.panel import WAITING
 
 
 class Alarming(ViewsApp):
@@ -28,6 +25,8 @@ class Alarming(ViewsApp):
         strip = self.panel(AlertStrip)
         if strip.display:
             self.screen.set_focus(strip)  # at once: the next key may be here already
+        elif not self.frame.facts.begun:
+            self.notify(WAITING, timeout=3)
         else:
             self.notify("nothing is wrong, as far as can be seen", timeout=3)
 
@@ -36,17 +35,8 @@ class Alarming(ViewsApp):
         if event.alert is None:
             self.focus_view()
             return
-        self._show_filtered(event.alert.filter, event.alert.view)
+        self.show_filtered(event.alert.filter, event.alert.view)
 
     @on(BoardView.Opened)
     def _board_opened(self, event: BoardView.Opened) -> None:
-        self._show_filtered(event.filter, "connections")
-
-    def _show_filtered(self, text: str, view: str) -> None:
-        try:
-            wanted = parse(text)
-        except UsageError as error:
-            self.notify(str(error), severity="error", markup=False)
-            return
-        self.set_look(replace(self.look, filter=wanted, group=""))
-        self.action_view(VIEWS.index(view))
+        self.show_filtered(event.filter, "connections")

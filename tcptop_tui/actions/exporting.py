@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import ClassVar
 
 from textual import work
@@ -12,7 +13,7 @@ from textual.binding import Binding, BindingType
 from tcptop_tui.errors import TcptopError
 from tcptop_tui.export.files import resolve_path, write_export
 from tcptop_tui.export.snapshot import Origin, default_path, render
-from tcptop_tui.model.frame import Frame
+from tcptop_tui.model.frame import Frame, make_frame
 from tcptop_tui.text import clean
 from tcptop_tui.views import ViewsApp
 from tcptop_tui.widgets.export_dialog import ExportDialog
@@ -41,7 +42,9 @@ class Exporting(ViewsApp):
         """Write the file away from the event loop; say what came of it."""
         try:
             origin = Origin(self.host, self.kernel)
-            written = write_export(resolve_path(path), render(frame, origin, kind, picture))
+            # a list without TIME_WAIT is for the eye: who reads the file later would think that there was none
+            whole = frame if frame.look.time_wait else make_frame(frame.facts, replace(frame.look, time_wait=True))
+            written = write_export(resolve_path(path), render(whole, origin, kind, picture))
         except TcptopError as error:
             self._tell(str(error), "error")
         else:

@@ -8,10 +8,12 @@ import numpy as np
 from textual import events, on
 from textual.binding import Binding, BindingType
 
+from tcptop_tui.filters import Subject, parse
+from tcptop_tui.model.connects import connection_of
 from tcptop_tui.records import ROW
 from tcptop_tui.views import ViewsApp
 from tcptop_tui.widgets.connections import ConnectionTable
-from tcptop_tui.widgets.connects import ConnectsTable, Destinations
+from tcptop_tui.widgets.connects import ConnectsTable, Destinations, destination_filter
 from tcptop_tui.widgets.detail import DetailScreen
 from tcptop_tui.widgets.detail_text import as_row
 from tcptop_tui.widgets.histogram import RttPanel
@@ -47,6 +49,30 @@ class Looking(ViewsApp):
     @on(SessionsTable.Opened)
     async def _session_opened(self, event: SessionsTable.Opened) -> None:
         await self.push_screen(DetailScreen(self.frame, as_row(self.frame.facts.sessions[event.row]), self._feed.ask))
+
+    @on(ConnectsTable.Opened)
+    async def _connect_opened(self, event: ConnectsTable.Opened) -> None:
+        """The connection, live or ended; if neither is kept any more, what went to the same destination."""
+        facts = self.frame.facts
+        rows, sessions = (connection_of(part, event.outcome) for part in (facts.rows, facts.sessions))
+        if rows is not None:
+            row = facts.rows[rows : rows + 1].copy()
+        elif sessions is not None:
+            row = as_row(facts.sessions[sessions])
+        else:
+            self._show_destination(destination_filter(event.outcome))
+            return
+        await self.push_screen(DetailScreen(self.frame, row, self._feed.ask))
+
+    @on(Destinations.Opened)
+    def _destination_opened(self, event: Destinations.Opened) -> None:
+        self._show_destination(event.filter)
+
+    def _show_destination(self, wanted: str) -> None:
+        """The connections to it; if there is none, those that have ended."""
+        facts = self.frame.facts
+        there = parse(wanted).matches(Subject(facts.rows, facts.now_ns, None, None)).any()
+        self.show_filtered(wanted, "connections" if there else "sessions")
 
     def on_descendant_focus(self, event: events.DescendantFocus) -> None:
         """On a narrow screen the histogram takes the log's place while it has the focus."""

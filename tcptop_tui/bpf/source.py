@@ -23,7 +23,7 @@ from tcptop_tui.diag.owners import Owners
 from tcptop_tui.errors import BackendUnavailable
 from tcptop_tui.records import BRIEF, ROW, Mask, Rows, State, only, picked
 from tcptop_tui.settings import Settings
-from tcptop_tui.source.batches import Capture, Loss, Sessions, Sink, Status, Table, Transitions
+from tcptop_tui.source.batches import Capture, Loss, Sessions, Sink, Status, Table, Transitions, reading_stage
 from tcptop_tui.source.identity import capture_mask
 
 _PATIENCE_S = 0.05
@@ -70,6 +70,8 @@ class BpfSource:
         self._pace = Pace()
         self._netns: frozenset[int] = frozenset()
         self._left_out = 0
+        self._read = 0
+        """Sockets of the first dump so far; the survey's thread counts them."""
 
     def prepare(self) -> None:
         """Start the compiler already; what is wrong ``open`` says.
@@ -87,6 +89,7 @@ class BpfSource:
         """
         try:
             self._diag = Namespaces(self._settings.max_namespaces)
+            self._diag.on_sockets = self._note_read
             request, self._request = self._request, None
             self._program = Program(self._settings, self._capture, request)
             self._program.attach(self._capture)
@@ -97,7 +100,7 @@ class BpfSource:
 
     def run(self, sink: Sink, stopped: Callable[[float], bool]) -> None:
         """Feed ``sink`` until ``stopped``: the rings each poll, the table each refresh."""
-        sink.offer(Status(self.backend))
+        sink.offer(Status(self.backend, stage=reading_stage(0)))
         # before the first event is passed on: the owners of what was there are known then
         self._offer_table(sink)
         next_table_s = time.monotonic() + self._settings.refresh_s
@@ -219,10 +222,17 @@ class BpfSource:
         if left_out != self._left_out and sink.offer(Status(self.backend, left_out_note(left_out))):
             self._left_out = left_out
 
+    def _note_read(self, sockets: int) -> None:
+        self._read = sockets
+
     def _offer_table(self, sink: Sink) -> None:
+        told = self._read
         while not self._surveyed:  # a table of half of it would say that the rest has gone
             self._reconcile(sink, _PATIENCE_S)
             self._drain(sink)
+            if not self._seeded and told != self._read:
+                told = self._read
+                sink.offer(Status(self.backend, stage=reading_stage(told)))
         reading = self._opened().conns.news(self._joiner.again)
         utc_ns, now_ns = time.time_ns(), clock.monotonic_ns()
         surveying = self._surveyor is not None and self._surveyor.busy

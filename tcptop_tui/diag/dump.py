@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -38,9 +39,11 @@ class Pile:
 
     Args:
         expected: how many there may be.
+        told: called after each part with the number of sockets so far.
     """
 
-    def __init__(self, expected: int = 0) -> None:
+    def __init__(self, expected: int = 0, told: Callable[[int], None] | None = None) -> None:
+        self._told = told
         room = max(_FEW, expected + expected // 8)
         self._rows: Rows = np.empty(room, DUMPED)
         self._inode: NDArray[np.uint32] = np.empty(room, np.uint32)
@@ -50,6 +53,8 @@ class Pile:
         """More of them, dtype DUMPED, with their inodes."""
         self._rows, self._inode = appended(self._rows, self.count, rows), appended(self._inode, self.count, inode)
         self.count += len(rows)
+        if self._told is not None:
+            self._told(self.count)
 
     def cut(self, count: int) -> None:
         """Keep the first ``count``."""

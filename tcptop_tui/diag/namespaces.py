@@ -153,6 +153,8 @@ class Namespaces:
         self.left_out = 0
         self.names: dict[int, str] = {}
         """By inode number: ``ip netns`` name, else container, where there is one."""
+        self.on_sockets: Callable[[int], None] | None = None
+        """Called in the thread of ``dump`` with the number of sockets that it has read so far."""
         self._most = most
         self._clock = clock
         self._not_before_s = float("-inf")
@@ -176,7 +178,7 @@ class Namespaces:
         """
         if self._clock() >= self._not_before_s:
             self.look()
-        pile, now_ns, netns = Pile(self._expected), clock.monotonic_ns(), {self._own}
+        pile, now_ns, netns = Pile(self._expected, self.on_sockets), clock.monotonic_ns(), {self._own}
         self._open[self._own].dump_onto(pile, now_ns)
         for inode, diag in list(self._open.items()):
             if inode != self._own:

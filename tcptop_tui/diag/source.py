@@ -18,10 +18,13 @@ from tcptop_tui.diag.owners import Owners
 from tcptop_tui.errors import BackendUnavailable
 from tcptop_tui.records import SESSION, TRANSITION, Rows, joined, widened
 from tcptop_tui.settings import Settings
-from tcptop_tui.source.batches import Capture, Loss, Sessions, Sink, Status, Table, Transitions
+from tcptop_tui.source.batches import Capture, Loss, Sessions, Sink, Status, Table, Transitions, reading_stage
 
 _DUMP_SHARE = 0.1
 """Of one core that polling may take: a dump of 100,000 sockets then comes every 3 s or so."""
+
+_PROGRESS_S = 0.1
+"""Between two words on how far the first dump is."""
 
 
 class DiagSource:
@@ -92,7 +95,8 @@ class DiagSource:
         Raises:
             BackendUnavailable: the kernel refuses a dump.
         """
-        sink.offer(Status(self.backend, self._note))
+        sink.offer(Status(self.backend, self._note, stage=reading_stage(0)))
+        self._tell_progress(sink)
         while True:
             started_s = time.monotonic()
             self._take_capture()
@@ -100,6 +104,19 @@ class DiagSource:
             took_s = time.monotonic() - started_s
             if stopped(max(self._settings.refresh_s - took_s, took_s / _DUMP_SHARE - took_s)):
                 return
+
+    def _tell_progress(self, sink: Sink) -> None:
+        """Have the first dump say how far it is, ten times a second at most."""
+        last_s = time.monotonic()
+
+        def told(sockets: int) -> None:
+            nonlocal last_s
+            if time.monotonic() - last_s >= _PROGRESS_S:
+                last_s = time.monotonic()
+                sink.offer(Status(self.backend, self._note, stage=reading_stage(sockets)))
+
+        if self._diag is not None:
+            self._diag.on_sockets = told
 
     def _poll(self, sink: Sink) -> None:
         """One dump, what it changed, and the table.
@@ -110,6 +127,7 @@ class DiagSource:
         if self._diag is None:
             raise RuntimeError("run() before open()")
         dump = self._diag.dump()
+        self._diag.on_sockets = None
         dump.rows["pid"], dump.rows["comm"] = self._owners.resolve(dump.inode)
         rows = widened(dump.only(self._early.mask(dump.rows, unknown=True)).rows)
         changes = self._differ.compare(rows, dump.now_ns)

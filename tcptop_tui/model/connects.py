@@ -14,6 +14,7 @@ from tcptop_tui.model.facts import Facts
 from tcptop_tui.model.sorting import Key, arranged, known, words
 from tcptop_tui.reasons import Reason, reason_text, reasons
 from tcptop_tui.records import TRANSITION, UNKNOWN_NS, Mask, Rows, State, joined, picked
+from tcptop_tui.source.identity import life, socket_life
 
 CONNECTED: Final = 254
 WAITING: Final = 255
@@ -101,6 +102,19 @@ def connects(facts: Facts, wants: Callable[[Subject], Mask], sort: str, *, desce
     codes = results(rows)
     order = arranged(_key(rows, codes, sort), np.arange(len(rows)), descending=descending)
     return Connects(rows, ids, codes, order, _destinations(rows, codes))
+
+
+def connection_of(rows: Rows, outcome: np.void) -> int | None:
+    """Which of ``rows`` (dtype ROW or SESSION) is the connection that a connect() has made or wanted; None: none.
+
+    The socket tells, or addresses and ports where nobody knows the socket; and the birth, since both are used again.
+    """
+    one = np.array([outcome])
+    same = life(rows) == life(one)[0]
+    if outcome["skaddr"]:
+        same |= socket_life(rows) == socket_life(one)[0]
+    found = np.flatnonzero(same)
+    return int(found[-1]) if len(found) else None
 
 
 def _key(rows: Rows, codes: NDArray[np.uint8], sort: str) -> Key:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tcptop_tui import formats
 from tcptop_tui.model.departed import NOBODY, Departed
 from tcptop_tui.model.heat import Heat
 from tcptop_tui.model.recent import Kept
@@ -83,11 +85,24 @@ class Facts:
         default_factory=lambda: (np.zeros(0, np.uint64), np.zeros((0, 16), np.intp))
     )
     """Of about a minute ago: keys of process names, shape (n,), and connections by state, (n, 16)."""
-    transitions_per_s: float = 0.0
+    transitions_per_s: float = math.nan
+    """An average of the last seconds; NaN: not known yet."""
     loss: Loss = field(default_factory=Loss)
     status: Status = field(default_factory=lambda: Status(""))
     wall: Wall = field(default_factory=Wall)
     """What the clock showed when something happened."""
+    first_ns: int = 0
+    """CLOCK_MONOTONIC of the first table."""
+
+    @property
+    def begun(self) -> bool:
+        """Whether a table has come; before the first one nothing is known, so nothing is 0."""
+        return self.now_ns != 0
+
+    @property
+    def since(self) -> str:
+        """When the first table was read, as ``formats.moment`` writes it: from then on everything is counted."""
+        return formats.moment(self.wall.utc_ns(self.first_ns), self.utc_ns)
 
     @property
     def sessions(self) -> Rows:

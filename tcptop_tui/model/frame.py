@@ -18,7 +18,7 @@ from tcptop_tui.model.heat import Columns, slim
 from tcptop_tui.model.rtt_groups import RttGroups, rtt_groups
 from tcptop_tui.model.samples import Summed
 from tcptop_tui.model.sorting import DEFAULT_SORT, ordered
-from tcptop_tui.records import ROW, RTT_SLOTS, Mask, Rows, joined
+from tcptop_tui.records import ROW, RTT_SLOTS, Mask, Rows, State, joined
 from tcptop_tui.source.identity import life
 
 
@@ -53,6 +53,8 @@ class Look:
     names: bool = False
     """Host and service names instead of numbers, where they are known."""
     rtt_unit: RttUnit = "auto"
+    time_wait: bool = True
+    """Connections in TIME_WAIT are in the list; else only their number is told."""
     pinned: str = ""
     """What the capture filter was pinned to, and what of it stays in user space; in words."""
 
@@ -92,6 +94,8 @@ class Frame:
     """When, beside ``gone.rows``."""
     order: NDArray[np.intp] = field(default_factory=lambda: np.zeros(0, np.intp))
     """Row numbers of those that match, in display order."""
+    time_waits: int = 0
+    """Connections in TIME_WAIT that match and are not in ``order``, since nobody wants them there."""
     log: NDArray[np.intp] = field(default_factory=lambda: np.zeros(0, np.intp))
     """Rows of ``facts.log`` that match, oldest first."""
     rtt: Rtt = field(default_factory=Rtt)
@@ -166,13 +170,15 @@ def make_frame(facts: Facts, look: Look) -> Frame:
     )
     filtered = bool(look.filter.text) or look.hidden is not None
     ended = _wanted_sessions(facts, look, filtered=filtered)
-    chosen = np.flatnonzero(np.concatenate([matches, gone_matches]))
+    listed = matches if look.time_wait else matches & (facts.rows["state"] != State.TIME_WAIT)
+    chosen = np.flatnonzero(np.concatenate([listed, gone_matches]))
     frame = Frame(
         facts,
         look,
         gone,
         left.gone_ns,
         ordered((facts, gone), chosen, look.sort, descending=look.descending),
+        int(np.count_nonzero(matches)) - int(np.count_nonzero(listed)),
         np.flatnonzero(look.wants(Subject(facts.log, facts.now_ns, None, None))),
         _round_trips(facts, matches, ended, filtered=filtered),
         groups=rtt_groups(facts, look.rtt_by, matches, ended, filtered=filtered) if look.rtt_by else None,

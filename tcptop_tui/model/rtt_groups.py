@@ -14,10 +14,8 @@ from tcptop_tui.model.facts import Facts
 from tcptop_tui.records import RTT_SLOTS, Flag, Mask, Rows
 from tcptop_tui.source.hists import Hists, hists_of
 
-GROUPINGS = ("total", "laddr", "raddr", "port", "process")
-TITLES = {
-    "total": "total", "laddr": "local address", "raddr": "remote address", "port": "service port", "process": "process",
-}  # fmt: skip
+GROUPINGS = ("raddr", "port", "process", "laddr")
+TITLES = {"raddr": "remote address", "port": "service port", "process": "process", "laddr": "local address"}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -41,9 +39,7 @@ class RttGroups:
             return formats.address((int.from_bytes(raw[:8], "big"), int.from_bytes(raw[8:], "big")))
         if self.by == "port":
             return str(int.from_bytes(raw, "little") or formats.UNKNOWN)
-        if self.by == "process":
-            return text.clean(raw.split(b"\0", 1)[0]) or formats.UNKNOWN
-        return "total"
+        return text.clean(raw.split(b"\0", 1)[0]) or formats.UNKNOWN
 
 
 def service_ports(rows: Rows) -> NDArray[np.uint16]:
@@ -94,7 +90,7 @@ def _keys(rows: Rows, by: str) -> NDArray[np.void]:
         words[:, 0] = service_ports(rows)
     elif by == "process":
         words = np.ascontiguousarray(rows["comm"])
-    elif by != "total":
+    else:
         words = np.ascontiguousarray(rows[by])
     keys: NDArray[np.void] = words.view("V16").ravel()
     return keys
@@ -113,18 +109,16 @@ def _summed(
 
 
 def _with_older(found: RttGroups, facts: Facts) -> RttGroups:
-    """Add what is kept only as a sum: to the total, or as a group of its own."""
+    """Add what is kept only as a sum, as a group of its own."""
     if not facts.forgotten_hist.any():
         return found
     older_sum = np.uint64(facts.forgotten_sum_us)
-    if found.by == "total" and len(found.hist):
-        return RttGroups(found.by, found.hist + facts.forgotten_hist, found.sum_us + older_sum, found.keys)
     return RttGroups(
         found.by,
         np.concatenate([found.hist, facts.forgotten_hist[None, :]]),
         np.append(found.sum_us, older_sum),
         np.concatenate([found.keys, np.zeros(1, "V16")]),
-        older=-1 if found.by == "total" else len(found.hist),
+        older=len(found.hist),
     )
 
 

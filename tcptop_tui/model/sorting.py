@@ -9,13 +9,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tcptop_tui.model.facts import Facts
-from tcptop_tui.records import UNKNOWN_UID, Flag, Rows
+from tcptop_tui.records import UNKNOWN_UID, Flag, Rows, State
 
 Key = NDArray[Any]
 
 DEFAULT_SORT = "rx_rate"
 DESCENDING = frozenset({"rx_rate", "tx_rate", "rx_bytes", "tx_bytes", "srtt", "retrans", "age", "in_state"})
 """Columns that are looked at from the largest value down, unless asked otherwise."""
+
+
+_STATES = (
+    State.ESTABLISHED, State.SYN_SENT, State.SYN_RECV, State.NEW_SYN_RECV, State.CLOSE_WAIT, State.FIN_WAIT1,
+    State.FIN_WAIT2, State.CLOSING, State.LAST_ACK, State.LISTEN, State.BOUND_INACTIVE, State.CLOSE, State.TIME_WAIT,
+)  # fmt: skip
+"""Of rows that are equal otherwise those in an earlier one of these stand first: a busy host has mostly TIME_WAIT."""
+_WEIGHT = np.full(256, len(_STATES) - 1, np.uint8)
+_WEIGHT[list(_STATES)] = np.arange(len(_STATES))
 
 
 def known(values: Key, which: Key) -> Key:
@@ -76,9 +85,11 @@ SORT_KEYS = tuple(_KEYS)
 def ordered(parts: Sequence[Facts], chosen: NDArray[np.intp], key: str, *, descending: bool) -> NDArray[np.intp]:
     """``chosen`` row numbers, counted through the rows of all ``parts``, sorted by ``key``.
 
-    Equal rows keep the order of their numbers, so that nothing moves without a reason; what is
-    unknown comes last either way.
+    Equal rows stand by their state, TIME_WAIT last, then by their numbers, so that nothing moves
+    without a reason; what is unknown comes last either way.
     """
+    weight = np.concatenate([_WEIGHT[part.rows["state"]] for part in parts] or [np.zeros(0, np.uint8)])[chosen]
+    chosen = chosen[np.argsort(weight, kind="stable")]
     values = np.concatenate([_KEYS[key](part) for part in parts if len(part.rows)] or [np.zeros(0)], axis=-1)
     return arranged(values[..., chosen], chosen, descending=descending)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 
 import numpy as np
@@ -56,6 +57,7 @@ class Store:
         self._pace: deque[tuple[int, int]] = deque()
         self._loss = Loss()
         self._status = Status("")
+        self._first_ns = 0
 
     def apply(self, batch: Batch) -> None:
         """Fold one batch in."""
@@ -92,6 +94,7 @@ class Store:
 
     def _take_table(self, table: Table) -> None:
         rows, now_ns = table.rows, table.now_ns
+        self._first_ns = self._first_ns or now_ns
         # found out once: half of what follows compares the two tables
         step = self._step = Succession.of(self._step.ids, rows["id"].copy())
         self._wall = self._wall.at(now_ns, table.utc_ns)
@@ -121,7 +124,7 @@ class Store:
 
     def _transitions_per_s(self) -> float:
         if len(self._pace) < 2:
-            return 0.0
+            return math.nan
         (start_ns, before), (end_ns, after) = self._pace[0], self._pace[-1]
         return (after - before) * 1e9 / max(1, end_ns - start_ns)
 
@@ -133,6 +136,7 @@ class Store:
         return Facts(
             now_ns=table.now_ns,
             utc_ns=table.utc_ns,
+            first_ns=self._first_ns,
             wall=self._wall,
             rows=table.rows,
             hists=table.hists,

@@ -73,6 +73,13 @@ class Status:
     """Why it is not the best one, and what would help; one line."""
     ended: bool = False
     """Nothing more will come; ``note`` says why."""
+    stage: str = ""
+    """What is done before the first table, and how far it is: ``reading sockets: 31,000 so far``."""
+
+
+def reading_stage(sockets: int) -> str:
+    """The ``Status.stage`` of a first dump that has read so many sockets."""
+    return f"reading sockets: {sockets:,} so far" if sockets else "reading sockets"
 
 
 @dataclass(frozen=True, slots=True)

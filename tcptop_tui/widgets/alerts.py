@@ -64,15 +64,15 @@ class AlertStrip(Widget, can_focus=True):
         return max(1, min(len(self._alerts), _MOST_LINES if self.app.size.height >= _TALL_LINES else 1))
 
     def render_line(self, y: int) -> Strip:
-        """``! nginx: 210+ in CLOSE_WAIT, oldest 3h``; the last line tells how many more there are."""
+        """``! nginx: 210+ in CLOSE_WAIT, oldest 3h``; the last line tells how many there are, and the key."""
         base, lines, width = self.rich_style, self._lines, self.size.width
         first = max(0, self._cursor - lines + 1) if self.has_focus else 0
         place = first + y
         if place >= len(self._alerts):
             return Strip.blank(width, base)
         alert = self._alerts[place]
-        more = len(self._alerts) - first - lines
-        behind = f"  +{more} more, a" if more > 0 and y == lines - 1 else "  a"
+        count = f"{len(self._alerts)} alert{'' if len(self._alerts) == 1 else 's'}"
+        behind = f"  a: {count}" if y == lines - 1 else ""
         style = self.get_component_rich_style("alert--severe" if alert.severe else "alert--mild")
         if self.has_focus and place == self._cursor:
             style = self.get_component_rich_style("alert--cursor")

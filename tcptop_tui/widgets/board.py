@@ -17,23 +17,27 @@ from tcptop_tui.model.frame import Frame
 from tcptop_tui.records import State
 from tcptop_tui.widgets.columns import BY_KEY, Cell, Column
 from tcptop_tui.widgets.listing import Listing
+from tcptop_tui.widgets.panel import instead
 from tcptop_tui.widgets.sheet import Sheet
 from tcptop_tui.widgets.states import STATE_CLASSES, state_style
 
-_CELLS = 14
+_CELLS = 18
 
 
 def _stuck_in(state: State) -> Callable[[Cell], str]:
-    """``214▲ 3h``: how many, whether more than a minute ago, and the oldest's age."""
+    """``214 ↑12   3h``: how many, how many more than a minute ago, and the oldest's age.
+
+    The arrow is not the sort mark's.
+    """
 
     def shown(cell: Cell) -> str:
         count = int(cell.row["count"][state])
         if not count:
             return ""
         grown, began_ns = int(cell.row["grown"][state]), int(cell.row["since_ns"][state])
-        arrow = "▲" if grown > 0 else "▼" if grown < 0 else " "
+        growth = f"↑{grown:,}" if grown > 0 else f"↓{-grown:,}" if grown < 0 else ""
         age = formats.age_ns(cell.now_ns - began_ns) if began_ns else formats.UNKNOWN
-        return f"{count:,}{arrow}{age:>6}"
+        return f"{count:,} {growth:<4} {age:>6}"
 
     return shown
 
@@ -41,7 +45,8 @@ def _stuck_in(state: State) -> Callable[[Cell], str]:
 class BoardView(Listing):
     """Shows ``Frame.board``."""
 
-    HELP = "Connections by process and state: how many, growing (▲) or not since a minute ago, age of the oldest."
+    VIEW = 5
+    HELP = "Connections by process and state: how many, how many more (↑) or fewer (↓) than a minute ago, oldest age."
     COLUMNS: ClassVar[tuple[Column, ...]] = (
         BY_KEY["comm"],
         Column("processes", "PROCS", 5, lambda cell: str(cell.row["processes"]), rank=len(SHOWN) + 1),
@@ -63,15 +68,27 @@ class BoardView(Listing):
     def __init__(self, *, id: str) -> None:
         super().__init__(id=id)
         self._frame = Frame()
+        self._empty: set[str] = set()
 
     def show(self, frame: Frame) -> None:
         """Paint ``frame``."""
         self._frame = frame
         stuck = int(frame.board["count"][:, list(STUCK)].sum())
-        self.retitle(f"Stuck states: {stuck:,} connections of {len(frame.board):,} processes")
+        counts = frame.board["count"].sum(axis=0)
+        self._empty = {state.name.lower() for state in SHOWN if not counts[state]}
+        told = f"Stuck {stuck:,} connection{'' if stuck == 1 else 's'}" if stuck else "Nothing is stuck"
+        title = f"{told}, {len(frame.board):,} process{'' if len(frame.board) == 1 else 'es'}"
+        self.retitle(title if frame.facts.begun else f"Stuck {formats.UNKNOWN}")
         order = np.arange(len(frame.board))
         by = frame.look.board
-        self.show_sheet(Sheet(order, frame.board["id"], self._cell, by.key, by.descending, frame.look))
+        told = instead(frame.facts, "no connection")
+        look = (frame.look, frozenset(self._empty))
+        self.show_sheet(Sheet(order, frame.board["id"], self._cell, by.key, by.descending, told, look))
+
+    @property
+    def offered(self) -> tuple[Column, ...]:
+        """Without the states that no process has a connection in: that is most of them."""
+        return tuple(column for column in self.columns if column.key not in self._empty)
 
     def _cell(self, row: int) -> Cell:
         return Cell(self._frame.board[row], self._frame.facts.now_ns)

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
+from typing import TypeAlias
 
 import numpy as np
 
@@ -65,6 +66,8 @@ class Column:
     """Only on the screen when → brings it there, however much room there is."""
     sums: bool = False
     """Has a meaning for a group."""
+    middle: bool = False
+    """Too long a text is cut in its middle, and has its cells before columns of ``_LATE_RANK``."""
     moves: bool = False
     """Shows a time, so that its text changes though the row does not."""
 
@@ -144,8 +147,8 @@ def _cgroup(cell: Cell) -> str:
 def ends(row: np.void) -> str:
     """``10.0.0.1:443 ↔ 10.0.0.2:5555`` of a row."""
     cell = Cell(row, 0, np.nan, np.nan)
-    local = f"{_address('laddr')(cell)}:{_port('lport')(cell)}"
-    return f"{local} ↔ {_remote_address(cell)}:{_remote_port(cell)}"
+    local = formats.endpoint(_address("laddr")(cell), _port("lport")(cell))
+    return f"{local} ↔ {formats.endpoint(_remote_address(cell), _remote_port(cell))}"
 
 
 def _listens(cell: Cell) -> bool:
@@ -162,16 +165,16 @@ def _remote_address(cell: Cell) -> str:
 
 COLUMNS = (
     Column("pid", "PID", 7, _number("pid"), rank=8),
-    Column("comm", "PROCESS", 12, _comm, rank=0, right=False, stretch=3),
-    Column("laddr", "LADDR", 15, _address("laddr"), rank=11, right=False, stretch=24),
-    Column("lport", "LPORT", 6, _port("lport"), rank=3),
-    Column("raddr", "RADDR", 15, _remote_address, rank=2, right=False, stretch=24),
+    Column("comm", "PROCESS", 11, _comm, rank=0, right=False, stretch=4),
+    Column("laddr", "LADDR", 15, _address("laddr"), rank=11, right=False, stretch=24, middle=True),
+    Column("lport", "LPORT", 6, _port("lport"), rank=1),
+    Column("raddr", "RADDR", 15, _remote_address, rank=3, right=False, stretch=24, middle=True),
     Column("rport", "RPORT", 6, _remote_port, rank=4),
-    Column("state", "STATE", 11, lambda cell: formats.state_name(int(cell.row["state"])), rank=1, right=False),
+    Column("state", "STATE", 11, lambda cell: formats.state_name(int(cell.row["state"])), rank=2, right=False),
     Column("in_state", "IN STATE", 9, lambda cell: cell.since("state_ns"), rank=6, sums=True, moves=True),
-    Column("age", "AGE", 7, lambda cell: cell.since("born_ns"), rank=12, sums=True, moves=True),
-    Column("tx_bytes", "TX", 6, _gauge("tx_bytes"), rank=13, sums=True),
-    Column("rx_bytes", "RX", 6, _gauge("rx_bytes"), rank=14, sums=True),
+    Column("age", "AGE", 7, lambda cell: cell.since("born_ns"), rank=14, sums=True, moves=True),
+    Column("tx_bytes", "TX", 6, _gauge("tx_bytes"), rank=12, sums=True),
+    Column("rx_bytes", "RX", 6, _gauge("rx_bytes"), rank=13, sums=True),
     Column("tx_rate", "TX/s", 6, lambda cell: formats.rate(cell.tx_rate), rank=9, sums=True),
     Column("rx_rate", "RX/s", 6, lambda cell: formats.rate(cell.rx_rate), rank=7, sums=True),
     Column("srtt", "RTT", 6, _srtt, rank=5, sums=True),
@@ -180,6 +183,16 @@ COLUMNS = (
     Column("netns", "NETNS", 10, _netns, rank=16, right=False, asked=True),
     Column("cgroup", "CGROUP", 12, _cgroup, rank=17, right=False, stretch=20, asked=True),
 )
+
+
+MEANINGS = {
+    "pid": "process id", "comm": "process", "laddr": "local address", "lport": "local port",
+    "raddr": "remote address", "rport": "remote port", "state": "state", "in_state": "in this state for",
+    "age": "age", "tx_bytes": "sent", "rx_bytes": "received", "tx_rate": "sent a second",
+    "rx_rate": "received a second", "srtt": "smoothed RTT", "retrans": "retransmits", "user": "user",
+    "netns": "network namespace", "cgroup": "cgroup",
+}  # fmt: skip
+"""What a column shows, spelled out, by its key."""
 
 
 def titled(column: Column, unit: RttUnit) -> str:
@@ -208,15 +221,34 @@ class Placed:
     width: int
 
 
+_LATE_RANK = 14
+"""Columns of this rank and above (AGE, USER) get what long addresses leave."""
+_SORTED_RANK = 0.5
+"""What the list is sorted by stays, beside the process, however narrow it gets."""
+
+Wide: TypeAlias = tuple[tuple[str, int], ...]
+"""Keys of columns, and how many cells their longest text takes."""
+
+
 @lru_cache(maxsize=64)
 def place(
-    columns: tuple[Column, ...], pinned_key: str, width: int, skip: int = 0, *, exact: bool = False
-) -> tuple[Placed, ...]:
+    columns: tuple[Column, ...], pinned_key: str, width: int, skip: int = 0, *,
+    exact: bool = False, sort: str = "", wide: Wide = (),
+) -> tuple[Placed, ...]:  # fmt: skip
     """The columns for a screen of ``width`` cells, a blank between two.
 
     ``exact`` ones stand as they are given, as many as fit. With ``skip`` of 0 those of the lowest
     rank that fit; else, as after → was pressed, all in their order from number ``skip`` on (counted
     from 1), the pinned one always among them.
+
+    Args:
+        columns: all there are.
+        pinned_key: of the column that stays.
+        width: cells.
+        skip: see above.
+        exact: see above.
+        sort: key of the column that the list is sorted by: it is always there.
+        wide: what addresses need to be seen whole.
     """
     if skip:
         pinned = [column for column in columns if column.key == pinned_key]
@@ -224,30 +256,39 @@ def place(
     elif exact:
         candidates = list(columns)
     else:
-        candidates = sorted((column for column in columns if not column.asked), key=lambda column: column.rank)
+        ranks = {column: _SORTED_RANK if column.key == sort else column.rank for column in columns}
+        wanted = (column for column in columns if not column.asked or column.key == sort)
+        candidates = sorted(wanted, key=lambda column: ranks[column])
+    more = {
+        column: min(cells - column.width, column.stretch)
+        for column in candidates for key, cells in wide if key == column.key and cells > column.width
+    }  # fmt: skip
     chosen: list[Column] = []
-    used = 0
+    used = reserved = 0
     for column in candidates:
-        if used + column.width > width:
+        if not skip and not exact and column.rank >= _LATE_RANK and column.key != sort:
+            reserved = sum(more.get(one, 0) for one in chosen)
+        if used + reserved + column.width > width:
             break
         chosen.append(column)
         used += column.width + 1
     if not skip and not exact:
         chosen.sort(key=columns.index)
-    return _stretched(chosen, width - used + 1)
+    return _stretched(chosen, width - used + 1, more)
 
 
-def _stretched(chosen: list[Column], spare: int) -> tuple[Placed, ...]:
-    """Give ``spare`` cells to the columns that can use them, a cell at a time in turn."""
+def _stretched(chosen: list[Column], spare: int, more: dict[Column, int]) -> tuple[Placed, ...]:
+    """Give ``spare`` cells to the columns that need ``more``, then to those that can use them."""
     extra = dict.fromkeys(chosen, 0)
-    hungry = [column for column in chosen if column.stretch]
-    while spare > 0 and hungry:
-        for column in list(hungry):
-            if spare > 0:
-                extra[column] += 1
-                spare -= 1
-            if extra[column] == column.stretch:
-                hungry.remove(column)
+    for limits in (more, {column: column.stretch for column in chosen}):
+        hungry = [column for column in chosen if limits.get(column, 0) > extra[column]]
+        while spare > 0 and hungry:
+            for column in list(hungry):
+                if spare > 0:
+                    extra[column] += 1
+                    spare -= 1
+                if extra[column] == limits[column]:
+                    hungry.remove(column)
     placed: list[Placed] = []
     left = 0
     for column in chosen:

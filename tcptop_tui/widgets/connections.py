@@ -17,6 +17,7 @@ from tcptop_tui.model.grouping import COLUMN, TITLES
 from tcptop_tui.records import Mask, Rows, State
 from tcptop_tui.widgets.columns import COLUMNS, Cell, Column, titled
 from tcptop_tui.widgets.listing import Listing
+from tcptop_tui.widgets.panel import counted, instead
 from tcptop_tui.widgets.sheet import Sheet
 from tcptop_tui.widgets.states import STATE_CLASSES, state_style
 
@@ -24,6 +25,7 @@ from tcptop_tui.widgets.states import STATE_CLASSES, state_style
 class ConnectionTable(Listing):
     """Shows ``Frame.order``, or ``Frame.tree`` while it is grouped."""
 
+    VIEW = 0
     HELP = "Every TCP connection of this host."
     COLUMNS = COLUMNS
     COMPONENT_CLASSES: ClassVar[set[str]] = {
@@ -57,14 +59,16 @@ class ConnectionTable(Listing):
     def show(self, frame: Frame) -> None:
         """Paint ``frame``."""
         self._frame = frame
-        title = f"Connections {len(frame.present):,}"
+        title = f"Connections {counted(frame.facts, len(frame.present))}"
+        if frame.time_waits:
+            title += f", {frame.time_waits:,} TIME_WAIT hidden (T)"
         if frame.tree is not None:
             title += f" in {len(frame.tree.groups):,} groups by {TITLES[frame.look.group]}"
         self.retitle(title)
         ids, order = (frame.ids, frame.order) if frame.tree is None else (frame.tree.rows["id"], frame.tree.order)
-        self.show_sheet(
-            Sheet(order, ids, self._cell, frame.look.sort, frame.look.descending, frame.look, self._matches)
-        )
+        look = frame.look
+        told = instead(frame.facts, "no connection matches the filter" if look.filter.text else "no connection")
+        self.show_sheet(Sheet(order, ids, self._cell, look.sort, look.descending, told, look, self._matches))
 
     def _matches(self, wanted: Filter) -> Mask:
         frame, tree = self._frame, self._frame.tree

@@ -8,7 +8,9 @@ from typing import ClassVar
 import numpy as np
 from rich.style import Style
 from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
 from textual.containers import Horizontal
+from textual.message import Message
 
 from tcptop_tui import formats
 from tcptop_tui.filters import Filter, Subject
@@ -19,6 +21,7 @@ from tcptop_tui.reasons import Reason
 from tcptop_tui.records import UNKNOWN_NS, Mask
 from tcptop_tui.widgets.columns import BY_KEY, Cell, Column
 from tcptop_tui.widgets.listing import Listing
+from tcptop_tui.widgets.panel import counted, instead
 from tcptop_tui.widgets.sheet import Sheet
 
 _CLASSES = {"table--header", "table--sorted", "table--cursor", "table--failed", "table--waiting"}
@@ -41,6 +44,7 @@ def _average(cell: Cell) -> str:
 class ConnectsTable(Listing):
     """Shows ``Frame.connects``."""
 
+    VIEW = 1
     HELP = "What came of each connect(), latest first."
     COLUMNS: ClassVar[tuple[Column, ...]] = (
         Column("time", "TIME", 8, _time, rank=4, right=False, moves=True),
@@ -51,9 +55,17 @@ class ConnectsTable(Listing):
         BY_KEY["raddr"],
         BY_KEY["rport"],
         Column("ms", "LATENCY", 7, _latency, rank=2),
-        Column("result", "RESULT", 14, lambda cell: cell.result, rank=1, right=False),
+        Column("result", "RESULT", 12, lambda cell: cell.result, rank=1, right=False, stretch=8),
     )
     COMPONENT_CLASSES: ClassVar[set[str]] = _CLASSES
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("enter", "open", "Open")]
+
+    class Opened(Message):
+        """The user wants to see what became of a connect(): one of dtype TRANSITION."""
+
+        def __init__(self, outcome: np.void) -> None:
+            self.outcome = outcome
+            super().__init__()
 
     def __init__(self, hosts: HostNames, *, id: str) -> None:
         super().__init__(id=id)
@@ -64,8 +76,12 @@ class ConnectsTable(Listing):
         """Paint ``frame``."""
         self._frame = frame
         made, order = frame.connects, frame.look.connects
-        self.retitle(f"Connects {len(made.order):,}  failed {int(failed(made.results).sum()):,}")
-        self.show_sheet(Sheet(made.order, made.ids, self._cell, order.key, order.descending, frame.look, self._matches))
+        counts = (counted(frame.facts, number) for number in (len(made.order), int(failed(made.results).sum())))
+        self.retitle("Connects {}, failed {}".format(*counts))
+        told = instead(frame.facts, f"no connect() since {frame.facts.since}")
+        self.show_sheet(
+            Sheet(made.order, made.ids, self._cell, order.key, order.descending, told, frame.look, self._matches)
+        )
 
     def _matches(self, wanted: Filter) -> Mask:
         return wanted.matches(Subject(self._frame.connects.rows, self._frame.facts.now_ns, None, None))
@@ -83,6 +99,11 @@ class ConnectsTable(Listing):
             return None
         return self.get_component_rich_style("table--waiting" if code == WAITING else "table--failed", partial=True)
 
+    def action_open(self) -> None:
+        """Open the connection that it was for."""
+        if self.selected_row is not None:
+            self.post_message(self.Opened(self._frame.connects.rows[self.selected_row]))
+
 
 class Destinations(Listing):
     """Shows ``Frame.connects.destinations``."""
@@ -98,6 +119,14 @@ class Destinations(Listing):
         Column("avg", "AVG", 7, _average, rank=6),
     )
     COMPONENT_CLASSES: ClassVar[set[str]] = _CLASSES
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("enter", "open", "Show them")]
+
+    class Opened(Message):
+        """The user wants to see the connections of a destination."""
+
+        def __init__(self, wanted: str) -> None:
+            self.filter = wanted
+            super().__init__()
 
     def __init__(self, hosts: HostNames, *, id: str) -> None:
         super().__init__(id=id)
@@ -108,7 +137,7 @@ class Destinations(Listing):
         """Paint ``frame``."""
         self._frame = frame
         rows = frame.connects.destinations
-        self.retitle(f"By destination {len(rows):,}")
+        self.retitle(f"By destination {counted(frame.facts, len(rows))}")
         numbers = np.arange(len(rows))
         self.show_sheet(Sheet(numbers, numbers.astype(np.uint64), self._cell, look=frame.look))
 
@@ -120,6 +149,17 @@ class Destinations(Listing):
         """Failures stand out."""
         failed = key == "failed" and self._frame.connects.destinations["failed"][row]
         return self.get_component_rich_style("table--failed", partial=True) if failed else None
+
+    def action_open(self) -> None:
+        """Show the connections with the destination under the cursor."""
+        if self.selected_row is not None:
+            self.post_message(self.Opened(destination_filter(self._frame.connects.destinations[self.selected_row])))
+
+
+def destination_filter(row: np.void) -> str:
+    """The filter that shows what went to where ``row`` (it has raddr and rport) went."""
+    address = formats.address((int(row["raddr"][0]), int(row["raddr"][1])))
+    return f"raddr:{address} rport:{int(row['rport'])}"
 
 
 class ConnectsView(Horizontal):

@@ -79,9 +79,10 @@ class DetailScreen(ModalScreen[None]):
                     yield Static(id="facts")
                     yield Static(id="timeline")
                     yield Static(id="trends")
-                    yield Static(id="asked")
+                    yield Static(id="process")
                 with Vertical(classes="column"):
                     yield Static(id="histogram")
+                    yield Static(id="kernel")
                     yield Static(id="history")
 
     def on_mount(self) -> None:
@@ -115,7 +116,7 @@ class DetailScreen(ModalScreen[None]):
         frame = self._frame
         cell = Cell(self._row[0], frame.facts.now_ns, *self._rates, frame.facts.names)
         self.query_one("#dialog").border_title = Text(title(self._row))  # a str would be parsed as markup
-        self.query_one("#facts", Static).update(facts_table(cell, alive=self._alive))
+        self.query_one("#facts", Static).update(facts_table(cell, self._width, alive=self._alive))
         self.query_one("#trends", Static).update(trend_lines(self._row, frame, self._width))
         self._show_life(frame)
         self._show_round_trips(frame)
@@ -140,9 +141,15 @@ class DetailScreen(ModalScreen[None]):
     def _show_round_trips(self, frame: Frame) -> None:
         panel = self.query_one("#histogram", Static)
         rtt, width = round_trips(self._row, self._samples, frame.facts), max(40, panel.size.width)
-        lines = rtt_lines(rtt, width, _HISTOGRAM_LINES, frame.look.rtt_unit, "both")
+        lines = rtt_lines(rtt, width, _HISTOGRAM_LINES, frame.look.rtt_unit, "both", self._since)
         del lines[2]  # of how many connections
-        panel.update(Text("\n".join(["", "Round-trip times", *lines])))
+        panel.update(Text.assemble(("Round-trip times\n", "bold"), "\n".join(lines)))
+
+    @property
+    def _since(self) -> str:
+        """From when on its samples were counted."""
+        facts = self._frame.facts
+        return facts.since if self._row["born_ns"][0] < facts.first_ns else "its start"
 
     def action_step(self, step: int) -> None:
         """Turn to a neighbour in the list behind."""
@@ -172,6 +179,6 @@ class DetailScreen(ModalScreen[None]):
         asked = self._asked
         nothing = not asked.internals and asked.process is None
         old = Text("" if nothing or self._alive else "\nAs it was before the end:", "bold")
-        self.query_one("#asked", Static).update(
-            Group(old, process_table(asked.process), internals_table(asked.internals))
-        )
+        self.query_one("#process", Static).update(Group(old, process_table(asked.process)))
+        kernel = internals_table(asked.internals, self.query_one("#kernel").size.width) if asked.internals else ""
+        self.query_one("#kernel", Static).update(kernel)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
-from rich.console import RenderableType
+from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -16,11 +18,12 @@ from tcptop_tui.model.trends import SAMPLES, trend
 from tcptop_tui.reasons import reason_text, reasons
 from tcptop_tui.records import ROW, UNKNOWN_NS, UNKNOWN_UID, Rows
 from tcptop_tui.source.identity import life, tuple_hash
-from tcptop_tui.widgets.columns import COLUMNS, Cell, ends
+from tcptop_tui.widgets.columns import COLUMNS, MEANINGS, Cell, ends
 from tcptop_tui.widgets.spark import spark
 
 _HISTORY_ROWS = 200
-_TREND_CELLS = 20
+_TWO_PAIRS_CELLS = 64
+_TREND_CELLS = 24
 """Name and largest value, beside the line."""
 
 
@@ -58,33 +61,46 @@ def trend_lines(row: Rows, frame: Frame, width: int) -> Text:
     """Sparklines of RTT and rates, with the largest value of each."""
     values = trend(frame.facts.trends, int(row["id"][0]))
     cells = max(10, min(SAMPLES, width - _TREND_CELLS))
-    lines = ["", f"The last {cells} seconds"]
-    for name, part in zip(("RTT", "TX/s", "RX/s"), values, strict=True):
+    drawn = Text.assemble((f"\nThe last {cells} seconds\n", "bold"))
+    lines = []
+    for name, part in zip(("RTT", "sent", "received"), values, strict=True):
         known = part[-cells:][~np.isnan(part[-cells:])]
         said = formats.rtt_us if name == "RTT" else formats.rate
-        most = f" up to {said(float(known.max()))}" if len(known) else ""
-        lines.append(f"{name:<6}{spark(part.tolist(), cells)}{most}")
-    return Text("\n".join(lines))
+        most = f" up to {said(float(known.max()))}{'' if name == 'RTT' else '/s'}" if len(known) else ""
+        lines.append(f"{name:<9}{spark(part.tolist(), cells)}{most}")
+    return drawn.append("\n".join(lines))
 
 
-def facts_table(cell: Cell, *, alive: bool) -> RenderableType:
-    """Every column of the table, and what has no column, two pairs a line."""
-    uid = int(cell.row["uid"])
-    pairs = [(column.title, column.text(cell)) for column in COLUMNS]
+def facts_table(cell: Cell, width: int, *, alive: bool) -> RenderableType:
+    """Every column of the table, and what has no column; two pairs a line where ``width`` cells hold them."""
+    uid, again = int(cell.row["uid"]), retrans_in(cell.row)
+    pairs = [(MEANINGS.get(column.key, column.title.lower()), column.text(cell)) for column in COLUMNS]
     pairs += [
-        ("UID", formats.UNKNOWN if uid == UNKNOWN_UID else str(uid)),
-        ("OPENED BY", opened(cell.row) or formats.UNKNOWN),
-        ("HANDSHAKE", _handshake(cell.row)),
-        ("WHY", "" if alive else _why(cell.row)),
-        ("RESET IN", formats.state_name(int(cell.row["reset_in"])) if cell.row["reset_in"] else formats.UNKNOWN),
-        ("RETR IN", " ".join(f"{name} {count}" for name, count in retrans_in(cell.row).items()) or formats.UNKNOWN),
-        ("SKADDR", f"{int(cell.row['skaddr']):x}" if cell.row["skaddr"] else formats.UNKNOWN),
-        ("", "" if alive else "this connection has ended"),
+        ("user id", formats.UNKNOWN if uid == UNKNOWN_UID else str(uid)),
+        ("opened by", opened(cell.row) or formats.UNKNOWN),
+        ("handshake took", _handshake(cell.row)),
+        ("reset came in", formats.state_name(int(cell.row["reset_in"])) if cell.row["reset_in"] else formats.UNKNOWN),
+        (
+            "retransmits in",
+            " ".join(f"{name} {count}" for name, count in again.items()) or formats.UNKNOWN,
+        ),
+        ("socket (skaddr)", f"{int(cell.row['skaddr']):x}" if cell.row["skaddr"] else formats.UNKNOWN),
     ]
-    table = Table(box=None, show_header=False, pad_edge=False)
-    half = (len(pairs) + 1) // 2
-    for left, right in zip(pairs[:half], [*pairs[half:], ("", "")], strict=False):
-        table.add_row(Text(left[0], "bold"), Text(left[1]), Text(right[0], "bold"), Text(right[1]))
+    table = pairs_table(pairs, width)
+    return table if alive else Group(Text(f"this connection has ended: {_why(cell.row)}", "bold"), table)
+
+
+def pairs_table(pairs: Sequence[tuple[str, str]], width: int) -> RenderableType:
+    """Names and values, read down the left half and then down the right one; one below the other where it is narrow."""
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    columns = 2 if width >= _TWO_PAIRS_CELLS else 1
+    for _ in range(columns):
+        table.add_column(no_wrap=True)
+        table.add_column(overflow="fold")
+    lines = -(-len(pairs) // columns)
+    for line in range(lines):
+        there = [pairs[place] for place in range(line, len(pairs), lines)]
+        table.add_row(*(Text(part, style) for name, value in there for part, style in ((name, "bold"), (value, ""))))
     return table
 
 
@@ -111,9 +127,9 @@ def as_row(session: np.void) -> Rows:
 
 def history_table(rows: Rows, frame: Frame) -> RenderableType:
     """A line for each transition that is still kept."""
-    table = Table(title=Text("History"), title_justify="left", box=None, pad_edge=False)
-    for name in ("TIME", "OLD", "NEW", "IN OLD"):
-        table.add_column(name)
+    table = Table(title=Text("\nHistory", "bold"), title_justify="left", box=None, pad_edge=False)
+    for name in ("time", "old state", "new state", "time in old"):
+        table.add_column(name, header_style="")
     for row in rows:
         spent_ns = int(row["spent_ns"])
         table.add_row(
@@ -123,5 +139,5 @@ def history_table(rows: Rows, frame: Frame) -> RenderableType:
             formats.UNKNOWN if spent_ns == UNKNOWN_NS else formats.duration_ns(spent_ns),
         )
     if not len(rows):
-        table.add_row("nothing since we started", "", "", "")
+        return Text.assemble(("\nHistory\n", "bold"), f"no change of state since {frame.facts.since}")
     return table

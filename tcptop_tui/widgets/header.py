@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 from rich.console import RenderableType
+from rich.style import Style
 from rich.text import Text
 from textual.widget import Widget
 
@@ -24,13 +26,13 @@ _ORDER = (
 """What matters most to somebody in trouble first."""
 
 _BEATS = {
-    Beat.TRANSITIONS: "moves/s", Beat.OPENED: "opened", Beat.FAILED: "failed", Beat.CLOSED: "closed",
-    Beat.RETRANS: "retrans",
+    Beat.TRANSITIONS: "transitions/s", Beat.OPENED: "opened/s", Beat.FAILED: "failed/s", Beat.CLOSED: "closed/s",
+    Beat.RETRANS: "retrans/s",
 }  # fmt: skip
-_ALARMING = {Beat.FAILED, Beat.RETRANS}
+_TROUBLE = {Beat.FAILED, Beat.RETRANS}
 _SPARK_CELLS = 10
-_BEAT_CELLS = 16
-"""Name, number, and the blanks between."""
+_NUMBER_CELLS = 4
+_GAP = 2
 _TALL_LINES = 20
 """Below that the sparklines would cost too much of the list."""
 
@@ -38,7 +40,9 @@ _TALL_LINES = 20
 class HeaderLines(Widget):
     """Host, kernel, backend; connections by state; pace, loss, filter; a note when there is one."""
 
-    COMPONENT_CLASSES: ClassVar[set[str]] = {"header--name", "header--loss", "header--note", *STATE_CLASSES}
+    COMPONENT_CLASSES: ClassVar[set[str]] = {
+        "header--name", "header--distrust", "header--trouble", "header--note", *STATE_CLASSES,
+    }  # fmt: skip
 
     def __init__(self, host: str, kernel: str, *, id: str) -> None:
         super().__init__(id=id)
@@ -66,27 +70,32 @@ class HeaderLines(Widget):
             lines.insert(2, self._pulse())
         note = self._frame.facts.status.note
         if note:
-            style = self.get_component_rich_style("header--note", partial=True)
-            lines.append(Text(text.clean(note), style=style))
+            lines.append(Text(text.clean(note), style=self._style("note")))
         for line in lines:
             line.no_wrap = True
             line.truncate(max(10, self.size.width or 80), overflow="ellipsis")
         return Text("\n").join(lines)
 
+    def _style(self, name: str) -> Style:
+        return self.get_component_rich_style(f"header--{name}", partial=True)
+
     def _where(self) -> Text:
         status = self._frame.facts.status
         line = Text()
-        line.append("tcptop-tui ", style=self.get_component_rich_style("header--name", partial=True))
+        line.append("tcptop-tui ", style=self._style("name"))
         line.append(f"{self._host}  Linux {self._kernel}  ")
         line.append(f"backend {text.clean(status.backend) or 'starting…'}")
         if status.ended:
-            line.append("  ENDED", style=self.get_component_rich_style("header--loss", partial=True))
+            line.append("  ENDED", style=self._style("distrust"))
         elif self._paused is not None:
             line.append(f"  PAUSED +{self._paused:,} transitions, p goes on")
         return line
 
     def _states(self) -> Text:
-        counts = np.bincount(self._frame.facts.rows["state"], minlength=16)
+        facts = self._frame.facts
+        if not facts.begun:
+            return Text("no socket was read" if facts.status.ended else facts.status.stage or "starting")
+        counts = np.bincount(facts.rows["state"], minlength=16)
         line = Text(f"{int(counts.sum()):,} sockets")
         for state in _ORDER:
             if counts[state]:
@@ -99,35 +108,44 @@ class HeaderLines(Widget):
         """As many sparklines as fit, each with its last second's number."""
         counts = self._frame.facts.pulse
         line = Text()
-        room = (self.size.width or 80) // (_SPARK_CELLS + _BEAT_CELLS)
-        for beat in list(Beat)[: max(1, room)] if counts.shape[1] else ():
-            latest = counts[beat, -1]
-            number = formats.UNKNOWN if np.isnan(latest) else formats.count(int(latest))
-            alarm = beat in _ALARMING and latest > 0
-            line.append(f"{_BEATS[beat]} ", style="dim")
-            room_for_number = _BEAT_CELLS - len(_BEATS[beat]) - 2
-            over = max(0, len(number) + 1 - room_for_number)  # or it would touch the next name
-            line.append(spark(counts[beat].tolist(), _SPARK_CELLS - over))
-            style = self.get_component_rich_style("header--loss", partial=True) if alarm else ""
-            line.append(f" {number:<{room_for_number + over}}", style=style)
+        room = self.size.width or 80
+        for beat in Beat if counts.shape[1] else ():
+            room -= len(_BEATS[beat]) + _SPARK_CELLS + _NUMBER_CELLS + 2
+            if room < 0:
+                break
+            line.append_text(self._beat(beat, counts[beat]))
+            line.append(" " * _GAP)
+            room -= _GAP
         return line
+
+    def _beat(self, beat: Beat, counts: NDArray[np.float64]) -> Text:
+        """``failed/s ▁▁▂▁ 3   ``: a longer number takes cells from the sparkline, so that names stay where they are."""
+        latest = counts[-1]
+        number = formats.UNKNOWN if np.isnan(latest) else formats.count(int(latest))
+        over = max(0, len(number) - _NUMBER_CELLS)
+        line = Text(f"{_BEATS[beat]} ", style="dim")
+        line = Text.assemble(line, spark(counts.tolist(), _SPARK_CELLS - over), " ")
+        style = self._style("trouble") if beat in _TROUBLE and latest > 0 else ""
+        return line.append(f"{number:<{_NUMBER_CELLS}}", style=style)
 
     def _trust(self) -> Text:
         facts = self._frame.facts
         line = Text()
         if self.app.size.height < _TALL_LINES:  # else the line above says it
-            line.append(f"{facts.transitions_per_s:,.0f} transitions/s  ")
-        alarm = self.get_component_rich_style("header--loss", partial=True)
+            pace = facts.transitions_per_s
+            line.append(f"{formats.UNKNOWN if np.isnan(pace) else f'{pace:,.0f}'} transitions/s  ")
         loss = facts.loss
         for name, number in (
             ("lost", loss.lost), ("map full", loss.map_full), ("missed", loss.missed), ("mended", loss.mended),
         ):  # fmt: skip
             if number or name != "map full":
-                line.append(f"{name} {number:,}", style=alarm if number else "").append("  ")
+                told = f"{number:,}" if facts.begun or number else formats.UNKNOWN
+                line.append(f"{name} {told}", style=self._style("distrust") if number else "").append("  ")
         shown = self._frame.look.filter.text
         if shown:
-            line.append(f"filter {text.clean(shown)} ", style="bold")
-            line.append(f"({len(self._frame.present):,} of {len(facts.rows):,})  ")
+            matching = len(self._frame.present) + self._frame.time_waits
+            line.append(f"{matching:,} of {len(facts.rows):,} match ")
+            line.append(text.clean(shown), style="bold").append("  ")
         if self._frame.look.hidden is not None:
             line.append("own SSH hidden", style="bold").append("  ")
         if self._frame.look.pinned:
@@ -135,4 +153,5 @@ class HeaderLines(Widget):
         summary = summarise(self._frame.rtt.hist, self._frame.rtt.sum_us)
         if summary.p50_us is not None and summary.p99_us is not None:
             line.append(f"RTT p50 {formats.rtt_us(summary.p50_us)} p99 {formats.rtt_us(summary.p99_us)}")
+            line.append(f" since {facts.since}")
         return line

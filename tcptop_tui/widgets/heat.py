@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from tcptop_tui import formats
 from tcptop_tui.model.heat import STEP_S
 
 SHADES = " ░▒▓█"
@@ -26,8 +27,18 @@ def heat_lines(columns: NDArray[np.uint64], slots: range, cells: int) -> list[st
     return ["".join(SHADES[level] for level in line).rjust(cells) for line in levels.tolist()]
 
 
+def heat_scale(columns: NDArray[np.uint64], slots: range, cells: int) -> str:
+    """What the shades of ``heat_lines`` mean: from how many samples on a cell has each."""
+    most = int(columns[:, -cells:][slots.start : slots.stop].max(initial=0))
+    steps = len(SHADES) - 1
+    least = [int((1 + most) ** ((level - 1) / steps) - 1 + 1e-9) + 1 for level in range(1, steps + 1)]
+    shades = zip(SHADES[1:], least, strict=True)
+    told = [f"{shade} {formats.count(count)}" for shade, count in shades if count <= most]
+    return f"map from {'  '.join(told)}" if told else ""
+
+
 def heat_title(columns: int, cells: int, whole: int) -> str:
-    """How far back the map goes, and what a cell is, in at most ``cells``.
+    """Above the map, ``cells`` wide: how far back its first column is, and ``now`` above its last.
 
     Args:
         columns: steps that are known at all.
@@ -35,10 +46,12 @@ def heat_title(columns: int, cells: int, whole: int) -> str:
         whole: the last so many are complete; of older ones some connections are not kept.
     """
     shown = min(columns, cells)
-    told = [f"last {_span(shown)}, {STEP_S} s a cell", f"last {_span(shown)}", _span(shown)]
+    told = [f"-{_span(shown)}, {STEP_S} s a cell", f"-{_span(shown)}"]
     if whole < shown:
-        told = [f"last {_span(shown)}, whole for {_span(whole)}", f"whole for {_span(whole)}", f"{_span(whole)}?"]
-    return next((one for one in told if len(one) <= cells), "")
+        told = [f"-{_span(shown)}, whole for {_span(whole)}", f"whole for {_span(whole)}", f"-{_span(whole)}?"]
+    room = cells - len(" now")
+    left = next((one for one in told if len(one) <= room), "")
+    return f"{left:<{max(len(left), shown - len(' now'))}} now".rjust(cells)
 
 
 def _span(steps: int) -> str:

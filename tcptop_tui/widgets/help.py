@@ -25,7 +25,7 @@ class HelpScreen(ModalScreen[None]):
         bindings: title and bindings of each part of the screen.
     """
 
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,q,f1,question_mark,f10", "dismiss(None)", "Close")]
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,q,f1,question_mark,h,f10", "dismiss(None)", "Close")]
 
     def __init__(self, bindings: Iterable[tuple[str, list[Binding]]]) -> None:
         super().__init__()

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from itertools import zip_longest
+
 import numpy as np
 from numpy.typing import NDArray
 from rich.console import RenderableType
 from rich.text import Text
-from textual.widget import Widget
 
 from tcptop_tui import formats
 from tcptop_tui.config.schema import RttUnit
 from tcptop_tui.model.frame import Frame, Rtt
 from tcptop_tui.model.histogram import slot_bounds, summarise
-from tcptop_tui.widgets.heat import LEAST_CELLS, heat_lines, heat_title
+from tcptop_tui.widgets.heat import LEAST_CELLS, heat_lines, heat_scale, heat_title
+from tcptop_tui.widgets.panel import Titled, instead
 
 _LABEL_CELLS = 19
 _COUNT_CELLS = 9
@@ -42,6 +44,29 @@ def used_slots(hist: NDArray[np.uint64], lines: int) -> range:
     return range(first, last + 1)
 
 
+def fitting_slots(hist: NDArray[np.uint64], lines: int) -> range:
+    """As ``used_slots``, but where something is cut the last of ``lines`` is for saying so."""
+    slots = used_slots(hist, lines)
+    return used_slots(hist, lines - 1) if outside(hist, slots) else slots
+
+
+def outside(hist: NDArray[np.uint64], slots: range) -> str:
+    """What has no line because there was no room: ``… 3 faster, 12 slower``; empty where all has one."""
+    if not slots:
+        return ""
+    told = [
+        f"{formats.count(int(hist[part].sum()))} {word}"
+        for word, part in (("faster", slice(slots.start)), ("slower", slice(slots.stop, None))) if hist[part].any()
+    ]  # fmt: skip
+    return f"… {', '.join(told)}" if told else ""
+
+
+def no_samples(frame: Frame) -> str:
+    """Why there is no histogram."""
+    which = " of what the filter shows" if frame.look.filter.text else ""
+    return instead(frame.facts, f"no round-trip time{which} since {frame.facts.since}: nothing was received")
+
+
 def label(slot: int, unit: RttUnit = "auto") -> str:
     """``128 -> 255``, as bcc prints the bounds, µs; ``0.128 -> 0.255`` in ms."""
     low, high = slot_bounds(slot)
@@ -59,7 +84,7 @@ def unit_title(unit: RttUnit) -> str:
     return "msecs" if unit == "ms" else "usecs"
 
 
-class RttPanel(Widget, can_focus=True):
+class RttPanel(Titled, can_focus=True):
     """Shows ``Frame.rtt``: bars, the map of the last minutes, or both."""
 
     HELP = (
@@ -69,23 +94,26 @@ class RttPanel(Widget, can_focus=True):
 
     def __init__(self, *, id: str) -> None:
         super().__init__(id=id)
-        self._rtt = Rtt()
+        self._frame = Frame()
         self._unit: RttUnit = "auto"
         self._shown: list[str] = []
         self._parts = PARTS[0]
-        self.border_title = "RTT of what the filter shows"
+        self.retitle("RTT of what the filter shows")
 
     def show(self, frame: Frame) -> None:
         """Paint ``frame``, if anything in it moved."""
-        self._rtt, self._unit = frame.rtt, frame.look.rtt_unit
+        self._frame, self._unit = frame, frame.look.rtt_unit
         self._redo()
 
     def on_resize(self) -> None:
-        """As much as there is room for now."""
+        """Show as much as there is room for now."""
         self._redo()
 
     def _redo(self) -> None:
-        shown = rtt_lines(self._rtt, *self.size, self._unit, self._parts)
+        if self._frame.rtt.hist.any():
+            shown = rtt_lines(self._frame.rtt, *self.size, self._unit, self._parts, self._frame.facts.since)
+        else:
+            shown = [no_samples(self._frame)]
         if shown != self._shown:
             self._shown = shown
             self.refresh()
@@ -101,28 +129,41 @@ class RttPanel(Widget, can_focus=True):
         return Text("\n".join(line[: self.size.width] for line in self._shown), no_wrap=True, end="")
 
 
-def rtt_lines(rtt: Rtt, width: int, height: int, unit: RttUnit, parts: str) -> list[str]:
+def rtt_lines(rtt: Rtt, width: int, height: int, unit: RttUnit, parts: str, since: str) -> list[str]:
     """Summary, then a line for each bucket in use, for ``width`` by ``height`` cells.
 
     Args:
+        rtt: what to show.
+        width: cells.
+        height: lines at most.
+        unit: of round-trip times.
         parts: what of it, one of ``PARTS``; where there is no room for the map, bars.
+        since: from when on samples were counted, in words.
     """
-    summary = summary_lines(rtt, unit)
-    hist, lines = rtt.hist, height - len(summary)
+    summary = summary_lines(rtt, unit, since)
     beside = width - _LEAST_BARS_CELLS
-    if parts == "bars" or min(width, beside) < LEAST_CELLS or not hist.any():
-        return [*summary, *histogram_lines(hist, width, lines, unit)]
+    mapped = parts != "bars" and min(width, beside) >= LEAST_CELLS and bool(rtt.hist.any())
+    if not mapped:
+        return [*summary, *histogram_lines(rtt.hist, width, height - len(summary), unit)]
+    hist, lines = rtt.hist, height - len(summary)
     # the map gets two cells of three that the labels leave, or all of them
     cells = max(LEAST_CELLS, beside * 2 // 3) if parts == "both" else width - _LABEL_CELLS - 3
     left = width - cells - 1 if parts == "both" else _LABEL_CELLS + 2
+    slots = fitting_slots(hist, lines - 1)
+    scale = heat_scale(rtt.heat, slots, cells)
+    if len(summary[-1]) + len(scale) + 2 <= width:
+        summary[-1] += f"  {scale}"
+    else:
+        summary.append(scale)
+        lines -= 1
     bars = histogram_lines(hist, left, lines, unit)
-    heat = heat_lines(rtt.heat, used_slots(hist, lines - 1), cells)
-    beside_them = [heat_title(rtt.heat.shape[1], cells, rtt.heat_whole), *heat]
-    return [*summary, *(f"{bar[:left]:<{left}} {part}" for bar, part in zip(bars, beside_them, strict=True))]
+    slots = fitting_slots(hist, lines - 1)
+    heat = [heat_title(rtt.heat.shape[1], cells, rtt.heat_whole), *heat_lines(rtt.heat, slots, cells)]
+    return [*summary, *(f"{bar[:left]:<{left}} {part}" for bar, part in zip_longest(bars, heat, fillvalue=""))]
 
 
-def summary_lines(rtt: Rtt, unit: RttUnit = "auto") -> list[str]:
-    """Count, average and percentiles, and what they are taken from."""
+def summary_lines(rtt: Rtt, unit: RttUnit, since: str) -> list[str]:
+    """Count, average and percentiles, of which span, and what they are taken from."""
     summary = summarise(rtt.hist, rtt.sum_us)
     said = formats.RTT_UNITS[unit]
 
@@ -133,7 +174,7 @@ def summary_lines(rtt: Rtt, unit: RttUnit = "auto") -> list[str]:
     if rtt.unfilterable:
         told += f"; {formats.count(rtt.unfilterable)} older not filterable"
     return [
-        f"{formats.count(summary.count)} samples  avg {shown(summary.avg_us)}",
+        f"{formats.count(summary.count)} samples since {since}  avg {shown(summary.avg_us)}",
         f"p50 {shown(summary.p50_us)}  p90 {shown(summary.p90_us)}  p99 {shown(summary.p99_us)} (interpolated)",
         told,
     ]
@@ -141,9 +182,9 @@ def summary_lines(rtt: Rtt, unit: RttUnit = "auto") -> list[str]:
 
 def histogram_lines(hist: NDArray[np.uint64], width: int, lines: int, unit: RttUnit = "auto") -> list[str]:
     """The header and a line for each bucket, for a panel of ``width`` by ``lines`` cells."""
-    slots = used_slots(hist, lines - 1)
+    slots = fitting_slots(hist, lines - 1)
     if not slots:
-        return ["no round-trip time yet: nothing was received"]
+        return []
     cells = max(4, width - _LABEL_CELLS - _COUNT_CELLS - 5)
     most = int(hist.max())
     header = f"{unit_title(unit):>{_LABEL_CELLS}} : {'count':<{_COUNT_CELLS}} distribution"
@@ -153,4 +194,5 @@ def histogram_lines(hist: NDArray[np.uint64], width: int, lines: int, unit: RttU
             f"{label(slot, unit)} : {int(hist[slot]):<{_COUNT_CELLS}} {bar(int(hist[slot]) / most, cells)}"
             for slot in slots
         ),
+        *filter(None, [outside(hist, slots)]),
     ]

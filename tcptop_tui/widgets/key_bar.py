@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from textwrap import wrap
 from typing import ClassVar
 
 from rich.segment import Segment
@@ -11,6 +12,10 @@ from textual.screen import Screen
 from textual.strip import Strip
 from textual.widget import Widget
 
+from tcptop_tui.text import fit
+
+_MOST_LINES = 3
+"""Of messages."""
 _ORDER = (
     "help", "setup", "search", "filter", "group", "pick_sort", "close_connection", "quit",
     "open", "view", "pause", "export",
@@ -26,11 +31,36 @@ def _rank(binding: Binding) -> int:
 class KeyBar(Widget):
     """Shows the bindings that are in force, whole ones only, as many as fit; a click presses the key."""
 
-    COMPONENT_CLASSES: ClassVar[set[str]] = {"key-bar--key", "key-bar--text"}
+    COMPONENT_CLASSES: ClassVar[set[str]] = {"key-bar--key", "key-bar--text", "key-bar--word", "key-bar--trouble"}
 
     def __init__(self, *, id: str) -> None:
         super().__init__(id=id)
         self._keys: list[tuple[Binding, str]] = []
+        self._said: list[tuple[str, bool]] = []
+
+    def say(self, message: str, seconds: float, *, trouble: bool) -> None:
+        """Show a message in place of the keys, for so long or until a click; the latest ones if there are several."""
+        one = (message, trouble)
+        self._said.append(one)
+        self._show_said()
+
+        def unsay() -> None:
+            if one in self._said:
+                self._said.remove(one)
+                self._show_said()
+
+        self.set_timer(seconds, unsay)
+
+    def _show_said(self) -> None:
+        self.styles.height = max(1, len(self._lines))
+        self.refresh()
+
+    @property
+    def _lines(self) -> list[tuple[str, bool]]:
+        """The messages in lines of the screen, the last few of them."""
+        width = max(1, self.size.width)
+        wrapped = [(line, trouble) for said, trouble in self._said for line in wrap(said, width)[:_MOST_LINES]]
+        return wrapped[-_MOST_LINES:]
 
     def on_mount(self) -> None:
         """Follow the focus, and whatever else decides about keys."""
@@ -58,8 +88,13 @@ class KeyBar(Widget):
         return [one for one in self._keys if one in chosen]
 
     def render_line(self, y: int) -> Strip:
-        """``F1Help F4Filter ...``."""
+        """``F1Help F4Filter ...``, or what is said."""
         base = self.rich_style
+        lines = self._lines
+        if lines:
+            line, trouble = lines[y] if y < len(lines) else ("", False)
+            style = self.get_component_rich_style("key-bar--trouble" if trouble else "key-bar--word")
+            return Strip([Segment(fit(line, self.size.width), style)])
         key_style = self.get_component_rich_style("key-bar--key")
         text_style = self.get_component_rich_style("key-bar--text")
         segments: list[Segment] = []
@@ -69,6 +104,10 @@ class KeyBar(Widget):
 
     async def on_click(self, event: events.Click) -> None:
         """Press the key that stands there."""
+        if self._said:
+            self._said.clear()
+            self._show_said()
+            return
         left = 0
         for binding, key in self._fitting():
             right = left + len(key) + len(binding.description) + 1

@@ -71,7 +71,9 @@ class Listing(Panel, can_focus=True):
 
     def show_sheet(self, sheet: Sheet) -> None:
         """Paint ``sheet``; of what is on the screen already only the cells that changed."""
-        other = sheet.look != self._sheet.look
+        other = (sheet.look, sheet.told) != (self._sheet.look, self._sheet.told)
+        if sheet.look != self._sheet.look:
+            self._lines.widest.clear()
         self._sheet = sheet
         self.hold_lines(len(sheet.order) + _HEADER_LINES)
         moved = self._follow_selection()
@@ -109,7 +111,16 @@ class Listing(Panel, can_focus=True):
 
     @property
     def _placed(self) -> tuple[Placed, ...]:
-        return place(self.columns, self.PINNED, self.size.width, self._skip, exact=self.columns != self.COLUMNS)
+        wide = tuple(self._lines.widest.items())
+        exact = self.columns != self.COLUMNS
+        return place(
+            self.offered, self.PINNED, self.size.width, self._skip, exact=exact, sort=self._sheet.sort, wide=wide
+        )
+
+    @property
+    def offered(self) -> tuple[Column, ...]:
+        """Those of ``columns`` that have anything to show."""
+        return self.columns
 
     def choose_columns(self, choices: Iterable[ColumnChoice]) -> None:
         """Show these columns and no others; none: the list's own."""
@@ -127,18 +138,24 @@ class Listing(Panel, can_focus=True):
             rows = self._sheet.order[top : top + lines].tolist()
             ids = self._sheet.ids[rows].tolist()
             cells = [(row_id, self._sheet.cell(row)) for row_id, row in zip(ids, rows, strict=True)]
-            self._painted, self._tones = self._lines.made(cells, self._placed), [self.tone(row) for row in rows]
+            placed = self._placed
+            self._painted, self._tones = self._lines.made(cells, placed), [self.tone(row) for row in rows]
+            if self._placed != placed:  # a longer address has come
+                self._painted = self._lines.made(cells, self._placed)
+                self.refresh()
             self._painted_for = key
         return self._painted
 
     def render_line(self, y: int) -> Strip:
         """One line of the screen; line 0 is the header."""
         width = self.size.width
+        cells = self._cells()  # first, because it may move the columns
         if y < _HEADER_LINES:
             return self._header().adjust_cell_length(width, self.get_component_rich_style("table--header"))
-        cells = self._cells()
         line = y - _HEADER_LINES
         if line >= len(cells):
+            if line == 0:
+                return Strip([Segment(self._sheet.told, self.rich_style)]).adjust_cell_length(width, self.rich_style)
             return Strip.blank(width, self.rich_style)
         return self._row_strip(cells[line], self.scroll_offset.y + line).adjust_cell_length(width, self.rich_style)
 

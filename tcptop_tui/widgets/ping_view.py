@@ -35,6 +35,7 @@ class PingView(Panel, can_focus=True):
         attach: called in a thread when the view comes to be seen; told to stop when it is left.
     """
 
+    VIEW = 4
     HELP = "ICMP echo requests, and the process that each of them interrupted."
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("up,k", "lines(-1)", "Line up", show=False),
@@ -51,7 +52,6 @@ class PingView(Panel, can_focus=True):
         self._side: list[str] = []
         self.complaint = ""
         """Why nothing is attached; one line."""
-        self.border_title = "Ping"
 
     def on_show(self) -> None:
         """Attach."""
@@ -86,7 +86,7 @@ class PingView(Panel, can_focus=True):
         if self.scroll_offset.y:
             self.scroll_to(y=self.scroll_offset.y + newer, animate=False, force=True, immediate=True)
         lost = f"lost {frame.facts.pings_lost:,}" if frame.facts.pings_lost else ""
-        self.retitle(f"Ping {frame.facts.pings_total:,}: whom answering echo requests interrupted", lost)
+        self.retitle(f"Ping {frame.facts.pings_total:,}", lost)
         self.refresh()
 
     def render_line(self, y: int) -> Strip:

@@ -10,27 +10,29 @@ from rich.console import RenderableType
 from rich.text import Text
 from textual.binding import Binding, BindingType
 from textual.message import Message
-from textual.widget import Widget
 
 from tcptop_tui import formats
 from tcptop_tui.config.schema import RttUnit
 from tcptop_tui.model.frame import Frame
 from tcptop_tui.model.histogram import summarise
 from tcptop_tui.model.rtt_groups import GROUPINGS, TITLES, RttGroups
-from tcptop_tui.text import fit
-from tcptop_tui.widgets.histogram import bar, label, unit_title, used_slots
+from tcptop_tui.text import fit, fit_middle
+from tcptop_tui.widgets.histogram import bar, fitting_slots, label, no_samples, outside, unit_title
+from tcptop_tui.widgets.panel import Titled
 
 COLUMN_CELLS = 38
 _GAP = 2
 _LABEL_CELLS = 19
 _COUNT_CELLS = 7
+_PERCENT_CELLS = 4
 _HEAD_LINES = 4
 
 
-class RttView(Widget, can_focus=True):
+class RttView(Titled, can_focus=True):
     """Shows ``Frame.groups``."""
 
-    HELP = "Round-trip times by total, address, service port or process; most samples first."
+    VIEW = 3
+    HELP = "Round-trip times by address, service port or process; most samples first."
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("g", "group_by", "Group by"),
         Binding("left", "move(-1)", "Key before", show=False),
@@ -51,10 +53,10 @@ class RttView(Widget, can_focus=True):
     def __init__(self, *, id: str) -> None:
         super().__init__(id=id)
         self._groups = RttGroups("")
+        self._frame = Frame()
         self._unit: RttUnit = "auto"
         self._by = GROUPINGS[0]
         self._first = 0
-        self.border_title = "RTT"
 
     def on_show(self) -> None:
         """From now on groups are worth making."""
@@ -66,7 +68,7 @@ class RttView(Widget, can_focus=True):
 
     def show(self, frame: Frame) -> None:
         """Paint ``frame``, if it has groups."""
-        self._unit = frame.look.rtt_unit
+        self._frame, self._unit = frame, frame.look.rtt_unit
         if frame.groups is not None:
             self._groups = frame.groups
             self._move_to(self._first)
@@ -78,12 +80,12 @@ class RttView(Widget, can_focus=True):
     def _move_to(self, first: int) -> None:
         count = len(self._groups.hist)
         self._first = max(0, min(first, count - self._fitting))
-        shown = f"{self._first + 1}–{min(count, self._first + self._fitting)} of {count:,}" if count else "none"
-        self.border_title = f"RTT by {TITLES.get(self._groups.by, '…')}: {shown} (g groups by another key)"
+        shown = f": {self._first + 1}–{min(count, self._first + self._fitting)} of {count:,}" if count else ""
+        self.retitle(f"RTT by {TITLES[self._groups.by or self._by]}{shown} (g: by another)")
         self.refresh()
 
     def on_resize(self) -> None:
-        """As many as fit now."""
+        """Show as many as fit now."""
         self._move_to(self._first)
 
     def render(self) -> RenderableType:
@@ -91,8 +93,8 @@ class RttView(Widget, can_focus=True):
         width, height = self.size
         hist = self._groups.hist
         if not len(hist):
-            return Text("no round-trip time yet: nothing that the filter shows was received")
-        slots = used_slots(hist.sum(axis=0), height - _HEAD_LINES)
+            return Text(no_samples(self._frame))
+        slots = fitting_slots(hist.sum(axis=0), height - _HEAD_LINES)
         chosen = range(self._first, min(len(hist), self._first + self._fitting))
         cells = min(width, COLUMN_CELLS)
         columns = [column_lines(self._groups, index, slots, cells, self._unit) for index in chosen]
@@ -124,16 +126,18 @@ def column_lines(groups: RttGroups, index: int, slots: range, cells: int, unit: 
         formats.UNKNOWN if value is None else formats.rtt_us(value, unit) + formats.RTT_UNITS[unit]
         for value in (summary.avg_us, summary.p50_us, summary.p90_us, summary.p99_us)
     )
-    room = max(1, cells - _LABEL_CELLS - _COUNT_CELLS - 2)
+    room = max(1, cells - _LABEL_CELLS - _COUNT_CELLS - _PERCENT_CELLS - 3)
     lines = [
         groups.label(index),
         f"{formats.count(summary.count)} samples  avg {avg}",
         f"p50 {p50} p90 {p90} p99 {p99}",
-        f"{unit_title(unit):>{_LABEL_CELLS}} {'count':>{_COUNT_CELLS}} share",
+        f"{unit_title(unit):>{_LABEL_CELLS}} {'count':>{_COUNT_CELLS}} {'%':>{_PERCENT_CELLS}}",
     ]
     for slot in slots:
         count = int(hist[slot])
-        share = bar(count / max(1, summary.count), room)
+        share = count / max(1, summary.count)
         told = formats.size_bytes(count) if count > 9_999_999 else str(count)
-        lines.append(f"{label(slot, unit):<{_LABEL_CELLS}} {told:>{_COUNT_CELLS}} {share}")
-    return [fit(line, cells) for line in lines]
+        percent = f"{formats.percent(share):>{_PERCENT_CELLS}}"
+        lines.append(f"{label(slot, unit):<{_LABEL_CELLS}} {told:>{_COUNT_CELLS}} {percent} {bar(share, room)}")
+    lines.append(outside(hist, slots))
+    return [fit_middle(lines[0], cells), *(fit(line, cells) for line in lines[1:])]

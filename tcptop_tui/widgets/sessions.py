@@ -17,6 +17,7 @@ from tcptop_tui.reasons import Reason, reason_text, reasons
 from tcptop_tui.records import Mask
 from tcptop_tui.widgets.columns import BY_KEY, Cell, Column, titled
 from tcptop_tui.widgets.listing import Listing
+from tcptop_tui.widgets.panel import counted, instead
 from tcptop_tui.widgets.sheet import Sheet
 
 _FAILURES = frozenset(Reason) - {Reason.NONE, Reason.FIN_BY_US, Reason.FIN_BY_PEER}
@@ -39,6 +40,7 @@ def _rtt(cell: Cell) -> str:
 class SessionsTable(Listing):
     """Shows ``Frame.ended``."""
 
+    VIEW = 2
     HELP = "Every connection that has ended, with bytes, duration and the reason."
     COLUMNS: ClassVar[tuple[Column, ...]] = (
         Column("time", "ENDED", 8, _ended, rank=4, right=False, moves=True),
@@ -46,7 +48,7 @@ class SessionsTable(Listing):
         Column("lived", "LIVED", 7, _lived, rank=2),
         Column("rtt", "RTT", 6, _rtt, rank=9),
         BY_KEY["retrans"],
-        Column("why", "WHY", 14, lambda cell: cell.result, rank=1, right=False),
+        Column("why", "WHY", 12, lambda cell: cell.result, rank=1, right=False, stretch=8),
     )
     COMPONENT_CLASSES: ClassVar[set[str]] = {"table--header", "table--sorted", "table--cursor", "table--failed"}
     BINDINGS: ClassVar[list[BindingType]] = [Binding("enter", "open", "Open")]
@@ -70,9 +72,12 @@ class SessionsTable(Listing):
         facts, order = frame.facts, frame.look.sessions
         self._codes = reasons(facts.sessions)
         first = facts.sessions_total - len(facts.sessions)
-        self.retitle(f"Closed sessions {len(frame.ended):,}")
+        self.retitle(f"Closed {counted(facts, len(frame.ended))}")
+        told = instead(facts, f"no connection has ended since {facts.since}")
         ids = np.arange(first + 1, first + 1 + len(facts.sessions), dtype=np.uint64)
-        self.show_sheet(Sheet(frame.ended, ids, self._cell, order.key, order.descending, frame.look, self._matches))
+        self.show_sheet(
+            Sheet(frame.ended, ids, self._cell, order.key, order.descending, told, frame.look, self._matches)
+        )
 
     def _matches(self, wanted: Filter) -> Mask:
         return wanted.matches(Subject(self._frame.facts.sessions, self._frame.facts.now_ns, None, None))

@@ -29,6 +29,8 @@ class Sheet:
     """By row: what its texts are made from."""
     sort: str = ""
     descending: bool = True
+    told: str = ""
+    """What stands in place of rows where there are none."""
     look: object = None
     """Another one, and nothing of what is on the screen can stay."""
     matches: Callable[[Filter], Mask] | None = None

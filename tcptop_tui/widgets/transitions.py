@@ -14,8 +14,8 @@ from tcptop_tui.filters import Filter, Subject
 from tcptop_tui.hostnames import HostNames
 from tcptop_tui.model.frame import Frame
 from tcptop_tui.records import UNKNOWN_NS, Flag
-from tcptop_tui.text import fit
-from tcptop_tui.widgets.panel import Panel
+from tcptop_tui.text import fit, fit_middle
+from tcptop_tui.widgets.panel import WAITING, Panel, counted
 from tcptop_tui.widgets.search_bar import next_match
 from tcptop_tui.widgets.states import STATE_CLASSES, state_style
 
@@ -47,7 +47,7 @@ class TransitionLog(Panel, can_focus=True):
         """The line that was found is shown as found."""
         self._found = 0
         self._search_from = 0
-        self.retitle("Transitions 0")
+        self.retitle("Transitions")
 
     # -- data ---------------------------------------------------------------------------------
 
@@ -59,7 +59,8 @@ class TransitionLog(Panel, can_focus=True):
         """Paint ``frame``, at its end or where the user has scrolled to."""
         old, self._frame = self._frame, frame
         self.hold_lines(len(frame.log))
-        same = (old.facts.log_total, old.look) == (frame.facts.log_total, frame.look)
+        before, after = ((one.facts.log_total, one.facts.begun, one.look) for one in (old, frame))
+        same = before == after
         if same and len(old.log) == len(frame.log):
             return
         if self._following:
@@ -81,7 +82,7 @@ class TransitionLog(Panel, can_focus=True):
     def _retitle(self) -> None:
         newer = int((self._numbers(self._frame) >= self._last_seen).sum())
         subtitle = "" if self._following or not newer else f"{newer:,} newer ▼ End"
-        self.retitle(f"Transitions {len(self._frame.log):,}", subtitle)
+        self.retitle(f"Transitions {counted(self._frame.facts, len(self._frame.log))}", subtitle)
 
     # -- search -------------------------------------------------------------------------------
 
@@ -114,6 +115,9 @@ class TransitionLog(Panel, can_focus=True):
         """One line of the screen."""
         width = self.size.width
         line = self.scroll_offset.y + y
+        if not self._frame.facts.begun and not len(self._frame.log) and y == 0:
+            style = self.visual_style.rich_style
+            return Strip([Segment(WAITING, style)]).adjust_cell_length(width, style)
         if line >= len(self._frame.log):
             return Strip.blank(width, self.visual_style.rich_style)
         index = int(self._frame.log[line])
@@ -197,11 +201,21 @@ def endpoints(row: np.void, width: int, hosts: HostNames | None = None) -> str:
         laddr, raddr = hosts.host(laddr), hosts.host(raddr)
     if room >= 58:
         name = 15
-        ends = f"{laddr}:{lport} ↔ {raddr}:{rport}"
+        laddr, raddr = _shared(laddr, raddr, room - name - len(f" []:{lport} ↔ []:{rport}"))
+        ends = f"{formats.endpoint(laddr, lport)} ↔ {formats.endpoint(raddr, rport)}"
     elif room >= 34:
-        name = room - 27
-        ends = f"{lport:>5}↔{raddr}:{rport}"
+        name = room - 28
+        raddr = raddr if len(raddr) <= 15 else fit_middle(raddr, 13)  # which leaves room for brackets
+        ends = f"{lport:>5}↔{formats.endpoint(raddr, rport)}"
     else:
         name = max(4, room - 13)
         ends = f"{lport:>5}↔{rport}"
     return fit(f"{fit(comm, name)} {ends}", room)
+
+
+def _shared(laddr: str, raddr: str, room: int) -> tuple[str, str]:
+    """Both addresses in ``room`` cells together: the shorter one whole where it takes no more than half."""
+    half = room // 2
+    local = min(len(laddr), max(half, room - len(raddr)))
+    remote = min(len(raddr), room - local)
+    return fit_middle(laddr, local), fit_middle(raddr, remote)
