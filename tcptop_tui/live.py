@@ -221,6 +221,11 @@ class LiveApp(App[None]):
         spell_s = self.NOTIFICATION_TIMEOUT if timeout is None else timeout
         self.panel(KeyBar).say(message, spell_s, trouble=severity != "information")
 
+    def clear_notifications(self) -> None:
+        """Say nothing any more."""
+        super().clear_notifications()
+        self.panel(KeyBar).say_nothing()
+
     @property
     def paused(self) -> bool:
         """Whether the view stands still; capture goes on."""

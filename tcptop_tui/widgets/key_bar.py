@@ -51,6 +51,11 @@ class KeyBar(Widget):
 
         self.set_timer(seconds, unsay)
 
+    def say_nothing(self) -> None:
+        """Show the keys again."""
+        self._said.clear()
+        self._show_said()
+
     def _show_said(self) -> None:
         self.styles.height = max(1, len(self._lines))
         self.refresh()
@@ -105,8 +110,7 @@ class KeyBar(Widget):
     async def on_click(self, event: events.Click) -> None:
         """Press the key that stands there."""
         if self._said:
-            self._said.clear()
-            self._show_said()
+            self.say_nothing()
             return
         left = 0
         for binding, key in self._fitting():
