@@ -5,11 +5,9 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from types import FrameType
 
 from tcptop_tui.app import TcptopApp
 from tcptop_tui.errors import TcptopError
@@ -22,7 +20,7 @@ from tcptop_tui.model.frame import Look, make_frame
 from tcptop_tui.model.store import Store
 from tcptop_tui.privileges import narrow, narrow_attached
 from tcptop_tui.settings import Settings
-from tcptop_tui.signals import told_by_signals
+from tcptop_tui.signals import Ending, Wake, told_by_signals
 from tcptop_tui.source.batches import Batch, Status
 from tcptop_tui.terminal import standard_output
 from tcptop_tui.text import clean
@@ -65,14 +63,9 @@ def _collect(feed: Feed, settings: Settings, seconds: float, attached: Callable[
         SystemExit: a signal has ended it; nothing is written then.
     """
     collector = Collector(settings, attached)
-    pause = threading.Event()
+    pause = Wake()
     begun_s = time.monotonic()
-    told = 0
-
-    def on_signal(number: int, _frame: FrameType | None) -> None:
-        nonlocal told
-        told = number
-        pause.set()
+    ending = Ending(lambda _number: pause.set())
 
     def stopped(wait_s: float) -> bool:
         now_s = time.monotonic()
@@ -81,10 +74,10 @@ def _collect(feed: Feed, settings: Settings, seconds: float, attached: Callable[
         left_s = collector.started_s + seconds - now_s
         return left_s <= 0 or pause.wait(min(wait_s, left_s))
 
-    with told_by_signals(on_signal):
+    with told_by_signals(ending.handle):
         feed.run(collector, stopped)
-    if told:
-        raise SystemExit(128 + told)
+    if ending.number:
+        raise SystemExit(128 + ending.number)
     if collector.failed:
         raise TcptopError(collector.failed)
     return collector.store

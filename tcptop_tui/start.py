@@ -6,6 +6,7 @@ import may be theirs.
 
 from __future__ import annotations
 
+import _signal  # built in; signal.py may be somebody else's yet
 import io
 import os
 import stat
@@ -21,6 +22,7 @@ _STREAMS = (("stdin", os.O_RDONLY, "r"), ("stdout", os.O_RDONLY, "w"), ("stderr"
 
 def secure() -> None:
     """To be called once, first of all."""
+    _end_quietly()
     _open_standard_streams()
     _leave_out_foreign_folders()
 
@@ -29,6 +31,12 @@ def isolated_path() -> list[str]:
     """``sys.path`` for a process of ours that has privileges: without what the environment adds to it."""
     added = set(_from_environment()) - {_package_root()}
     return [folder for folder in sys.path if os.path.isabs(folder) and folder not in added]  # noqa: PTH117
+
+
+def _end_quietly() -> None:
+    """Let Ctrl+C end the process while it starts, instead of a traceback out of whatever is just being imported."""
+    if _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler:
+        _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
 
 
 # -- where modules come from --------------------------------------------------------------------

@@ -111,8 +111,8 @@ def own_stderr() -> Iterator[None]:
             os.write(2, b"".join(clean(line).encode() + b"\n" for line in said.splitlines()))
 
 
-def standard_output() -> BinaryIO:
-    """For bytes, all of them: with PYTHONUNBUFFERED sys.stdout.buffer stops halfway where a signal comes (write(2)).
+def standard_output(*, buffered: bool = True) -> BinaryIO:
+    """For bytes. With PYTHONUNBUFFERED sys.stdout.buffer has no buffer, and its ``write`` does not always take all.
 
     Raises:
         TcptopError: it is closed.
@@ -120,4 +120,4 @@ def standard_output() -> BinaryIO:
     number = sys.stdout.fileno()
     if fcntl(number, F_GETFL) & os.O_ACCMODE == os.O_RDONLY:
         raise TcptopError("standard output is closed", mend="send it to a file or a pipe")
-    return open(number, "wb", closefd=False)
+    return open(number, "wb", -1 if buffered else 0, closefd=False)

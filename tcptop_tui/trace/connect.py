@@ -16,7 +16,8 @@ from tcptop_tui.source.batches import Batch, Loss, Table, Transitions
 from tcptop_tui.trace import columns as c
 from tcptop_tui.trace.columns import Column, Lines
 from tcptop_tui.trace.output import Form, Output
-from tcptop_tui.trace.run import Moment, say
+from tcptop_tui.trace.run import Moment
+from tcptop_tui.trace.summary import say
 
 _MOST_KEYS = 65_536
 """Different destinations that are counted one by one."""

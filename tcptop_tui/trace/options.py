@@ -76,7 +76,7 @@ class Common:
 
     def output(self, columns: tuple[Column, ...]) -> Output:
         """Standard output in the form that was asked for."""
-        return Output(Layout(self.form, columns, self.wide), standard_output(), self.given["count"])
+        return Output(Layout(self.form, columns, self.wide), standard_output(buffered=False), self.given["count"])
 
     def capture(
         self, lports: str = "", rports: str = "", *, context: bool = False, connects: bool = False, rtt_unit_us: int = 1

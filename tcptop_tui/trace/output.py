@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
-import os
 import select
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import IO, Any, Literal, TypeAlias
 
@@ -18,8 +17,16 @@ from tcptop_tui.trace.columns import Column, Lines
 Form: TypeAlias = Literal["text", "csv", "json"]
 
 
+_LEAST_PIPE_BYTES = select.PIPE_BUF
+"""A pipe takes so many at once or none of them (pipe(7)): what ends a write that waits ends it between two lines."""
+
+
 class PipeClosed(Exception):
     """Nobody reads any more."""
+
+
+class GivenUp(Exception):
+    """The reader takes nothing, and there is no time left to wait for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,16 +43,20 @@ class Output:
 
     Args:
         layout: what to write.
-        file: a binary stream; stays the caller's.
+        file: a binary stream without a buffer; stays the caller's.
         limit: lines at most; None: no limit.
     """
 
     def __init__(self, layout: Layout, file: IO[bytes], limit: int | None = None) -> None:
         self.written = 0
+        """Lines, without titles and notes."""
+        self.cut = 0
+        """Lines of what was being written when it was given up."""
         self._layout = layout
         self._file = file
         self._limit = limit
         self._encoder = msgspec.json.Encoder()
+        self._waits = self._given_up = False
         self._watched = select.poll()
         self._watched.register(file, 0)  # an error is reported unasked
 
@@ -76,8 +87,7 @@ class Output:
         if not len(lines.rows) or room <= 0:
             return
         columns = [column.values(lines)[:room] for column in self._layout.columns]
-        self.written += min(room, len(lines.rows))
-        self.raw(self._encoded(columns))
+        self._write_lines(self._encoded(columns))
 
     def _encoded(self, columns: list[list[Any]]) -> bytes:
         if self._layout.form == "json":
@@ -107,27 +117,70 @@ class Output:
             return
         rows = [[column.title for column in columns]]
         rows += [[str(document[column.name]) for column in columns] for document in documents]
-        self.written += len(documents)
-        self.raw(_csv(rows) if self._layout.form == "csv" else _joined(rows, [column.width for column in columns]))
+        self._write_lines(
+            _csv(rows) if self._layout.form == "csv" else _joined(rows, [column.width for column in columns]), titles=1
+        )
 
     def objects(self, documents: Sequence[Any]) -> None:
         """Write each of ``documents`` as a line of JSON."""
-        self.written += len(documents)
-        self.raw(self._encoder.encode_lines(documents))
+        self._write_lines(self._encoder.encode_lines(documents))
 
     def raw(self, data: bytes) -> None:
         """Write bytes as they are.
 
         Raises:
             PipeClosed: the reader has gone.
+            GivenUp: ``give_up`` was called; on a terminal or a socket the last line may not be whole.
         """
+        for part in _whole_lines(data):
+            self._write(part)
+
+    def _write_lines(self, data: bytes, titles: int = 0) -> None:
+        """As ``raw``, and count the lines that were written."""
+        before, lines = self.written, data.count(b"\n") - titles
+        self.written -= titles
         try:
-            self._file.write(data)
-            self._file.flush()
+            for part in _whole_lines(data):
+                self._write(part)
+                self.written += bytes(part).count(b"\n")
+        except GivenUp:
+            self.cut += before + lines - self.written
+            raise
+
+    def _write(self, data: memoryview) -> None:
+        try:
+            self._waits = True
+            if self._given_up:
+                raise GivenUp
+            while data:
+                written = self._file.write(data)
+                if written is None:  # somebody has made it non-blocking
+                    select.select([], [self._file], [])
+                else:
+                    data = data[written:]
         except BrokenPipeError:
-            # what is left in Python's buffer must not complain at exit
-            os.dup2(os.open(os.devnull, os.O_WRONLY), self._file.fileno())
             raise PipeClosed from None
+        finally:
+            self._waits = False
+
+    def give_up(self) -> None:
+        """From a signal handler in the thread that writes: wait for the reader no longer.
+
+        Raises:
+            GivenUp: out of the write that waits, if one does.
+        """
+        self._given_up = True
+        if self._waits:
+            raise GivenUp
+
+
+def _whole_lines(data: bytes) -> Iterator[memoryview]:
+    """``data`` in parts that end with a line, each as much as a pipe takes at once; a line that is longer is one."""
+    start = 0
+    while start < len(data):
+        end = data.rfind(b"\n", start, start + _LEAST_PIPE_BYTES) + 1 or data.find(b"\n", start) + 1 or len(data)
+        yield memoryview(data)[start:end]
+        start = end
 
 
 def _joined(rows: Sequence[Sequence[str]], widths: list[int]) -> bytes:

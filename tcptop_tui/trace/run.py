@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import signal
-import sys
-import threading
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from types import FrameType
 from typing import Protocol
 
 from tcptop_tui import clock
 from tcptop_tui.errors import TcptopError
 from tcptop_tui.records import Rows
-from tcptop_tui.signals import told_by_signals
-from tcptop_tui.source.batches import Batch, Loss, Names, Sessions, Sink, Status, Table, Transitions
-from tcptop_tui.text import clean
+from tcptop_tui.signals import Ending, Handler, Wake, told_by_signals
+from tcptop_tui.source.batches import Batch, Loss, Names, Pings, Sessions, Sink, Status, Table, Transitions
 from tcptop_tui.trace.columns import Lines
-from tcptop_tui.trace.output import Output, PipeClosed
+from tcptop_tui.trace.output import GivenUp, Output, PipeClosed
+from tcptop_tui.trace.summary import say, say_unless_blocked, summary
+
+_DRAIN_S = 0.5
+"""After the end that was asked for, events are still written for so long; what is left in the rings is counted."""
+_STUCK_S = 0.65
+"""After it, a reader that takes nothing is waited for no longer."""
+_ROWS_AT_ONCE = 1024
+"""Between two looks at whether it is time to end: 20,000 rows, a part of a ring, take seconds on a busy host."""
 
 
 class Feeds(Protocol):
@@ -74,38 +80,56 @@ class Runner:
         stream: what makes the lines.
         output: where they go.
         duration_s: from the moment that the tracer is attached; None: for ever.
+        attached: called then, before the first line.
     """
 
     def __init__(
         self, stream: Stream, output: Output, duration_s: float | None, attached: Callable[[], object]
     ) -> None:
         self.loss = Loss()
-        self.signal = 0
         self.error: Exception | None = None
-        self.pipe_closed = False
+        self.stuck = False
+        """The reader took nothing at the end."""
+        self.late = Loss()
+        """Events that there was no time left to write, as if the ring had had no room for them."""
+        self.ended = False
+        """There is nothing more to say: it has been said, or nobody reads it."""
         self.begun_s = time.monotonic()
         self._stream, self._output = stream, output
         self._duration_s = duration_s
         self._attached = attached
-        self._deadline_s: float | None = None
         self._begun = False
         self._live = True
-        self._stop = threading.Event()
+        self._stop = Wake()
+        self._stopped_s = 0.0
         self._moment = Moment()
 
     def offer(self, batch: Batch) -> bool:
         """Take every batch; what goes wrong here ends the run instead of the feed."""
-        if self.error is not None or self.pipe_closed:
+        if self.ended:
             return True
         try:
-            self._take(batch)
+            for part in _parts(batch):
+                self._offer(part)
         except PipeClosed:
-            self.pipe_closed = True
-            self._stop.set()
+            self.ended = True
+            self.stop()
         except Exception as error:  # noqa: BLE001  raised again when the feed has ended
-            self.error = error
-            self._stop.set()
+            self.error, self.ended = error, True
+            self.stop()
         return True
+
+    def _offer(self, batch: Batch) -> None:
+        late = self.stuck or (self._stop.is_set and time.monotonic() > self._stopped_s + _DRAIN_S)
+        if late and isinstance(batch, Transitions | Pings):
+            self.late = replace(self.late, ring_full=self.late.ring_full + len(batch.rows))
+        elif late and isinstance(batch, Sessions):
+            self.late = replace(self.late, sessions_ring_full=self.late.sessions_ring_full + len(batch.rows))
+        else:
+            try:
+                self._take(batch)
+            except GivenUp:
+                self.stuck = True
 
     def _take(self, batch: Batch) -> None:
         if isinstance(batch, Status):
@@ -127,7 +151,7 @@ class Runner:
         if status.ended and status.backend != "replay":
             raise TcptopError(status.note)
         if status.ended:
-            self._stop.set()
+            self.stop()
         if status.note and status.backend != "replay":
             say(status.note)
         if not self._begun:
@@ -135,7 +159,7 @@ class Runner:
             self._attached()
             self._stream.begin()
             if self._duration_s is not None:
-                self._deadline_s = time.monotonic() + self._duration_s
+                signal.setitimer(signal.ITIMER_REAL, self._duration_s)
 
     def _note_loss(self, loss: Loss) -> None:
         if self._stream.lost(loss) and not self._stream.lost(self.loss):
@@ -144,25 +168,51 @@ class Runner:
 
     def stopped(self, wait_s: float) -> bool:
         """Wait, and say whether it is enough."""
-        if self._deadline_s is not None:
-            wait_s = min(wait_s, max(0.0, self._deadline_s - time.monotonic()))
         self._stop.wait(wait_s)
-        late = self._deadline_s is not None and time.monotonic() >= self._deadline_s
-        if not self.pipe_closed and self._output.closed():
-            self.pipe_closed = True
-        return self._stop.is_set() or late or self._output.full or self.pipe_closed
+        if self._output.closed():
+            self.ended = True
+        return self._stop.is_set or self._output.full or self.ended
 
     def finish(self) -> None:
-        """The stream's last lines."""
+        """The stream's last lines, if it has any, and there is somebody to read them."""
+        if self.ended or self.stuck:
+            return
         try:
             self._stream.finish(self._moment)
         except PipeClosed:
-            self.pipe_closed = True
+            self.ended = True
+        except GivenUp:
+            self.stuck = True
 
-    def on_signal(self, number: int, _frame: FrameType | None) -> None:
-        """End at the next look."""
-        self.signal = number
+    def stop(self) -> None:
+        """End at the next look; from a signal handler, too."""
+        self._stopped_s = self._stopped_s or time.monotonic()
         self._stop.set()
+
+    def on_signal(self, _number: int) -> None:
+        """It is asked for from outside: there is not much time."""
+        self.stop()
+        signal.setitimer(signal.ITIMER_REAL, _STUCK_S)
+
+    def on_alarm(self, _number: int, _frame: FrameType | None) -> None:
+        """The duration is over; or else the time that there was for the end.
+
+        Raises:
+            GivenUp: out of a write that waits for the reader.
+        """
+        if self._stop.is_set:
+            self._output.give_up()
+        else:
+            self.on_signal(signal.SIGALRM)
+
+
+def _parts(batch: Batch) -> Iterator[Batch]:
+    """The same events, a few at a time."""
+    if not isinstance(batch, Transitions | Sessions) or len(batch.rows) <= _ROWS_AT_ONCE:
+        yield batch
+        return
+    for start in range(0, len(batch.rows), _ROWS_AT_ONCE):
+        yield type(batch)(batch.rows[start : start + _ROWS_AT_ONCE])
 
 
 def run_stream(
@@ -188,28 +238,37 @@ def run_stream(
         TcptopError: the feed ended with a reason, or the output cannot be written.
     """
     runner = Runner(stream, output, duration_s, attached)
-    with told_by_signals(runner.on_signal):
+
+    def told() -> str:
+        unwritten = stream.lost(runner.late) + output.cut
+        lost = stream.lost(runner.loss) + unwritten
+        return summary(output.written, time.monotonic() - runner.begun_s, lost, runner.loss, unwritten)
+
+    ending = Ending(runner.on_signal, lambda: None if runner.ended else say_unless_blocked(told()), _code)
+    with told_by_signals(ending.handle), _alarms(runner.on_alarm):
         feed.run(runner, runner.stopped)
-        if runner.error is None and not runner.pipe_closed:
-            runner.finish()
+        runner.finish()
+        if not runner.ended:
+            runner.ended = True
+            say(told())
     if isinstance(runner.error, OSError):
         raise TcptopError(f"cannot write to standard output: {runner.error.strerror}") from runner.error
     if runner.error is not None:
         raise runner.error
-    if not runner.pipe_closed:
-        lost = stream.lost(runner.loss)
-        say(summary(output.written, time.monotonic() - runner.begun_s, lost, runner.loss))
-    return 128 + runner.signal if runner.signal not in {0, signal.SIGINT} else 0
+    return _code(ending.number)
 
 
-def summary(written: int, seconds: float, lost: int, loss: Loss) -> str:
-    """``312 lines in 12.3 s; lost 0, map full 0, missed 0``."""
-    lines = f"{written:,} line{'' if written == 1 else 's'} in {seconds:.1f} s"
-    return f"{lines}; lost {lost:,}, map full {loss.map_full:,}, missed {loss.missed:,}"
+def _code(number: int) -> int:
+    """The exit code after a signal, or none: Ctrl-C is how a stream ends."""
+    return 128 + number if number not in {0, signal.SIGINT} else 0
 
 
-def say(message: str) -> None:
-    """A line to the user, beside the stream."""
-    sys.stdout.flush()
-    sys.stderr.write(f"tcptop-tui: {clean(message)}\n")
-    sys.stderr.flush()
+@contextmanager
+def _alarms(handler: Handler) -> Iterator[None]:
+    """Meanwhile SIGALRM calls ``handler``; afterwards none comes."""
+    before = signal.signal(signal.SIGALRM, handler)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)

@@ -12,7 +12,8 @@ from tcptop_tui.trace import columns as c
 from tcptop_tui.trace.columns import Column
 from tcptop_tui.trace.journal import Journal
 from tcptop_tui.trace.output import Form, Output
-from tcptop_tui.trace.run import Moment, say
+from tcptop_tui.trace.run import Moment
+from tcptop_tui.trace.summary import say
 
 OLDSTATE = Column("oldstate", "OLDSTATE", c.state("oldstate"), width=11)
 NEWSTATE = Column("newstate", "NEWSTATE", c.state("newstate"), width=11)
