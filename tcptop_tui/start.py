@@ -6,7 +6,7 @@ import may be theirs.
 
 from __future__ import annotations
 
-import _signal  # built in; signal.py may be somebody else's yet
+import _signal  # type: ignore[import-not-found]  # built in; signal.py may be somebody else's yet
 import io
 import os
 import stat
