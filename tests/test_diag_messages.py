@@ -41,7 +41,8 @@ def described(cookie: int, attributes: bytes = b"", state: int = State.ESTABLISH
     addresses = socket.inet_aton("10.1.2.3") + bytes(12) + socket.inet_aton("10.3.2.1") + bytes(12)
     ports = struct.pack(">HH", 443, 50000)
     tail = struct.pack("<IQIIIII", 0, cookie, expires_ms, 0, 0, 7, 99)
-    return bytes([socket.AF_INET, state, 0, 0]) + ports + addresses + tail + attributes
+    timer = 3 if state == State.TIME_WAIT else 0
+    return bytes([socket.AF_INET, state, timer, 0]) + ports + addresses + tail + attributes
 
 
 def tcp_info(rtt_us: int, sent: int, repeated: int, received: int, size: int = 248) -> bytes:

@@ -12,11 +12,18 @@ from tcptop_tui.bpf.inodes import Waiting, dump_key
 from tcptop_tui.bpf.met import KEPT_IN_TIME_WAIT
 from tcptop_tui.bpf.rebound import NO_REBOUND
 from tcptop_tui.diag.dump import Dump
+from tcptop_tui.diag.rows import TIMEWAIT_NS
 from tcptop_tui.records import DUMPED, Flag, Mask, Rows, State, parts, picked
 from tcptop_tui.source.identity import Index, cookie_key
 
 _PART = 4096
 """Rows that are compared at a time: what fits into a cache."""
+
+
+_TIMEWAIT_LATE_NS = 4_100 * 10**6
+"""A timer of a minute goes off that much late at most: the grain of its level (kernel/time/timer.c, HZ 1000)."""
+_TIMER_NS = 10**9
+"""What a timer says of one start differs by less from dump to dump."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +90,15 @@ class Compared:
         self.shown[same[kept]] = True
         self.changed[same[kept]] = before.changed[place[kept]]
 
+    def over(self, now_ns: int) -> Mask:
+        """Which TIME_WAIT sockets must have gone by ``now_ns``; none while the dump is fresh."""
+        rows = self.rows
+        if now_ns - self.now_ns < _TIMEWAIT_LATE_NS:
+            return np.zeros(len(rows), np.bool_)
+        oldest_ns = now_ns - TIMEWAIT_NS - _TIMEWAIT_LATE_NS
+        over: Mask = (rows["state"] == State.TIME_WAIT) & (rows["state_ns"] < max(0, oldest_ns))
+        return over
+
     @property
     def replaceable(self) -> Index:
         """Those that are not in the map, as ``index``; a listener stays beside others with its address."""
@@ -143,9 +159,26 @@ def take_over(rows: Rows, which: NDArray[np.intp], source: Rows, place: NDArray[
     which, place = which[forgot], place[forgot]
     for name in KEPT_IN_TIME_WAIT:
         rows[name][which] = source[name][place]
+    rows["state_ns"][which] = _settled_start(rows, which, source, place)
     rows["flags"][which] |= source["flags"][place] & Flag.GAUGES
     free = rows["id"][which] == 0
     rows["id"][which[free]] = source["id"][place[free]]
+
+
+def _settled_start(rows: Rows, which: NDArray[np.intp], source: Rows, place: NDArray[np.intp]) -> NDArray[np.uint64]:
+    """When the present states of timewait sockets began, ``which`` of ``rows``, by ``place`` of ``source`` and timers.
+
+    Of dtype LEFT that is known: no timewait socket is older than the CLOSE that made it. Of one that was met in the
+    same state before it is what was said then, but if its timer was started anew.
+    """
+    timed, known = rows["state_ns"][which], source["state_ns"][place]
+    halves = rows["state"][which] == State.FIN_WAIT2
+    if "half_ns" in (source.dtype.names or ()):
+        half_ns = source["half_ns"][place]
+        return np.where(halves, np.where(half_ns != 0, half_ns, known), np.maximum(timed, known))
+    near = np.abs(timed.astype(np.int64) - known.astype(np.int64)) < _TIMER_NS
+    same = (source["state"][place] == rows["state"][which]) & (known != 0) & (halves | near)
+    return np.where(same, known, timed)
 
 
 def drop_repeated_ids(rows: Rows) -> None:

@@ -25,6 +25,8 @@ from tcptop_tui.bpf.tables import Tables
 from tcptop_tui.diag.dump import Dump
 from tcptop_tui.diag.rows import resolve_doubt
 from tcptop_tui.records import (
+    TRANSITION,
+    UNKNOWN_NS,
     End,
     Mask,
     Rows,
@@ -33,7 +35,7 @@ from tcptop_tui.records import (
     picked,
 )
 from tcptop_tui.source.hists import Hists
-from tcptop_tui.source.identity import Index, tuple_hash
+from tcptop_tui.source.identity import Index, socket_life, tuple_hash
 
 _MOST_ENDED = 65_536
 
@@ -58,9 +60,12 @@ class Joiner:
         self._closed_marked = 0
         self._closed: list[tuple[NDArray[np.uint64], NDArray[np.uint64]]] = []
         self._ended: list[Rows] = []
+        self._halves = np.zeros(0, TRANSITION)
 
     def note_transitions(self, rows: Rows) -> None:
         """Remember which connections closed after the dump, so that it does not bring them back."""
+        halves = (rows["newstate"] == State.CLOSE) & (rows["oldstate"] == State.FIN_WAIT2)
+        self._halves = joined(TRANSITION, self._halves, picked(rows, halves))[-_MOST_ENDED:]
         closed = picked(rows, (rows["newstate"] == State.CLOSE) & (rows["ts_ns"] > self._dump.now_ns))
         if len(closed):
             self._closed.append((closed["ts_ns"].copy(), tuple_hash(closed)))
@@ -69,10 +74,21 @@ class Joiner:
         """Remember who owned what has just ended: TIME_WAIT sockets themselves do not know."""
         # a reset leaves no TIME_WAIT; and what comes in between two dumps is not bounded by anything else
         kept = np.flatnonzero((rows["ends"] & (End.RST_SENT | End.RST_RECEIVED)) == 0)[-_MOST_ENDED:]
-        self._ended.append(left(picked(rows, kept)))
+        ended = picked(rows, kept)
+        self._ended.append(left(ended))
+        self._note_halves(ended, self._ended[-1])
         while sum(map(len, self._ended)) > _MOST_ENDED:
             self._ended.pop(0)
         self.escaped += self._not_seen_to_begin(rows)
+
+    def _note_halves(self, ended: Rows, left_over: Rows) -> None:
+        """Those ``ended`` (dtype SESSION) out of FIN_WAIT2 may wait on in it: when it began goes to ``left_over``."""
+        halves, self._halves = self._halves, self._halves[:0]
+        halves = picked(halves, halves["spent_ns"] != UNKNOWN_NS)
+        if len(halves):
+            place, found = Index.of(socket_life(halves)).find(socket_life(ended))
+            place = place[found]
+            left_over["half_ns"][found] = halves["ts_ns"][place] - halves["spent_ns"][place]
 
     def _not_seen_to_begin(self, ended: Rows) -> int:
         """Transitions of connections that came and went between two dumps, but were met late.
@@ -105,12 +121,13 @@ class Joiner:
         """Slots that the next reading must have whether or not they have moved, ascending."""
         return self._entries.again
 
-    def table(self, reading: Reading, *, surveying: bool = False) -> Rows:
+    def table(self, reading: Reading, *, surveying: bool = False, now_ns: int = 0) -> Rows:
         """Join the map with the latest dump.
 
         Args:
             reading: what has changed in the map since the last call, and ``again``; its entries may be written to.
             surveying: another dump is being made: what has closed meanwhile may be in it.
+            now_ns: CLOCK_MONOTONIC; a TIME_WAIT whose minute is over by then has gone, whatever the dump said.
 
         Returns:
             dtype ROW, sorted by ``id``; the same array as before if nothing has changed.
@@ -119,7 +136,7 @@ class Joiner:
         entries = self._entries
         entries.take(reading, self._dump, self._tables.number)
         self._name(entries)
-        alone = self._left_alone(entries)
+        alone = self._left_alone(entries) & ~self._dump.over(now_ns)
         rows = self._tables.make(self._dump, alone, reading, entries)
         if rows is not self.known.table:
             self.known = Known(rows)
@@ -204,6 +221,9 @@ class Joiner:
         syn = np.zeros(len(rows), "u1")
         syn[same] = before.rows["syn"][place]
         resolve_doubt(rows, syn)
+        # a timewait socket that the dump before did not have is younger, whatever its timer was set to
+        fresh = np.flatnonzero(~full & ~successors.there & (rows["state_ns"] != 0) & among(rows, before.netns))
+        rows["state_ns"][fresh] = np.maximum(rows["state_ns"][fresh], before.now_ns)
         # closed by its process before the dump, gone from the map after it: only its end tells whose it was
         orphaned = full & (rows["pid"] == 0) & ~latest.listens
         sought = np.flatnonzero(orphaned | (~same & ~full & (rows["state"] != State.SYN_RECV)))
@@ -212,6 +232,8 @@ class Joiner:
             sought = _inherited(rows, sought, ended, ended["hash"], full)
         if len(sought):
             _inherited(rows, sought, self._tables.latest, tuple_hash(self._tables.latest), full)
+        early = np.flatnonzero((rows["state_ns"] != 0) & (rows["state_ns"] < rows["born_ns"]))
+        rows["state_ns"][early] = rows["born_ns"][early]
         drop_repeated_ids(rows)
 
     def _judged(self, latest: Compared, judged: Mask, before: Compared, successors: Successors) -> Compared:

@@ -33,7 +33,8 @@ LEFT = np.dtype(
     [
         ("hash", "<u8"),  # identity.tuple_hash
         *((name, SESSION[name]) for name in KEPT_IN_TIME_WAIT),
-        ("state_ns", "<u8"),
+        ("state_ns", "<u8"),  # of its CLOSE
+        ("half_ns", "<u8"),  # when its FIN_WAIT2 began that ended with CLOSE; 0: not seen
         ("flags", "u1"),
         ("id", "<u8"),  # 0
     ]
@@ -50,13 +51,13 @@ def met(skaddr: NDArray[np.uint64], conns: Rows) -> Rows:
 def left(ended: Rows) -> Rows:
     """Dtype LEFT, of rows of dtype SESSION; a copy."""
     made = _known(ended, LEFT, tuple_hash(ended))
-    made["id"] = 0
+    made["id"] = made["half_ns"] = 0
     return made
 
 
 def _known(rows: Rows, dtype: np.dtype[Any], keys: NDArray[np.uint64]) -> Rows:
     made = np.empty(len(rows), dtype)
     made["hash"] = keys
-    for name in {*(dtype.names or ())} - {"hash", "skaddr", "id"}:
+    for name in {*(dtype.names or ())} - {"hash", "skaddr", "id", "half_ns"}:
         made[name] = rows[name]
     return made

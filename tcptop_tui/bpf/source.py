@@ -236,7 +236,7 @@ class BpfSource:
         reading = self._opened().conns.news(self._joiner.again)
         utc_ns, now_ns = time.time_ns(), clock.monotonic_ns()
         surveying = self._surveyor is not None and self._surveyor.busy
-        rows = self._shown(self._joiner.table(reading, surveying=surveying))
+        rows = self._shown(self._joiner.table(reading, surveying=surveying, now_ns=now_ns))
         self._seeded = True
         self._namer.note(rows)
         self._offer_names(sink)

@@ -66,12 +66,13 @@ class Differ:
 
     def __init__(self, rtt_unit_us: int = 1) -> None:
         self._before: Rows | None = None
+        self._before_ns = 0
         self._next_id = 1
         self._sampler = _Sampler(rtt_unit_us)
 
     def start_anew(self) -> None:
         """Forget what was there: the next poll is the first one; numbers go on."""
-        self._before = None
+        self._before, self._before_ns = None, 0
         self._sampler.start_anew()
 
     def compare(self, rows: Rows, now_ns: int) -> Changes:
@@ -81,7 +82,7 @@ class Differ:
         """
         first = self._before is None
         pairs = _pair(rows, np.zeros(0, ROW) if self._before is None else self._before)
-        _carry_over(pairs)
+        _carry_over(pairs, self._before_ns)
         fresh = np.flatnonzero(~pairs.known)
         rows["id"][fresh] = np.arange(self._next_id, self._next_id + len(fresh))
         self._next_id += len(fresh)
@@ -90,7 +91,7 @@ class Differ:
             transitions = joined(TRANSITION, _moved(pairs, now_ns), _closed(pairs.gone, now_ns))
             sessions = _ended(pairs.gone, self._sampler.hists, now_ns)
         self._sampler.note(pairs)
-        self._before = rows[np.argsort(rows["id"], kind="stable")]
+        self._before, self._before_ns = rows[np.argsort(rows["id"], kind="stable")], now_ns
         return Changes(self._before, self._sampler.hists, transitions, sessions)
 
 
@@ -141,13 +142,15 @@ def _once_each(place: NDArray[np.intp], found: Mask) -> None:
     found[chosen[first]] = True
 
 
-def _carry_over(pairs: _Pairs) -> None:
-    """Keep what the kernel never knew, or does not know any more.
+def _carry_over(pairs: _Pairs, before_ns: int) -> None:
+    """Keep what the kernel never knew, or does not know any more; ``before_ns`` is the time of the dump before.
 
     Once its process has closed it a socket has no owner, and TIME_WAIT has no counters either.
     """
     rows, old, known = pairs.rows, pairs.old, pairs.known
     _copy(rows, old, known, _CARRIED)
+    # what is in another state now was not in it then, whatever its timer was set to
+    rows["state_ns"] = np.where(rows["state_ns"] != 0, np.maximum(rows["state_ns"], before_ns), 0)
     _copy(rows, old, known & (rows["state"] == old["state"]), ("state_ns",))
     _copy(rows, old, known & (rows["pid"] == 0), ("pid", "comm"))
     _copy(rows, old, known & (rows["uid"] == UNKNOWN_UID), ("uid",))

@@ -179,11 +179,11 @@ class Namespaces:
         if self._clock() >= self._not_before_s:
             self.look()
         pile, now_ns, netns = Pile(self._expected, self.on_sockets), clock.monotonic_ns(), {self._own}
-        self._open[self._own].dump_onto(pile, now_ns)
+        self._open[self._own].dump_onto(pile)
         for inode, diag in list(self._open.items()):
             if inode != self._own:
                 try:
-                    diag.dump_onto(pile, now_ns)
+                    diag.dump_onto(pile)
                     netns.add(inode)
                 except BackendUnavailable:  # short of memory, as it were: opened anew at the next look
                     self._open.pop(inode).close()

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from tcptop_tui import clock
 from tcptop_tui.diag.dump import Dump, Pile
 from tcptop_tui.diag.messages import HEADER, INET_DIAG_INFO, MESSAGE, decode, runs
-from tcptop_tui.diag.rows import as_rows
+from tcptop_tui.diag.rows import TIMEWAIT_NS, as_rows
 from tcptop_tui.errors import BackendUnavailable
 
 _NETLINK_SOCK_DIAG = 4
@@ -60,6 +60,7 @@ class SockDiag:
     def __init__(self, netns: int | None = None, buffer: NDArray[np.uint8] | None = None) -> None:
         self._netns = Path("/proc/self/ns/net").stat().st_ino if netns is None else netns
         self._buffer = new_buffer() if buffer is None else buffer
+        self._fin_timeout_ns = _fin_timeout_ns()
         try:
             self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_SOCK_DIAG)
         except OSError as error:
@@ -73,9 +74,9 @@ class SockDiag:
 
     def _supported(self) -> list[int]:
         """The families that the kernel answers for; a kernel without IPv6 knows no sockets of it."""
-        self._receive(socket.AF_INET, _NO_STATES, Pile(), 0)
+        self._receive(socket.AF_INET, _NO_STATES, Pile())
         try:
-            self._receive(socket.AF_INET6, _NO_STATES, Pile(), 0)
+            self._receive(socket.AF_INET6, _NO_STATES, Pile())
         except OSError as error:
             if error.errno != errno.ENOENT:
                 raise
@@ -89,11 +90,11 @@ class SockDiag:
             BackendUnavailable: the kernel refuses.
         """
         pile, now_ns = Pile(), clock.monotonic_ns()
-        self.dump_onto(pile, now_ns)
+        self.dump_onto(pile)
         return pile.dump(now_ns, frozenset([self._netns]))
 
-    def dump_onto(self, pile: Pile, now_ns: int) -> None:
-        """The same, on top of what is there; ``now_ns`` is CLOCK_MONOTONIC just before.
+    def dump_onto(self, pile: Pile) -> None:
+        """The same, on top of what is there.
 
         Raises:
             BackendUnavailable: the kernel refuses; ``pile`` is as it was.
@@ -101,21 +102,21 @@ class SockDiag:
         start = pile.count
         try:
             for family in self._families:
-                self._consistent(family, pile, now_ns)
+                self._consistent(family, pile)
         except OSError as error:
             pile.cut(start)
             raise _unavailable(error) from error
         pile.drop_earlier_readings(start)
 
-    def _consistent(self, family: int, pile: Pile, now_ns: int) -> None:
+    def _consistent(self, family: int, pile: Pile) -> None:
         """Ask again when the kernel says that its tables changed meanwhile, but not for ever."""
         start = pile.count
         for _ in range(_ATTEMPTS):
             pile.cut(start)
-            if not self._receive(family, _ALL_STATES, pile, now_ns):
+            if not self._receive(family, _ALL_STATES, pile):
                 return
 
-    def _receive(self, family: int, states: int, pile: Pile, now_ns: int) -> bool:
+    def _receive(self, family: int, states: int, pile: Pile) -> bool:
         """One dump; was it interrupted? Made into rows each time the buffer is full.
 
         Raises:
@@ -134,13 +135,23 @@ class SockDiag:
             if full or (not more and len(places) > 1):  # most namespaces have no sockets
                 sockets = decode(self._buffer[:used_bytes], np.concatenate(places))
                 interrupted |= bool((sockets.messages["header"]["flags"] & _NLM_F_DUMP_INTR).any())
-                pile.add(as_rows(sockets, now_ns, self._netns), sockets.messages["inode"])
+                # the clock of this part: with 400,000 sockets all of them take seconds
+                rows = as_rows(sockets, clock.monotonic_ns(), self._netns, self._fin_timeout_ns)
+                pile.add(rows, sockets.messages["inode"])
                 used_bytes, places = 0, [np.zeros(0, np.intp)]
         return interrupted
 
     def close(self) -> None:
         """Close the socket; may be called twice."""
         self._socket.close()
+
+
+def _fin_timeout_ns() -> int:
+    """net.ipv4.tcp_fin_timeout of this thread's network namespace; the kernel's default where it is hidden."""
+    try:
+        return int(Path("/proc/sys/net/ipv4/tcp_fin_timeout").read_text()) * 10**9
+    except (OSError, ValueError):
+        return TIMEWAIT_NS
 
 
 def _unavailable(error: OSError) -> BackendUnavailable:

@@ -10,7 +10,9 @@ from numpy.typing import NDArray
 from tcptop_tui.diag.messages import TCP_INFO, Sockets
 from tcptop_tui.records import DUMPED, UNKNOWN_UID, Flag, Mask, Rows, State, Syn, picked
 
-_TIMEWAIT_NS = 60 * 10**9  # TCP_TIMEWAIT_LEN, include/net/tcp.h
+TIMEWAIT_NS = 60 * 10**9
+"""TCP_TIMEWAIT_LEN, include/net/tcp.h"""
+_TIMER_TIMEWAIT = 3  # idiag_timer, inet_twsk_diag_fill() in net/ipv4/inet_diag.c
 _MAPPED = np.uint64(0xFFFF_0000_0000)
 _HALF = np.uint64(32)
 _RTT_END_BYTES = 72
@@ -20,8 +22,15 @@ _FIN_QUEUED = (State.FIN_WAIT1, State.FIN_WAIT2, State.CLOSING, State.LAST_ACK)
 _AFTER_FIN = (State.CLOSE_WAIT, State.LAST_ACK, State.CLOSING)
 
 
-def as_rows(sockets: Sockets, now_ns: int, netns: int) -> Rows:
-    """As records.DUMPED, shape (n,); ``id`` and owner are left empty."""
+def as_rows(sockets: Sockets, now_ns: int, netns: int, fin_timeout_ns: int = TIMEWAIT_NS) -> Rows:
+    """As records.DUMPED, shape (n,); ``id`` and owner are left empty.
+
+    Args:
+        sockets: as the kernel described them.
+        now_ns: CLOCK_MONOTONIC when it did.
+        netns: inode number of their network namespace.
+        fin_timeout_ns: its net.ipv4.tcp_fin_timeout.
+    """
     messages = sockets.messages
     rows = np.zeros(len(messages), DUMPED)
     rows["netns"] = netns
@@ -36,8 +45,7 @@ def as_rows(sockets: Sockets, now_ns: int, netns: int) -> Rows:
     listens = messages["state"] == State.LISTEN
     # ``tcp_diag_get_info``, net/ipv4/tcp_diag.c: sk_ack_backlog and sk_max_ack_backlog
     rows["accept_queue"][listens], rows["backlog"][listens] = messages["rqueue"][listens], messages["wqueue"][listens]
-    waiting = messages["state"] == State.TIME_WAIT
-    rows["state_ns"][waiting] = _time_wait_since(messages["expires_ms"][waiting], now_ns)
+    _fill_timers(rows, messages, now_ns, fin_timeout_ns)
     _fill_gauges(rows, sockets)
     return rows
 
@@ -62,15 +70,18 @@ def _nobodys(sockets: Sockets) -> Mask:
     return nobodys
 
 
-def _time_wait_since(expires_ms: NDArray[np.uint32], now_ns: int) -> NDArray[np.uint64]:
-    """Start of TIME_WAIT by what is left of its 60 s; 0 when that was before the clock's start.
+def _fill_timers(rows: Rows, messages: Rows, now_ns: int, fin_timeout_ns: int) -> None:
+    """``state_ns`` of what waits in a timewait socket, by what is left of its timer; 0: before the clock's start.
 
-    Too late by as long as it lasted until the peer's last FIN: each one starts the 60 s anew
-    (``tcp_timewait_state_process``, net/ipv4/tcp_minisocks.c).
+    TIME_WAIT takes TCP_TIMEWAIT_LEN and begins anew with each late segment of the peer (``tcp_timewait_state_process``,
+    net/ipv4/tcp_minisocks.c); so does this time. FIN_WAIT2 whose process has closed the socket moves into a timewait
+    socket for net.ipv4.tcp_fin_timeout, for less where a socket has TCP_LINGER2 (``tcp_fin_time``, include/net/tcp.h):
+    nothing tells that of one from before our time, whose FIN_WAIT2 then looks that much older.
     """
-    waited_ns = np.maximum(_TIMEWAIT_NS - expires_ms.astype(np.int64) * 10**6, 0)
-    since_ns: NDArray[np.uint64] = np.maximum(now_ns - waited_ns, 0).astype(np.uint64)
-    return since_ns
+    which = np.flatnonzero(messages["timer"] == _TIMER_TIMEWAIT)
+    lasts_ns = np.where(messages["state"][which] == State.TIME_WAIT, TIMEWAIT_NS, min(fin_timeout_ns, TIMEWAIT_NS))
+    waited_ns = np.maximum(lasts_ns - messages["expires_ms"][which].astype(np.int64) * 10**6, 0)
+    rows["state_ns"][which] = np.maximum(now_ns - waited_ns, 0)
 
 
 def _fill_gauges(rows: Rows, sockets: Sockets) -> None:

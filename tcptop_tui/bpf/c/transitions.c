@@ -153,7 +153,8 @@ static __always_inline void record(const struct capture *want, struct conn *c,
 		count(C_EXCLUDED);
 	}
 	c->state = newstate;
-	c->state_ns = now_ns;
+	if (oldstate != newstate)	/* close() in FIN_WAIT2 goes there once more (new_state, net/ipv4/tcp.c) */
+		c->state_ns = now_ns;
 	if (newstate == TCP_ESTABLISHED)
 		c->established_ns = now_ns;
 }
