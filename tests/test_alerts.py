@@ -18,7 +18,7 @@ from tcptop_tui.filters.lexer import quoted
 from tcptop_tui.model.alerts import FAILED, PILED, QUIET_S, SURE_AFTER, Alarms
 from tcptop_tui.model.facts import Alert
 from tcptop_tui.model.pulse import SECONDS, Beat
-from tcptop_tui.records import TRANSITION, Rows, State
+from tcptop_tui.records import TRANSITION, Rows, State, Syn
 from tcptop_tui.source.batches import Table
 from tcptop_tui.widgets.alerts import AlertStrip
 from tcptop_tui.widgets.connections import ConnectionTable
@@ -50,7 +50,8 @@ def test_close_wait_piles_up() -> None:
     "rows",
     [
         piled(PILED - 1), piled(50, state_ns=NOW - SECOND), [{"state": State.TIME_WAIT}] * 5000,
-        [{"state": State.SYN_SENT, "state_ns": NOW - SECOND // 2}] * 100,
+        [{"state": State.SYN_SENT, "syn": Syn.OUT, "state_ns": NOW - SECOND // 2}] * 100,
+        [{"state": State.SYN_SENT, "syn": Syn.NONE, "state_ns": NOW - 60 * SECOND}] * 100,
         [{"state": State.LISTEN, "accept_queue": 0, "backlog": 128}],
         [{"state": State.LISTEN, "accept_queue": 100, "backlog": 128}],
         [{"srtt_us": 900_000}] * 10, [],
@@ -62,7 +63,9 @@ def test_a_busy_host_is_not_wrong(rows: list[dict[str, Any]]) -> None:
 
 @pytest.mark.parametrize(("since_s", "oldest"), [(2, "under 10 s"), (12, "10 s"), (70, "1m")])
 def test_nobody_answers(since_s: int, oldest: str) -> None:
-    rows = [{"state": State.SYN_SENT, "state_ns": NOW - since_s * SECOND, "raddr": "10.9.9.9"}] * 3 + [{}]
+    rows = [{"state": State.SYN_SENT, "syn": Syn.OUT, "state_ns": NOW - since_s * SECOND, "raddr": "10.9.9.9"}] * 3 + [
+        {}
+    ]
     (alert,) = alerts(*rows)
     assert alert.text == f"10.9.9.9 does not answer: 3 in SYN_SENT, oldest {oldest}"
     assert parse(alert.filter).matches(Subject(connections(*rows), NOW, None, None)).tolist() == [True] * 3 + [False]

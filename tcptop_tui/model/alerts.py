@@ -14,7 +14,7 @@ from tcptop_tui.model.facts import Alert
 from tcptop_tui.model.pulse import Beat
 from tcptop_tui.model.usual import SURE_AFTER, Usual
 from tcptop_tui.reasons import reason_text
-from tcptop_tui.records import Rows, State, picked
+from tcptop_tui.records import Rows, State, Syn, picked
 from tcptop_tui.source.identity import pair_hash
 
 PILED = 10
@@ -124,8 +124,8 @@ def _full(rows: Rows) -> Iterator[Alert]:
 
 
 def _unanswered(rows: Rows, now_ns: int) -> Iterator[Alert]:
-    """SYNs that nobody answers: a firewall, or a host that is not there."""
-    waits = picked(rows, rows["state"] == State.SYN_SENT)
+    """SYNs that nobody answers: a firewall, or a host that is not there. One that has not left is no question."""
+    waits = picked(rows, (rows["state"] == State.SYN_SENT) & (rows["syn"] == Syn.OUT))
     waits = picked(waits, waits["state_ns"] != 0)
     waits = picked(waits, now_ns - waits["state_ns"].astype(np.int64) > UNANSWERED_S * 1e9)
     for places in _groups(pair_hash(waits["raddr"].astype("<u8"))):

@@ -13,12 +13,18 @@ from tcptop_tui.filters import Subject
 from tcptop_tui.model.facts import Facts
 from tcptop_tui.model.sorting import Key, arranged, known, words
 from tcptop_tui.reasons import Reason, reason_text, reasons
-from tcptop_tui.records import TRANSITION, UNKNOWN_NS, Mask, Rows, State, joined, picked
+from tcptop_tui.records import TRANSITION, UNKNOWN_NS, Mask, Rows, State, Syn, joined, picked
 from tcptop_tui.source.identity import life, socket_life
 
+UNSENT: Final = 253
 CONNECTED: Final = 254
 WAITING: Final = 255
-"""Results beside those of ``reasons.Reason``, of which NONE is: gone between two polls, nobody saw how."""
+"""Results beside those of ``reasons.Reason``, of which NONE is: gone between two polls, nobody saw how.
+
+UNSENT has returned from connect() and sends its SYN with the first write (TCP_FASTOPEN_CONNECT, ``tcp_connect`` in
+net/ipv4/tcp_output.c comes later): nobody was asked, so nobody has failed to answer.
+"""
+_TEXT: Final = {UNSENT: "no SYN sent", CONNECTED: "connected", WAITING: "waiting"}
 
 DESTINATION = np.dtype(
     [("raddr", ">u8", (2,)), ("rport", "<u2"), ("connects", "<u4"), ("failed", "<u4"), ("waiting", "<u4"),
@@ -43,15 +49,13 @@ class Connects:
     """Most failures first, then most connects."""
 
     def result(self, row: int) -> str:
-        """``connected``, ``waiting``, or why not."""
+        """``connected``, ``waiting``, ``no SYN sent``, or why not."""
         return result_text(int(self.results[row]), int(self.rows["err"][row]))
 
 
 def result_text(code: int, err: int) -> str:
     """A result in words."""
-    if code in {CONNECTED, WAITING}:
-        return "waiting" if code == WAITING else "connected"
-    return reason_text(code, err)
+    return _TEXT[code] if code in _TEXT else reason_text(code, err)
 
 
 def outcomes(rows: Rows) -> Rows:
@@ -79,12 +83,14 @@ def results(rows: Rows) -> NDArray[np.uint8]:
     codes = reasons(rows)
     codes[rows["newstate"] != State.CLOSE] = CONNECTED  # polls may skip ESTABLISHED
     codes[rows["newstate"] == State.SYN_SENT] = WAITING
+    unsent = rows["syn"] == Syn.NONE  # of one that was found no port, or no route, its reason says more
+    codes[unsent & np.isin(codes, [WAITING, Reason.GIVEN_UP])] = UNSENT
     return codes
 
 
 def failed(codes: NDArray[np.uint8]) -> Mask:
     """Which of ``results`` are of connects that came to nothing, as far as somebody saw it."""
-    return ~np.isin(codes, [CONNECTED, WAITING, Reason.NONE])
+    return ~np.isin(codes, [CONNECTED, WAITING, UNSENT, Reason.NONE])
 
 
 def connects(facts: Facts, wants: Callable[[Subject], Mask], sort: str, *, descending: bool) -> Connects:

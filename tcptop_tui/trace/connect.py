@@ -10,8 +10,8 @@ import numpy as np
 
 from tcptop_tui import formats
 from tcptop_tui.filters import Filter, Subject
-from tcptop_tui.model.connects import outcomes, result_text, results, unanswered
-from tcptop_tui.records import TRANSITION, Rows, State
+from tcptop_tui.model.connects import failed, outcomes, result_text, results, unanswered
+from tcptop_tui.records import TRANSITION, Rows
 from tcptop_tui.source.batches import Batch, Loss, Table, Transitions
 from tcptop_tui.trace import columns as c
 from tcptop_tui.trace.columns import Column, Lines
@@ -100,8 +100,8 @@ class Tally:
 
     def add(self, rows: Rows) -> None:
         """Count ``rows``, dtype TRANSITION."""
-        bad = (rows["newstate"] == State.CLOSE).tolist()
-        for laddr, raddr, rport, failed in zip(
+        bad = failed(results(rows)).tolist()
+        for laddr, raddr, rport, lost in zip(
             rows["laddr"].tolist(), rows["raddr"].tolist(), rows["rport"].tolist(), bad, strict=True
         ):
             key = (tuple(laddr), tuple(raddr), rport)
@@ -109,7 +109,7 @@ class Tally:
                 self.others += 1
                 continue
             self.connects[key] += 1
-            self.failed[key] += failed
+            self.failed[key] += lost
 
     def rows(self) -> list[dict[str, Any]]:
         """The most frequent first."""

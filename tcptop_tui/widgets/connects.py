@@ -15,7 +15,7 @@ from textual.message import Message
 from tcptop_tui import formats
 from tcptop_tui.filters import Filter, Subject
 from tcptop_tui.hostnames import HostNames
-from tcptop_tui.model.connects import CONNECTED, WAITING, failed
+from tcptop_tui.model.connects import CONNECTED, UNSENT, WAITING, failed
 from tcptop_tui.model.frame import Frame
 from tcptop_tui.reasons import Reason
 from tcptop_tui.records import UNKNOWN_NS, Mask
@@ -97,7 +97,8 @@ class ConnectsTable(Listing):
         code = int(self._frame.connects.results[row])
         if key != "result" or code in {CONNECTED, Reason.NONE}:
             return None
-        return self.get_component_rich_style("table--waiting" if code == WAITING else "table--failed", partial=True)
+        waits = code in {WAITING, UNSENT}
+        return self.get_component_rich_style("table--waiting" if waits else "table--failed", partial=True)
 
     def action_open(self) -> None:
         """Open the connection that it was for."""
