@@ -101,8 +101,8 @@ def own_session() -> str:
         parts = environment.get(_NAME, "").split()
         if len(parts) != 4:
             continue
-        client, server = (part.partition("%")[0] for part in (parts[0], parts[2]))
-        wanted = f"raddr:{client} rport:{parts[1]} laddr:{server} lport:{parts[3]}"
+        client = parts[0].partition("%")[0]
+        wanted = f"raddr:{client} rport:{parts[1]} laddr:{parts[2]} lport:{parts[3]}"
         try:
             parse(wanted)
         except UsageError:  # sshd on no socket says UNKNOWN; and anybody can set a variable

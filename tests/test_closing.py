@@ -353,14 +353,13 @@ def test_in_a_terminal_the_older_of_two(bpf_possible: None, sides: tuple[Side, S
         clients = [held.enter_context(linked(near, device, lport, rport)) for device in NEAR]
         held.enter_context(listener.accept()[0])
         held.enter_context(listener.accept()[0])
-        clients[1].sendall(bytes(20_000))
-        terminal = Terminal("--filter", f"lport:{lport} rport:{rport} tx<10000")
+        terminal = Terminal("--filter", f"lport:{lport} rport:{rport} dev:{NEAR[0]}")
         held.callback(terminal.close)
         terminal.shows("ESTABLISHED")
         terminal.type("\x1b[20~")  # F9
         terminal.shows("Close this connection?")
         terminal.type("y")
-        terminal.shows("closed fe80::1")
+        terminal.shows(f"closed [fe80::1%{NEAR[0]}]:{lport}")
         assert [state_of(client) for client in clients] == [State.CLOSE, State.ESTABLISHED]
 
 

@@ -50,6 +50,8 @@ NAMES = [
     "cgroup",
     "opened",
     "retrans_in",
+    "dev",
+    "ifindex",
 ]
 
 
@@ -58,14 +60,15 @@ def given(**changes: object) -> SnapshotInput:
     hist[4] = 10
     rows = connections(
         {"tx_bytes": 7, "rx_bytes": 8, "retrans": 1, "srtt_us": 20, "laddr": "::1", "raddr": "::1"},
-        {"comm": b"=cmd|x\x1b[31m"},
+        {"comm": b"=cmd|x\x1b[31m", "dev": 3},
         UNKNOWN,
     )
     made = SnapshotInput(
         rows=rows, tx_rate=np.array([1.5, 0, np.nan]), rx_rate=np.array([0, 0, np.nan]),
         transitions=transitions({}, {**UNKNOWN, "flags": Flag.DELAYED}),
         sessions=sessions({"comm": b"ended", "state": State.CLOSE, "err": 111, "flags": Flag.ACTIVE}, UNKNOWN),
-        names=Names(netns={1: "blue"}, cgroups={5: "/a"}), hist=hist, hist_sum_us=200,
+        names=Names(netns={1: "blue"}, cgroups={5: "/a"}, devices={1: {3: "=v\x1b0"}, 2: {3: "other"}}),
+        hist=hist, hist_sum_us=200,
         loss=Loss(ring_full=3, skipped=2, mended=1), now_ns=NOW, utc_ns=UTC, wall=Wall().at(NOW, UTC),
             host="h\x07ost", kernel="6.1",
         backend="bpf", backend_note="", filter_text="443", hidden_text="lport:22", connections_total=9,
@@ -83,6 +86,8 @@ def test_json_names_and_nulls() -> None:
     assert (first["tx_bytes"], first["tx_bytes_per_s"], first["age_s"], first["state_age_s"]) == (7, 1.5, 60.0, 5.0)
     assert first["user"] == "root"
     assert "\x1b" not in hostile["comm"]
+    assert (hostile["dev"], hostile["ifindex"], hostile["laddr"]) == ("=v·0", 3, "10.0.0.1")
+    assert "10.0.0.1%=v·0" in to_text(build(given()))
     known = {"netns", "netns_name", "ip", "laddr", "raddr", "state", "retrans_in"}
     assert all(unknown[name] is None for name in NAMES if name not in known)
     assert data["meta"]["time"] == "2026-11-18T11:06:40.000000Z"
@@ -120,6 +125,7 @@ def test_csv_is_a_table_with_its_origin() -> None:
     assert list(rows[0]) == NAMES
     assert rows[0]["tx_bytes"] == "7"
     assert rows[1]["comm"].startswith("'=cmd")
+    assert (rows[1]["dev"], rows[0]["dev"]) == ("'=v·0", "")
     assert rows[2]["pid"] == rows[2]["srtt_us"] == ""
 
 

@@ -71,8 +71,17 @@ def test_every_unknown_is_null_on_its_own() -> None:
         "pid": ["pid"], "uid": ["uid", "user"], "comm": ["comm"], "born_ns": ["age_s"], "state_ns": ["state_age_s"],
         "srtt_us": ["srtt_us"], "lport": ["lport"], "rport": ["rport"],
         "flags": ["tx_bytes", "rx_bytes", "retrans", "opened"], "cgroup": ["cgroup"],
+        "dev": ["dev", "ifindex"],
     }  # fmt: skip
-    known = {"srtt_us": 5, "tx_bytes": 0, "rx_bytes": 0, "retrans": 0, "cgroup": 7, "flags": Flag.GAUGES | Flag.ACTIVE}
+    known = {
+        "srtt_us": 5,
+        "tx_bytes": 0,
+        "rx_bytes": 0,
+        "retrans": 0,
+        "cgroup": 7,
+        "dev": 3,
+        "flags": Flag.GAUGES | Flag.ACTIVE,
+    }
     for field, names in keys.items():
         (row,) = snapshot(connections({**known, field: UNKNOWN.get(field, 0)})).connections
         nulls = {name for name, value in msgspec.to_builtins(row).items() if value is None}

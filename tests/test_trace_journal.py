@@ -12,6 +12,7 @@ from streams import Stream, calling, streaming
 
 from tcptop_tui.errors import UsageError
 from tcptop_tui.records import State
+from tcptop_tui.source.batches import Names
 from tcptop_tui.trace.journal import SOCKET, Journal
 
 
@@ -34,7 +35,8 @@ def test_fields_are_those_of_tcpstates(journald: socket.socket) -> None:
         transitions(
             {"pid": 7, "comm": b"nginx", "lport": 443, "rport": 5000, "spent_ns": 1_234_567},
             {"laddr": "::1", "raddr": "::1"} | UNKNOWN | {"oldstate": State.CLOSE, "newstate": State.SYN_SENT},
-        )
+        ),
+        Names(),
     )
     assert fields(journald.recv(65536)) == {
         "SYSLOG_IDENTIFIER": "tcpstates",
@@ -58,15 +60,18 @@ def test_fields_are_those_of_tcpstates(journald: socket.socket) -> None:
 
 def test_a_name_cannot_bring_fields_of_its_own(journald: socket.socket) -> None:
     journal = Journal(Path(journald.getsockname()))
-    journal.send(transitions({"comm": b"x\nPRIORITY=0\n"}))
-    assert fields(journald.recv(65536))["PRIORITY"] == "5"
+    journal.send(transitions({"comm": b"x\nPRIORITY=0\n", "dev": 3}), Names(devices={1: {3: "y\nPRIORITY=0"}}))
+    told = fields(journald.recv(65536))
+    assert told["PRIORITY"] == "5"
+    assert told["OBJECT_INTERFACE"] == "y·PRIORITY=0"
+    assert told["MESSAGE"].startswith("x·PRIORITY=0· 10.0.0.1%y·PRIORITY=0:443 - ")
     journal.close()
 
 
 def test_one_that_stands_still_does_not_stop_the_stream(journald: socket.socket) -> None:
     journal = Journal(Path(journald.getsockname()))
     count = 2000  # more than any socket's queue holds
-    journal.send(transitions(*[{}] * count))
+    journal.send(transitions(*[{}] * count), Names())
     assert 0 < journal.refused < count
     for _ in range(count - journal.refused):
         assert journald.recv(65536)

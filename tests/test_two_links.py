@@ -58,6 +58,12 @@ def sent(source: Running, side: Side, lport: int) -> dict[int, int]:
     return {int(row["dev"]): int(row["tx_bytes"]) for row in rows_of(source, side, lport)}
 
 
+def named(source: Running, side: Side, lport: int) -> dict[str, int]:
+    """Bytes by the device's name."""
+    names = source.store.facts().names
+    return {names.device(side.inode, dev): count for dev, count in sent(source, side, lport).items()}
+
+
 def four(sides: tuple[Side, Side], held: ExitStack, family: int, lport: int, rport: int) -> list[socket.socket]:
     """Both connections, the near ends first; each sends another number of bytes."""
     near, far = sides
@@ -93,6 +99,7 @@ def test_each_has_its_own_row_and_bytes_to_the_end(
     source.until(lambda: sent(source, near, lport) == wanted)
     source.until(lambda: sorted(rows_of(source, far, rport)["rx_bytes"].tolist()) == [1_000, 20_000])
     assert set(rows_of(source, far, rport)["dev"].tolist()) == {far.index(device) for device in FAR}
+    source.until(lambda: named(source, near, lport) == {"va0": 1_000, "va1": 20_000})
     ids = sorted(rows_of(source, near, lport)["id"].tolist())
     tables(source, 8)  # two comparisons later
     assert sorted(rows_of(source, near, lport)["id"].tolist()) == ids

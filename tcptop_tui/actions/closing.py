@@ -35,10 +35,11 @@ class Closing(ViewsApp):
         if row is None:
             self.notify("no connection is selected", severity="warning", timeout=3)
             return
+        names = self.frame.facts.names
         try:
             cookie = await asyncio.to_thread(self._feed.identify, row)
-            if await self.push_screen_wait(CloseDialog(row)):
+            if await self.push_screen_wait(CloseDialog(row, names)):
                 await asyncio.to_thread(self._feed.destroy, row, cookie)
-                self.notify(f"closed {ends(row[0])}", markup=False, timeout=4)
+                self.notify(f"closed {ends(row[0], names)}", markup=False, timeout=4)
         except TcptopError as error:
             self.notify(str(error), severity="error", markup=False, timeout=8)

@@ -71,7 +71,7 @@ class Looking(ViewsApp):
     def _show_destination(self, wanted: str) -> None:
         """The connections to it; if there is none, those that have ended."""
         facts = self.frame.facts
-        there = parse(wanted).matches(Subject(facts.rows, facts.now_ns, None, None)).any()
+        there = parse(wanted).matches(Subject(facts.rows, facts.now_ns, None, None, facts.names)).any()
         self.show_filtered(wanted, "connections" if there else "sessions")
 
     def on_descendant_focus(self, event: events.DescendantFocus) -> None:

@@ -217,7 +217,7 @@ class BpfSource:
     def _offer_names(self, sink: Sink) -> None:
         if self._diag is None:
             return
-        self._namer.offer(sink, self._diag.names, self._netns)
+        self._namer.offer(sink, self._diag.names, self._netns, self._diag.device)
         left_out = self._diag.left_out
         if left_out != self._left_out and sink.offer(Status(self.backend, left_out_note(left_out))):
             self._left_out = left_out

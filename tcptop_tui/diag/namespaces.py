@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes as ct
 import os
 import re
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -139,7 +140,7 @@ class Namespaces:
     """A netlink socket in each namespace, kept for as long as something else keeps the namespace.
 
     A socket of ours would keep it alive: so each is closed at the next look after the last process
-    has left and the mount is gone. Used from one thread only.
+    has left and the mount is gone. Used from one thread only, but for ``device``.
 
     Args:
         most: namespaces at the same time; the rest is counted in ``left_out``.
@@ -164,6 +165,7 @@ class Namespaces:
         """Sockets, by the dump before."""
         self._open = {self._own: SockDiag(self._own, self._buffer)}
         self._refused: set[int] = set()
+        self._closing = threading.Lock()
         self._containers: dict[tuple[int, int], str] = {}
 
     def dump(self) -> Dump:
@@ -186,7 +188,7 @@ class Namespaces:
                     diag.dump_onto(pile)
                     netns.add(inode)
                 except BackendUnavailable:  # short of memory, as it were: opened anew at the next look
-                    self._open.pop(inode).close()
+                    self._close(inode)
         self._expected = pile.count
         return pile.dump(now_ns, frozenset(netns))
 
@@ -195,7 +197,7 @@ class Namespaces:
         started_s = self._clock()
         places = find_namespaces()
         for inode in self._open.keys() - places.keys() - {self._own}:
-            self._open.pop(inode).close()
+            self._close(inode)
         self._refused &= places.keys()
         missing = sorted(places.keys() - self._open.keys() - self._refused)
         if missing and of_thread().may(Cap.SYS_ADMIN):
@@ -234,7 +236,19 @@ class Namespaces:
                 names[inode] = first or second
         self.names = names  # at once: another thread reads it
 
+    def device(self, netns: int, index: int) -> str:
+        """Name of a network device by the inode number of its namespace and its own; from any thread.
+
+        Empty: not known, as long as the namespace has not been entered.
+        """
+        with self._closing:  # its descriptor would be another namespace's
+            return self._open[netns].device(index) if netns in self._open else ""
+
+    def _close(self, inode: int) -> None:
+        with self._closing:
+            self._open.pop(inode).close()
+
     def close(self) -> None:
         """Close all sockets; may be called twice."""
-        for diag in self._open.values():
-            diag.close()
+        for inode in list(self._open):
+            self._close(inode)

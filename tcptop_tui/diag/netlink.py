@@ -10,6 +10,7 @@ import errno
 import os
 import socket
 import struct
+from fcntl import ioctl
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +30,10 @@ _NLMSG_ERROR, _NLMSG_DONE = 2, 3
 _ALL_STATES = 0xFFFFFFFF
 _NO_STATES = 0
 _ATTEMPTS = 3
+_SIOCGIFNAME = 0x8910
+_IFREQ = struct.Struct("=16si20x")
+"""``struct ifreq`` (include/uapi/linux/if.h) with a number in it."""
+_MOST_DEVICES = 1024
 _BUFFER_BYTES = 1 << 20
 _MOST_READ_BYTES = 1 << 16
 """A read is one skb of at most 32 KiB, whatever the buffer (``netlink_dump``, net/netlink/af_netlink.c)."""
@@ -61,6 +66,7 @@ class SockDiag:
         self._netns = Path("/proc/self/ns/net").stat().st_ino if netns is None else netns
         self._buffer = new_buffer() if buffer is None else buffer
         self._fin_timeout_ns = _fin_timeout_ns()
+        self._devices: dict[int, str] = {}
         try:
             self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_SOCK_DIAG)
         except OSError as error:
@@ -140,6 +146,21 @@ class SockDiag:
                 pile.add(rows, sockets.messages["inode"])
                 used_bytes, places = 0, [np.zeros(0, np.intp)]
         return interrupted
+
+    def device(self, index: int) -> str:
+        """Name of the network device with this number in the socket's namespace, the last one that it had.
+
+        Empty: there has been none. SIOCGIFNAME is answered for any socket, at once and without the kernel's big lock
+        of routing (``dev_ioctl``, net/core/dev_ioctl.c), for which a dump of all devices waits.
+        """
+        try:
+            answer = ioctl(self._socket, _SIOCGIFNAME, _IFREQ.pack(b"", index))
+        except (OSError, struct.error):  # taken away meanwhile
+            return self._devices.get(index, "")
+        if index not in self._devices and len(self._devices) >= _MOST_DEVICES:
+            self._devices.pop(next(iter(self._devices)))
+        self._devices[index] = _IFREQ.unpack(answer)[0].split(b"\0", 1)[0].decode(errors="replace")
+        return self._devices[index]
 
     def close(self) -> None:
         """Close the socket; may be called twice."""

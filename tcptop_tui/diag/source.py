@@ -134,7 +134,7 @@ class DiagSource:
         self._ended = joined(SESSION, self._ended, self._wanted(changes.sessions))
         self._moved = joined(TRANSITION, self._moved, self._wanted(changes.transitions))
         self._namer.note(changes.rows)
-        self._namer.offer(sink, self._diag.names, dump.netns)
+        self._namer.offer(sink, self._diag.names, dump.netns, self._diag.device)
         self._offer_left_out(sink, self._diag.left_out)
         self._offer(sink)
         utc_ns = time.time_ns() - (clock.monotonic_ns() - dump.now_ns)

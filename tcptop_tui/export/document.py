@@ -97,7 +97,13 @@ def _connection(row: np.void, given: SnapshotInput, index: int) -> Connection:
         cgroup=_cgroup(row, given.names),
         opened=opened(row),
         retrans_in=retrans_in(row),
+        dev=_device(row, given.names),
+        ifindex=nonzero(row["dev"]),
     )
+
+
+def _device(row: np.void, names: Names) -> str | None:
+    return text.clean(names.device(int(row["netns"]), int(row["dev"]))) or None
 
 
 def _netns_name(row: np.void, names: Names) -> str | None:
@@ -139,6 +145,8 @@ def _session(row: np.void, wall: Wall, why: str | None, names: Names) -> Session
         cgroup=_cgroup(row, names),
         why=why,
         reset_in=state(row["reset_in"]),
+        dev=_device(row, names),
+        ifindex=nonzero(row["dev"]),
     )
 
 
@@ -167,6 +175,8 @@ def _transition(row: np.void, wall: Wall, why: str | None, names: Names) -> Tran
         cgroup=_cgroup(row, names),
         why=why,
         reset_in=state(row["reset_in"]),
+        dev=_device(row, names),
+        ifindex=nonzero(row["dev"]),
     )
 
 

@@ -43,6 +43,10 @@ def provenance(document: Document) -> list[tuple[str, str]]:
     return [(name, str(value)) for name, value in {**meta, **loss}.items()]
 
 
+def _local_address(row: Connection | Transition) -> str:
+    return row.laddr if row.dev is None else f"{row.laddr}%{row.dev}"
+
+
 def _span(seconds: float) -> str:
     return formats.duration_ns(round(seconds * 1e9))
 
@@ -60,7 +64,7 @@ _CONNECTIONS: tuple[_Column[Connection], ...] = (
     _Column("PROCESS", lambda row: row.comm),
     _Column("USER", lambda row: row.uid if row.user is None else row.user),
     _Column("NETNS", lambda row: row.netns, right=True),
-    _Column("LADDR", lambda row: row.laddr, right=True),
+    _Column("LADDR", _local_address, right=True),
     _Column("LPORT", lambda row: row.lport, right=True),
     _Column("RADDR", lambda row: row.raddr, right=True),
     _Column("RPORT", lambda row: row.rport, right=True),
@@ -79,7 +83,7 @@ _TRANSITIONS: tuple[_Column[Transition], ...] = (
     _Column("TIME (UTC)", lambda row: row.time),
     _Column("PID", lambda row: row.pid, right=True),
     _Column("PROCESS", lambda row: row.comm),
-    _Column("LADDR", lambda row: row.laddr, right=True),
+    _Column("LADDR", _local_address, right=True),
     _Column("LPORT", lambda row: row.lport, right=True),
     _Column("RADDR", lambda row: row.raddr, right=True),
     _Column("RPORT", lambda row: row.rport, right=True),

@@ -33,6 +33,8 @@ class Connection(msgspec.Struct, frozen=True):
     cgroup: str | None
     opened: str | None
     retrans_in: dict[str, int]
+    dev: str | None
+    ifindex: int | None
 
 
 class Transition(msgspec.Struct, frozen=True):
@@ -59,6 +61,8 @@ class Transition(msgspec.Struct, frozen=True):
     cgroup: str | None
     why: str | None
     reset_in: str | None
+    dev: str | None
+    ifindex: int | None
 
 
 class Session(msgspec.Struct, frozen=True):
@@ -86,6 +90,8 @@ class Session(msgspec.Struct, frozen=True):
     cgroup: str | None
     why: str | None
     reset_in: str | None
+    dev: str | None
+    ifindex: int | None
 
 
 class Bucket(msgspec.Struct, frozen=True):

@@ -33,8 +33,9 @@ def default_path(host: str, utc_ns: int, kind: str) -> Path:
 
 def _sessions(frame: Frame) -> Rows:
     """The ended connections that the filter shows."""
-    rows = frame.facts.sessions
-    shown: Rows = rows[is_connection(rows) & frame.look.wants(Subject(rows, frame.facts.now_ns, None, None))]
+    rows, facts = frame.facts.sessions, frame.facts
+    wanted = frame.look.wants(Subject(rows, facts.now_ns, None, None, facts.names))
+    shown: Rows = rows[is_connection(rows) & wanted]
     return shown
 
 

@@ -12,10 +12,10 @@ from tcptop_tui.filters.lexer import Value, is_ipv6_like
 _MAPPED = 0xFFFF << 32
 _MAPPED_BITS = 96
 _WORD = 2**64 - 1
-_IPV4_LIKE = re.compile(r"[0-9]+(?:\.[0-9.]*(?:/.*)?|/.*)")
+_IPV4_LIKE = re.compile(r"[0-9]+(?:\.[0-9.]*(?:[/%].*)?|/.*)")
 _BEGUN_IPV4 = re.compile(r"[0-9]{1,3}(?:\.[0-9]{1,3}){0,2}\.|[0-9]{1,3}(?:\.[0-9]{1,3}){1,2}")
 _BEGUN_IPV6 = re.compile(r"(?:[0-9A-Fa-f]{1,4}:){1,6}(?:[0-9A-Fa-f]{1,4}|:)?")
-_WITH_PORT = re.compile(r"(\[[^]]+\]|[0-9.]+):([0-9]+)")
+_WITH_PORT = re.compile(r"(\[[^]]+\]|[0-9.]+)(%[^:]+)?:([0-9]+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,9 +34,9 @@ def looks_like_address(text: str) -> bool:
 
 
 def split_port(text: str) -> tuple[str, str] | None:
-    """Address and port of ``10.0.0.1:443`` or ``[::1]:443``, as ss prints them; None when it is not so."""
+    """Address and port of ``10.0.0.1%eth0:443`` or ``[::1]:443``, as ss prints them; None when it is not so."""
     found = _WITH_PORT.fullmatch(text)
-    return (found[1].strip("[]"), found[2]) if found else None
+    return (found[1].strip("[]") + (found[2] or ""), found[3]) if found else None
 
 
 def begun_address(text: str) -> str:
@@ -64,8 +64,6 @@ def read_network(value: Value) -> Network:
     text = value.text
     if text.startswith("[") and text.endswith("]"):
         text = text[1:-1]
-    if "%" in text:
-        raise value.error("an address here has no interface", f"write {text.partition('%')[0]}")
     try:
         found = ipaddress.ip_network(text, strict=False)
     except ValueError:

@@ -53,6 +53,7 @@ def vocabulary(rows: Rows, ended: Rows, names: Names, saved: Iterable[str] = ())
             "comm": _written(processes),
             "state": _first(states, _STATES),
             "lport": list(map(str, lports)), "rport": list(map(str, rports)), "port": _first(lports, rports),
+            "dev": _written(_devices(rows, names)),
             "laddr": laddrs, "raddr": raddrs, "ip": _first(raddrs, laddrs),
             "pid": list(map(str, _frequent(rows["pid"][rows["pid"] != 0]))),
             "uid": list(map(str, _frequent(rows["uid"][rows["uid"] != UNKNOWN_UID]))),
@@ -83,6 +84,14 @@ def _frequent(values: NDArray[Any]) -> list[Any]:
     found, counts = np.unique(values, return_counts=True)
     order = np.argsort(-counts, kind="stable")[:_MOST]
     return list(found[order].tolist())
+
+
+def _devices(rows: Rows, names: Names) -> list[str]:
+    """Names of those that sockets are bound to; what cannot be written as it is is left out."""
+    bound = rows["dev"] != 0
+    pairs = _frequent(rows["netns"][bound].astype(np.uint64) << np.uint64(32) | rows["dev"][bound])
+    known = [names.device(pair >> 32, pair & 0xFFFF_FFFF) for pair in pairs]
+    return [name for name in known if text.clean(name) == name]
 
 
 def _addresses(values: NDArray[np.uint64]) -> list[str]:

@@ -139,6 +139,37 @@ class InNetwork:
 
 
 @dataclass(frozen=True, slots=True)
+class OnDevice:
+    """A socket bound to the device of this name, or of this number, in its own network namespace."""
+
+    wanted: str
+
+    def mask(self, subject: Subject) -> Mask:
+        """See ``Condition``."""
+        answers = np.zeros(len(subject.rows), np.bool_)
+        bound = np.flatnonzero(subject.rows["dev"])  # most are bound to none
+        pairs = subject.rows["netns"][bound].astype(np.uint64) << np.uint64(32) | subject.rows["dev"][bound]
+        different, place = np.unique(pairs, return_inverse=True)
+        told = [self._is_wanted(subject, pair >> 32, pair & 0xFFFF_FFFF) for pair in different.tolist()]
+        answers[bound] = np.array(told, np.bool_)[place]
+        return answers
+
+    def _is_wanted(self, subject: Subject, netns: int, dev: int) -> bool:
+        return self.wanted in {str(dev), subject.names.device(netns, dev)}
+
+
+@dataclass(frozen=True, slots=True)
+class AllOf:
+    """Each of ``parts``, which are not empty."""
+
+    parts: tuple[Condition, ...]
+
+    def mask(self, subject: Subject) -> Mask:
+        """See ``Condition``."""
+        return reduce(np.logical_and, (part.mask(subject) for part in self.parts))
+
+
+@dataclass(frozen=True, slots=True)
 class OfVersion:
     """IPv4 (both addresses are) or IPv6 (the rest), as the capture options have it."""
 

@@ -14,6 +14,7 @@ from tcptop_tui.filters import subject as columns
 from tcptop_tui.filters import units
 from tcptop_tui.filters.addresses import read_network
 from tcptop_tui.filters.conditions import (
+    AllOf,
     Between,
     Condition,
     EndedBy,
@@ -23,6 +24,7 @@ from tcptop_tui.filters.conditions import (
     InTable,
     Named,
     OfVersion,
+    OnDevice,
 )
 from tcptop_tui.filters.ends import read_reasons
 from tcptop_tui.filters.errors import shown
@@ -103,13 +105,31 @@ def _traffic(total: columns.Reader, rate: columns.Reader) -> Make:
 
 
 def _address(*names: str) -> Make:
-    return _unordered(lambda value: InNetwork(names, read_network(value)))
+    return _unordered(lambda value: _network(names, value))
 
 
 def _either_address(value: Value) -> Condition:
     if value.text in {"4", "6"}:
         return OfVersion(ipv4=value.text == "4")
-    return InNetwork(("laddr", "raddr"), read_network(value))
+    return _network(("laddr", "raddr"), value)
+
+
+def _network(names: tuple[str, ...], value: Value) -> Condition:
+    """With a device behind it, as it is shown: ``fe80::1%eth0``."""
+    address, mark, device = value.text.partition("%")
+    if address.startswith("[") and device.endswith("]"):
+        address, device = address + "]", device[:-1]
+    if mark and not device:
+        raise value.error("there is no device behind the %", "as in fe80::1%eth0")
+    inside = InNetwork(names, read_network(replace(value, text=address)))
+    return AllOf((inside, OnDevice(device))) if mark else inside
+
+
+def _device(operator: str, value: Value) -> Condition:
+    """By name; or by number, in order."""
+    if operator in {":", "="}:
+        return OnDevice(value.text)
+    return Between(columns.nonzero("dev"), *units.whole_interval(operator, value, units.read_count))
 
 
 def _state(value: Value) -> Condition:
@@ -169,6 +189,8 @@ FIELDS = (
           "an address alone is one", _unordered(_either_address)),
     Field("laddr", ("src",), "laddr:127.0.0.1", "local address or network", _address("laddr")),
     Field("raddr", ("dst",), "raddr:fe80::/10", "remote address or network", _address("raddr")),
+    Field("dev", ("device", "iface"), "dev:eth0,wg0", "network device that the socket is bound to, by name or number; "
+          "dev>0: any", _plain(_device)),
     Field("comm", ("process", "proc"), "nginx  comm=ssh  /^ng/", "part of the process name, in any case (= all of it, "
           '/regular expression/, "quoted"); a word alone is one', _comm),
     Field("pid", (), "pid:812", "process number", _whole(columns.nonzero("pid"), units.read_count)),

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tcptop_tui.records import SESSION, TRANSITION, UNKNOWN_NS, UNKNOWN_UID, Flag, Mask, Rows
+from tcptop_tui.source.batches import Names
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +23,8 @@ class Subject:
     tx_rate: NDArray[np.float64] | None
     """bytes/s, shape (n,), NaN unknown; None where this kind of row has no rates."""
     rx_rate: NDArray[np.float64] | None
+    names: Names = field(default_factory=Names)
+    """Of the devices in them, by the host that they are of: in a recording that is another one."""
 
 
 Column: TypeAlias = tuple[NDArray[Any], Mask]

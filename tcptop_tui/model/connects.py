@@ -103,7 +103,7 @@ def connects(facts: Facts, wants: Callable[[Subject], Mask], sort: str, *, desce
     rows = joined(TRANSITION, picked(facts.log, ended), unanswered(facts.rows, facts.now_ns))
     ids = np.concatenate([np.flatnonzero(ended).astype(np.uint64) + np.uint64(first + 1),
                           facts.rows["id"][waits] | _WAITING_BIT])  # fmt: skip
-    match = wants(Subject(rows, facts.now_ns, None, None))
+    match = wants(Subject(rows, facts.now_ns, None, None, facts.names))
     rows, ids = picked(rows, match), ids[match]
     codes = results(rows)
     order = arranged(_key(rows, codes, sort), np.arange(len(rows)), descending=descending)

@@ -166,7 +166,7 @@ def make_frame(facts: Facts, look: Look) -> Frame:
     left = facts.departed.chosen(facts.departed.ended)
     gone = Facts(now_ns=facts.now_ns, rows=left.rows, tx_rate=left.tx_rate, rx_rate=left.rx_rate)
     matches, gone_matches = (
-        look.wants(Subject(part.rows, part.now_ns, part.tx_rate, part.rx_rate)) for part in (facts, gone)
+        look.wants(Subject(part.rows, part.now_ns, part.tx_rate, part.rx_rate, facts.names)) for part in (facts, gone)
     )
     filtered = bool(look.filter.text) or look.hidden is not None
     ended = _wanted_sessions(facts, look, filtered=filtered)
@@ -179,7 +179,7 @@ def make_frame(facts: Facts, look: Look) -> Frame:
         left.gone_ns,
         ordered((facts, gone), chosen, look.sort, descending=look.descending),
         int(np.count_nonzero(matches)) - int(np.count_nonzero(listed)),
-        np.flatnonzero(look.wants(Subject(facts.log, facts.now_ns, None, None))),
+        np.flatnonzero(look.wants(Subject(facts.log, facts.now_ns, None, None, facts.names))),
         _round_trips(facts, matches, ended, filtered=filtered),
         groups=rtt_groups(facts, look.rtt_by, matches, ended, filtered=filtered) if look.rtt_by else None,
     )
@@ -189,7 +189,7 @@ def make_frame(facts: Facts, look: Look) -> Frame:
 def _wanted_sessions(facts: Facts, look: Look, *, filtered: bool) -> Mask:
     """Which ended connections are to be seen; none where nothing that is made depends on it."""
     if filtered or look.rtt_by or look.view == "sessions" or facts.ended is None:
-        return look.wants(Subject(facts.sessions, facts.now_ns, None, None))
+        return look.wants(Subject(facts.sessions, facts.now_ns, None, None, facts.names))
     return np.zeros(0, np.bool_)
 
 

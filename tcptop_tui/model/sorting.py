@@ -64,6 +64,7 @@ _KEYS: dict[str, Callable[[Facts], Key]] = {
     "user": lambda facts: known(facts.rows["uid"], facts.rows["uid"] != UNKNOWN_UID),
     "netns": _nonzero("netns"),
     "cgroup": _nonzero("cgroup"),
+    "dev": _nonzero("dev"),
     "laddr": _words("laddr"),
     "lport": _nonzero("lport"),
     "raddr": _words("raddr"),

@@ -90,6 +90,12 @@ class Names:
     """Network namespaces by inode number: ``ip netns`` name or container, where there is one."""
     cgroups: Mapping[int, str] = field(default_factory=dict)
     """Paths of cgroups (v2) by id, from the hierarchy's root, as /proc/PID/cgroup has them."""
+    devices: Mapping[int, Mapping[int, str]] = field(default_factory=dict)
+    """Network devices that sockets are bound to: by inode number of their network namespace, then by their own."""
+
+    def device(self, netns: int, dev: int) -> str:
+        """Name of a device, as it was given: harmless or not; its number where no name is known, empty for 0."""
+        return self.devices.get(netns, {}).get(dev, str(dev)) if dev else ""
 
 
 @dataclass(frozen=True, slots=True)

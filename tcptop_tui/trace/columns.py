@@ -82,6 +82,18 @@ def address(name: str) -> Values:
     return lambda lines: [formats.address((high, low)) for high, low in lines.rows[name].tolist()]
 
 
+def device(lines: Lines) -> list[Any]:
+    """Name of the device that the socket is bound to, or its number where no name is known."""
+    names, pairs = lines.names, zip(lines.rows["netns"].tolist(), lines.rows["dev"].tolist(), strict=True)
+    return [text.clean(names.device(netns, dev)) if dev else None for netns, dev in pairs]
+
+
+def local_address(lines: Lines) -> list[Any]:
+    """With the device behind it, as ss writes it."""
+    devices, addresses = device(lines), address("laddr")(lines)
+    return [one if dev is None else f"{one}%{dev}" for one, dev in zip(addresses, devices, strict=True)]
+
+
 def comm(name: str) -> Values:
     """A process name, harmless."""
     return lambda lines: [text.clean(value) or None for value in lines.rows[name].tolist()]
@@ -193,6 +205,10 @@ COMM = Column("comm", "COMM", comm("comm"), width=10, wide=16, foreign=True)
 UID = Column("uid", "UID", uid, width=6)
 IP = Column("ip", "IP", ip, width=2)
 LADDR = Column("laddr", "LADDR", address("laddr"), width=15, wide=26)
+LOCAL = Column("laddr", "LADDR", local_address, width=15, wide=26)
+"""In text."""
+DEV = Column("dev", "DEV", device, width=8, foreign=True)
+IFINDEX = Column("ifindex", "IFINDEX", number("dev"), width=7)
 LPORT = Column("lport", "LPORT", number("lport"), width=5)
 RADDR = Column("raddr", "RADDR", address("raddr"), width=15, wide=26)
 RPORT = Column("rport", "RPORT", number("rport"), width=5)

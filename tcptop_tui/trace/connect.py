@@ -9,7 +9,7 @@ from typing import Any, Protocol, TypeAlias
 import numpy as np
 
 from tcptop_tui import formats
-from tcptop_tui.filters import Filter, Subject
+from tcptop_tui.filters import Filter
 from tcptop_tui.model.connects import failed, outcomes, result_text, results, unanswered
 from tcptop_tui.records import TRANSITION, Rows
 from tcptop_tui.source.batches import Batch, Loss, Table, Transitions
@@ -23,8 +23,8 @@ _MOST_KEYS = 65_536
 """Different destinations that are counted one by one."""
 
 Words: TypeAlias = tuple[int, int]
-_Key: TypeAlias = tuple[Words, Words, int]
-"""Local address, remote address, remote port."""
+_Key: TypeAlias = tuple[Words, Words, int, str | None]
+"""Local address, remote address, remote port, device."""
 
 
 class Queries(Protocol):
@@ -51,6 +51,7 @@ def _results(lines: Lines) -> list[Any]:
 
 
 SADDR = Column("laddr", "SADDR", c.address("laddr"), width=16, wide=26)
+_LOCAL = Column("laddr", "SADDR", c.local_address, width=16, wide=26)
 DADDR = Column("raddr", "DADDR", c.address("raddr"), width=16, wide=26)
 
 
@@ -64,15 +65,16 @@ RESULT = Column("result", "RESULT", _results, width=11)
 QUERY = Column("query", "QUERY", c.query, foreign=True)
 _JSON = (
     c.UTC, c.SKADDR, c.PID, c.COMM, c.UID, c.IP, SADDR, c.LPORT, DADDR, DPORT, MS, RESULT, c.RETRANS, c.NETNS,
-    c.NETNS_NAME, c.CGROUP,
+    c.NETNS_NAME, c.DEV, c.IFINDEX, c.CGROUP,
 )  # fmt: skip
 COUNTS = (
     Column("laddr", "LADDR", _none, width=25),
     Column("raddr", "RADDR", _none, width=25),
     Column("rport", "RPORT", _none, width=20),
     Column("connects", "CONNECTS", _none, width=10),
-    Column("failed", "FAILED", _none),
+    Column("failed", "FAILED", _none, width=6),
 )
+_COUNTED_DEVICE = Column("dev", "DEV", _none)
 
 
 def columns(
@@ -82,46 +84,53 @@ def columns(
     query = (QUERY,) if dns else ()
     if form == "json":
         return (*_JSON, *query)
-    source = (SADDR, c.LPORT) if lport else (SADDR,)
+    saddr = SADDR if form == "csv" else _LOCAL
+    source = (saddr, c.LPORT) if lport else (saddr,)
     start = (*clock, *((c.UID,) if uid else ()), c.PID, c.COMM, c.IP, *source, DADDR, DPORT)
     if form == "csv":
-        return (*start, *((MS, RESULT, c.NETNS, c.CGROUP) if wide else ()), *query)
+        return (*start, *((MS, RESULT, c.NETNS, c.CGROUP, c.DEV) if wide else ()), *query)
     return (*start, MS, *((c.NETNS,) if wide else ()), RESULT, *query)
 
 
 @dataclass(slots=True)
 class Tally:
-    """Connects by local address, remote address and remote port."""
+    """Connects by local address, remote address, remote port and device: fe80::1 is another host on another link."""
 
     connects: Counter[_Key] = field(default_factory=Counter)
     failed: Counter[_Key] = field(default_factory=Counter)
     others: int = 0
     """Those to destinations beyond the number that is kept."""
 
-    def add(self, rows: Rows) -> None:
-        """Count ``rows``, dtype TRANSITION."""
+    def add(self, lines: Lines) -> None:
+        """Count lines of dtype TRANSITION."""
+        rows = lines.rows
         bad = failed(results(rows)).tolist()
-        for laddr, raddr, rport, lost in zip(
-            rows["laddr"].tolist(), rows["raddr"].tolist(), rows["rport"].tolist(), bad, strict=True
-        ):
-            key = (tuple(laddr), tuple(raddr), rport)
+        ends = zip(rows["laddr"].tolist(), rows["raddr"].tolist(), rows["rport"].tolist(), strict=True)
+        for (laddr, raddr, rport), device, lost in zip(ends, c.device(lines), bad, strict=True):
+            key = (tuple(laddr), tuple(raddr), rport, device)
             if key not in self.connects and len(self.connects) >= _MOST_KEYS:
                 self.others += 1
                 continue
             self.connects[key] += 1
             self.failed[key] += lost
 
+    def columns(self) -> tuple[Column, ...]:
+        """As tcpconnect has them, and the device where there is one."""
+        bound = any(key[3] is not None for key in self.connects)
+        return (*COUNTS, _COUNTED_DEVICE) if bound else COUNTS
+
     def rows(self) -> list[dict[str, Any]]:
         """The most frequent first."""
         return [
             {
-                "laddr": formats.address(laddr),
-                "raddr": formats.address(raddr),
-                "rport": rport,
+                "laddr": formats.address(key[0]),
+                "dev": key[3],
+                "raddr": formats.address(key[1]),
+                "rport": key[2],
                 "connects": count,
-                "failed": self.failed[laddr, raddr, rport],
+                "failed": self.failed[key],
             }
-            for (laddr, raddr, rport), count in self.connects.most_common()
+            for key, count in self.connects.most_common()
         ]
 
 
@@ -157,9 +166,9 @@ class ConnectStream:
             self._write(outcomes(batch.rows), moment)
 
     def _write(self, rows: Rows, moment: Moment) -> None:
-        rows = rows[self.chosen.matches(Subject(rows, moment.now_ns, None, None))]
+        rows = rows[self.chosen.matches(moment.subject(rows))]
         if self.tally is not None:
-            self.tally.add(rows)
+            self.tally.add(moment.lines(rows, rows["ts_ns"]))
             return
         lines = moment.lines(rows, rows["ts_ns"])
         if self.queries is not None and len(rows):
@@ -187,6 +196,6 @@ class ConnectStream:
         if self.tally is None:
             self._write(self._waiting, moment)
         else:
-            self.output.table(COUNTS, self.tally.rows())
+            self.output.table(self.tally.columns(), self.tally.rows())
         if self.queries is not None and self.queries.lost:
             say(f"{self.queries.lost:,} DNS answers were lost: names may be missing")

@@ -12,6 +12,7 @@ from pathlib import Path
 from tcptop_tui import formats, text
 from tcptop_tui.errors import UsageError
 from tcptop_tui.records import UNKNOWN_NS, Rows, is_ipv4
+from tcptop_tui.source.batches import Names
 
 SOCKET = Path("/run/systemd/journal/socket")
 _NOTICE = 5
@@ -37,9 +38,9 @@ class Journal:
                 f"no systemd journal at {path}: {error.strerror}", mend="leave -Y out, or start systemd-journald"
             ) from None
 
-    def send(self, rows: Rows) -> None:
-        """An entry for each of ``rows``, dtype TRANSITION."""
-        for fields in map(entry, rows):
+    def send(self, rows: Rows, names: Names) -> None:
+        """An entry for each of ``rows``, dtype TRANSITION; ``names`` are of devices."""
+        for fields in (entry(row, names) for row in rows):
             data = "".join(f"{name}={value}\n" for name, value in fields.items()).encode()
             # one that stands still is waited for once: the ring behind us fills meanwhile
             self._socket.settimeout(0 if self.refused else _PATIENCE_S)
@@ -53,18 +54,21 @@ class Journal:
         self._socket.close()
 
 
-def entry(row: Rows) -> dict[str, str]:
+def entry(row: Rows, names: Names) -> dict[str, str]:
     """The fields of one transition; values have no line breaks, so that no field can be slipped in."""
     four = bool(is_ipv4(row["laddr"][None])[0] and is_ipv4(row["raddr"][None])[0])
     laddr, raddr = (formats.address((int(row[name][0]), int(row[name][1]))) for name in ("laddr", "raddr"))
     old, new = (formats.state_name(int(row[name])) for name in ("oldstate", "newstate"))
+    device = text.clean(names.device(int(row["netns"]), int(row["dev"])))
+    local = f"{laddr}%{device}" if device else laddr
     name, version = text.clean(bytes(row["comm"])), "IPV4" if four else "IPV6"
     fields = {
         "SYSLOG_IDENTIFIER": "tcpstates",
         "PRIORITY": str(_NOTICE),
-        "MESSAGE": f"{name or formats.UNKNOWN} {laddr}:{row['lport']} - {raddr}:{row['rport']} {old} -> {new}",
+        "MESSAGE": f"{name or formats.UNKNOWN} {local}:{row['lport']} - {raddr}:{row['rport']} {old} -> {new}",
         "OBJECT_PID": str(row["pid"]) if row["pid"] else "",
         "OBJECT_COMM": name,
+        "OBJECT_INTERFACE": device,
         f"OBJECT_{version}_SOURCE_ADDRESS": laddr,
         "OBJECT_TCP_SOURCE_PORT": str(row["lport"]) if row["lport"] else "",
         f"OBJECT_{version}_DESTINATION_ADDRESS": raddr,

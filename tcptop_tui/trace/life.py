@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from tcptop_tui.filters import Filter, Subject
+from tcptop_tui.filters import Filter
 from tcptop_tui.model.ended import is_connection
 from tcptop_tui.records import Flag
 from tcptop_tui.source.batches import Batch, Loss, Sessions
@@ -49,7 +49,7 @@ RTT = Column("rtt_avg_us", "RTT_AVG_US", _average_rtt_us, width=10)
 RETRANS_IN = Column("retrans_in", "RETRANS_IN", c.retrans_in)
 _JSON = (
     c.UTC, c.SKADDR, c.PID, c.COMM, c.UID, c.IP, c.LADDR, c.LPORT, c.RADDR, c.RPORT, c.TX_BYTES, c.RX_BYTES, MS,
-    OPENED, HANDSHAKE, RTT, c.RETRANS, RETRANS_IN, c.NETNS, c.NETNS_NAME, c.CGROUP, c.WHY, c.RESET_IN,
+    OPENED, HANDSHAKE, RTT, c.RETRANS, RETRANS_IN, c.NETNS, c.NETNS_NAME, c.DEV, c.IFINDEX, c.CGROUP, c.WHY, c.RESET_IN,
 )  # fmt: skip
 
 
@@ -57,10 +57,10 @@ def columns(form: Form, *, wide: bool, clock: tuple[Column, ...]) -> tuple[Colum
     """The columns of a form; CSV has tcplife's own, with ``-w`` ours behind them."""
     if form == "json":
         return _JSON
-    ends = (c.LADDR, c.LPORT, c.RADDR, c.RPORT, TX_KB, RX_KB, MS)
+    ends = (c.LADDR if form == "csv" else c.LOCAL, c.LPORT, c.RADDR, c.RPORT, TX_KB, RX_KB, MS)
     more = (c.UID, c.NETNS, c.RETRANS, OPENED) if wide else ()
     if form == "csv":
-        return (*clock, c.PID, c.COMM, c.IP, *ends, *more, *((c.CGROUP, c.WHY) if wide else ()))
+        return (*clock, c.PID, c.COMM, c.IP, *ends, *more, *((c.CGROUP, c.WHY, c.DEV) if wide else ()))
     version = (c.IP,) if wide else ()
     return (*clock, c.PID, c.COMM, *version, *ends, *more, c.WHY)
 
@@ -81,7 +81,7 @@ class LifeStream:
         if not isinstance(batch, Sessions):
             return
         rows: Any = batch.rows
-        rows = rows[is_connection(rows) & self.chosen.matches(Subject(rows, moment.now_ns, None, None))]
+        rows = rows[is_connection(rows) & self.chosen.matches(moment.subject(rows))]
         self.output.lines(moment.lines(rows, rows["end_ns"]))
 
     def lost(self, loss: Loss) -> int:

@@ -116,7 +116,10 @@ class Output:
             self.objects(documents)
             return
         rows = [[column.title for column in columns]]
-        rows += [[str(document[column.name]) for column in columns] for document in documents]
+        rows += [
+            ["" if document[column.name] is None else str(document[column.name]) for column in columns]
+            for document in documents
+        ]
         self._write_lines(
             _csv(rows) if self._layout.form == "csv" else _joined(rows, [column.width for column in columns]), titles=1
         )

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from tcptop_tui import formats
 from tcptop_tui.export.values import iso_time
-from tcptop_tui.filters import Filter, Subject
+from tcptop_tui.filters import Filter
 from tcptop_tui.model.histogram import Histogram, slot_bounds
 from tcptop_tui.records import RTT_SLOTS, Rows
 from tcptop_tui.source.batches import Batch, Loss, Sessions, Table
@@ -159,7 +159,7 @@ class RttStream:
             self._print(moment)
 
     def _wanted(self, rows: Rows, moment: Moment) -> Rows:
-        wanted: Rows = rows[self.chosen.matches(Subject(rows, moment.now_ns, None, None))]
+        wanted: Rows = rows[self.chosen.matches(moment.subject(rows))]
         return wanted
 
     def lost(self, loss: Loss) -> int:

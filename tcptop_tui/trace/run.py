@@ -12,6 +12,7 @@ from typing import Protocol
 
 from tcptop_tui import clock
 from tcptop_tui.errors import TcptopError
+from tcptop_tui.filters import Subject
 from tcptop_tui.records import Rows
 from tcptop_tui.signals import Ending, Handler, Wake, told_by_signals
 from tcptop_tui.source.batches import Batch, Loss, Names, Pings, Sessions, Sink, Status, Table, Transitions
@@ -65,6 +66,10 @@ class Moment:
     now_ns: int = 0
     """Of the latest table."""
     names: Names = field(default_factory=Names)
+
+    def subject(self, rows: Rows) -> Subject:
+        """``rows`` as a filter sees them."""
+        return Subject(rows, self.now_ns, None, None, self.names)
 
     def lines(self, rows: Rows, time_ns: Rows) -> Lines:
         """``rows`` as lines of these times."""

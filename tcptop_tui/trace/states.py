@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from tcptop_tui.filters import Filter, Subject
+from tcptop_tui.filters import Filter
 from tcptop_tui.records import Flag
 from tcptop_tui.source.batches import Batch, Loss, Transitions
 from tcptop_tui.trace import columns as c
@@ -24,10 +24,10 @@ BYSTANDER = (
     Column("context_tid", "TID", c.plain("bystander_tid"), width=7),
     Column("context_comm", "ON-CPU-COMM", c.comm("bystander_comm"), width=16, foreign=True),
 )
-_MORE = (c.WHY, c.UID, c.NETNS, c.CGROUP)
+_MORE = (c.WHY, c.UID, c.NETNS, c.CGROUP, c.DEV)
 _JSON = (
     c.UTC, c.SKADDR, c.PID, c.COMM, c.UID, c.IP, c.LADDR, c.LPORT, c.RADDR, c.RPORT, OLDSTATE, NEWSTATE, MS,
-    c.TX_BYTES, c.RX_BYTES, c.RETRANS, c.NETNS, c.NETNS_NAME, c.CGROUP, c.WHY, c.RESET_IN,
+    c.TX_BYTES, c.RX_BYTES, c.RETRANS, c.NETNS, c.NETNS_NAME, c.DEV, c.IFINDEX, c.CGROUP, c.WHY, c.RESET_IN,
     Column("delayed", "", c.flagged(Flag.DELAYED)), Column("polled", "", c.flagged(Flag.POLLED)),
 )  # fmt: skip
 
@@ -37,7 +37,7 @@ def columns(form: Form, *, wide: bool, context: bool, clock: tuple[Column, ...])
     bystander = BYSTANDER if context else ()
     if form == "json":
         return (*_JSON, *bystander)
-    ends = (c.LADDR, c.LPORT, c.RADDR, c.RPORT)
+    ends = (c.LADDR if form == "csv" else c.LOCAL, c.LPORT, c.RADDR, c.RPORT)
     start = (*clock, c.SKADDR, c.PID, c.COMM)
     if form == "csv":
         return (*start, c.IP, *ends, OLDSTATE, NEWSTATE, MS, *(_MORE if wide else ()), *bystander)
@@ -62,9 +62,9 @@ class StatesStream:
         """See ``Stream``."""
         if not isinstance(batch, Transitions):
             return
-        rows: Any = batch.rows[self.chosen.matches(Subject(batch.rows, moment.now_ns, None, None))]
+        rows: Any = batch.rows[self.chosen.matches(moment.subject(batch.rows))]
         if self.journal is not None:
-            self.journal.send(rows)
+            self.journal.send(rows, moment.names)
         self.output.lines(moment.lines(rows, rows["ts_ns"]))
 
     def lost(self, loss: Loss) -> int:

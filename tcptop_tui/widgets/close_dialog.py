@@ -14,6 +14,7 @@ from textual.widgets import Button, Static
 
 from tcptop_tui import formats, text
 from tcptop_tui.records import Rows, State
+from tcptop_tui.source.batches import Names
 from tcptop_tui.widgets.columns import ends
 
 _ABORTED = "The process gets ECONNABORTED, the peer a reset. Data under way is lost."
@@ -29,6 +30,7 @@ class CloseDialog(ModalScreen[bool]):
 
     Args:
         row: dtype ROW, shape (1,).
+        names: of devices.
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -37,9 +39,9 @@ class CloseDialog(ModalScreen[bool]):
         Binding("left,right", "app.focus_next", "Other button", show=False),
     ]
 
-    def __init__(self, row: Rows) -> None:
+    def __init__(self, row: Rows, names: Names) -> None:
         super().__init__()
-        self._row = row
+        self._row, self._names = row, names
 
     def compose(self) -> ComposeResult:
         """What it is, what happens, two buttons."""
@@ -48,7 +50,7 @@ class CloseDialog(ModalScreen[bool]):
         with Vertical(id="dialog") as box:
             box.border_title = "Close this connection?"
             box.border_subtitle = "y closes, n or Esc does not"
-            yield Static(Text(f"{owner}\n{ends(row)}\n{formats.state_name(int(row['state']))}\n"))
+            yield Static(Text(f"{owner}\n{ends(row, self._names)}\n{formats.state_name(int(row['state']))}\n"))
             yield Static(_WHAT_HAPPENS.get(State(row["state"]), _ABORTED))
             with Horizontal():
                 yield Button("Cancel", id="no")

@@ -144,10 +144,28 @@ def _cgroup(cell: Cell) -> str:
     return (path.rpartition("/")[2] or path) if number else formats.UNKNOWN
 
 
-def ends(row: np.void) -> str:
-    """``10.0.0.1:443 ↔ 10.0.0.2:5555`` of a row."""
-    cell = Cell(row, 0, np.nan, np.nan)
-    local = formats.endpoint(_address("laddr")(cell), _port("lport")(cell))
+def device_name(row: np.void, names: Names) -> str:
+    """Of the device that a socket is bound to, harmless; its number where no name is known, empty: to none."""
+    return text.clean(names.device(int(row["netns"]), int(row["dev"])))
+
+
+def on_device(address: str, row: np.void, names: Names) -> str:
+    """A local address with the device behind it, as ss writes it: ``fe80::1%eth0``."""
+    return f"{address}%{device_name(row, names)}" if row["dev"] else address
+
+
+def _local_address(cell: Cell) -> str:
+    return on_device(_address("laddr")(cell), cell.row, cell.names)
+
+
+def _device(cell: Cell) -> str:
+    return device_name(cell.row, cell.names) or formats.UNKNOWN
+
+
+def ends(row: np.void, names: Names) -> str:
+    """``10.0.0.1%eth0:443 ↔ 10.0.0.2:5555`` of a row."""
+    cell = Cell(row, 0, names=names)
+    local = formats.endpoint(_local_address(cell), _port("lport")(cell))
     return f"{local} ↔ {formats.endpoint(_remote_address(cell), _remote_port(cell))}"
 
 
@@ -166,7 +184,7 @@ def _remote_address(cell: Cell) -> str:
 COLUMNS = (
     Column("pid", "PID", 7, _number("pid"), rank=8),
     Column("comm", "PROCESS", 11, _comm, rank=0, right=False, stretch=4),
-    Column("laddr", "LADDR", 15, _address("laddr"), rank=11, right=False, stretch=24, middle=True),
+    Column("laddr", "LADDR", 15, _local_address, rank=11, right=False, stretch=24, middle=True),
     Column("lport", "LPORT", 6, _port("lport"), rank=1),
     Column("raddr", "RADDR", 15, _remote_address, rank=3, right=False, stretch=24, middle=True),
     Column("rport", "RPORT", 6, _remote_port, rank=4),
@@ -182,6 +200,7 @@ COLUMNS = (
     Column("user", "USER", 8, _user, rank=15, right=False),
     Column("netns", "NETNS", 10, _netns, rank=16, right=False, asked=True),
     Column("cgroup", "CGROUP", 12, _cgroup, rank=17, right=False, stretch=20, asked=True),
+    Column("dev", "DEVICE", 8, _device, rank=18, right=False, stretch=7, asked=True),
 )
 
 
@@ -190,7 +209,7 @@ MEANINGS = {
     "raddr": "remote address", "rport": "remote port", "state": "state", "in_state": "in this state for",
     "age": "age", "tx_bytes": "sent", "rx_bytes": "received", "tx_rate": "sent a second",
     "rx_rate": "received a second", "srtt": "smoothed RTT", "retrans": "retransmits", "user": "user",
-    "netns": "network namespace", "cgroup": "cgroup",
+    "netns": "network namespace", "cgroup": "cgroup", "dev": "bound to device",
 }  # fmt: skip
 """What a column shows, spelled out, by its key."""
 

@@ -73,8 +73,8 @@ class ConnectionTable(Listing):
     def _matches(self, wanted: Filter) -> Mask:
         frame, tree = self._frame, self._frame.tree
         parts = (frame.facts, frame.gone) if tree is None else (tree,)
-        now_ns = frame.facts.now_ns
-        found = [wanted.matches(Subject(part.rows, now_ns, part.tx_rate, part.rx_rate)) for part in parts]
+        now_ns, names = frame.facts.now_ns, frame.facts.names
+        found = [wanted.matches(Subject(part.rows, now_ns, part.tx_rate, part.rx_rate, names)) for part in parts]
         matches: Mask = np.concatenate(found)
         if tree is not None:
             matches[len(tree.rows) - len(tree.groups) :] = False

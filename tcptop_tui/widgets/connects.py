@@ -84,13 +84,14 @@ class ConnectsTable(Listing):
         )
 
     def _matches(self, wanted: Filter) -> Mask:
-        return wanted.matches(Subject(self._frame.connects.rows, self._frame.facts.now_ns, None, None))
+        facts = self._frame.facts
+        return wanted.matches(Subject(self._frame.connects.rows, facts.now_ns, None, None, facts.names))
 
     def _cell(self, row: int) -> Cell:
         facts, made = self._frame.facts, self._frame.connects
         hosts = self._hosts if self._frame.look.names else None
         result = made.result(row) or formats.UNKNOWN
-        return Cell(made.rows[row], facts.now_ns, wall=facts.wall, result=result, hosts=hosts)
+        return Cell(made.rows[row], facts.now_ns, names=facts.names, wall=facts.wall, result=result, hosts=hosts)
 
     def cell_style(self, row: int, key: str) -> Style | None:
         """Failures and what waits stand out."""

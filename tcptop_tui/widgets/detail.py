@@ -115,7 +115,8 @@ class DetailScreen(ModalScreen[None]):
             return  # its parts are not there yet, or have gone
         frame = self._frame
         cell = Cell(self._row[0], frame.facts.now_ns, *self._rates, frame.facts.names)
-        self.query_one("#dialog").border_title = Text(title(self._row))  # a str would be parsed as markup
+        told = Text(title(self._row, frame.facts.names))  # a str would be parsed as markup
+        self.query_one("#dialog").border_title = told
         self.query_one("#facts", Static).update(facts_table(cell, self._width, alive=self._alive))
         self.query_one("#trends", Static).update(trend_lines(self._row, frame, self._width))
         self._show_life(frame)

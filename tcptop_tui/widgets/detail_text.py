@@ -17,6 +17,7 @@ from tcptop_tui.model.samples import Summed
 from tcptop_tui.model.trends import SAMPLES, trend
 from tcptop_tui.reasons import reason_text, reasons
 from tcptop_tui.records import ROW, UNKNOWN_NS, UNKNOWN_UID, Rows
+from tcptop_tui.source.batches import Names
 from tcptop_tui.source.identity import life, tuple_hash
 from tcptop_tui.widgets.columns import COLUMNS, MEANINGS, Cell, ends
 from tcptop_tui.widgets.spark import spark
@@ -27,9 +28,9 @@ _TREND_CELLS = 24
 """Name and largest value, beside the line."""
 
 
-def title(row: Rows) -> str:
+def title(row: Rows, names: Names) -> str:
     """``nginx 10.0.0.1:443 ↔ 10.0.0.2:5555`` of a row, shape (1,)."""
-    return f"{text.clean(bytes(row['comm'][0]))} {ends(row[0])}"
+    return f"{text.clean(bytes(row['comm'][0]))} {ends(row[0], names)}"
 
 
 def own_history(row: Rows, log: Rows) -> Rows:
@@ -84,6 +85,7 @@ def facts_table(cell: Cell, width: int, *, alive: bool) -> RenderableType:
             "retransmits in",
             " ".join(f"{name} {count}" for name, count in again.items()) or formats.UNKNOWN,
         ),
+        ("device number", str(cell.row["dev"]) if cell.row["dev"] else formats.UNKNOWN),
         ("socket (skaddr)", f"{int(cell.row['skaddr']):x}" if cell.row["skaddr"] else formats.UNKNOWN),
     ]
     table = pairs_table(pairs, width)

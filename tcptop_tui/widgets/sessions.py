@@ -80,7 +80,8 @@ class SessionsTable(Listing):
         )
 
     def _matches(self, wanted: Filter) -> Mask:
-        return wanted.matches(Subject(self._frame.facts.sessions, self._frame.facts.now_ns, None, None))
+        facts = self._frame.facts
+        return wanted.matches(Subject(facts.sessions, facts.now_ns, None, None, facts.names))
 
     def _cell(self, row: int) -> Cell:
         facts = self._frame.facts

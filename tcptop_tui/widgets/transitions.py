@@ -14,7 +14,9 @@ from tcptop_tui.filters import Filter, Subject
 from tcptop_tui.hostnames import HostNames
 from tcptop_tui.model.frame import Frame
 from tcptop_tui.records import UNKNOWN_NS, Flag
+from tcptop_tui.source.batches import Names
 from tcptop_tui.text import fit, fit_middle
+from tcptop_tui.widgets.columns import on_device
 from tcptop_tui.widgets.panel import WAITING, Panel, counted
 from tcptop_tui.widgets.search_bar import next_match
 from tcptop_tui.widgets.states import STATE_CLASSES, state_style
@@ -98,7 +100,9 @@ class TransitionLog(Panel, can_focus=True):
             What to say of it.
         """
         facts = self._frame.facts
-        places = np.flatnonzero(wanted.matches(Subject(facts.log, facts.now_ns, None, None))[self._frame.log])
+        places = np.flatnonzero(
+            wanted.matches(Subject(facts.log, facts.now_ns, None, None, facts.names))[self._frame.log]
+        )
         now = int(np.searchsorted(self._numbers(self._frame), self._found))
         found, told = next_match(places, now + step if step else self._search_from, step or -1)
         if found is not None:
@@ -140,7 +144,7 @@ class TransitionLog(Panel, can_focus=True):
         return [
             Segment(clock, base + self.get_component_rich_style("log--time", partial=True)),
             Segment(mark, base + self.get_component_rich_style("log--mark", partial=True)),
-            Segment(endpoints(row, width, self._hosts if self._frame.look.names else None), base),
+            Segment(endpoints(row, width, facts.names, self._hosts if self._frame.look.names else None), base),
             Segment(" ", base),
             Segment(old, base + state_style(self, int(row["oldstate"]))),
             Segment("→", base),
@@ -190,7 +194,7 @@ def _first_number(frame: Frame) -> int:
     return frame.facts.log_total - len(frame.facts.log)
 
 
-def endpoints(row: np.void, width: int, hosts: HostNames | None = None) -> str:
+def endpoints(row: np.void, width: int, names: Names, hosts: HostNames | None = None) -> str:
     """Process and both ends of a transition, in what a line of ``width`` leaves for them."""
     room = width - 12 - 1 - 1 - _STATES_CELLS - 8
     comm = text.clean(bytes(row["comm"])) or formats.UNKNOWN
@@ -201,7 +205,7 @@ def endpoints(row: np.void, width: int, hosts: HostNames | None = None) -> str:
         laddr, raddr = hosts.host(laddr), hosts.host(raddr)
     if room >= 58:
         name = 15
-        laddr, raddr = _shared(laddr, raddr, room - name - len(f" []:{lport} ↔ []:{rport}"))
+        laddr, raddr = _shared(on_device(laddr, row, names), raddr, room - name - len(f" []:{lport} ↔ []:{rport}"))
         ends = f"{formats.endpoint(laddr, lport)} ↔ {formats.endpoint(raddr, rport)}"
     elif room >= 34:
         name = room - 28

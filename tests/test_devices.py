@@ -1,0 +1,210 @@
+"""Names of the devices that sockets are bound to: from their own namespace, shown, searched for, written, recorded."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from links import Side, two_links
+from made import connections, sessions, transitions
+from rich.console import Console
+
+from tcptop_tui.cgroups import Cgroups
+from tcptop_tui.diag.names import Namer
+from tcptop_tui.diag.namespaces import Namespaces
+from tcptop_tui.diag.netlink import SockDiag
+from tcptop_tui.filters import Subject, parse
+from tcptop_tui.filters.complete import choice, vocabulary
+from tcptop_tui.records import Rows
+from tcptop_tui.replay.recording import Recorder, read_batches
+from tcptop_tui.source.batches import Batch, Names
+from tcptop_tui.trace.columns import DEV, IFINDEX, LADDR, LOCAL, Lines
+from tcptop_tui.widgets.columns import BY_KEY, Cell, ends
+from tcptop_tui.widgets.detail_text import facts_table, title
+from tcptop_tui.widgets.transitions import endpoints
+
+HOSTILE = "v\x1b[2J,a\u202e%"
+"""A name of 15 bytes at most without blanks, colon and slash: all else is allowed (dev_valid_name, net/core/dev.c)."""
+
+NAMES = Names(devices={1: {7: "eth0", 8: HOSTILE}, 2: {7: "wg0"}})
+
+
+class Sink(list[Batch]):
+    def offer(self, batch: Batch) -> bool:
+        self.append(batch)
+        return True
+
+
+# where names come from
+
+
+@pytest.fixture(scope="module")
+def sides() -> Iterator[tuple[Side, Side]]:
+    with two_links() as made:
+        yield made
+
+
+def test_a_name_is_that_of_the_sockets_own_namespace(sides: tuple[Side, Side]) -> None:
+    """Numbers are given in each namespace anew: 1 is the loopback everywhere, others are somebody else's."""
+    found = {}
+    for side in sides:
+        diag = side.make(lambda inode=side.inode: SockDiag(inode))
+        found[side.name] = [diag.device(number) for number in (1, side.index({"a": "va0", "b": "vb0"}[side.name[7]]))]
+        assert diag.device(0) == diag.device(999_999) == diag.device(2**32 - 1) == ""
+        diag.close()
+    assert list(found.values()) == [["lo", "va0"], ["lo", "vb0"]]
+
+
+def test_a_new_name_replaces_the_old_one_and_a_device_that_has_gone_keeps_its_last(sides: tuple[Side, Side]) -> None:
+    near, _ = sides
+    namespaces = Namespaces(most=512)
+    namespaces.look()
+    near.run("ip", "link", "add", "tmp0", "type", "veth", "peer", "name", "tmp1")
+    index = near.index("tmp0")
+    assert namespaces.device(near.inode, index) == "tmp0"
+    near.run("ip", "link", "set", "tmp0", "name", "tmp2")
+    assert namespaces.device(near.inode, index) == "tmp2"
+    near.run("ip", "link", "del", "tmp2")
+    assert namespaces.device(near.inode, index) == "tmp2"
+    assert namespaces.device(1, index) == ""
+    namespaces.close()
+    assert namespaces.device(near.inode, index) == ""
+
+
+def test_names_are_asked_for_once_they_are_wanted() -> None:
+    namer, sink = Namer(Cgroups()), Sink()
+    given = {(1, 7): "eth0", (2, 7): "wg0"}
+    asked: list[tuple[int, int]] = []
+
+    def device(netns: int, number: int) -> str:
+        asked.append((netns, number))
+        return given.get((netns, number), "")
+
+    namer.note(connections({}))
+    assert not namer.note(connections({}))
+    assert namer.note(transitions({"dev": 7}, {"dev": 7}, {"dev": 9}))
+    assert namer.note(connections({"dev": 7, "netns": 2}))
+    assert not namer.note(sessions({"dev": 7}))
+    namer.offer(sink, {}, frozenset({1, 2}), device)
+    assert sink == [Names(devices={1: {7: "eth0"}, 2: {7: "wg0"}})]
+    assert sorted(asked) == [(1, 7), (1, 9), (2, 7)]
+    del given[2, 7]
+    namer.offer(sink, {}, frozenset({1}), device)  # the namespace has gone: what ended in it keeps its name
+    assert len(sink) == 1
+    namer.offer(sink, {}, frozenset({1, 2}), device)  # another one has its number
+    assert sink[-1] == Names(devices={1: {7: "eth0"}})
+
+
+def test_not_more_than_a_thousand_are_kept() -> None:
+    namer, asked = Namer(Cgroups()), []
+    namer.note(connections(*({"dev": number + 1} for number in range(3000))))
+    namer.offer(Sink(), {}, frozenset(), lambda _, number: asked.append(number) or "x")  # type: ignore[func-returns-value]
+    assert asked == list(range(1977, 3001))
+
+
+# where they are shown
+
+
+def row(**fields: object) -> np.void:
+    return connections({"lport": 443, "rport": 5, **fields})[0]
+
+
+def test_the_device_stands_behind_the_local_address() -> None:
+    assert ends(row(dev=7), NAMES) == "10.0.0.1%eth0:443 ↔ 10.0.0.2:5"
+    assert ends(row(dev=7, netns=2), NAMES) == "10.0.0.1%wg0:443 ↔ 10.0.0.2:5"
+    assert ends(row(), NAMES) == "10.0.0.1:443 ↔ 10.0.0.2:5"
+    assert ends(row(dev=7, netns=3), NAMES) == "10.0.0.1%7:443 ↔ 10.0.0.2:5"  # never another namespace's name
+
+
+def test_it_is_in_every_place_that_shows_endpoints() -> None:
+    one = connections({"dev": 7, "lport": 443})
+    cell = Cell(one[0], 1, names=NAMES)
+    assert BY_KEY["laddr"].text(cell) == "10.0.0.1%eth0"
+    assert BY_KEY["dev"].text(cell) == "eth0"
+    assert title(one, NAMES).startswith("nginx 10.0.0.1%eth0:443")
+    assert "10.0.0.1%eth0:443" in endpoints(transitions({"dev": 7})[0], 160, NAMES)
+    out = io.StringIO()
+    Console(file=out, width=160).print(facts_table(cell, 100, alive=True))
+    assert "eth0" in out.getvalue()
+    assert "device number" in out.getvalue()
+
+
+def test_a_hostile_name_is_harmless() -> None:
+    assert ends(row(dev=8), NAMES) == "10.0.0.1%v·[2J,a·%:443 ↔ 10.0.0.2:5"
+    made = connections({"dev": 8})
+    lines = Lines(made, made["born_ns"], 0, 0, NAMES)
+    assert DEV.values(lines) == ["v·[2J,a·%"]
+    assert LOCAL.values(lines) == ["10.0.0.1%v·[2J,a·%"]
+
+
+def test_streams_have_the_address_by_itself_in_json_and_csv() -> None:
+    made = transitions({"dev": 7}, {}, {"dev": 9})
+    lines = Lines(made, made["ts_ns"], 0, 0, NAMES)
+    assert LADDR.values(lines) == 3 * ["10.0.0.1"]
+    assert LOCAL.values(lines) == ["10.0.0.1%eth0", "10.0.0.1", "10.0.0.1%9"]
+    assert DEV.values(lines) == ["eth0", None, "9"]
+    assert IFINDEX.values(lines) == [7, None, 9]
+
+
+# in the filter language
+
+ROWS = (
+    {"dev": 7}, {"dev": 8}, {"dev": 0}, {"dev": 7, "netns": 2}, {"dev": 7, "netns": 3},
+    {"dev": 7, "laddr": "fe80::1", "raddr": "fe80::2"}, {"laddr": "fe80::1", "raddr": "fe80::2"},
+)  # fmt: skip
+
+
+def chosen(text: str, rows: Rows, names: Names = NAMES) -> list[int]:
+    return [int(index) for index in np.flatnonzero(parse(text).matches(Subject(rows, 1, None, None, names)))]
+
+
+@pytest.mark.parametrize("make", [connections, transitions, sessions])
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("dev:eth0", [0, 5]),
+        ("dev:eth0,wg0", [0, 3, 5]),
+        ("!dev:eth0", [1, 2, 3, 4, 6]),
+        ("dev=7", [0, 3, 4, 5]),
+        ("device:8", [1]),
+        ("dev>0", [0, 1, 3, 4, 5]),
+        ("!dev>0", [2, 6]),
+        ("dev:eth", []),
+        ("dev:ETH0", []),
+        ("fe80::1%eth0", [5]),
+        ("raddr:fe80::2%7", [5]),
+        ("ip:[fe80::1%eth0]", [5]),
+        ("10.0.0.1%wg0", [3]),
+        ("!laddr:10.0.0.0/8%eth0", [1, 2, 3, 4, 5, 6]),
+    ],
+)
+def test_filter(make: object, text: str, wanted: list[int]) -> None:
+    assert chosen(text, make(*ROWS)) == wanted  # type: ignore[operator]
+
+
+def test_names_are_those_of_the_rows_not_of_this_host() -> None:
+    rows = connections({"dev": 1})
+    assert chosen("dev:lo", rows, Names(devices={1: {1: "eth9"}})) == []
+    assert chosen("dev:eth9", rows, Names(devices={1: {1: "eth9"}})) == [0]
+
+
+def test_completion_knows_the_names_that_are_there() -> None:
+    known = vocabulary(connections(*ROWS), sessions(), NAMES)
+    assert known.values["dev"] == ["eth0", "wg0", '"7"']
+    assert choice("dev:", known, 4).words == ["eth0", "wg0", '"7"']
+    assert choice("dev:eth0,w", known, 10).words == ["wg0"]
+
+
+# in recordings
+
+
+def test_a_recording_has_the_names_of_the_host_that_was_recorded(tmp_path: Path) -> None:
+    path = tmp_path / "made"
+    with path.open("wb") as file:
+        Recorder(Sink(), file).offer(NAMES)
+    assert list(read_batches(path)) == [NAMES]
+    assert json.dumps(NAMES.devices[1][8])  # and no lone surrogates, which JSON cannot have
