@@ -18,7 +18,10 @@ _KIND_FLAG_BIT = 31
 
 
 class _BtfType(ct.Structure):
-    """``struct btf_type`` (include/uapi/linux/btf.h); its members follow it in memory."""
+    """``struct btf_type`` (include/uapi/linux/btf.h); ``size`` is the type that a pointer or typedef is of.
+
+    Its members follow it in memory.
+    """
 
     _fields_ = (("name_off", ct.c_uint32), ("info", ct.c_uint32), ("size", ct.c_uint32))
 
@@ -90,6 +93,21 @@ class KernelTypes:
         if type_id <= 0:
             raise BackendUnavailable(f"this kernel's BTF has no tracepoint {name}")
         return type_id
+
+    def arguments(self, name: str) -> int:
+        """How many arguments a tracepoint has.
+
+        Raises:
+            BackendUnavailable: no such tracepoint in this kernel.
+        """
+        type_id = self.tracepoint(name)
+        for _ in ("typedef", "pointer"):  # to the prototype of its probes, whose first argument is not the tracepoint's
+            type_id = self._type(type_id).size
+        info: int = self._type(type_id).info
+        return (info & 0xFFFF) - 1
+
+    def _type(self, type_id: int) -> _BtfType:
+        return _BtfType.from_address(self._lib.btf__type_by_id(self._btf, type_id))
 
     def _find(self, type_id: int, wanted: str) -> tuple[int, int] | None:
         """(type id, offset in bits) of member ``wanted``, anonymous members searched too."""

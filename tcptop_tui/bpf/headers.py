@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import os
 import platform
+from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path
 
 from tcptop_tui.bpf.btf import KernelTypes, Member
@@ -77,8 +79,19 @@ _MEMBERS: dict[str, dict[str, tuple[str, str]]] = {
 # 5.15 (struct sock_cgroup_data, include/linux/cgroup-defs.h), with CONFIG_SOCK_CGROUP_DATA.
 _DISPENSABLE = {("sock", "sk_cgroup"): "HAVE_SOCK_CGROUP"}
 
-# Number of connect(), and where struct pt_regs keeps number, descriptor and address at its end.
-_SYSCALLS = {"x86_64": (42, ("orig_ax", "di", "si"))}
+# Numbers of connect(), sendto(), sendmsg(), sendmmsg(); where struct pt_regs keeps number and arguments at their end.
+_SYSCALLS = {"x86_64": ((42, 44, 46, 307), ("orig_ax", "di", "si", "dx", "r10", "r8"))}
+
+# What a request of io_uring was to connect to, and what came of it; ``cmd`` is there since 6.0.
+_URING_MEMBERS: dict[str, dict[str, tuple[str, str]]] = {
+    "io_kiocb": {"file": ("file", "void *"), "cmd": ("cmd", "u64"), "opcode": ("opcode", "u8")},
+    "io_connect": {"addr": ("addr", "void *")},
+    "io_uring_cqe": {"res": ("res", "s32")},
+}
+_URING_SUBMITS = ("io_uring_submit_req", "io_uring_submit_sqe")
+_URING_COMPLETE = "io_uring_complete"
+_URING_ARGUMENTS = 3
+"""Of io_uring_complete where it has the completion; before it had seven, the result among them."""
 
 _KERNEL_TYPES = """
 typedef signed char __s8; typedef unsigned char __u8; typedef __s8 s8; typedef __u8 u8;
@@ -151,7 +164,7 @@ def _struct(types: KernelTypes, struct: str) -> str:
     Not packed: the kernel has aligned them, and LLVM loads what may be unaligned byte by byte.
     """
     lines = [f"struct {struct} {{ union {{"]
-    for name, (path, ctype) in _MEMBERS[struct].items():
+    for name, (path, ctype) in (_MEMBERS | _URING_MEMBERS)[struct].items():
         member = _found(types, struct, name, path)
         if member is None:
             continue
@@ -177,13 +190,47 @@ def knows_syscalls() -> bool:
     return platform.machine() in _SYSCALLS
 
 
+@lru_cache(maxsize=1)
+def uring_tracepoints() -> tuple[str, ...]:
+    """Those of a request that io_uring takes, and that it completes; empty: this kernel's io_uring is unknown.
+
+    Raises:
+        BackendUnavailable: no libbpf, or a kernel without BTF.
+    """
+    types = KernelTypes()
+    try:
+        return _uring_tracepoints(types)
+    finally:
+        types.close()
+
+
+def _uring_tracepoints(types: KernelTypes) -> tuple[str, ...]:
+    for name in _URING_SUBMITS:
+        with suppress(BackendUnavailable):
+            for struct, members in _URING_MEMBERS.items():
+                for path, _ in members.values():
+                    types.member(struct, path)
+            types.tracepoint(_URING_COMPLETE)
+            types.tracepoint(name)
+            return name, _URING_COMPLETE
+    return ()
+
+
+def _uring_header(types: KernelTypes) -> str:
+    if not _uring_tracepoints(types):
+        return ""
+    in_cqe = types.arguments(_URING_COMPLETE) == _URING_ARGUMENTS
+    macros = ["#define HAVE_URING 1\n", "#define URING_RESULT_IN_CQE 1\n" if in_cqe else ""]
+    return "".join(macros) + "\n".join(_struct(types, struct) for struct in _URING_MEMBERS)
+
+
 def _syscall_macros(types: KernelTypes) -> str:
     if not knows_syscalls():
         return ""
-    number, registers = _SYSCALLS[platform.machine()]
+    numbers, registers = _SYSCALLS[platform.machine()]
     offsets = [types.member("pt_regs", name).offset_bytes for name in registers]
-    names = ("CONNECT_NR", "REGS_NR", "REGS_FD", "REGS_ADDR")
-    return "".join(f"#define {name} {value}\n" for name, value in zip(names, (number, *offsets), strict=True))
+    names = ("CONNECT_NR", "SENDTO_NR", "SENDMSG_NR", "SENDMMSG_NR", "REGS_NR", *(f"REGS_{one}" for one in range(1, 6)))
+    return "".join(f"#define {name} {value}\n" for name, value in zip(names, (*numbers, *offsets), strict=True))
 
 
 def write_tree(root: Path) -> None:
@@ -200,6 +247,7 @@ def write_tree(root: Path) -> None:
         path.write_text(text.format(**values) if "{" in text else text)
     types = KernelTypes()
     try:
-        (root / "include/tcptop_kernel.h").write_text(kernel_header(types) + _syscall_macros(types))
+        text = kernel_header(types) + _syscall_macros(types) + _uring_header(types)
+        (root / "include/tcptop_kernel.h").write_text(text)
     finally:
         types.close()

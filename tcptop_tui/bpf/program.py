@@ -71,7 +71,10 @@ def _sees_failed_connects(capture: Capture) -> bool:
 
 
 def _attachments(capture: Capture) -> tuple[tuple[str, str], ...]:
-    return (*_ATTACHMENTS, *(_CONNECTS if _sees_failed_connects(capture) else ()))
+    if not _sees_failed_connects(capture):
+        return _ATTACHMENTS
+    uring = zip(("uring_submitted", "uring_completed"), headers.uring_tracepoints(), strict=False)
+    return (*_ATTACHMENTS, *_CONNECTS, *uring)
 
 
 class Program:
