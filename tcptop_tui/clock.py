@@ -14,14 +14,19 @@ def monotonic_ns() -> int:
 
     It stands still while the host is suspended, as TCP's own timers do: ages are times awake.
     """
-    return time.monotonic_ns() - _namespace_offset_ns()
+    return time.monotonic_ns() - _namespace_offset_ns("monotonic")
 
 
-@lru_cache(maxsize=1)
-def _namespace_offset_ns() -> int:
+def boottime_offset_ticks() -> int:
+    """What /proc/PID/stat adds to the start of a process for a reader in this time namespace, in ticks of 10 ms."""
+    return _namespace_offset_ns("boottime") // 10_000_000
+
+
+@lru_cache(maxsize=2)
+def _namespace_offset_ns(clock: str) -> int:
     """What this process's time namespace adds; 0 in the first one (time_namespaces(7)). It cannot change."""
     try:
         lines = _OFFSETS.read_text().splitlines()
     except OSError:  # a kernel without time namespaces
         return 0
-    return sum(int(line.split()[1]) * 10**9 + int(line.split()[2]) for line in lines if line.startswith("monotonic "))
+    return sum(int(line.split()[1]) * 10**9 + int(line.split()[2]) for line in lines if line.startswith(f"{clock} "))

@@ -86,6 +86,16 @@ class Syn:
     """Of sock_diag alone: unknown, and if it is OUT ``tx_bytes`` is one too many."""
 
 
+class Looked:
+    """Values of ``looked``: whether the processes that have a socket open were looked for."""
+
+    NOT: Final = 0
+    FOR: Final = 1
+    """``holders`` of them were found."""
+    CLOSED: Final = 2
+    """Nobody can have it: it has no inode, because its process has closed it or none has accepted it yet."""
+
+
 _Field: TypeAlias = tuple[str, Any] | tuple[str, Any, Any]
 
 _SEEN: list[_Field] = [
@@ -104,8 +114,11 @@ _SEEN: list[_Field] = [
     ("retrans", "<u4"),
     ("mntns", "<u4"),  # of the owner; 0: not asked for
     ("dev", "<u4"),  # number of the device that it is bound to, in its netns; 0: none
+    ("started", "<u4"),  # of the owner: with its PID it is nobody else; as Process.started has it; 0: unknown
     ("syn", "u1"),  # Syn
-    ("pad", "u1", (3,)),
+    ("looked", "u1"),  # Looked
+    ("holders", "<u2"),  # processes that have it open; 0: none has, or not known
+    ("pad", "<u4"),
     ("lport", "<u2"),  # 0: not chosen yet
     ("rport", "<u2"),
     ("err", "<u2"),  # errno when it closed; 0: none
@@ -127,13 +140,13 @@ _FOLLOWED: list[_Field] = [  # what only who follows a connection knows
 _HIST: _Field = ("rtt_hist", "<u4", (RTT_SLOTS,))
 
 CONN = np.dtype([*_SEEN, *_FOLLOWED, _HIST])
-"""``struct conn``: what the kernel side has of each socket, 280 bytes."""
+"""``struct conn``: what the kernel side has of each socket, 288 bytes."""
 
 PLAIN = np.dtype([*_SEEN, *_FOLLOWED])
-"""The beginning of a CONN, 172 bytes: without its histogram."""
+"""The beginning of a CONN, 180 bytes: without its histogram."""
 
 BRIEF = np.dtype(_SEEN)
-"""The beginning of a CONN, 144 bytes: without what only who follows a connection knows."""
+"""The beginning of a CONN, 152 bytes: without what only who follows a connection knows."""
 
 _QUEUE: list[_Field] = [
     ("accept_queue", "<u4"),  # of a listener: connections that nobody has accepted yet
@@ -143,13 +156,16 @@ _QUEUE: list[_Field] = [
 _DUMPED: list[_Field] = [("id", "<u8"), *_QUEUE, *_SEEN]
 
 ROW = np.dtype([*_DUMPED, *_FOLLOWED, ("hist", "<u4"), ("skaddr", "<u8")])
-"""A row of the connection table, 200 bytes; ``id`` stays the same for a connection's whole life.
+"""A row of the connection table, 208 bytes; ``id`` stays the same for a connection's whole life.
 
 Its histogram has number ``hist`` among those of the table (``source.hists``).
 """
 
 DUMPED = np.dtype(_DUMPED)
-"""A socket that sock_diag has told of: the beginning of a ROW, 160 bytes."""
+"""A socket that sock_diag has told of: the beginning of a ROW, 168 bytes."""
+
+HOLDING = np.dtype([("id", "<u8"), ("pid", "<u4"), ("started", "<u4"), ("comm", "S16")])
+"""One of several processes that have the socket of row ``id`` open, 32 bytes."""
 
 SESSION = np.dtype([("end_ns", "<u8"), ("skaddr", "<u8"), *_SEEN, *_FOLLOWED, _HIST])
 """``struct session``: an ended connection with its last gauges and its histogram."""
@@ -184,7 +200,7 @@ TRANSITION = np.dtype(
         ("bystander", "<u4"),  # tgid that the CPU was running
         ("bystander_tid", "<u4"),
         ("bystander_comm", "S16"),  # b"": nobody asked (Capture.context)
-        ("spare", "<u4"),
+        ("started", "<u4"),  # as in CONN
     ]
 )
 """``struct transition``: one change of state, 168 bytes."""

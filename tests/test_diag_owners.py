@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import sys
 import textwrap
+from collections.abc import Iterator
 
 import numpy as np
+import psutil
 import pytest
 
 from tcptop_tui.diag import owners as module
@@ -26,20 +29,6 @@ class Clock:
 @pytest.fixture
 def clock() -> Clock:
     return Clock()
-
-
-@pytest.fixture
-def scans(monkeypatch: pytest.MonkeyPatch) -> list[set[int]]:
-    """What each scan looked for."""
-    made: list[set[int]] = []
-    scan = module._scan
-
-    def counted(wanted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        made.append(set(wanted.tolist()))
-        return scan(wanted)
-
-    monkeypatch.setattr(module, "_scan", counted)
-    return made
 
 
 @pytest.fixture
@@ -69,18 +58,21 @@ def end(process: subprocess.Popen[str]) -> None:
     process.communicate()
 
 
-def test_one_scan_finds_all_and_is_remembered(sock: socket.socket, clock: Clock, scans: list[set[int]]) -> None:
+def pids(owners: Owners, inodes: np.ndarray, *seen: int) -> list[int]:
+    return owners.resolve(inodes, np.array(seen, "u4") if seen else None)["pid"].tolist()
+
+
+def test_one_look_finds_all(sock: socket.socket) -> None:
     with socket.socket() as other:
-        asked = np.concatenate([inode(other), [0], inode(sock, other)])
-        owners = Owners(clock=clock)
-        for _ in range(3):
-            pid, comm = owners.resolve(asked)
-            assert pid.tolist() == [os.getpid(), 0, os.getpid(), os.getpid()]
-            with open("/proc/self/comm", "rb") as file:
-                assert comm.tolist() == [name := file.read()[:-1], b"", name, name]
-            assert (pid.dtype, comm.dtype) == (np.dtype("u4"), np.dtype("S16"))
-            clock.now_s += 100
-        assert scans == [set(inode(sock, other).tolist())]
+        found = Owners().resolve(np.concatenate([inode(other), [0], inode(sock, other)]))
+    with open("/proc/self/comm", "rb") as file:
+        name = file.read()[:-1]
+    me = os.getpid()
+    assert found["pid"].tolist() == [me, 0, me, me]
+    assert found["comm"].tolist() == [name, b"", name, name]
+    assert found["holders"].tolist() == [1, 0, 1, 1]
+    assert found["started"].tolist() == [start := module.start_of(me), 0, start, start]
+    assert abs(start - int(psutil.Process(me).create_time() * 100 - psutil.boot_time() * 100)) < 200
 
 
 def test_a_name_is_whatever_bytes_the_process_chose(sock: socket.socket) -> None:
@@ -88,8 +80,8 @@ def test_a_name_is_whatever_bytes_the_process_chose(sock: socket.socket) -> None
     try:
         mine = inode(sock)
         sock.close()
-        pid, comm = Owners().resolve(mine)
-        assert (pid.tolist(), comm.tolist()) == ([process.pid], [b"\x1b[2J\n\xff\xfe" + b"x" * 8])
+        found = Owners().resolve(mine)
+        assert (found["pid"].tolist(), found["comm"].tolist()) == ([process.pid], [b"\x1b[2J\n\xff\xfe" + b"x" * 8])
     finally:
         end(process)
 
@@ -101,80 +93,127 @@ def test_who_opened_it_first_has_it_and_then_the_heir(sock: socket.socket, clock
         mine = inode(sock)
         sock.close()
         owners = Owners(clock=clock)
-        assert owners.resolve(mine)[0].tolist() == [low.pid]
+        assert pids(owners, mine) == [low.pid]
         end(low)
         clock.now_s += 60
-        assert owners.resolve(mine)[0].tolist() == [high.pid]
+        assert pids(owners, mine) == [high.pid]
         end(high)
         clock.now_s += 60
-        assert owners.resolve(mine)[0].tolist() == [0]
+        assert pids(owners, mine) == [0]
     finally:
         for process in (first, second):
             process.kill()
             process.wait()
 
 
-def test_scans_have_a_period(sock: socket.socket, clock: Clock, scans: list[set[int]]) -> None:
+def test_several_have_it_and_who_was_seen_with_it_comes_first(sock: socket.socket) -> None:
+    process = child("", sock)
+    try:
+        with socket.socket() as mine:
+            asked = inode(sock, mine)
+            owners = Owners(min_period_s=0)
+            low, high = sorted((process.pid, os.getpid()))
+            assert pids(owners, asked) == [low, os.getpid()]
+            assert pids(owners, asked, high, 0) == [high, os.getpid()]
+            assert pids(owners, asked, process.pid, process.pid) == [process.pid, os.getpid()]  # not any more
+            assert owners.resolve(asked)["holders"].tolist() == [2, 1]
+            shared = owners.holders.sharing(asked.astype("u8"))
+            assert (shared.rows.tolist(), shared.processes["pid"].tolist()) == ([0, 0], [low, high])
+    finally:
+        end(process)
+
+
+def test_a_socket_that_is_handed_on_is_its_heirs(sock: socket.socket, clock: Clock) -> None:
+    process = child("", sock)
+    try:
+        owners = Owners(clock=clock)
+        mine = inode(sock)
+        assert process.pid in owners.resolve(mine, np.array([process.pid], "u4"))["pid"]
+        sock.close()
+        clock.now_s += 2
+        assert pids(owners, mine, os.getpid()) == [process.pid]
+    finally:
+        end(process)
+
+
+RENAMES = """
+import signal
+def rename(*_):
+    open("/proc/self/comm", "w").write("renamed")
+    print("done", flush=True)
+signal.signal(signal.SIGUSR1, rename)
+"""
+
+
+def test_the_name_is_that_of_now(sock: socket.socket, clock: Clock) -> None:
+    process = child(RENAMES, sock)
+    try:
+        mine = inode(sock)
+        sock.close()
+        owners = Owners(clock=clock)
+        owners.resolve(mine)
+        process.send_signal(signal.SIGUSR1)
+        assert process.stdout is not None
+        process.stdout.readline()
+        clock.now_s += 2
+        assert owners.resolve(mine)["comm"].tolist() == [b"renamed"]
+    finally:
+        end(process)
+
+
+def test_looks_have_a_period(sock: socket.socket, clock: Clock) -> None:
     owners = Owners(min_period_s=5, clock=clock)
     owners.resolve(inode(sock))
     with socket.socket() as later:
         both = inode(sock, later)
         clock.now_s += 4.9
-        assert owners.resolve(both)[0].tolist() == [os.getpid(), 0]
+        assert (pids(owners, both), owners.fresh) == ([os.getpid(), 0], False)
         clock.now_s += 0.1
-        assert owners.resolve(both)[0].tolist() == [os.getpid()] * 2
-    assert scans == [{int(both[0])}, {int(both[1])}]
+        assert (pids(owners, both), owners.fresh) == ([os.getpid()] * 2, True)
 
 
-def test_a_slow_scan_makes_the_next_one_wait(
-    sock: socket.socket, clock: Clock, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_who_has_ended_between_two_looks_has_nothing(sock: socket.socket, clock: Clock) -> None:
+    process = child("", sock)
+    mine = inode(sock)
+    sock.close()
+    owners = Owners(min_period_s=5, clock=clock)
+    assert pids(owners, mine) == [process.pid]
+    end(process)
+    assert pids(owners, mine) == [0]
+
+
+def test_a_number_that_somebody_else_has_now_is_nobodys() -> None:
+    me, start = os.getpid(), module.start_of(os.getpid())
+    asked = np.array([me, me, 2**31 - 1], "u4")
+    assert module.ended(asked[:1], np.array([start], "u4")).tolist() == []
+    assert module.ended(asked[:1], np.array([0], "u4")).tolist() == []
+    assert module.ended(asked[1:], np.array([start - 1, 5], "u4")).tolist() == [me, 2**31 - 1]
+
+
+def test_a_slow_look_makes_the_next_one_wait(clock: Clock) -> None:
     looked: list[float] = []
 
-    def slow(wanted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def slow() -> Iterator[np.ndarray]:
         looked.append(clock.now_s)
         clock.now_s += 3
-        return np.zeros(len(wanted), "u4"), np.zeros(len(wanted), "S16")
+        return iter([])
 
-    monkeypatch.setattr(module, "_scan", slow)
-    owners = Owners(clock=clock)
-    for new in range(1, 120):
+    owners = Owners(slow, clock=clock)
+    for new in range(1, 240):
         owners.resolve(np.array([new]))
         clock.now_s += 1
-    assert np.diff(looked).tolist() == [33.0] * (len(looked) - 1)
+    assert np.diff(looked).tolist() == [60.0] * (len(looked) - 1)
     assert len(looked) > 2
 
 
-def test_nobodys_socket_is_looked_for_ever_more_rarely(clock: Clock, scans: list[set[int]]) -> None:
-    nobodys = np.array([2**32 - 1], "u4")
-    owners = Owners(min_period_s=2, clock=clock)
-    at: list[float] = []
-    for _ in range(400):
-        seen = len(scans)
-        assert owners.resolve(nobodys)[0].tolist() == [0]
-        at += [clock.now_s] if len(scans) > seen else []
-        clock.now_s += 1
-    assert np.diff(at).tolist() == [2, 4, 8, 16, 32, 64, 64, 64, 64, 64]
-
-
-def test_a_socket_found_late_is_found(clock: Clock) -> None:
-    owners = Owners(clock=clock)
-    with socket.socket() as later:
-        mine = inode(later)
-        owners.resolve(np.array([1]))
-        assert owners.resolve(mine)[0].tolist() == [0]  # too early for another scan
-        clock.now_s += 10
-        assert owners.resolve(mine)[0].tolist() == [os.getpid()]
-
-
-def test_what_is_not_asked_for_is_forgotten(clock: Clock, scans: list[set[int]]) -> None:
+def test_what_is_not_asked_for_is_forgotten(clock: Clock) -> None:
     owners = Owners(clock=clock)
     for start in range(0, 5000, 1000):
         owners.resolve(np.arange(start, start + 1000))
-        assert len(owners._known) == 1000
+        assert len(owners.holders.inodes) <= 1000
         clock.now_s += 100
-    pid, comm = owners.resolve(np.zeros(0, "u4"))
-    assert (pid.shape, comm.shape, len(owners._known)) == ((0,), (0,), 0)
+    assert owners.resolve(np.zeros(0, "u4")).shape == (0,)
+    assert not len(owners.holders.inodes)
 
 
 def test_without_root_others_are_skipped(sock: socket.socket) -> None:
@@ -189,7 +228,7 @@ def test_without_root_others_are_skipped(sock: socket.socket) -> None:
         os.close(int(sys.argv[1]))
         own = socket.socket()
         asked = np.array([int(os.environ["THEIRS"]), os.fstat(own.fileno()).st_ino])
-        pid = Owners().resolve(asked)[0].tolist()
+        pid = Owners().resolve(asked)["pid"].tolist()
         assert pid == [0, os.getpid()], pid
     """
     process = child(code, sock, env=os.environ | {"THEIRS": str(inode(sock)[0])})
@@ -216,7 +255,7 @@ ready = lambda: not os.path.exists(f"/proc/{child}/fd/{own.fileno()}")
 while not ready():
     os.sched_yield()
 asked = np.array([os.fstat(shared.fileno()).st_ino, os.fstat(own.fileno()).st_ino])
-print(Owners().resolve(asked)[0].tolist() == [child, 1])
+print(Owners().resolve(asked)["pid"].tolist() == [child, 1])
 """
     command = ["unshare", "--pid", "--fork", "--mount-proc", sys.executable, "-c", code]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

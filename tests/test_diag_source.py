@@ -12,6 +12,7 @@ import pytest
 from made import SECOND
 from sockets import listening, pair, port, reset, until_closed, until_state
 
+from tcptop_tui.diag.holders import OWNER
 from tcptop_tui.diag.source import DiagSource
 from tcptop_tui.records import SESSION, TRANSITION, UNKNOWN_NS, Flag, Rows, State
 from tcptop_tui.settings import Settings
@@ -234,22 +235,24 @@ def test_listeners_come_and_go_each_for_itself() -> None:
 
 
 def test_a_pid_filter_makes_no_endings_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Another process's connection passes while its owner is unknown; being found is not its end."""
+    """A connection of nobody that is known is not shown; that it is another process's is not its end."""
     with listening() as server:
         client, accepted = pair(server)
         here, there = port(client), port(server)
         source = DiagSource(FAST, Capture(pids=frozenset({os.getpid() + 1})))
         answers = iter([0, 0, os.getpid()])
 
-        def resolve(inodes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-            return np.full(len(inodes), next(answers), "u4"), np.zeros(len(inodes), "S16")
+        def resolve(inodes: np.ndarray) -> np.ndarray:
+            found = np.zeros(len(inodes), OWNER)
+            found["pid"] = next(answers)
+            return found
 
         monkeypatch.setattr(source._owners, "resolve", resolve)
         steps = Steps(nothing, nothing)
         source.open()
         source.run(steps, steps.stopped)
         source.close()
-        assert [len(of(rows, here, there)) for rows in steps.tables()] == [1, 1, 0]
+        assert [len(of(rows, here, there)) for rows in steps.tables()] == [0, 0, 0]
         assert not len(of(steps.every(Sessions), here, there))
         assert not len(of(steps.every(Transitions), here, there))
         reset(client)

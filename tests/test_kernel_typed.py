@@ -14,6 +14,7 @@ from sockets import listening, pair, port, until_closed
 
 from tcptop_tui.bpf import program
 from tcptop_tui.bpf.program import Program
+from tcptop_tui.diag.owners import proc_holders
 from tcptop_tui.records import RTT_SLOTS, Rows
 from tcptop_tui.source.batches import Capture
 
@@ -33,7 +34,8 @@ def both(tracer: Program, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Pro
 
 def test_the_dear_way_is_not_gone_without_need(tracer: Program) -> None:
     """Every kernel that this was tested on knows the types: a program that the verifier refuses is a mistake."""
-    assert tracer._compiled.typed == set(program._READING)
+    assert tracer._compiled.typed == {*program._READING, *program._ITERATORS}
+    assert tracer.holders is not proc_holders
 
 
 @pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_INET6])

@@ -13,7 +13,7 @@ from tcptop_tui.errors import BackendUnavailable
 VMLINUX_BTF = Path("/sys/kernel/btf/vmlinux")
 
 # include/uapi/linux/btf.h
-_KIND_STRUCT, _KIND_UNION, _KIND_TYPEDEF = 4, 5, 8
+_KIND_STRUCT, _KIND_UNION, _KIND_TYPEDEF, _KIND_FUNC = 4, 5, 8, 12
 _KIND_FLAG_BIT = 31
 
 
@@ -108,6 +108,17 @@ class KernelTypes:
 
     def _type(self, type_id: int) -> _BtfType:
         return _BtfType.from_address(self._lib.btf__type_by_id(self._btf, type_id))
+
+    def function(self, name: str) -> int:
+        """Id of the type of one of the kernel's functions.
+
+        Raises:
+            BackendUnavailable: no such function in this kernel.
+        """
+        type_id = int(self._lib.btf__find_by_name_kind(self._btf, name.encode(), _KIND_FUNC))
+        if type_id <= 0:
+            raise BackendUnavailable(f"this kernel's BTF has no function {name}")
+        return type_id
 
     def _find(self, type_id: int, wanted: str) -> tuple[int, int] | None:
         """(type id, offset in bits) of member ``wanted``, anonymous members searched too."""

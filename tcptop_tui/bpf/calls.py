@@ -23,6 +23,8 @@ _FUNCTIONS = {
     "bpf_map_lookup_batch": Signature(_NUMBER, (_NUMBER, *[_POINTER] * 4, _SIZE, _POINTER)),
     "bpf_obj_get_info_by_fd": Signature(_NUMBER, (_NUMBER, _POINTER, _SIZE)),
     "bpf_raw_tracepoint_open": Signature(_NUMBER, (_NAME, _NUMBER)),
+    "bpf_link_create": Signature(_NUMBER, (_NUMBER, _NUMBER, _NUMBER, _POINTER)),
+    "bpf_iter_create": Signature(_NUMBER, (_NUMBER,)),
     # tools/lib/bpf/btf.h
     "btf__load_vmlinux_btf": Signature(_POINTER, ()),
     "btf__find_by_name_kind": Signature(ct.c_int32, (_POINTER, _NAME, ct.c_uint32)),

@@ -13,7 +13,7 @@ from tcptop_tui.bpf.met import KEPT_IN_TIME_WAIT
 from tcptop_tui.bpf.rebound import NO_REBOUND
 from tcptop_tui.diag.dump import Dump
 from tcptop_tui.diag.rows import TIMEWAIT_NS
-from tcptop_tui.records import DUMPED, Flag, Mask, Rows, State, parts, picked
+from tcptop_tui.records import DUMPED, Flag, Looked, Mask, Rows, State, parts, picked
 from tcptop_tui.source.identity import Index, cookie_key
 
 _PART = 4096
@@ -153,7 +153,8 @@ def take_over(rows: Rows, which: NDArray[np.intp], source: Rows, place: NDArray[
 
     Of a ``full`` socket that is the owner, if it has none; TIME_WAIT has forgotten more, its ``id`` too if it has none.
     """
-    unowned = full[which] & (rows["pid"][which] == 0)
+    # who has ended and left a socket that nobody has open is not its owner again
+    unowned = full[which] & (rows["pid"][which] == 0) & (rows["looked"][which] != Looked.FOR)
     own(rows, which[unowned], source, place[unowned])
     forgot = ~full[which]
     which, place = which[forgot], place[forgot]

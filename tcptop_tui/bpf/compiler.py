@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from tcptop_tui import capabilities
-from tcptop_tui.bpf import headers, kept, library
+from tcptop_tui.bpf import headers, kept, library, syscalls
 from tcptop_tui.bpf.code import Built, Code, MapPlan
 from tcptop_tui.capabilities import Cap
 from tcptop_tui.errors import BackendUnavailable
@@ -53,8 +53,9 @@ def build(
         text: the C source.
         flags: for the compiler.
         functions: the programs.
-        known: those that shall be loaded with the types of a tracepoint's arguments, and which one; -DTYPED says so to
-            the source. Where that is refused, all are for raw tracepoints: dearer, and the same otherwise.
+        known: those that shall be loaded with the types of their arguments, and what they are for
+            (``syscalls.load_programs``); -DTYPED says so to the source. Where that is refused, all are for raw
+            tracepoints, dearer and the same otherwise, and those that only know types are left out.
         plan: how the maps are to be made.
 
     Raises:
@@ -64,7 +65,8 @@ def build(
         with suppress(BackendUnavailable):
             code = compiled(text, [*flags, "-DTYPED"], functions, known)
             return code.load(plan), code
-    code = compiled(text, flags, functions, {})
+    others = [name for name in functions if not syscalls.is_dispensable(known.get(name, ""))]
+    code = compiled(text, flags, others, {})
     return code.load(plan), code
 
 

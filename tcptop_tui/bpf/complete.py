@@ -8,10 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tcptop_tui.bpf.inodes import CHOOSING
-from tcptop_tui.records import Flag, Mask, Rows, State, picked
+from tcptop_tui.records import ROW, Flag, Mask, Rows, State, picked
 from tcptop_tui.source.identity import Index, socket_life, tuple_hash
 
-_OWNER = {"pid", "comm", "mntns"}
+_PLACE = np.dtype([(name, ROW[name]) for name in ("netns", "dev", "laddr", "raddr", "lport", "rport")])
+"""What ``tuple_hash`` asks for."""
+_OWNER = {"pid", "started", "comm", "mntns"}
 
 
 def own(rows: Rows, which: Mask | NDArray[np.intp], source: Rows, place: Mask | NDArray[np.intp]) -> None:
@@ -68,35 +70,52 @@ class Known:
 class Listeners:
     """Who accepts where, by a survey.
 
-    An accepted socket is its listener's until somebody reads from it. The kernel side says so itself of
-    listeners that it knows; who listened before its start it learns from the first survey.
+    An accepted socket is its listener's until somebody is seen with it. The kernel side says so itself of listeners
+    that it knows; who listened before its start it learns from the first survey.
 
     Args:
         rows: dtype ROW, in LISTEN.
-        wanted: which of them the capture wants, shape (n,).
     """
 
-    def __init__(self, rows: Rows, wanted: Mask) -> None:
-        self._rows, self._wanted = rows, wanted
-        self._index = Index.of(_port(rows), np.flatnonzero(rows["pid"] != 0))
+    def __init__(self, rows: Rows) -> None:
+        self._rows = rows
+        self._index = Index.of(_place(rows, rows["laddr"], rows["dev"]))
+        again = np.flatnonzero(self._index.keys[1:] == self._index.keys[:-1])
+        several = np.zeros(len(rows), np.bool_)
+        several[self._index.order[again]] = several[self._index.order[again + 1]] = True
+        self._one = (rows["pid"] != 0) & (rows["holders"] <= 1) & ~several
+        """Of which it can be only one process that accepts."""
 
-    def complete(self, rows: Rows) -> Rows:
+    def complete(self, rows: Rows) -> None:
         """Give accepted ones (dtype TRANSITION or SESSION) without a process their listener's, in place.
 
-        Returns:
-            Those whose listener is not known to be unwanted.
+        As the kernel finds the listener (``__inet_lookup_listener``, net/ipv4/inet_hashtables.c): the one at the
+        address, then the one at all IPv4 addresses, then the one at all; bound to the device first. Where several
+        are bound alike (SO_REUSEPORT), or several processes have it open, it is not known which one accepts.
         """
-        unowned = np.flatnonzero((rows["pid"] == 0) & ((rows["flags"] & Flag.PASSIVE) != 0))
-        place, found = self._index.find(_port(picked(rows, unowned)))
-        accepted, place = unowned[found], place[found]
-        own(rows, accepted, self._rows, place)
-        others = accepted[~self._wanted[place]]
-        return picked(rows, np.delete(np.arange(len(rows)), others)) if len(others) else rows
+        left = np.flatnonzero((rows["pid"] == 0) & ((rows["flags"] & Flag.PASSIVE) != 0))
+        if not len(left) or not len(self._rows):
+            return
+        asked = picked(rows, left)
+        undecided = np.ones(len(left), np.bool_)
+        for laddr in (asked["laddr"], _ANY_IPV4, _ANY):
+            for dev in (asked["dev"], 0):
+                place, found = self._index.find(_place(asked, laddr, dev))
+                found &= undecided
+                undecided &= ~found
+                accepted = found & self._one[place]
+                own(rows, left[accepted], self._rows, place[accepted])
 
 
-def _port(rows: Rows) -> NDArray[np.uint64]:
-    key: NDArray[np.uint64] = rows["netns"].astype(np.uint64) << np.uint64(16) | rows["lport"]
-    return key
+_ANY_IPV4 = np.array([0, 0xFFFF << 32], ">u8")
+_ANY = np.zeros(2, ">u8")
+
+
+def _place(rows: Rows, laddr: NDArray[np.uint64], dev: NDArray[np.uint32] | int) -> NDArray[np.uint64]:
+    """One 64-bit number for the network namespace and port of each row and this address and device, shape (n,)."""
+    made = np.zeros(len(rows), _PLACE)
+    made["netns"], made["lport"], made["laddr"], made["dev"] = rows["netns"], rows["lport"], laddr, dev
+    return tuple_hash(made)
 
 
 def complete_transitions(moved: Rows, known: Known) -> Rows:

@@ -34,6 +34,7 @@ _MEMBERS: dict[str, dict[str, tuple[str, str]]] = {
         "skc_flags": ("__sk_common.skc_flags", "u64"),
         "sk_protocol": ("sk_protocol", "u16"),
         "sk_uid": ("sk_uid", "u32"),
+        "sk_lock_owned": ("sk_lock.owned", "u32"),
         "sk_err": ("sk_err", "u32"),
         "sk_lingertime": ("sk_lingertime", "u64"),
         "sk_cgroup": ("sk_cgrp_data.cgroup", "void *"),
@@ -50,6 +51,7 @@ _MEMBERS: dict[str, dict[str, tuple[str, str]]] = {
         "snd_una": ("snd_una", "u32"),
         "write_seq": ("write_seq", "u32"),
         "total_retrans": ("total_retrans", "u32"),
+        "tsq_next": ("tsq_node.next", "void *"),
     },
     "sk_buff": {
         "data": ("data", "void *"),
@@ -65,10 +67,24 @@ _MEMBERS: dict[str, dict[str, tuple[str, str]]] = {
     "net": {"ns_inum": ("ns.inum", "u32")},
     "cgroup": {"kn": ("kn", "void *"), "parent": ("self.parent", "void *")},
     "kernfs_node": {"id": ("id", "u64")},
-    "task_struct": {"nsproxy": ("nsproxy", "void *"), "files": ("files", "void *")},
+    "task_struct": {
+        "nsproxy": ("nsproxy", "void *"),
+        "files": ("files", "void *"),
+        "flags": ("flags", "u32"),
+        "group_leader": ("group_leader", "void *"),
+        "start_boottime": ("start_boottime", "u64"),
+        "tgid": ("tgid", "u32"),
+        "comm": ("comm", "char[16]"),
+    },
     "files_struct": {"fdt": ("fdt", "void *")},
     "fdtable": {"fd": ("fd", "void *")},
-    "file": {"private_data": ("private_data", "void *")},
+    "file": {
+        "private_data": ("private_data", "void *"),
+        "f_inode": ("f_inode", "void *"),
+        "f_count": ("f_count.counter", "u64"),
+        "f_ref": ("f_ref.refcnt.counter", "u64"),
+    },
+    "inode": {"i_mode": ("i_mode", "u16"), "i_ino": ("i_ino", "u64")},
     "socket": {"sk": ("sk", "void *"), "file": ("file", "void *")},
     "socket_alloc": {"i_ino": ("vfs_inode.i_ino", "u64")},
     "nsproxy": {"mnt_ns": ("mnt_ns", "void *")},
@@ -76,8 +92,13 @@ _MEMBERS: dict[str, dict[str, tuple[str, str]]] = {
 }
 
 # What a kernel may lack, and the macro that says it has it: a socket points at its cgroup since
-# 5.15 (struct sock_cgroup_data, include/linux/cgroup-defs.h), with CONFIG_SOCK_CGROUP_DATA.
-_DISPENSABLE = {("sock", "sk_cgroup"): "HAVE_SOCK_CGROUP"}
+# 5.15 (struct sock_cgroup_data, include/linux/cgroup-defs.h), with CONFIG_SOCK_CGROUP_DATA;
+# a file counts who refers to it in f_ref since 6.13, in f_count before (include/linux/fs.h).
+_DISPENSABLE = {
+    ("sock", "sk_cgroup"): "HAVE_SOCK_CGROUP",
+    ("file", "f_count"): "HAVE_FILE_COUNT",
+    ("file", "f_ref"): "HAVE_FILE_REF",
+}
 
 # Numbers of connect(), sendto(), sendmsg(), sendmmsg(); where struct pt_regs keeps number and arguments at their end.
 _SYSCALLS = {"x86_64": ((42, 44, 46, 307), ("orig_ax", "di", "si", "dx", "r10", "r8"))}

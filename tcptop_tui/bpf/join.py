@@ -23,6 +23,7 @@ from tcptop_tui.bpf.slots import Reading
 from tcptop_tui.bpf.steps import STEPS
 from tcptop_tui.bpf.tables import Tables
 from tcptop_tui.diag.dump import Dump
+from tcptop_tui.diag.holders import NOT_SHARED, Sharing
 from tcptop_tui.diag.rows import resolve_doubt
 from tcptop_tui.records import (
     TRANSITION,
@@ -55,6 +56,7 @@ class Joiner:
         self._entries = Entries()
         """Of the map, in the latest table."""
         self._dump = Compared.nothing()
+        self._sharing = NOT_SHARED
         self._doubted = np.zeros(0, "<u8")
         self._gone: Mask = np.zeros(0, np.bool_)
         self._closed_marked = 0
@@ -179,18 +181,32 @@ class Joiner:
         ids[fresh] = np.arange(self._next_id, self._next_id + len(fresh), dtype=np.uint64)
         self._next_id += len(fresh)
 
+    @property
+    def holders(self) -> Rows:
+        """Of the latest table, dtype HOLDING, sorted by ``id`` and PID."""
+        dump, entries = self._dump, self._entries
+        ids, present = dump.ids.copy(), entries.present
+        known = present[(entries.dumped[present] != NOWHERE) & (entries.born_ns[present] < dump.now_ns)]
+        ids[entries.dumped[known]] = entries.ids[known]
+        return self._sharing.named(ids)
+
     def take_dump(
-        self, dump: Dump, met: Rows, expected: Mask | None = None, rebound: Rows = NO_REBOUND
-    ) -> NDArray[np.uint64]:
+        self, dump: Dump, met: Rows, expected: Mask | None = None, rebound: Rows = NO_REBOUND,
+        sharing: Sharing = NOT_SHARED,
+    ) -> NDArray[np.uint64]:  # fmt: skip
         """Make ``dump`` the latest one and compare it with entries of the map after it, dtype MET.
 
-        Of the dump only rows that are ``expected`` in the map can be missed there; None: all. Entries that are
-        ``rebound`` (dtype REBOUND) have the dump's key in ``met``.
+        Args:
+            dump: with owners.
+            met: of the map.
+            expected: which rows of the dump can be missed in the map; None: all.
+            rebound: entries (dtype REBOUND) that have the dump's key in ``met``.
+            sharing: which of them several processes have open.
 
         Returns:
             Keys of map entries that are wrong for the second time: the caller deletes them.
         """
-        before, latest = self._dump, Compared.of(dump, rebound)
+        before, latest, self._sharing = self._dump, Compared.of(dump, rebound), sharing
         successors = Successors.between(before, latest)
         self._inherit(latest, before, successors)
         self._number(latest.rows["id"], np.flatnonzero(latest.rows["id"] == 0))

@@ -19,6 +19,7 @@ from tcptop_tui import capabilities, start
 from tcptop_tui.bpf.btf import VMLINUX_BTF
 from tcptop_tui.bpf.calls import load_libbpf
 from tcptop_tui.bpf.code import NO_PLAN, MapPlan
+from tcptop_tui.bpf.syscalls import TRACE_ITER
 from tcptop_tui.capabilities import Cap
 from tcptop_tui.errors import BackendUnavailable
 from tcptop_tui.privileges import COMPILER
@@ -176,21 +177,29 @@ class Compiled:
         Raises:
             BackendUnavailable: this kernel has no such raw tracepoint.
         """
-        if not self.attach_first(function, [tracepoint]):
+        if not self.attach_if_there(function, tracepoint):
             raise BackendUnavailable(
                 f"raw tracepoint {tracepoint} cannot be attached",
                 mend="it needs Linux 5.8 or newer with CONFIG_BPF_EVENTS=y",
             )
 
-    def attach_first(self, function: str, tracepoints: Iterable[str]) -> bool:
-        """Run ``function`` at the first of ``tracepoints`` that this kernel has; False when it has none."""
-        for tracepoint in tracepoints:
-            named = None if function in self.typed else tracepoint.encode()
-            link = load_libbpf().bpf_raw_tracepoint_open(named, self.functions[function])
-            if link >= 0:
-                self._links.append(link)
-                return True
-        return False
+    def attach_if_there(self, function: str, tracepoint: str) -> bool:
+        """The same; False when this kernel has no such tracepoint."""
+        named = None if function in self.typed else tracepoint.encode()
+        link = int(load_libbpf().bpf_raw_tracepoint_open(named, self.functions[function]))
+        if link >= 0:
+            self._links.append(link)
+        return link >= 0
+
+    def iterator(self, function: str) -> int | None:
+        """Descriptor of the link of an iterator, which stays this object's; None where the kernel refuses it."""
+        if function not in self.functions:
+            return None
+        link = int(load_libbpf().bpf_link_create(self.functions[function], 0, TRACE_ITER, None))
+        if link < 0:
+            return None
+        self._links.append(link)
+        return link
 
     def close(self) -> None:
         """Detach; the kernel frees programs and maps with their last descriptor. May be called twice."""

@@ -18,7 +18,9 @@ MET = np.dtype(
         ("state_ns", "<u8"),
         ("netns", "<u4"),
         ("pid", "<u4"),
+        ("started", "<u4"),
         ("mntns", "<u4"),
+        ("uid", "<u4"),
         ("lport", "<u2"),
         ("state", "u1"),
         ("flags", "u1"),
@@ -26,7 +28,9 @@ MET = np.dtype(
     ]
 )
 
-KEPT_IN_TIME_WAIT = ["pid", "uid", "comm", "born_ns", "tx_bytes", "rx_bytes", "srtt_us", "retrans", "cgroup", "mntns"]
+KEPT_IN_TIME_WAIT = [
+    "pid", "started", "uid", "comm", "born_ns", "tx_bytes", "rx_bytes", "srtt_us", "retrans", "cgroup", "mntns",
+]  # fmt: skip
 """What TIME_WAIT has forgotten, and is still true."""
 
 LEFT = np.dtype(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -10,17 +12,19 @@ from numpy.typing import NDArray
 
 from tcptop_tui.bpf import headers, pins
 from tcptop_tui.bpf.code import MapPlan
+from tcptop_tui.bpf.holders import iterated
 from tcptop_tui.bpf.loaded import Compiled, Request, parts_text, require_kernel
 from tcptop_tui.bpf.maps import CounterArray, HashMap, write_array, write_hash
 from tcptop_tui.bpf.ring import Ring
 from tcptop_tui.bpf.slots import Places, Slots
 from tcptop_tui.bpf.syscalls import shape_of
+from tcptop_tui.diag.owners import proc_holders
 from tcptop_tui.records import SESSION, TRANSITION, Rows
 from tcptop_tui.settings import Settings
 from tcptop_tui.source.batches import Capture
 
 # bcc rewrites only what stands in one file: the parts are joined, in this order.
-_PARTS = ("records.c", "slots.c", "filter.c", "sockets.c", "ends.c", "transitions.c", "gauges.c")
+_PARTS = ("records.c", "slots.c", "filter.c", "sockets.c", "ends.c", "transitions.c", "gauges.c", "holders.c")
 
 # (program in c/, raw tracepoint). Attached in this order, run by the kernel in this order:
 # the guard must come after set_state.
@@ -38,18 +42,18 @@ _ATTACHMENTS = (
 # Those of them that read sockets: where the kernel knows what their argument points at, without a helper.
 _READING = ("set_state", "set_state_guard", "segment", "reader", "retransmit")
 
-# The first of these that the kernel has tells who sends; without them who reads has to do.
-_SENDERS = ("tcp_sendmsg_locked", "sock_send_length")
+# The first of these whose tracepoint the kernel has tells who sends; without them who reads has to do.
+_SENDERS = (("sender", "tcp_sendmsg_locked"), ("sent", "sock_send_length"))
+
+# Who has a descriptor of a socket; without it /proc is asked.
+_ITERATORS = {"holder": "iter/task_file"}
 
 # enum counter of c/records.c
 RING_FULL, SESSION_RING_FULL, MAP_FULL, CAUGHT, EXCLUDED, ESCAPED = range(6)
 _COUNTERS = 6
 
-LISTENER_KEY = np.dtype([("netns", "<u4"), ("lport", "<u4")])
 _MOST_PINNED = 1 << 20
 """Entries of somebody else's map: HashMap's buffers grow with what is in it."""
-
-OWNER = np.dtype([("pid", "<u4"), ("uid", "<u4"), ("mntns", "<u4"), ("comm", "S16")])
 
 # connects.c, while every connect() is asked for
 _CONNECTS = (
@@ -94,6 +98,7 @@ class Program:
         self._attachments = _attachments(asked)
         self._compiled = Compiled(request or self.request(settings, asked))
         self._open_maps(settings)
+        self._iterator = self._compiled.iterator("holder")
 
     @staticmethod
     def request(settings: Settings, capture: Capture, *, keeps: bool = True) -> Request:
@@ -112,8 +117,8 @@ class Program:
             f"-DRTT_UNIT_US={capture.rtt_unit_us}",
             *(f"-D{name.upper()}" for name in pins.paths(capture)),
         ]
-        functions = ("sender", *dict(_attachments(capture)))
-        typed = {name: dict(_ATTACHMENTS)[name] for name in _READING}
+        functions = (*dict(_SENDERS), *dict(_attachments(capture)), *_ITERATORS)
+        typed = {name: dict(_ATTACHMENTS)[name] for name in _READING} | _ITERATORS
         require_kernel()  # who may not use BPF may not open a map either
         with pins.opened(capture) as given:
             plan = MapPlan(given=given)
@@ -139,7 +144,7 @@ class Program:
         self.set_capture(capture)
         for name, tracepoint in self._attachments:
             self._compiled.attach(name, tracepoint)
-        self._compiled.attach_first("sender", _SENDERS)
+        any(self._compiled.attach_if_there(name, tracepoint) for name, tracepoint in _SENDERS)
 
     def set_capture(self, capture: Capture) -> None:
         """Change what the kernel side looks at; takes effect with the next event."""
@@ -167,17 +172,16 @@ class Program:
         table = HashMap(self._map_fd(name), np.dtype(f"V{value_bytes}"), _MOST_PINNED)
         return table.read()[0].copy()
 
-    def remember_listeners(self, rows: Rows) -> None:
-        """Tell the kernel side who listens; ``rows`` (dtype ROW) are LISTEN sockets.
+    @property
+    def holders(self) -> Callable[[], Iterator[Rows]]:
+        """A look at all descriptors of sockets, in parts of dtype HOLDER; by /proc where the kernel has no iterator."""
+        return proc_holders if self._iterator is None else partial(iterated, self._iterator)
 
-        Until somebody reads from it, an accepted socket counts as its listener's.
+    def remember_listeners(self, keys: NDArray[np.uint64], owners: Rows) -> None:
+        """Tell the kernel side whose the listening sockets ``keys`` are; ``owners`` is of dtype OWNER, shape (n,).
+
+        Until somebody is seen with it an accepted socket counts as its listener's.
         """
-        known = rows[rows["pid"] != 0]
-        keys = np.zeros(len(known), LISTENER_KEY)
-        owners = np.zeros(len(known), OWNER)
-        keys["netns"], keys["lport"] = known["netns"], known["lport"]
-        for name in ("pid", "uid", "mntns", "comm"):
-            owners[name] = known[name]
         write_hash(self._map_fd("listeners"), keys, owners)
 
     def recursion_misses(self) -> int:

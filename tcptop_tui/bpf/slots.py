@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +27,7 @@ def _slot(conn: np.dtype[Any]) -> np.dtype[Any]:
 
 
 SLOT = _slot(CONN)
-"""``struct slot``, 296 bytes: ``skaddr`` is 0 where it is nobody's, ``lives`` is odd while it changes hands.
+"""``struct slot``, 304 bytes: ``skaddr`` is 0 where it is nobody's, ``lives`` is odd while it changes hands.
 
 ``moved`` is not 0 when it has been written to since ``Slots.news`` looked at it.
 """
@@ -181,12 +181,37 @@ class Slots:
                 self._vacate(first, numbers[inside], keys[inside])
         return len(numbers)
 
+    def correct(self, keys: NDArray[np.uint64], before: NDArray[np.uint32], right: Rows) -> None:
+        """Have the entries of sockets say who owns them; in any thread.
+
+        An entry with another PID than ``before`` is left alone: the kernel side has seen somebody since.
+
+        Args:
+            keys: the sockets, shape (n,).
+            before: PID that each entry had, shape (n,).
+            right: what to write, shape (n,): the fields of its dtype, all of them fields of CONN.
+        """
+        numbers = np.array([self._number(key) for key in keys.tolist()], "<i8")
+        for first in range(0, int(numbers.max(initial=-1)) + 1, _WINDOW):
+            which = np.flatnonzero((numbers >= first) & (numbers < first + _WINDOW))
+            if len(which):
+                count = int(numbers[which].max()) - first + 1
+                with self._window(first, count) as (window, offset):
+                    chosen = _Chosen(numbers[which] - first, keys[which], before[which])
+                    # no name for the slots: nothing may refer to them when the window is closed
+                    _correct(np.frombuffer(window, SLOT, count, offset), chosen, right[which])
+
+    def _number(self, key: int) -> int:
+        """Of the slot that a socket's entry is in; -1: it has none."""
+        number = ct.c_uint32(0)
+        found = load_libbpf().bpf_map_lookup_elem(self._places.conns, ct.byref(ct.c_uint64(key)), ct.byref(number))
+        return number.value if found == 0 else -1
+
     def _released(self, key: int) -> int:
         """Number of the slot that a socket's entry was in, and no longer is for the kernel side; -1: none was."""
-        lib, conns, number = load_libbpf(), self._places.conns, ct.c_uint32(0)
-        at = ct.byref(ct.c_uint64(key))
-        there = lib.bpf_map_lookup_elem(conns, at, ct.byref(number)) == 0 and lib.bpf_map_delete_elem(conns, at) == 0
-        return number.value if there else -1
+        number = self._number(key)
+        deleted = load_libbpf().bpf_map_delete_elem(self._places.conns, ct.byref(ct.c_uint64(key))) == 0
+        return number if deleted else -1
 
     def _vacate(self, first: int, numbers: NDArray[np.int64], keys: NDArray[np.uint64]) -> None:
         count = int(numbers.max()) - first + 1
@@ -204,6 +229,22 @@ def _vacated(slots: Rows, which: NDArray[np.int64], keys: NDArray[np.uint64]) ->
     slots["lives"][which[ours]] += 1
     slots["moved"][which[ours]] = 1
     return ours
+
+
+class _Chosen(NamedTuple):
+    """Slots to correct: their numbers, their sockets and the PID that each has; shape (n,)."""
+
+    which: NDArray[np.int64]
+    keys: NDArray[np.uint64]
+    pid: NDArray[np.uint32]
+
+
+def _correct(slots: Rows, chosen: _Chosen, right: Rows) -> None:
+    same = (slots["skaddr"][chosen.which] == chosen.keys) & (slots["conn"]["pid"][chosen.which] == chosen.pid)
+    which = chosen.which[same]
+    for name in right.dtype.names or ():
+        slots["conn"][name][which] = right[name][same]
+    slots["moved"][which] = 1
 
 
 def _windows(opened: int) -> Iterator[tuple[int, int]]:

@@ -9,7 +9,8 @@ from contextlib import suppress
 import numpy as np
 
 from tcptop_tui import clock
-from tcptop_tui.bpf.complete import Listeners, complete_owners, complete_transitions
+from tcptop_tui.bpf.complete import Listeners
+from tcptop_tui.bpf.completed import Completion
 from tcptop_tui.bpf.join import Joiner
 from tcptop_tui.bpf.loaded import Request
 from tcptop_tui.bpf.losses import read_loss
@@ -21,10 +22,10 @@ from tcptop_tui.diag.names import Namer
 from tcptop_tui.diag.namespaces import Namespaces, left_out_note
 from tcptop_tui.diag.owners import Owners
 from tcptop_tui.errors import BackendUnavailable
-from tcptop_tui.records import BRIEF, ROW, Mask, Rows, State, only, picked
+from tcptop_tui.records import BRIEF, Mask, Rows, State, only, picked
 from tcptop_tui.settings import Settings
 from tcptop_tui.source.batches import Capture, Loss, Sessions, Sink, Status, Table, Transitions, reading_stage
-from tcptop_tui.source.identity import capture_mask
+from tcptop_tui.source.identity import cookie_key, ends_mask
 
 _PATIENCE_S = 0.05
 """For a survey, while the rings fill."""
@@ -62,10 +63,13 @@ class BpfSource:
         self._chosen = Chosen(capture, self._cgroups)
         self._namer = Namer(self._cgroups)
         self._joiner = Joiner()
-        self._listeners = Listeners(np.zeros(0, ROW), np.zeros(0, np.bool_))
+        self._completion = Completion(capture, self._chosen)
         self._held: list[Transitions | Sessions] = []
+        self._ready: list[Transitions | Sessions] = []
         self._seeded = False
         self._surveyed = False
+        self._others = np.zeros(0, "<u8")
+        """Sockets of processes that are not wanted, at the latest survey (``cookie_key``)."""
         self._loss = Loss()
         self._pace = Pace()
         self._netns: frozenset[int] = frozenset()
@@ -93,7 +97,7 @@ class BpfSource:
             request, self._request = self._request, None
             self._program = Program(self._settings, self._capture, request)
             self._program.attach(self._capture)
-            self._surveyor = Surveyor(self._diag, self._program.conns, Owners())
+            self._surveyor = Surveyor(self._diag, self._program.conns, Owners(self._program.holders, 0))
         except BaseException:
             self.close()
             raise
@@ -142,8 +146,10 @@ class BpfSource:
         self._drain(sink)
         self._opened().set_capture(capture)
         self._capture, self._chosen = capture, Chosen(capture, self._cgroups)
+        self._completion = Completion(capture, self._chosen)
         conns = self._opened().conns
-        unwanted = [keys[~capture_mask(entries, capture)] for keys, entries in conns.parts(BRIEF)]
+        # whatever their process: it may hand them to one that is wanted
+        unwanted = [keys[~ends_mask(entries, capture)] for keys, entries in conns.parts(BRIEF)]
         conns.delete(np.concatenate([*unwanted, np.zeros(0, "<u8")]))
         self._joiner.start_anew()
         self._surveyed = False
@@ -189,19 +195,14 @@ class BpfSource:
 
         Before the first table it is not known who owns what was there already: all is held.
         """
-        while self._held and self._seeded:
-            if not sink.offer(self._completed(self._held[0])):
+        while self._ready or (self._held and self._seeded):
+            if not self._ready:
+                self._ready = self._completion.completed(self._held.pop(0), self._joiner.known)
+            elif sink.offer(self._ready[0]):
+                self._ready.pop(0)
+            else:
                 return False
-            self._held.pop(0)
         return True
-
-    def _completed(self, batch: Transitions | Sessions) -> Transitions | Sessions:
-        complete = complete_transitions if isinstance(batch, Transitions) else complete_owners
-        rows = self._listeners.complete(complete(batch.rows, self._joiner.known))
-        return type(batch)(self._wanted(rows))
-
-    def _wanted(self, rows: Rows) -> Rows:
-        return rows if self._capture == Capture() else picked(rows, self._chosen.by_owner(rows))
 
     def _shown(self, rows: Rows) -> Rows:
         """Without the sockets that are not wanted; by cgroup the kernel programs have chosen theirs themselves.
@@ -210,7 +211,7 @@ class BpfSource:
         """
         if self._capture == Capture():
             return rows
-        mapped: Mask = (rows["skaddr"] != 0) & self._chosen.by_owner(rows)
+        mapped: Mask = (rows["skaddr"] != 0) & self._chosen.by_owner(rows, unknown=False)
         shown = mapped | self._chosen.mask(rows, unknown=False)
         return only(rows, shown)
 
@@ -236,11 +237,13 @@ class BpfSource:
         reading = self._opened().conns.news(self._joiner.again)
         utc_ns, now_ns = time.time_ns(), clock.monotonic_ns()
         surveying = self._surveyor is not None and self._surveyor.busy
-        rows = self._shown(self._joiner.table(reading, surveying=surveying, now_ns=now_ns))
+        table = self._joiner.table(reading, surveying=surveying, now_ns=now_ns)
+        self._ready += self._completion.settled(table)
+        rows = self._shown(table)
         self._seeded = True
         self._namer.note(rows)
         self._offer_names(sink)
-        sink.offer(Table(rows, now_ns, utc_ns, self._joiner.hists))
+        sink.offer(Table(rows, now_ns, utc_ns, self._joiner.hists, self._joiner.holders))
         self._offer_loss(sink)
 
     def _reconcile(self, sink: Sink, timeout_s: float = 0) -> None:
@@ -265,17 +268,26 @@ class BpfSource:
         self._netns = found.dump.netns
         self._read_pins()
         dump = found.dump
-        listeners = picked(dump.rows, dump.rows["state"] == State.LISTEN)
-        if self._capture.mntns_pin:  # the kernel side may know what /proc has not told
-            listeners = listeners[listeners["mntns"] != 0]
-        self._listeners = Listeners(listeners, self._chosen.by_owner(listeners))
+        self._completion.listeners = Listeners(picked(dump.rows, dump.rows["state"] == State.LISTEN))
         # what is not wanted must look neither missed here nor left over there, whoever knows its owner
-        met = only(found.met, self._chosen.by_process(found.met))
-        dump = dump.only(self._chosen.mask(dump.rows, unknown=True))
-        expected = self._chosen.decided(dump.rows)
-        wrong = self._joiner.take_dump(dump, met, expected, found.rebound)
+        met = only(found.met, self._chosen.by_process(found.met, unknown=True))
+        wanted = self._chosen.mask(dump.rows, unknown=True)
+        expected = self._expected(dump.rows, wanted)
+        wrong = self._joiner.take_dump(dump.only(wanted), met, expected, found.rebound, found.sharing.only(wanted))
         self._opened().conns.delete(wrong)
-        self._opened().remember_listeners(listeners)
+        self._opened().remember_listeners(found.listeners, found.listener_owners)
+
+    def _expected(self, rows: Rows, wanted: Mask) -> Mask:
+        """Which of the ``wanted`` ones the kernel side should know.
+
+        Not what was another process's at the survey before and has been handed to one that is wanted.
+        """
+        expected = self._chosen.decided(rows) & wanted
+        if self._chosen.asks_processes:
+            keys = cookie_key(rows)
+            expected &= ~np.isin(keys, self._others)
+            self._others = keys[~wanted]
+        return expected[wanted]
 
     def _read_pins(self) -> None:
         """The maps are somebody else's, who may change them at any time."""

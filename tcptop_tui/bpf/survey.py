@@ -21,12 +21,13 @@ from tcptop_tui.bpf.rebound import Rebinding
 from tcptop_tui.bpf.slots import Slots
 from tcptop_tui.diag.chosen import mount_namespaces
 from tcptop_tui.diag.dump import Dump
+from tcptop_tui.diag.holders import NOBODY, Sharing
 from tcptop_tui.diag.namespaces import Namespaces
-from tcptop_tui.diag.owners import Owners
+from tcptop_tui.diag.owners import Owners, ended
 from tcptop_tui.memory import give_back
-from tcptop_tui.records import BRIEF, Flag, Rows, State, appended, only
+from tcptop_tui.records import BRIEF, CONN, Flag, Looked, Rows, State, appended, only
 from tcptop_tui.source.batches import Capture
-from tcptop_tui.source.identity import Index, capture_mask, ends_mask
+from tcptop_tui.source.identity import Index, ends_mask
 
 _SHARE = 0.05
 """Of one core that comparing may take: a survey of 100,000 sockets then comes every 10 s or so."""
@@ -34,6 +35,9 @@ _CONFIRM_S = 0.25
 """After a survey that contradicts the map the next one comes so soon: what was missed is mended in one period."""
 _QUIET_PERIODS = 3
 """To let go by while no socket changes its state: then there is nothing to find but what all programs have missed."""
+_CORRECTED = ("pid", "started", "comm", "mntns", "uid")
+_CORRECTION = np.dtype([(name, CONN[name]) for name in _CORRECTED])
+"""What the survey knows better than the kernel side."""
 
 
 class Pace:
@@ -81,6 +85,12 @@ class Found:
     rebound: Rows
     """Entries that the dump has with another device, dtype REBOUND."""
     capture: Capture
+    sharing: Sharing
+    """Which sockets of the dump several processes have open."""
+    listeners: NDArray[np.uint64]
+    """Addresses of listening sockets, as far as they are known, shape (k,)."""
+    listener_owners: Rows
+    """Whose they are, dtype OWNER, shape (k,)."""
     cpu_s: float
     """That it took."""
 
@@ -101,7 +111,6 @@ class Surveyor:
         # its thread is started by the reading one, and has the capabilities that this one has raised
         self._thread = ThreadPoolExecutor(1, "survey")
         self._pending: Future[Found] | None = None
-        self._unowned: tuple[Capture, NDArray[np.uint32]] | None = None
 
     @property
     def busy(self) -> bool:
@@ -133,20 +142,21 @@ class Surveyor:
         give_back()  # never is there more at once than with two surveys
         dump = self._diag.dump()
         # who listens must be known of all: an accepted socket is its listener's at first
-        dump = dump.only(capture_mask(dump.rows, capture) | (dump.rows["state"] == State.LISTEN))
+        dump = dump.only(ends_mask(dump.rows, capture) | (dump.rows["state"] == State.LISTEN))
         rebinding = Rebinding(dump)
         entries = self._entries(capture, Waiting.of(dump), rebinding)
         rebound = rebinding.found(entries["hash"])
         place, there = Index.of(entries["hash"]).find(rebinding.keys)
         found, place = np.flatnonzero(there), place[there]
-        # one owner on both sides: who was seen with it, then who has it open, then who listened
-        seen = (entries["flags"][place] & Flag.OWNER_SURE) != 0
-        own(dump.rows, found[seen], entries, place[seen])
-        self._find_owners(dump, capture)
-        unowned = dump.rows["pid"][found] == 0
-        own(dump.rows, found[unowned], entries, place[unowned])
-        own(entries, place, dump.rows, found)
-        return Found(dump, entries, rebound, capture, time.thread_time() - started_s)
+        # one owner on both sides: who has it open, then who was seen with it or listened
+        own(dump.rows, found, entries, place)
+        seen = np.zeros(len(dump.rows), np.uint32)
+        sure = (entries["flags"][place] & Flag.OWNER_SURE) != 0
+        seen[found[sure]] = entries["pid"][place[sure]]
+        self._find_owners(dump, seen, capture)
+        self._correct(entries, place, dump, found)
+        sharing = self._owners.holders.sharing(dump.inode.astype(np.uint64))
+        return Found(dump, entries, rebound, capture, sharing, *self._listening(), time.thread_time() - started_s)
 
     def _entries(self, capture: Capture, waiting: Waiting, rebinding: Rebinding) -> Rows:
         """Those with wanted ends, dtype MET; put where they stay: 100,000 in parts that are joined are 6 MB twice."""
@@ -160,17 +170,47 @@ class Surveyor:
             made, count = appended(made, count, part), count + len(part)
         return made[:count]
 
-    def _find_owners(self, dump: Dump, capture: Capture) -> None:
-        """From /proc. What was not there a survey ago is given that long: most of it has ended before it is found."""
+    def _find_owners(self, dump: Dump, seen: NDArray[np.uint32], capture: Capture) -> None:
+        """Whose each socket is now; of one that nobody has open any more, who had it last."""
         rows = dump.rows
-        unowned = np.flatnonzero(rows["pid"] == 0)
-        inode, before = dump.inode[unowned], self._unowned
-        self._unowned = (capture, inode)
-        if before is not None and before[0] == capture:
-            unowned = unowned[np.isin(inode, before[1])]
-        rows["pid"][unowned], rows["comm"][unowned] = self._owners.resolve(dump.inode[unowned])
+        owners = self._owners.resolve(dump.inode, seen)
+        held = np.flatnonzero(owners["pid"])
+        own(rows, held, owners, held)
+        rows["holders"] = np.minimum(owners["holders"], 2**16 - 1)
+        rows["looked"] = np.where(dump.inode == 0, Looked.CLOSED, Looked.FOR if self._owners.fresh else Looked.NOT)
+        if self._owners.fresh:  # in a message between two processes, in io_uring's table: still its last owner's
+            left = np.flatnonzero((owners["pid"] == 0) & (dump.inode != 0) & (rows["pid"] != 0))
+            gone = left[np.isin(rows["pid"][left], ended(rows["pid"][left], rows["started"][left]))]
+            own(rows, gone, owners, gone)
         if capture.mntns_pin:
-            rows["mntns"] = mount_namespaces(rows["pid"])
+            unknown = np.flatnonzero((rows["pid"] != 0) & (rows["mntns"] == 0))
+            rows["mntns"][unknown] = mount_namespaces(rows["pid"][unknown])
+
+    def _correct(self, entries: Rows, place: NDArray[np.intp], dump: Dump, found: NDArray[np.intp]) -> None:
+        """Have rows ``place`` of ``entries``, and the kernel's own, say what rows ``found`` of the dump say.
+
+        So whatever comes of them next, a table, a transition, an end, has the owner of now, and the capture
+        filter asks for that one.
+        """
+        rows = dump.rows
+        unheld = dump.inode[found] == 0  # the kernel knows no user of what is closed
+        rows["uid"][found[unheld]] = entries["uid"][place[unheld]]
+        differs = np.zeros(len(found), np.bool_)
+        for name in _CORRECTED:
+            differs |= rows[name][found] != entries[name][place]
+        which, place = found[differs], place[differs]
+        right = np.zeros(len(which), _CORRECTION)
+        for name in _CORRECTED:
+            right[name] = rows[name][which]
+        before = entries["pid"][place]
+        self._conns.correct(entries["skaddr"][place], before, right)
+        own(entries, place, rows, which)
+
+    def _listening(self) -> tuple[NDArray[np.uint64], Rows]:
+        """Addresses of listeners whose owner was found now, and the owners (dtype OWNER)."""
+        listening = self._owners.holders.listening if self._owners.fresh else NOBODY.listening
+        owners = self._owners.holders.owners(listening["inode"], np.zeros(len(listening), np.uint32))
+        return listening["skaddr"].copy(), owners
 
     def close(self) -> None:
         """Wait for the one that is being made."""

@@ -6,6 +6,7 @@ import ctypes as ct
 import os
 import platform
 from collections.abc import Mapping
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -26,7 +27,7 @@ _BPF_SYSCALL = {
 _MAP_CREATE, _PROG_LOAD, _OBJ_GET = 0, 5, 7
 _RDONLY = 1 << 3  # BPF_F_RDONLY
 _TYPE_RAW_TRACEPOINT, _TYPE_TRACING = 17, 26
-_TRACE_RAW_TP = 23
+_TRACE_RAW_TP, TRACE_ITER = 23, 28
 _NAME_BYTES = 15
 _LOG_BYTES = 1 << 20
 _INSTRUCTION_BYTES = 8
@@ -129,14 +130,23 @@ def pinned(path: str) -> int:
     return fd
 
 
-def load_program(name: str, code: bytes, tracepoint_type: int = 0) -> int:
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What a program can be attached to, whose arguments' types it knows."""
+
+    type_id: int
+    """Of the kernel's BTF; 0: it knows none, and can be attached to any raw tracepoint."""
+    attach_type: int
+    """``enum bpf_attach_type`` (include/uapi/linux/bpf.h)."""
+
+
+def load_program(name: str, code: bytes, target: Target = Target(0, 0)) -> int:
     """Have the kernel verify a compiled program.
 
     Args:
         name: for whoever lists programs.
         code: its instructions, with descriptors of maps in them.
-        tracepoint_type: BTF id of the one whose arguments' types it knows, which it can be attached to; 0: it
-            knows none, and can be attached to any raw tracepoint.
+        target: what it is for.
 
     Returns:
         The program's descriptor, the caller's.
@@ -146,10 +156,10 @@ def load_program(name: str, code: bytes, tracepoint_type: int = 0) -> int:
     """
     license_, instructions = ct.create_string_buffer(b"GPL"), ct.create_string_buffer(code, len(code))
     attr = _ProgramAttr(
-        prog_type=_TYPE_TRACING if tracepoint_type else _TYPE_RAW_TRACEPOINT,
+        prog_type=_TYPE_TRACING if target.type_id else _TYPE_RAW_TRACEPOINT,
         insn_cnt=len(code) // _INSTRUCTION_BYTES, insns=ct.addressof(instructions), license=ct.addressof(license_),
-        prog_name=name.encode()[:_NAME_BYTES], expected_attach_type=_TRACE_RAW_TP if tracepoint_type else 0,
-        attach_btf_id=tracepoint_type,
+        prog_name=name.encode()[:_NAME_BYTES], expected_attach_type=target.attach_type,
+        attach_btf_id=target.type_id,
     )  # fmt: skip
     fd = _bpf(_PROG_LOAD, attr)
     if fd >= 0:
@@ -162,11 +172,12 @@ def load_program(name: str, code: bytes, tracepoint_type: int = 0) -> int:
 
 
 def load_programs(codes: Mapping[str, bytes], typed: Mapping[str, str]) -> dict[str, int]:
-    """Descriptors of ``codes`` by name; all or none.
+    """Descriptors of ``codes`` by name; all or none, but for those that the tracer can do without.
 
     Args:
         codes: as for ``load_program``.
-        typed: those that know the types of a tracepoint's arguments, and which one.
+        typed: those that know the types of their arguments, and what they are for: the name of a tracepoint, or
+            ``iter/NAME`` of an iterator, which may be refused.
 
     Raises:
         BackendUnavailable: no such tracepoint, or the verifier refuses one of them.
@@ -175,7 +186,9 @@ def load_programs(codes: Mapping[str, bytes], typed: Mapping[str, str]) -> dict[
     loaded: dict[str, int] = {}
     try:
         for name, code in codes.items():
-            loaded[name] = load_program(name, code, types.tracepoint(typed[name]) if types and name in typed else 0)
+            target = typed.get(name, "")
+            with suppress(BackendUnavailable) if is_dispensable(target) else nullcontext():
+                loaded[name] = load_program(name, code, _target(types, target))
     except BaseException:
         for fd in loaded.values():
             os.close(fd)
@@ -184,6 +197,20 @@ def load_programs(codes: Mapping[str, bytes], typed: Mapping[str, str]) -> dict[
         if types:
             types.close()
     return loaded
+
+
+def is_dispensable(target: str) -> bool:
+    """Whether the tracer can do without a program for ``target``, as ``load_programs`` takes it."""
+    return "/" in target
+
+
+def _target(types: KernelTypes | None, name: str) -> Target:
+    if types is None or not name:
+        return Target(0, 0)
+    kind, _, function = name.rpartition("/")
+    if kind == "iter":
+        return Target(types.function(f"bpf_iter_{function}"), TRACE_ITER)
+    return Target(types.tracepoint(name), _TRACE_RAW_TP)
 
 
 def _bpf(command: int, attr: ct.Structure) -> int:

@@ -152,6 +152,7 @@ def _fill(rows: Rows, which: NDArray[np.intp], dump: Compared, place: NDArray[np
     for name in ("tx_bytes", "rx_bytes", "retrans"):  # 0 where sock_diag does not know them
         np.maximum(mine[name], other[name], out=mine[name])
     mine["flags"] |= other["flags"] & Flag.GAUGES
-    mine["accept_queue"], mine["backlog"] = other["accept_queue"], other["backlog"]
+    for name in ("accept_queue", "backlog", "holders", "looked"):
+        mine[name] = other[name]
     if mine is not rows:
         overwrite(rows, which, mine)

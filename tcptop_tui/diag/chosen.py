@@ -39,23 +39,28 @@ class Chosen:
 
         Args:
             rows: of dtype ROW, SESSION or TRANSITION.
-            unknown: whether a cgroup that is not known passes too: TIME_WAIT and requests have none.
+            unknown: whether a process or a cgroup that is not known passes too: TIME_WAIT and requests have none.
         """
-        wanted = self.by_owner(rows)
+        wanted = self.by_owner(rows, unknown=unknown)
         if self.asks_cgroups:
             wanted &= self._in_cgroups(rows) | (unknown & (rows["cgroup"] == 0))
         return wanted
 
-    def by_owner(self, rows: Rows) -> Mask:
-        """Which of ``rows`` are wanted whatever their cgroup; an owner that is not known passes."""
-        return ends_mask(rows, self._capture) & self.by_process(rows)
+    def by_owner(self, rows: Rows, *, unknown: bool) -> Mask:
+        """Which of ``rows`` are wanted whatever their cgroup; if ``unknown``, an owner that is not known passes."""
+        return ends_mask(rows, self._capture) & self.by_process(rows, unknown=unknown)
 
-    def by_process(self, rows: Rows) -> Mask:
+    def by_process(self, rows: Rows, *, unknown: bool) -> Mask:
         """The same, whatever their ends."""
-        wanted: Mask = process_mask(rows, self._capture)
+        wanted: Mask = process_mask(rows, self._capture, unknown=unknown)
         if self._capture.mntns_pin and "mntns" in (rows.dtype.names or ()):
-            wanted &= (rows["mntns"] == 0) | np.isin(rows["mntns"], self.pinned_mntns)
+            wanted &= (unknown & (rows["mntns"] == 0)) | np.isin(rows["mntns"], self.pinned_mntns)
         return wanted
+
+    @property
+    def asks_processes(self) -> bool:
+        """Is it processes that are asked for?"""
+        return bool(self._capture.pids or self._capture.mntns_pin)
 
     def decided(self, rows: Rows) -> Mask:
         """Of which of ``rows`` (dtype ROW) enough is known to say whether they are wanted."""

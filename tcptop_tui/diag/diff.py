@@ -17,6 +17,7 @@ from tcptop_tui.records import (
     UNKNOWN_NS,
     UNKNOWN_UID,
     Flag,
+    Looked,
     Mask,
     Rows,
     State,
@@ -29,8 +30,8 @@ from tcptop_tui.source.identity import cookie_key, tuple_hash
 _CARRIED = ("id", "born_ns", "hist", "rtt_sum_us")
 _GAUGES = ("tx_bytes", "rx_bytes", "srtt_us", "retrans")
 _ENDED_FIELDS = [name for name in CONN.names or () if name in (ROW.names or ())]
-_SHARED_FIELDS = ("skaddr", "born_ns", "tx_bytes", "rx_bytes", "laddr", "raddr", "netns", "dev", "pid", "uid",
-                  "srtt_us", "retrans", "lport", "rport", "comm", "cgroup")  # fmt: skip
+_SHARED_FIELDS = ("skaddr", "born_ns", "tx_bytes", "rx_bytes", "laddr", "raddr", "netns", "dev", "pid", "started",
+                  "uid", "srtt_us", "retrans", "lport", "rport", "comm", "cgroup")  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +153,8 @@ def _carry_over(pairs: _Pairs, before_ns: int) -> None:
     # what is in another state now was not in it then, whatever its timer was set to
     rows["state_ns"] = np.where(rows["state_ns"] != 0, np.maximum(rows["state_ns"], before_ns), 0)
     _copy(rows, old, known & (rows["state"] == old["state"]), ("state_ns",))
-    _copy(rows, old, known & (rows["pid"] == 0), ("pid", "comm"))
+    # what a process has closed was its own; of what is still open the latest look says whose it is
+    _copy(rows, old, known & (rows["pid"] == 0) & (rows["looked"] != Looked.FOR), ("pid", "started", "comm"))
     _copy(rows, old, known & (rows["uid"] == UNKNOWN_UID), ("uid",))
     _copy(rows, old, known & (rows["cgroup"] == 0), ("cgroup",))
     uncounted = known & ((rows["flags"] & Flag.GAUGES) == 0)

@@ -12,11 +12,12 @@ from tcptop_tui import clock
 from tcptop_tui.cgroups import Cgroups
 from tcptop_tui.diag.chosen import Chosen
 from tcptop_tui.diag.diff import Differ
+from tcptop_tui.diag.dump import Dump
 from tcptop_tui.diag.names import Namer
 from tcptop_tui.diag.namespaces import Namespaces, left_out_note
 from tcptop_tui.diag.owners import Owners
 from tcptop_tui.errors import BackendUnavailable
-from tcptop_tui.records import SESSION, TRANSITION, Rows, joined, widened
+from tcptop_tui.records import SESSION, TRANSITION, Looked, Rows, joined, widened
 from tcptop_tui.settings import Settings
 from tcptop_tui.source.batches import Capture, Loss, Sessions, Sink, Status, Table, Transitions, reading_stage
 
@@ -35,7 +36,7 @@ class DiagSource:
 
     Args:
         settings: periods and bounds.
-        capture: what to pass on. Where a connection's process is still unknown it passes.
+        capture: what to pass on.
         note: why this source is used, for the header.
     """
 
@@ -128,9 +129,11 @@ class DiagSource:
             raise RuntimeError("run() before open()")
         dump = self._diag.dump()
         self._diag.on_sockets = None
-        dump.rows["pid"], dump.rows["comm"] = self._owners.resolve(dump.inode)
-        rows = widened(dump.only(self._early.mask(dump.rows, unknown=True)).rows)
+        self._find_owners(dump)
+        early = self._early.mask(dump.rows, unknown=True)
+        rows = widened(dump.only(early).rows)
         changes = self._differ.compare(rows, dump.now_ns)
+        sharing = self._owners.holders.sharing(dump.inode.astype(np.uint64)).only(early)
         self._ended = joined(SESSION, self._ended, self._wanted(changes.sessions))
         self._moved = joined(TRANSITION, self._moved, self._wanted(changes.transitions))
         self._namer.note(changes.rows)
@@ -138,10 +141,18 @@ class DiagSource:
         self._offer_left_out(sink, self._diag.left_out)
         self._offer(sink)
         utc_ns = time.time_ns() - (clock.monotonic_ns() - dump.now_ns)
-        sink.offer(Table(self._wanted(changes.rows), dump.now_ns, utc_ns, changes.hists))
+        holders = sharing.named(rows["id"])
+        sink.offer(Table(self._wanted(changes.rows), dump.now_ns, utc_ns, changes.hists, holders))
+
+    def _find_owners(self, dump: Dump) -> None:
+        owners, rows = self._owners.resolve(dump.inode), dump.rows
+        for name in ("pid", "started", "comm"):
+            rows[name] = owners[name]
+        rows["holders"] = np.minimum(owners["holders"], 2**16 - 1)
+        rows["looked"] = np.where(dump.inode == 0, Looked.CLOSED, Looked.FOR)
 
     def _wanted(self, rows: Rows) -> Rows:
-        """Without those whose cgroup has not come out: TIME_WAIT and requests do not tell."""
+        """Without those whose process or cgroup has not come out: TIME_WAIT and requests do not tell."""
         if not self._capture.pids and not self._early.asks_cgroups:
             return rows
         return rows[self._late.mask(rows, unknown=False)]

@@ -15,7 +15,7 @@ from tcptop_tui.model.recent import Kept
 from tcptop_tui.model.samples import Summed
 from tcptop_tui.model.trends import Sample
 from tcptop_tui.model.wall import Wall
-from tcptop_tui.records import PING, ROW, RTT_SLOTS, SESSION, TRANSITION, Rows
+from tcptop_tui.records import HOLDING, PING, ROW, RTT_SLOTS, SESSION, TRANSITION, Rows
 from tcptop_tui.source.batches import Loss, Names, Status
 from tcptop_tui.source.hists import NO_HISTS, Hists
 
@@ -49,6 +49,8 @@ class Facts:
     rx_rate: NDArray[np.float64] = field(default_factory=_no_rates)
     hists: Hists = NO_HISTS
     """Round-trip times, by ``hist`` of ``rows``."""
+    holders: Rows = field(default_factory=lambda: np.zeros(0, HOLDING))
+    """All processes of those of ``rows`` that several have open, dtype HOLDING, sorted by ``id`` and PID."""
     departed: Departed = NOBODY
     """Connections that have just ended; they are not in ``rows`` any more."""
     log: Rows = field(default_factory=lambda: np.zeros(0, TRANSITION))

@@ -140,6 +140,7 @@ class Store:
             wall=self._wall,
             rows=table.rows,
             hists=table.hists,
+            holders=table.holders,
             tx_rate=tx_rate,
             rx_rate=rx_rate,
             departed=self._departed,

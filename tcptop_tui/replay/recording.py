@@ -1,8 +1,9 @@
 """A recording: every batch that a source emitted, one after the other in a file.
 
 The file begins with a magic line. A batch is a head of fixed size and its payload: the bytes of
-its rows, or JSON for what has none; the histograms of a table's rows stand before it. The dtypes
-stand in the file once, so that a recording of another version is refused instead of misread.
+its rows, or JSON for what has none; before a table stand the histograms of its rows and the processes
+that share a socket. The dtypes stand in the file once, so that a recording of another version is refused instead
+of misread.
 Nothing in a file is ever run: a recording may come from a stranger.
 """
 
@@ -22,7 +23,7 @@ import numpy as np
 from tcptop_tui.config.own_files import open_at_once
 from tcptop_tui.errors import UsageError
 from tcptop_tui.export.files import caller
-from tcptop_tui.records import PING, ROW, RTT_SLOTS, SESSION, TRANSITION, copied
+from tcptop_tui.records import HOLDING, PING, ROW, RTT_SLOTS, SESSION, TRANSITION, Rows, copied
 from tcptop_tui.source.batches import Batch, Loss, Names, Pings, Sessions, Sink, Status, Table, Transitions
 from tcptop_tui.source.hists import NO_HISTS, Hists
 
@@ -38,7 +39,7 @@ _ROWS: dict[int, tuple[type[Any], np.dtype[Any]]] = {
     3: (Table, ROW),
     6: (Pings, PING),
 }
-_HISTS = 8
+_HISTS, _HOLDERS = 8, 9
 _HIST = np.dtype(("<u4", (RTT_SLOTS,)))
 _NOTES: dict[int, type[Any]] = {4: Loss, 5: Status, 7: Names}
 _KIND_OF = {kind: number for number, (kind, _) in _ROWS.items()} | {kind: number for number, kind in _NOTES.items()}
@@ -46,7 +47,7 @@ _KIND_OF = {kind: number for number, (kind, _) in _ROWS.items()} | {kind: number
 
 def _layout() -> bytes:
     """The dtypes in words; 16-bit length first."""
-    text = repr([*(dtype.descr for _, dtype in _ROWS.values()), _HIST.shape]).encode()
+    text = repr([*(dtype.descr for _, dtype in _ROWS.values()), HOLDING.descr, _HIST.shape]).encode()
     return struct.pack("<H", len(text)) + text
 
 
@@ -79,6 +80,7 @@ class Recorder:
         sampled = found.any(axis=1)
         rows["hist"] = np.where(sampled, np.cumsum(sampled), 0)
         self._write(_HISTS, found[sampled].tobytes())
+        self._write(_HOLDERS, table.holders.tobytes())
         self._write(_KIND_OF[Table], rows.tobytes(), table.now_ns, table.utc_ns)
 
     def _write(self, kind: int, payload: bytes, now_ns: int = 0, utc_ns: int = 0) -> None:
@@ -98,7 +100,7 @@ def read_batches(path: Path) -> Iterator[Batch]:
             raise UsageError(f"{path} is not a recording", mend="make one with --record")
         if file.read(len(layout)) != layout:
             raise UsageError(f"{path} was recorded by another version", mend="replay it with that one")
-        last_ns, hists = 0, NO_HISTS
+        last_ns, hists, holders = 0, NO_HISTS, np.zeros(0, HOLDING)
         while len(head := file.read(_HEAD.size)) == _HEAD.size:
             kind, size, now_ns, utc_ns = _HEAD.unpack(head)
             if size > _MAX_BATCH_BYTES:
@@ -111,9 +113,11 @@ def read_batches(path: Path) -> Iterator[Batch]:
                 return
             if kind == _HISTS:
                 hists = _hists(path, payload)
-                continue
-            batch = _batch(path, kind, payload, now_ns, utc_ns)
-            yield replace(batch, hists=hists) if isinstance(batch, Table) else batch
+            elif kind == _HOLDERS:
+                holders = _holders(path, payload)
+            else:
+                batch = _batch(path, kind, payload, now_ns, utc_ns)
+                yield replace(batch, hists=hists, holders=holders) if isinstance(batch, Table) else batch
 
 
 def _opened(path: Path) -> IO[bytes]:
@@ -132,6 +136,12 @@ def _hists(path: Path, payload: bytes) -> Hists:
     if len(payload) % _HIST.itemsize:
         raise UsageError(f"{path} is damaged: half a histogram")
     return Hists.of(np.frombuffer(payload, "<u4").reshape(-1, RTT_SLOTS))
+
+
+def _holders(path: Path, payload: bytes) -> Rows:
+    if len(payload) % HOLDING.itemsize:
+        raise UsageError(f"{path} is damaged: half a process")
+    return np.frombuffer(payload, HOLDING)
 
 
 def _batch(path: Path, kind: int, payload: bytes, now_ns: int, utc_ns: int) -> Batch:

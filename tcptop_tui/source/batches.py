@@ -6,7 +6,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias
 
-from tcptop_tui.records import Rows
+import numpy as np
+
+from tcptop_tui.records import HOLDING, Rows
 from tcptop_tui.source.hists import NO_HISTS, Hists
 
 
@@ -35,6 +37,8 @@ class Table:
     """The wall clock of the same moment."""
     hists: Hists = NO_HISTS
     """Round-trip times, by ``hist`` of the rows."""
+    holders: Rows = field(default_factory=lambda: np.zeros(0, HOLDING))
+    """dtype HOLDING, sorted by ``id`` and PID: all processes that have a socket open, of those that several have."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -181,6 +181,8 @@ def ends_mask(rows: Rows, capture: Capture) -> Mask:
     return wanted
 
 
-def process_mask(rows: Rows, capture: Capture) -> Mask:
-    """Which rows have a process that the capture filter wants, or one that is not known."""
-    return np.isin(rows["pid"], [0, *capture.pids]) if capture.pids else np.ones(len(rows), np.bool_)
+def process_mask(rows: Rows, capture: Capture, *, unknown: bool = True) -> Mask:
+    """Which rows have a process that the capture filter wants, or, if ``unknown``, one that is not known."""
+    if not capture.pids:
+        return np.ones(len(rows), np.bool_)
+    return np.isin(rows["pid"], [*capture.pids, *range(unknown)])

@@ -78,7 +78,10 @@ static __always_inline int conn_wanted(const struct capture *want,
 	return 1;
 }
 
-/* an owner not known yet cannot be held against a connection */
+/*
+ * An owner not known yet cannot be held against a connection, nor can a listener's process
+ * that stands in for it: user space asks again, of what it shows.
+ */
 static __always_inline int owner_wanted(const struct capture *want,
 					const struct conn *c)
 {
@@ -90,7 +93,8 @@ static __always_inline int owner_wanted(const struct capture *want,
 	if (mntns && !pinned_mntns.lookup(&mntns))
 		return 0;
 #endif
-	return !want->by_pid || !pid || pids.lookup(&pid);
+	return !want->by_pid || !(c->flags & F_OWNER_SURE) || !pid ||
+	       pids.lookup(&pid);
 }
 
 /*

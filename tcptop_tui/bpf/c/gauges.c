@@ -12,6 +12,7 @@ static __always_inline struct conn *adopt(struct sock *sk, u64 key)
 	if (!conn_wanted(want, c) || !cgroup_wanted(want, sk))
 		return 0;
 	read_identity(c, sk);
+	read_uid(c, sk);
 	c->state = TCP_ESTABLISHED;
 	if (enter(key, c))
 		return 0;
@@ -81,9 +82,9 @@ int segment(struct bpf_raw_tracepoint_args *ctx)
 }
 
 /*
- * tcp:tcp_rcv_space_adjust, from tcp_rcv_space_adjust() by way of tcp_recvmsg():
- * the process that reads from a socket is on the CPU. For an accepted socket
- * this is the first time its true owner is seen.
+ * tcp:tcp_rcv_space_adjust, from tcp_rcv_space_adjust() by way of tcp_recvmsg(): the process
+ * that reads from a socket is on the CPU. By way of tcp_read_sock() (net/ipv4/tcp.c) it is
+ * softirq, too, or a kernel thread: sockmap and TLS parse what comes in as it comes.
  */
 int reader(struct bpf_raw_tracepoint_args *ctx)
 {
@@ -93,27 +94,56 @@ int reader(struct bpf_raw_tracepoint_args *ctx)
 
 	if (!c || !sk)
 		return 0;
-	if (!(c->flags & F_OWNER_SURE))
+	read_uid(c, sk);
+	if (!is_owner(c) && in_process(sk))
 		own_by_current(c);
 	read_gauges(c, sk);
 	moved(c);
 	return 0;
 }
 
+/* Somebody else than the owner that is known sends. */
+static __always_inline void note_sender(struct conn *c, struct sock *sk)
+{
+	if (is_kernel_thread())
+		return;
+	c->uid = ask(&sk->sk_uid);
+	own_by_current(c);
+	moved(c);
+}
+
 /*
- * tcp:tcp_sendmsg_locked (6.16 on) or sock:sock_send_length (6.3 on), whichever
- * there is: the process that sends. Servers that speak first (SMTP, SSH) own
- * their sockets before they read.
+ * tcp:tcp_sendmsg_locked (6.16 on), from tcp_sendmsg_locked() (net/ipv4/tcp.c), with the socket
+ * locked: the process that sends. Servers that speak first (SMTP, SSH) own their sockets
+ * before they read. TLS in hardware sends in softirq, too (tls_device_write_space(),
+ * net/tls/tls_device.c).
  */
 int sender(struct bpf_raw_tracepoint_args *ctx)
 {
 	u64 key = ctx->args[0];
+	struct sock *sk = (struct sock *)key;
+	struct conn *c = conn_of(key);
+	u32 owned;
+
+	if (!c || is_owner(c))
+		return 0;
+	owned = ask(&sk->sk_lock_owned);
+	if (owned)
+		note_sender(c, sk);
+	return 0;
+}
+
+/*
+ * sock:sock_send_length (6.3 on), at the end of sock_sendmsg() (net/socket.c): the same where
+ * there is no tcp_sendmsg_locked; of a process or of a kernel thread, the socket is not locked.
+ */
+int sent(struct bpf_raw_tracepoint_args *ctx)
+{
+	u64 key = ctx->args[0];
 	struct conn *c = conn_of(key);
 
-	if (!c || c->flags & F_OWNER_SURE)
-		return 0;
-	own_by_current(c);
-	moved(c);
+	if (c && !is_owner(c))
+		note_sender(c, (struct sock *)key);
 	return 0;
 }
 

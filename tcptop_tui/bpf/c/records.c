@@ -26,6 +26,8 @@
 #define SETTLED_SLOTS	64
 #define SOCK_DONE_BIT	1	/* enum sock_flags, include/net/sock.h: FIN seen */
 #define SOCK_LINGER_BIT	5
+#define PF_KTHREAD	0x00200000	/* include/linux/sched.h */
+#define TICK_NS		10000000	/* what /proc/PID/stat tells start times in (USER_HZ is 100) */
 #define CGROUP_LEVELS	16	/* that are looked up for a parent, the rest is outside */
 
 /* include/net/tcp_states.h */
@@ -55,10 +57,12 @@ enum {
 #define SYN_OUT		1	/* it has left; snd_una and bytes_acked count it */
 #define SYN_NONE	2	/* a listener's child, TCP_REPAIR, or a connect() that has sent nothing yet */
 
+/* diag/holders.py: OWNER */
 struct owner {
 	u32 pid;
-	u32 uid;
+	u32 started;
 	u32 mntns;
+	u32 holders;		/* processes that have it open; 0: not counted yet */
 	char comm[TASK_COMM_LEN];
 };
 
@@ -78,8 +82,11 @@ struct conn {
 	u32 retrans;
 	u32 mntns;		/* of the owner; only while a filter asks for it */
 	u32 dev;		/* skc_bound_dev_if, 0: bound to no device */
+	u32 started;		/* when the owner did, in ticks since boot; see TICK_NS */
 	u8 syn;			/* SYN_*, 0: unknown */
-	u8 pad[3];
+	u8 looked;		/* user space's, as holders */
+	u16 holders;
+	u32 pad;
 	u16 lport;
 	u16 rport;
 	u16 err;		/* sk_err when it closed */
@@ -136,18 +143,13 @@ struct transition {
 	u32 bystander;		/* tgid on the CPU, owner or not */
 	u32 bystander_tid;
 	char bystander_comm[TASK_COMM_LEN];	/* only while somebody asks */
-	u32 spare;
+	u32 started;
 };
 
 struct session {
 	u64 end_ns;
 	u64 skaddr;
 	struct conn conn;
-};
-
-struct listener_key {
-	u32 netns;
-	u32 lport;
 };
 
 /* what the capture filter wants; written by user space, read at each event */
@@ -188,7 +190,7 @@ BPF_F_TABLE("array", u32, struct slot, slots, SLOTS, BPF_F_MMAPABLE);
 BPF_TABLE("array", u32, u64, extent, 1);	/* slots of all chunks that were opened */
 BPF_QUEUE(chunks, u32, SLOTS / CHUNK);
 BPF_STACK(vacant, u32, SLOTS);
-BPF_TABLE("lru_hash", struct listener_key, struct owner, listeners, 16384);
+BPF_TABLE("lru_hash", u64, struct owner, listeners, 16384);	/* by skaddr */
 BPF_TABLE("percpu_array", u32, u64, counters, C_MAX);
 BPF_TABLE("percpu_array", u32, u64, settled, SETTLED_SLOTS);
 BPF_TABLE("percpu_array", u32, struct conn, scratch, PROGRAMS);

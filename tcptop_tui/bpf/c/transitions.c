@@ -45,7 +45,7 @@ static __always_inline void log_transition(const struct capture *want,
 	__builtin_memset(t->bystander_comm, 0, sizeof(t->bystander_comm));
 	if (want->context)
 		bpf_get_current_comm(t->bystander_comm, sizeof(t->bystander_comm));
-	t->spare = 0;
+	t->started = c->started;
 	transitions.ringbuf_submit(t, BPF_RB_NO_WAKEUP);
 }
 
@@ -93,15 +93,12 @@ static __always_inline void begin_life(struct conn *c, struct sock *sk,
 	read_identity(c, sk);
 	if (is_birth(oldstate, newstate))
 		c->born_ns = now_ns;
-	if (is_own_context(oldstate, newstate)) {
+	if (is_own_context(oldstate, newstate))
 		read_bound(c, sk, newstate);
-		own_by_current(c);
-	} else if (newstate == TCP_SYN_RECV) {
-		own_by_listener(c);
-	}
+	else if (oldstate == TCP_LISTEN && newstate == TCP_SYN_RECV)
+		own_by_listener(c, sk);
 	if (newstate == TCP_LISTEN) {
 		c->flags |= F_LISTENER;
-		remember_listener(c);
 	} else if (newstate == TCP_SYN_SENT) {
 		c->flags |= F_ACTIVE;
 	} else if (newstate == TCP_SYN_RECV) {
@@ -230,6 +227,11 @@ static __always_inline void take(struct change *ch, u32 program, u8 flags)
 		begin_gauges(c, ch->newstate);
 	else
 		read_gauges(c, ch->sk);
+	read_uid(c, ch->sk);
+	if (is_own_act(ch->sk, ch->oldstate, ch->newstate) && in_process(ch->sk))
+		own_by_current(c);
+	if (ch->newstate == TCP_LISTEN)
+		remember_listener(c, key);
 	note_end(c, ch->sk, ch->oldstate, ch->newstate);
 	if (!conn_wanted(want, c) || (!c->seen && !cgroup_wanted(want, ch->sk))) {
 		if (slot)
@@ -307,6 +309,8 @@ int set_state_guard(struct bpf_raw_tracepoint_args *ctx)
 	if (!is_tcp(ch.sk))
 		return 0;
 	key = ch.key;
+	if (ch.oldstate == TCP_LISTEN && ch.newstate == TCP_CLOSE)
+		listeners.delete(&key);
 	slot = slot_of(key, &at);
 	if (!slot ? !is_settled(key) : was_skipped(&slot->conn, &ch)) {
 		take(&ch, P_GUARD, F_DELAYED);

@@ -1,0 +1,49 @@
+"""Transitions and sessions as they are passed on: with what is known of their owners, and only those wanted."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tcptop_tui.bpf.complete import Known, Listeners, complete_owners, complete_transitions
+from tcptop_tui.bpf.undecided import Undecided
+from tcptop_tui.diag.chosen import Chosen
+from tcptop_tui.records import ROW, Rows, picked
+from tcptop_tui.source.batches import Capture, Sessions, Transitions
+
+
+class Completion:
+    """For one capture, and one worker thread.
+
+    Args:
+        capture: what is wanted.
+        chosen: tells it.
+    """
+
+    def __init__(self, capture: Capture, chosen: Chosen) -> None:
+        self._capture, self._chosen = capture, chosen
+        self._undecided = Undecided(capture)
+        self.listeners = Listeners(np.zeros(0, ROW))
+
+    def completed(self, batch: Transitions | Sessions, known: Known) -> list[Transitions | Sessions]:
+        """What of it is wanted, behind what has waited for its owner to be known; changed in place.
+
+        Args:
+            batch: as the kernel side wrote it.
+            known: owners, by the latest table.
+        """
+        complete = complete_transitions if isinstance(batch, Transitions) else complete_owners
+        rows = complete(batch.rows, known)
+        self.listeners.complete(rows)
+        if self._capture != Capture():
+            rows = picked(rows, self._chosen.by_owner(rows, unknown=True))
+        if not self._capture.pids:
+            return [type(batch)(rows)]
+        if isinstance(batch, Transitions):
+            return [Transitions(self._undecided.passed(rows))]
+        waited, ended = self._undecided.ended(rows)
+        return [Transitions(waited), Sessions(ended)]
+
+    def settled(self, table: Rows) -> list[Transitions | Sessions]:
+        """What has waited and is wanted, now that the owners in ``table`` (dtype ROW) are known."""
+        waited = self._undecided.settled(table)
+        return [Transitions(waited)] if len(waited) else []
