@@ -14,6 +14,7 @@ from tcptop_tui.records import UNKNOWN_UID, State
 UNKNOWN = "–"
 
 _DAY_NS = 86_400 * 10**9
+_LINK_LOCAL = 0xFE80 >> 6
 _UNITS = ("", "K", "M", "G", "T", "P", "E")
 
 
@@ -22,6 +23,11 @@ def address(words: tuple[int, int]) -> str:
     """``(high, low)`` 64-bit words of an IPv6 address as text; IPv4-mapped ones as IPv4."""
     six = ipaddress.IPv6Address(words[0] << 64 | words[1])
     return str(six.ipv4_mapped or six)
+
+
+def peer(words: tuple[int, int], dev: int) -> str:
+    """An address; a link-local one with the number of the device that its link is at: ``fe80::2%7``."""
+    return f"{address(words)}%{dev}" if dev and words[0] >> 54 == _LINK_LOCAL else address(words)
 
 
 def endpoint(host: str, port: str) -> str:

@@ -19,11 +19,16 @@ from tcptop_tui.diag.namespaces import Namespaces
 from tcptop_tui.diag.netlink import SockDiag
 from tcptop_tui.filters import Subject, parse
 from tcptop_tui.filters.complete import choice, vocabulary
-from tcptop_tui.records import Rows
+from tcptop_tui.model.connects import connects
+from tcptop_tui.model.facts import Facts
+from tcptop_tui.model.grouping import make_tree
+from tcptop_tui.records import Flag, Rows, State
 from tcptop_tui.replay.recording import Recorder, read_batches
 from tcptop_tui.source.batches import Batch, Names
+from tcptop_tui.source.identity import peer_hash
 from tcptop_tui.trace.columns import DEV, IFINDEX, LADDR, LOCAL, Lines
 from tcptop_tui.widgets.columns import BY_KEY, Cell, ends
+from tcptop_tui.widgets.connects import destination_filter
 from tcptop_tui.widgets.detail_text import facts_table, title
 from tcptop_tui.widgets.transitions import endpoints
 
@@ -208,3 +213,39 @@ def test_a_recording_has_the_names_of_the_host_that_was_recorded(tmp_path: Path)
         Recorder(Sink(), file).offer(NAMES)
     assert list(read_batches(path)) == [NAMES]
     assert json.dumps(NAMES.devices[1][8])  # and no lone surrogates, which JSON cannot have
+
+
+# link-local addresses: another host on each link
+
+NEIGHBOURS = (
+    {"raddr": "fe80::2", "dev": 7, "rport": 179}, {"raddr": "fe80::2", "dev": 8, "rport": 179},
+    {"raddr": "fe80::2", "dev": 7, "rport": 179, "netns": 2}, {"raddr": "fe80::2", "dev": 7, "rport": 179},
+    {"raddr": "10.0.0.2", "dev": 7}, {"raddr": "10.0.0.2", "dev": 8},
+)  # fmt: skip
+
+
+def test_the_same_link_local_address_is_another_host_on_another_link() -> None:
+    hosts = peer_hash(connections(*NEIGHBOURS)).tolist()
+    assert hosts[0] == hosts[3]
+    assert hosts[4] == hosts[5]  # others lead to one host whatever the way
+    assert len(set(hosts)) == 4
+
+
+def test_groups_by_remote_address_name_the_link() -> None:
+    rows = connections(*NEIGHBOURS)
+    rates = np.full(len(rows), np.nan)
+    facts = Facts(now_ns=1, rows=rows, tx_rate=rates, rx_rate=rates, names=NAMES)
+    tree = make_tree(facts, np.arange(len(rows)), "raddr", frozenset(), "raddr", descending=False)
+    groups = tree.rows[len(rows) :]
+    told = sorted(BY_KEY["raddr"].text(Cell(group, 1, names=NAMES, common="raddr")) for group in groups)
+    assert told == ["10.0.0.2", "fe80::2%eth0", "fe80::2%v·[2J,a·%", "fe80::2%wg0"]
+
+
+def test_destinations_name_the_link_and_lead_to_its_connections() -> None:
+    log = transitions(*({"newstate": State.CLOSE, "err": 111, "flags": Flag.ACTIVE, **one} for one in NEIGHBOURS))
+    facts = Facts(now_ns=1, log=log, log_total=len(log), names=NAMES)
+    made = connects(facts, lambda subject: np.ones(len(subject.rows), np.bool_), "time", descending=True).destinations
+    asked = {destination_filter(row): int(row["connects"]) for row in made}
+    assert asked["raddr:fe80::2%8 rport:179"] == 1
+    assert chosen("raddr:fe80::2%8 rport:179", log) == [1]
+    assert {"fe80::2%eth0", "fe80::2%wg0"} <= {BY_KEY["raddr"].text(Cell(row, 1, names=NAMES)) for row in made}

@@ -68,7 +68,8 @@ def test_where_there_is_none(value: str) -> None:
 
 
 def test_addresses_with_a_zone() -> None:
-    assert "raddr:fe80::1 " in asked(SSH_CONNECTION="fe80::1%eth0 50022 fe80::2%eth0 22")
+    told = asked(SSH_CONNECTION="fe80::1%eth0 50022 fe80::2%eth0 22")
+    assert told == "raddr:fe80::1 rport:50022 laddr:fe80::2%eth0 lport:22"
 
 
 async def test_the_key_hides_it_everywhere_and_shows_it_again(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ from tcptop_tui.model.pulse import Beat
 from tcptop_tui.model.usual import SURE_AFTER, Usual
 from tcptop_tui.reasons import reason_text
 from tcptop_tui.records import Rows, State, Syn, picked
-from tcptop_tui.source.identity import pair_hash
+from tcptop_tui.source.identity import pair_hash, peer_hash
 
 PILED = 10
 """Connections of one process in CLOSE_WAIT that are too many ..."""
@@ -64,10 +64,13 @@ class Alarms:
     def _slow(self, rows: Rows) -> Iterator[Alert]:
         """Remote addresses whose connections' average is far above what it used to be."""
         for place, latest_us, usual_us in self._usual.slow(rows):
-            words = rows["raddr"][place]
-            where = formats.address((int(words[0]), int(words[1])))
+            where = _peer(rows[place])
             told = f"{where}: round-trip time {formats.rtt_us(latest_us)}, usually {formats.rtt_us(usual_us)}"
             yield Alert(f"slow {where}", told, f"raddr:{where}", severe=False)
+
+
+def _peer(row: np.void) -> str:
+    return formats.peer((int(row["raddr"][0]), int(row["raddr"][1])), int(row["dev"]))
 
 
 def _since(began_ns: int, now_ns: int) -> str:
@@ -128,9 +131,8 @@ def _unanswered(rows: Rows, now_ns: int) -> Iterator[Alert]:
     waits = picked(rows, (rows["state"] == State.SYN_SENT) & (rows["syn"] == Syn.OUT))
     waits = picked(waits, waits["state_ns"] != 0)
     waits = picked(waits, now_ns - waits["state_ns"].astype(np.int64) > UNANSWERED_S * 1e9)
-    for places in _groups(pair_hash(waits["raddr"].astype("<u8"))):
-        words = waits["raddr"][places[0]]
-        where = formats.address((int(words[0]), int(words[1])))
+    for places in _groups(peer_hash(waits)):
+        where = _peer(waits[places[0]])
         oldest = _since(_oldest(waits["state_ns"][places]), now_ns)
         told = f"{where} does not answer: {_about(len(places))} in SYN_SENT, oldest {oldest}"
         yield Alert(f"unanswered {where}", told, f"raddr:{where} state:syn_sent")
@@ -145,12 +147,12 @@ def _failing(log: Rows, now_ns: int) -> Iterator[Alert]:
     codes = results(ends)
     wrong = failed(codes)
     ends, codes = picked(ends, wrong), codes[wrong]
-    keys = pair_hash(ends["raddr"].astype("<u8")) ^ ends["rport"].astype(np.uint64)
+    keys = peer_hash(ends) ^ ends["rport"].astype(np.uint64)
     for places in _groups(keys):
         if len(places) < FAILED:
             continue
         row, port = ends[places[-1]], int(ends["rport"][places[-1]])
-        where = formats.address((int(row["raddr"][0]), int(row["raddr"][1])))
+        where = _peer(row)
         why = reason_text(int(codes[places[-1]]), int(row["err"]))
         told = f"{where} port {port}: {_about(len(places))} connects failed in {FAILED_S} s, {why}"
         yield Alert(f"failing {where} {port}", told, f"raddr:{where} rport:{port}", view="connects")

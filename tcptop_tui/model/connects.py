@@ -14,7 +14,7 @@ from tcptop_tui.model.facts import Facts
 from tcptop_tui.model.sorting import Key, arranged, known, words
 from tcptop_tui.reasons import Reason, reason_text, reasons
 from tcptop_tui.records import TRANSITION, UNKNOWN_NS, Mask, Rows, State, Syn, joined, picked
-from tcptop_tui.source.identity import life, socket_life
+from tcptop_tui.source.identity import life, on_link, socket_life
 
 UNSENT: Final = 253
 CONNECTED: Final = 254
@@ -27,8 +27,8 @@ net/ipv4/tcp_output.c comes later): nobody was asked, so nobody has failed to an
 _TEXT: Final = {UNSENT: "no SYN sent", CONNECTED: "connected", WAITING: "waiting"}
 
 DESTINATION = np.dtype(
-    [("raddr", ">u8", (2,)), ("rport", "<u2"), ("connects", "<u4"), ("failed", "<u4"), ("waiting", "<u4"),
-     ("avg_ns", "<f8")]
+    [("raddr", ">u8", (2,)), ("netns", "<u4"), ("dev", "<u4"), ("rport", "<u2"), ("connects", "<u4"), ("failed", "<u4"),
+     ("waiting", "<u4"), ("avg_ns", "<f8")]
 )  # fmt: skip
 """``avg_ns``: latency of those that connected; NaN: none did."""
 
@@ -136,12 +136,16 @@ def _key(rows: Rows, codes: NDArray[np.uint8], sort: str) -> Key:
 
 
 def _destinations(rows: Rows, codes: NDArray[np.uint8]) -> Rows:
-    ends = np.zeros(len(rows), [("raddr", ">u8", (2,)), ("rport", "<u2")])
+    ends = np.zeros(len(rows), [("raddr", ">u8", (2,)), ("netns", "<u4"), ("dev", "<u4"), ("rport", "<u2")])
     ends["raddr"], ends["rport"] = rows["raddr"], rows["rport"]
-    found, inverse = np.unique(ends.view("V18"), return_inverse=True)
+    near = on_link(rows["raddr"]) & (rows["dev"] != 0)  # another host's on each link
+    for name in ("netns", "dev"):
+        ends[name][near] = rows[name][near]
+    found, inverse = np.unique(ends.view("V26"), return_inverse=True)
     inverse = inverse.reshape(-1)
     made = np.zeros(len(found), DESTINATION)
-    made["raddr"], made["rport"] = found.view(ends.dtype)["raddr"], found.view(ends.dtype)["rport"]
+    for name in ends.dtype.names or ():
+        made[name] = found.view(ends.dtype)[name]
     timed = (codes == CONNECTED) & (rows["spent_ns"] != UNKNOWN_NS)
     for name, which in (
         ("connects", np.ones(len(rows), np.bool_)),

@@ -12,7 +12,7 @@ from tcptop_tui.model.facts import Facts
 from tcptop_tui.model.rtt_groups import service_ports
 from tcptop_tui.model.sorting import ordered
 from tcptop_tui.records import ROW, UNKNOWN_UID, Flag, Rows, joined
-from tcptop_tui.source.identity import pair_hash
+from tcptop_tui.source.identity import on_link, pair_hash, peer_hash
 
 GROUPINGS = ("", "process", "raddr", "port", "state")
 COLUMN = {"process": "comm", "raddr": "raddr", "port": "lport", "state": "state"}
@@ -79,7 +79,7 @@ def _keys(rows: Rows, by: str) -> NDArray[np.uint64]:
     if by == "process":
         return pair_hash(np.ascontiguousarray(rows["comm"]).view("<u8").reshape(-1, 2))
     if by == "raddr":
-        return pair_hash(rows["raddr"].astype("<u8"))
+        return peer_hash(rows)
     value: NDArray[np.uint64] = (service_ports(rows) if by == "port" else rows["state"]).astype("<u8")
     return value
 
@@ -157,6 +157,9 @@ def _sums(
         sums["lport"] = service_ports(facts.rows)[one]
     else:
         sums[COLUMN[by]] = facts.rows[COLUMN[by]][one]
+    if by == "raddr":  # the link that it is on
+        for name in ("netns", "dev"):
+            sums[name] = np.where(on_link(sums["raddr"]), facts.rows[name][one], 0)
     return sums, _summed(facts.tx_rate[chosen], inverse, count), _summed(facts.rx_rate[chosen], inverse, count)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from tcptop_tui.model.succession import Succession
 from tcptop_tui.records import Rows
-from tcptop_tui.source.identity import Index, pair_hash
+from tcptop_tui.source.identity import Index, peer_hash
 
 SLOW_TIMES, SLOW_US = 4.0, 20_000
 """A remote address is slow at so many times its usual round-trip time and so much more than that."""
@@ -59,7 +59,7 @@ class Usual:
         fresh = np.flatnonzero(~step.there)
         if not len(fresh):
             return
-        keys, group = np.unique(pair_hash(rows["raddr"][fresh].astype("<u8")), return_inverse=True)
+        keys, group = np.unique(peer_hash(rows, fresh), return_inverse=True)
         numbers, known = Index.of(self._keys).find(keys)
         more = np.count_nonzero(~known)
         numbers[~known] = len(self._keys) + np.arange(more)

@@ -16,6 +16,9 @@ _MIX = (np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))
 _PART = 8192
 """Rows whose columns stay in the CPU's cache until their number is made."""
 
+_LINK_LOCAL = np.uint64(0xFE80 >> 6)
+"""The first ten bits of fe80::/10."""
+
 _STEP = np.uint64(0x9E3779B97F4A7C15)
 
 
@@ -28,6 +31,26 @@ def _mixed(value: NDArray[np.uint64]) -> NDArray[np.uint64]:
 def pair_hash(words: NDArray[np.uint64]) -> NDArray[np.uint64]:
     """One 64-bit number for two, shape (n, 2) to (n,); see ``tuple_hash`` for how often two pairs share one."""
     return _mixed(_mixed(words[:, 0] + _STEP) ^ words[:, 1])
+
+
+def on_link(addresses: NDArray[np.uint64]) -> Mask:
+    """Which of ``addresses``, shape (n, 2), are link-local: another host's on each link (RFC 4007)."""
+    near: Mask = addresses[:, 0].astype("<u8") >> np.uint64(54) == _LINK_LOCAL
+    return near
+
+
+def peer_hash(rows: Rows, which: NDArray[np.intp] | slice = slice(None)) -> NDArray[np.uint64]:
+    """One 64-bit number for the host at the other end of each of the rows ``which``, shape (n,).
+
+    It is of its address, and of the link if that is link-local and the socket is bound to one.
+    """
+    raddr, dev = rows["raddr"][which], rows["dev"][which]
+    numbers = pair_hash(raddr.astype("<u8"))
+    near = np.flatnonzero(on_link(raddr) & (dev != 0))
+    if len(near):
+        links = rows["netns"][which][near].astype("<u8") << np.uint64(32) | dev[near]
+        numbers[near] = _mixed(numbers[near] ^ _mixed(links))
+    return numbers
 
 
 def tuple_hash(rows: Rows) -> NDArray[np.uint64]:

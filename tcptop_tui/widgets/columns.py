@@ -178,7 +178,11 @@ def _remote_port(cell: Cell) -> str:
 
 
 def _remote_address(cell: Cell) -> str:
-    return "*" if _listens(cell) else _address("raddr")(cell)
+    """Of several connections that have nothing else in common with the link that a link-local one is on."""
+    if _listens(cell):
+        return "*"
+    alone = cell.common == "raddr" or "laddr" not in (cell.row.dtype.names or ())
+    return on_device(_address("raddr")(cell), cell.row, cell.names) if alone else _address("raddr")(cell)
 
 
 COLUMNS = (

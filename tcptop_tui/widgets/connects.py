@@ -145,7 +145,8 @@ class Destinations(Listing):
 
     def _cell(self, row: int) -> Cell:
         hosts = self._hosts if self._frame.look.names else None
-        return Cell(self._frame.connects.destinations[row], self._frame.facts.now_ns, hosts=hosts)
+        facts = self._frame.facts
+        return Cell(self._frame.connects.destinations[row], facts.now_ns, names=facts.names, hosts=hosts)
 
     def cell_style(self, row: int, key: str) -> Style | None:
         """Failures stand out."""
@@ -160,7 +161,7 @@ class Destinations(Listing):
 
 def destination_filter(row: np.void) -> str:
     """The filter that shows what went to where ``row`` (it has raddr and rport) went."""
-    address = formats.address((int(row["raddr"][0]), int(row["raddr"][1])))
+    address = formats.peer((int(row["raddr"][0]), int(row["raddr"][1])), int(row["dev"]))
     return f"raddr:{address} rport:{int(row['rport'])}"
 
 

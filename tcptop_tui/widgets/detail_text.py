@@ -37,6 +37,7 @@ def own_history(row: Rows, log: Rows) -> Rows:
     """The transitions of this connection: by its socket, or by addresses and ports before that."""
     same = log["skaddr"] == row["skaddr"][0] if row["skaddr"][0] else np.zeros(len(log), np.bool_)
     same &= log["born_ns"] == row["born_ns"][0]
+    same |= life(log) == life(row)[0]  # on whatever device it was meanwhile
     same |= tuple_hash(log) == tuple_hash(row)[0]
     same &= log["ts_ns"] >= row["born_ns"][0]  # what had these addresses and ports before is another one
     own: Rows = log[same][-_HISTORY_ROWS:]
