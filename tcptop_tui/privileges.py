@@ -107,6 +107,15 @@ def needed(work: Work) -> frozenset[Cap]:
     return frozenset(need.cap for need in NEEDS if need.wanted(work))
 
 
+def lift_memlock_limit() -> None:
+    """Let maps take as much memory as they need: before 5.11 they count as locked memory.
+
+    It takes CAP_SYS_RESOURCE, which ``narrow`` gives up, so this comes first; without it the limit stays.
+    """
+    with suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_MEMLOCK, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+
+
 def narrow(work: Work, *, in_two_steps: bool = False) -> None:
     """Give up what ``work`` does not need; before any thread is started.
 
@@ -118,9 +127,7 @@ def narrow(work: Work, *, in_two_steps: bool = False) -> None:
     Raises:
         TcptopError: a sandbox does not let it.
     """
-    # before 5.11 maps count as locked memory, and what would lift the limit later is not kept
-    with suppress(OSError, ValueError):
-        resource.setrlimit(resource.RLIMIT_MEMLOCK, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    lift_memlock_limit()
     kept = needed(work)
     _give_up(kept | {Cap.SETPCAP} if in_two_steps else kept, frozenset(ALWAYS))
 

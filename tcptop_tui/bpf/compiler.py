@@ -23,6 +23,7 @@ from tcptop_tui.bpf import headers, kept, library, syscalls
 from tcptop_tui.bpf.code import Built, Code, MapPlan
 from tcptop_tui.capabilities import Cap
 from tcptop_tui.errors import BackendUnavailable
+from tcptop_tui.privileges import lift_memlock_limit
 
 _MAX_REQUEST_BYTES = 1 << 20
 
@@ -151,6 +152,7 @@ def _read_all(link: socket.socket) -> bytes:
 
 def _hand_nothing_on() -> None:
     """What this process was lent goes to no program that a library here may start."""
+    lift_memlock_limit()
     had = capabilities.of_thread()
     caps = [cap for cap in Cap if had.may(cap)]
     capabilities.keep(caps, caps)
