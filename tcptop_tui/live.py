@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TypeAlias, TypeVar, cast
 
 from textual import work
-from textual.app import App, ComposeResult
+from textual.app import ComposeResult
 from textual.containers import Horizontal, Vertical
 from textual.notifications import SeverityLevel
 from textual.widget import Widget
@@ -48,6 +48,7 @@ from tcptop_tui.widgets.rtt_view import RttView
 from tcptop_tui.widgets.search_bar import SearchBar
 from tcptop_tui.widgets.sessions import SessionsTable
 from tcptop_tui.widgets.transitions import TransitionLog
+from tcptop_tui.widgets.typed import TypedApp
 
 _THREAD_ROWS = 5_000
 """From this many connections on a frame is made in a thread: the loop must not stop for it."""
@@ -68,7 +69,7 @@ def _timed_frame(facts: Facts, look: Look) -> tuple[Frame, float]:
     return make_frame(facts, look), time.thread_time() - began_s
 
 
-class LiveApp(App[None]):
+class LiveApp(TypedApp):
     """Runs the feed, keeps the facts, paints the frames.
 
     Args:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import ClassVar
 
 import msgspec
-from textual import events, on, work
+from textual import on, work
 from textual.binding import Binding, BindingType
 
 from tcptop_tui.errors import UsageError
@@ -47,10 +47,8 @@ class Filtering(ViewsApp):
         self.set_look(replace(self.look, filter=event.chosen))
 
     @on(FilterBar.Closed)
-    def _filter_closed(self, event: FilterBar.Closed) -> None:
+    def _filter_closed(self) -> None:
         self.focus_view()
-        for key in event.late:
-            self.post_message(events.Key(key.key, key.character))
 
     async def action_saved_filters(self) -> None:
         """Choose one, or save the present one under a name."""

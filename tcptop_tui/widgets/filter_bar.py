@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import ClassVar
 
 from rich.text import Text
-from textual import events
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
@@ -37,11 +36,7 @@ class _Ghost(Suggester):
 
 
 class FilterInput(Input):
-    """An input that takes no more after Enter or Esc: a fast hand's next keys are for the view.
-
-    Textual hands keys to whoever has the focus when they come in, and that changes only when the
-    line's end has been dealt with; ``late`` holds what came in between.
-    """
+    """Where the filter is typed, with what was typed before and what could be meant."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("up", "older", "Filter before that begins like this", show=False),
@@ -54,8 +49,6 @@ class FilterInput(Input):
         super().__init__(
             placeholder="443  comm:nginx  state:close_wait  !port:22  rtt>10ms", max_length=1000, suggester=_Ghost(self)
         )
-        self.late: list[events.Key] = []
-        self.ended = False
         self.history = History()
         self.known = Vocabulary()
         self.saved: Mapping[str, str] = {}
@@ -104,15 +97,6 @@ class FilterInput(Input):
             self._completed = (found, place)
             self._put(found.text(place), found.cursor(place))
 
-    async def _on_key(self, event: events.Key) -> None:
-        if self.ended:
-            self.late.append(event)
-            event.stop()
-            event.prevent_default()
-            return
-        self.ended = event.key == "escape" or (event.key == "enter" and is_valid(self.value, self.saved))
-        await super()._on_key(event)
-
 
 def is_valid(value: str, saved: Mapping[str, str] | None = None) -> bool:
     """Whether it parses."""
@@ -144,11 +128,6 @@ class FilterBar(Vertical):
     class Closed(Message):
         """The bar is not shown any more."""
 
-        def __init__(self, late: list[events.Key]) -> None:
-            self.late = late
-            """Keys that were typed behind its end."""
-            super().__init__()
-
     def __init__(self, *, id: str) -> None:
         super().__init__(id=id)
         self._before = parse("")
@@ -172,7 +151,7 @@ class FilterBar(Vertical):
         self._before = current
         self.display = True
         entry = self.query_one(FilterInput)
-        entry.ended, entry.late, entry.saved = False, [], saved
+        entry.saved = saved
         entry.value = current.text
         entry.cursor_position = len(entry.value)
         # at once, not when the loop comes round to it: the next key may be here already
@@ -241,4 +220,4 @@ class FilterBar(Vertical):
 
     def _close(self) -> None:
         self.display = False
-        self.post_message(self.Closed(self.query_one(FilterInput).late))
+        self.post_message(self.Closed())
