@@ -55,10 +55,39 @@ class Side:
         subprocess.run(["ip", "netns", "exec", self.name, *command], check=True)
 
 
+VRFS = ("red", "blue")
+
+_ENSLAVE = """
+set -e
+for n in 0 1; do
+  vrf=$([ $n = 0 ] && echo red || echo blue)
+  for at in $A:va$n $B:vb$n; do
+    ip -n ${at%:*} link add $vrf type vrf table 10$n
+    ip -n ${at%:*} link set $vrf up
+    ip -n ${at%:*} link set ${at#*:} master $vrf
+  done
+done
+ip netns exec $B sh -c 'echo 1 > /proc/sys/net/ipv4/tcp_l3mdev_accept'
+"""
+
+
 @contextmanager
-def two_links() -> Iterator[tuple[Side, Side]]:
+def two_vrfs() -> Iterator[tuple[Side, Side]]:
+    """Each link in a VRF of its own, ``VRFS``, at both ends."""
+    with two_links("vrf") as (near, far):
+        made = subprocess.run(
+            ["sh", "-c", _ENSLAVE],
+            env={**os.environ, "A": near.name, "B": far.name}, check=False, capture_output=True,
+        )  # fmt: skip
+        if made.returncode:
+            pytest.skip(f"no VRF here: {made.stderr.decode()}")
+        yield near, far
+
+
+@contextmanager
+def two_links(what: str = "links") -> Iterator[tuple[Side, Side]]:
     """The near and the far side."""
-    names = [f"tcptop-{side}-{os.getpid()}" for side in "ab"]
+    names = [f"tcptop-{side}-{what}-{os.getpid()}" for side in "ab"]
     made = subprocess.run(
         ["sh", "-c", _SETUP], env={**os.environ, "A": names[0], "B": names[1]}, check=False, capture_output=True
     )

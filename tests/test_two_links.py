@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import SMALL
-from links import FAR, NEAR, Side, bound, linked, server, two_links
+from links import FAR, NEAR, VRFS, Side, bound, linked, server, two_links, two_vrfs
 from running import Running
 
 from tcptop_tui.bpf.source import BpfSource
@@ -159,3 +159,21 @@ def test_one_that_is_bound_later_stays_the_same(
     assert rows_of(source, near, lport)["flags"][0] & Flag.GAUGES
     loss = source.store.facts().loss
     assert (loss.lost, loss.missed, loss.mended) == (0, 0, 0)
+
+
+@BOTH
+def test_in_two_vrfs(bpf_possible: None, held: ExitStack, backend: Any) -> None:
+    """An unbound listener accepts in both (tcp_l3mdev_accept); what it has accepted is bound to the VRF."""
+    lport, rport = 21_351, 21_350
+    with two_vrfs() as (near, far):
+        source = running(held, backend)
+        listener = held.enter_context(server(far, rport, family=socket.AF_INET))
+        for vrf, count in zip(VRFS, (1_000, 20_000), strict=True):
+            client = held.enter_context(bound(near, vrf, lport, rport))
+            accepted = held.enter_context(listener.accept()[0])
+            client.sendall(bytes(count))
+            assert len(accepted.recv(count, socket.MSG_WAITALL)) == count
+        source.until(lambda: named(source, near, lport) == {"red": 1_000, "blue": 20_000})
+        source.until(lambda: named(source, far, rport).keys() == {"red", "blue"})
+        loss = source.store.facts().loss
+        assert (loss.lost, loss.missed, loss.mended) == (0, 0, 0)
