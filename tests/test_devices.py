@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from links import Side, two_links
-from made import connections, sessions, transitions
+from made import connections, sampled, sessions, transitions
 from rich.console import Console
 
 from tcptop_tui.cgroups import Cgroups
@@ -22,11 +22,13 @@ from tcptop_tui.filters.complete import choice, vocabulary
 from tcptop_tui.model.connects import connects
 from tcptop_tui.model.facts import Facts
 from tcptop_tui.model.grouping import make_tree
+from tcptop_tui.model.rtt_groups import rtt_groups
 from tcptop_tui.records import Flag, Rows, State
 from tcptop_tui.replay.recording import Recorder, read_batches
 from tcptop_tui.source.batches import Batch, Names
 from tcptop_tui.source.identity import peer_hash
 from tcptop_tui.trace.columns import DEV, IFINDEX, LADDR, LOCAL, Lines
+from tcptop_tui.trace.rtt import totals_of
 from tcptop_tui.widgets.columns import BY_KEY, Cell, ends
 from tcptop_tui.widgets.connects import destination_filter
 from tcptop_tui.widgets.detail_text import facts_table, title
@@ -249,3 +251,16 @@ def test_destinations_name_the_link_and_lead_to_its_connections() -> None:
     assert asked["raddr:fe80::2%8 rport:179"] == 1
     assert chosen("raddr:fe80::2%8 rport:179", log) == [1]
     assert {"fe80::2%eth0", "fe80::2%wg0"} <= {BY_KEY["raddr"].text(Cell(row, 1, names=NAMES)) for row in made}
+
+
+def test_round_trips_by_address_are_told_apart_by_the_link() -> None:
+    rows = connections(*NEIGHBOURS)
+    hists, rows["rtt_sum_us"] = sampled(rows, 6, [1, 2, 4, 8, 16, 32]), 100
+    nothing = np.zeros(len(rows))
+    facts = Facts(rows=rows, hists=hists, tx_rate=nothing, rx_rate=nothing, names=NAMES)
+    groups = rtt_groups(facts, "raddr", np.ones(len(rows), np.bool_), np.zeros(0, np.bool_), filtered=True)
+    assert {groups.label(place): int(groups.hist[place].sum()) for place in range(4)} == {
+        "10.0.0.2": 48, "fe80::2%eth0": 9, "fe80::2%v·[2J,a·%": 2, "fe80::2%wg0": 4,
+    }  # fmt: skip
+    totals = totals_of(rows, hists.at(rows["hist"]), "raddr")
+    assert sorted(int(hist.sum()) for hist, _ in totals.values()) == [2, 4, 9, 48]

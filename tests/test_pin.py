@@ -36,8 +36,8 @@ def test_expressible(text: str, capture: Capture) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["port:22", "22", "lport:22,rport:80", "rtt>10ms", "!pid:3", "pid>3", "pid:1-9999", "ip:4,6", "ip:::1", "nginx", "dev:lo",
-     "ip:::1%lo"],
+    ["port:22", "22", "lport:22,rport:80", "rtt>10ms", "!pid:3", "pid>3", "pid:1-9999", "ip:4,6", "ip:::1", "nginx",
+     "dev:lo", "ip:::1%lo"],
 )  # fmt: skip
 def test_stays_in_user_space(text: str) -> None:
     pinned = pin(parse(text), Capture())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,9 @@ from tcptop_tui import formats, text
 from tcptop_tui.filters.names import distinct
 from tcptop_tui.model.facts import Facts
 from tcptop_tui.records import RTT_SLOTS, Flag, Mask, Rows
+from tcptop_tui.source.batches import Names
 from tcptop_tui.source.hists import Hists, hists_of
+from tcptop_tui.source.identity import links, mixed_with
 
 GROUPINGS = ("raddr", "port", "process", "laddr")
 TITLES = {"raddr": "remote address", "port": "service port", "process": "process", "laddr": "local address"}
@@ -27,6 +29,10 @@ class RttGroups:
     sum_us: NDArray[np.uint64] = field(default_factory=lambda: np.zeros(0, "<u8"))
     keys: NDArray[np.void] = field(default_factory=lambda: np.zeros(0, "V16"))
     """16 bytes each: an address, a name, or a port; ``label`` makes words of one."""
+    links: NDArray[np.uint64] = field(default_factory=lambda: np.zeros(0, "<u8"))
+    """Of link-local addresses, see ``identity.links``; else 0."""
+    names: Names = field(default_factory=Names)
+    """Of the links' devices."""
     older: int = -1
     """Which one is of the ended connections that are kept only as a sum; -1: none."""
 
@@ -36,7 +42,9 @@ class RttGroups:
             return "older, as a sum"
         raw = self.keys[index].tobytes()
         if self.by in {"laddr", "raddr"}:
-            return formats.address((int.from_bytes(raw[:8], "big"), int.from_bytes(raw[8:], "big")))
+            address = formats.address((int.from_bytes(raw[:8], "big"), int.from_bytes(raw[8:], "big")))
+            link = int(self.links[index])
+            return f"{address}%{text.clean(self.names.device(link >> 32, link & 0xFFFF_FFFF))}" if link else address
         if self.by == "port":
             return str(int.from_bytes(raw, "little") or formats.UNKNOWN)
         return text.clean(raw.split(b"\0", 1)[0]) or formats.UNKNOWN
@@ -62,25 +70,36 @@ def rtt_groups(facts: Facts, by: str, live: Mask, ended: Mask, *, filtered: bool
         filtered: a filter is in force; it cannot choose from what is kept only as a sum.
     """
     parts = [_columns(facts.rows, facts.hists, live, by), _columns(facts.sessions, facts.hists, ended, by)]
-    hist, sum_us, keys = (np.concatenate(column) for column in zip(*parts, strict=True))
-    leaders, leader_of = distinct(keys.view("S16"))
+    hist, sum_us, keys, link = (np.concatenate(column) for column in zip(*parts, strict=True))
+    leaders, leader_of = distinct(_apart(keys, link).view("S16"))
     group = np.empty(len(keys), np.intp)
     group[leaders] = np.arange(len(leaders))
     summed, sums = _summed(hist, sum_us, group[leader_of], len(leaders))
-    found = RttGroups(by, summed, sums, keys[leaders])
+    found = RttGroups(by, summed, sums, keys[leaders], link[leaders], facts.names)
     return _sorted(found if filtered else _with_older(found, facts))
 
 
 def _columns(
     rows: Rows, hists: Hists, chosen: Mask, by: str
-) -> tuple[NDArray[np.uint32], NDArray[np.uint64], NDArray[np.void]]:
-    """Histograms, sums and keys of what has samples; whole rows are never copied, they are long."""
+) -> tuple[NDArray[np.uint32], NDArray[np.uint64], NDArray[np.void], NDArray[np.uint64]]:
+    """Histograms, sums, keys and links of what has samples; whole rows are never copied, they are long."""
     places = np.flatnonzero(chosen)
     hist = hists_of(rows, hists, places)
     sampled = hist.any(axis=1)
     if not sampled.all():
         places, hist = places[sampled], hist[sampled]
-    return hist, rows["rtt_sum_us"][places], _keys(rows, by)[places]
+    link = links(rows, by, places) if by in {"laddr", "raddr"} else np.zeros(len(places), np.uint64)
+    return hist, rows["rtt_sum_us"][places], _keys(rows, by)[places], link
+
+
+def _apart(keys: NDArray[np.void], link: NDArray[np.uint64]) -> NDArray[np.void]:
+    """Keys that differ where only the links do."""
+    if not link.any():
+        return keys
+    words = keys.view("<u8").reshape(-1, 2).copy()
+    words[:, 0] = mixed_with(words[:, 0].copy(), link)
+    made: NDArray[np.void] = words.view("V16").ravel()
+    return made
 
 
 def _keys(rows: Rows, by: str) -> NDArray[np.void]:
@@ -113,11 +132,12 @@ def _with_older(found: RttGroups, facts: Facts) -> RttGroups:
     if not facts.forgotten_hist.any():
         return found
     older_sum = np.uint64(facts.forgotten_sum_us)
-    return RttGroups(
-        found.by,
-        np.concatenate([found.hist, facts.forgotten_hist[None, :]]),
-        np.append(found.sum_us, older_sum),
-        np.concatenate([found.keys, np.zeros(1, "V16")]),
+    return replace(
+        found,
+        hist=np.concatenate([found.hist, facts.forgotten_hist[None, :]]),
+        sum_us=np.append(found.sum_us, older_sum),
+        keys=np.concatenate([found.keys, np.zeros(1, "V16")]),
+        links=np.append(found.links, np.uint64(0)),
         older=len(found.hist),
     )
 
@@ -125,4 +145,7 @@ def _with_older(found: RttGroups, facts: Facts) -> RttGroups:
 def _sorted(found: RttGroups) -> RttGroups:
     order = np.argsort(-found.hist.sum(axis=1).astype(np.int64), kind="stable")
     older = int(np.flatnonzero(order == found.older)[0]) if found.older >= 0 else -1
-    return RttGroups(found.by, found.hist[order], found.sum_us[order], found.keys[order], older)
+    return replace(
+        found, hist=found.hist[order], sum_us=found.sum_us[order], keys=found.keys[order], links=found.links[order],
+        older=older,
+    )  # fmt: skip

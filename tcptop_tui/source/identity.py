@@ -39,18 +39,32 @@ def on_link(addresses: NDArray[np.uint64]) -> Mask:
     return near
 
 
+def links(rows: Rows, name: str, which: NDArray[np.intp] | slice = slice(None)) -> NDArray[np.uint64]:
+    """Namespace and device of each link-local address in field ``name`` of the rows ``which``, as one number.
+
+    0 where the address is of another kind, or the socket is bound to no device; shape (n,).
+    """
+    dev = rows["dev"][which].astype("<u8")
+    near = np.flatnonzero(on_link(rows[name][which]) & (dev != 0))
+    found = np.zeros(len(dev), np.uint64)
+    found[near] = rows["netns"][which][near].astype("<u8") << np.uint64(32) | dev[near]
+    return found
+
+
+def mixed_with(keys: NDArray[np.uint64], others: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """``keys``, but other ones where ``others`` is not 0, in place."""
+    which = np.flatnonzero(others)
+    if len(which):
+        keys[which] = _mixed(keys[which] ^ _mixed(others[which]))
+    return keys
+
+
 def peer_hash(rows: Rows, which: NDArray[np.intp] | slice = slice(None)) -> NDArray[np.uint64]:
     """One 64-bit number for the host at the other end of each of the rows ``which``, shape (n,).
 
     It is of its address, and of the link if that is link-local and the socket is bound to one.
     """
-    raddr, dev = rows["raddr"][which], rows["dev"][which]
-    numbers = pair_hash(raddr.astype("<u8"))
-    near = np.flatnonzero(on_link(raddr) & (dev != 0))
-    if len(near):
-        links = rows["netns"][which][near].astype("<u8") << np.uint64(32) | dev[near]
-        numbers[near] = _mixed(numbers[near] ^ _mixed(links))
-    return numbers
+    return mixed_with(pair_hash(rows["raddr"][which].astype("<u8")), links(rows, "raddr", which))
 
 
 def tuple_hash(rows: Rows) -> NDArray[np.uint64]:

@@ -16,14 +16,16 @@ from tcptop_tui.export.values import iso_time
 from tcptop_tui.filters import Filter
 from tcptop_tui.model.histogram import Histogram, slot_bounds
 from tcptop_tui.records import RTT_SLOTS, Rows
-from tcptop_tui.source.batches import Batch, Loss, Sessions, Table
+from tcptop_tui.source.batches import Batch, Loss, Names, Sessions, Table
+from tcptop_tui.source.identity import links
+from tcptop_tui.text import clean
 from tcptop_tui.trace.output import Form, Output
 from tcptop_tui.trace.run import Moment
 
-Key: TypeAlias = tuple[int, int] | None
-"""Words of an address; None: all of them together."""
+Key: TypeAlias = tuple[int, int, int] | None
+"""Words of an address, and its link (``identity.links``); None: all of them together."""
 
-_OTHERS = (-1, -1)
+_OTHERS = (-1, -1, 0)
 """Stands for all addresses beyond the number that is kept."""
 
 _MOST_KEYS = 65_536
@@ -75,15 +77,16 @@ def totals_of(rows: Rows, found: NDArray[np.uint32], by: str | None) -> Totals:
         return {}
     if by is None:
         return {None: (found.sum(axis=0, dtype=np.uint64), int(rows["rtt_sum_us"].sum()))}
-    words, group = np.unique(rows[by].astype("<u8"), axis=0, return_inverse=True)
+    ends = np.column_stack([rows[by].astype("<u8"), links(rows, by)])
+    words, group = np.unique(ends, axis=0, return_inverse=True)
     group = group.reshape(-1)
     hists = np.zeros((len(words), RTT_SLOTS), np.uint64)
     sums = np.zeros(len(words), np.uint64)
     np.add.at(hists, group, found)
     np.add.at(sums, group, rows["rtt_sum_us"])
     return {
-        (high, low): (hist, int(total))
-        for (high, low), hist, total in zip(words.tolist(), hists, sums.tolist(), strict=True)
+        (high, low, link): (hist, int(total))
+        for (high, low, link), hist, total in zip(words.tolist(), hists, sums.tolist(), strict=True)
     }
 
 
@@ -116,10 +119,12 @@ def _since(now: Totals, before: Totals) -> Totals:
     return changed
 
 
-def _name(key: Key, everything: str | None) -> str | None:
+def _name(key: Key, names: Names, everything: str | None) -> str | None:
     if key is None:
         return everything
-    return "(others)" if key == _OTHERS else formats.address(key)
+    high, low, link = key
+    device = clean(names.device(link >> 32, link & 0xFFFF_FFFF))
+    return "(others)" if key == _OTHERS else formats.address((high, low)) + (f"%{device}" if link else "")
 
 
 @dataclass(slots=True)
@@ -134,6 +139,7 @@ class RttStream:
     _live: Totals = field(default_factory=dict)
     _shown: Totals = field(default_factory=dict)
     _next_s: float = 0.0
+    _names: Names = field(default_factory=Names)
 
     def begin(self) -> None:
         """See ``Stream``."""
@@ -171,6 +177,7 @@ class RttStream:
         self._print(moment)
 
     def _print(self, moment: Moment) -> None:
+        self._names = moment.names
         now = _highest(_added(self._ended, self._live), self._shown)
         new, self._shown = _since(now, self._shown), now
         utc_ns = moment.now_ns + moment.utc_offset_ns
@@ -193,7 +200,7 @@ class RttStream:
     def _document(self, key: Key, hist: Histogram, total_us: int, utc_ns: int) -> Document:
         return Document(
             time=iso_time(utc_ns),
-            key=_name(key, None),
+            key=_name(key, self._names, None),
             unit=self.wish.unit,
             count=int(hist.sum()),
             avg=self._average(hist, total_us),
@@ -204,7 +211,7 @@ class RttStream:
 
     def _print_csv(self, found: list[tuple[Key, tuple[Histogram, int]]], utc_ns: int) -> None:
         lines = "".join(
-            f"{iso_time(utc_ns)},{_name(key, '')},{self.wish.unit},"
+            f"{iso_time(utc_ns)},{_name(key, self._names, '')},{self.wish.unit},"
             f"{slot_bounds(slot)[0]},{'' if slot_bounds(slot)[1] is None else slot_bounds(slot)[1]},{int(count)}\n"
             for key, (hist, _) in found
             for slot, count in enumerate(hist)
@@ -216,7 +223,7 @@ class RttStream:
     def _block(self, key: Key, hist: Histogram, total_us: int) -> Iterator[str]:
         """Title, header and bars, as bcc prints them."""
         title = {"laddr": "Local Address", "raddr": "Remote Address"}.get(self.wish.by or "", "All Addresses")
-        name = _name(key, "*******")
+        name = _name(key, self._names, "*******")
         average = self._average(hist, total_us)
         extra = f" [AVG {average:.0f}] [COUNT {int(hist.sum())}]" if self.wish.extension and average is not None else ""
         yield f"{title} = {name}{extra}"
