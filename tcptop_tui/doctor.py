@@ -16,6 +16,7 @@ from rich.text import Text
 from tcptop_tui import capabilities
 from tcptop_tui.bpf import library
 from tcptop_tui.bpf.btf import VMLINUX_BTF, KernelTypes
+from tcptop_tui.bpf.capacity import Capacity, Host
 from tcptop_tui.bpf.headers import kernel_header
 from tcptop_tui.bpf.loaded import missing_capabilities
 from tcptop_tui.bpf.program import Program
@@ -97,6 +98,18 @@ def _program() -> str:
     return "compiles, loads and attaches"
 
 
+def _connections() -> str:
+    """How many the kernel side can follow, and what that takes."""
+    host = Host.this()
+    capacity = Capacity.of(Settings(), host)
+    now_mb, most_mb = (capacity.bytes_of(count) / 1e6 for count in (host.sockets, capacity.limit))
+    more = "the memory grows with them" if host.lazy else "all of the hash's memory is taken at the start"
+    return (
+        f"{now_mb:.0f} MB for the {host.sockets:,} sockets that there are and the next ones, at most {most_mb:.0f} MB "
+        f"for {capacity.limit:,}: {more}"
+    )
+
+
 def _sock_diag() -> str:
     diag = SockDiag()
     try:
@@ -121,6 +134,7 @@ def examine(config: Path) -> list[Finding]:
         _check("bcc library", _libbcc),
         _check("privileges", _privileges),
         _check("kernel program", _program),
+        _check("room for connections", _connections, needed=False),
         _check("sock_diag (fallback)", _sock_diag, needed=False),
         _check("settings", lambda: _settings(config), needed=False),
     ]

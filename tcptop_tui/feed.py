@@ -14,7 +14,7 @@ from tcptop_tui.diag.internals import internals
 from tcptop_tui.diag.source import DiagSource
 from tcptop_tui.errors import BackendUnavailable, TcptopError
 from tcptop_tui.export.files import create_export
-from tcptop_tui.privileges import WORKER, Work
+from tcptop_tui.privileges import WORKER, Work, narrow_attached
 from tcptop_tui.processes import Asked, process_facts
 from tcptop_tui.records import Rows
 from tcptop_tui.replay.recording import Recorder
@@ -68,6 +68,13 @@ class Feed:
         change = getattr(self._source, "recapture", None)  # a recording has no capture
         if change is not None:
             change(capture)
+
+    def narrow(self, work: Work) -> None:
+        """Give up what was only needed until the source was attached; in the only thread there is."""
+        prepare = getattr(self._source, "narrowing", None)  # only kernel programs need anything later
+        if prepare is not None:
+            prepare()
+        narrow_attached(work)
 
     def retime(self, refresh_s: float) -> None:
         """From any thread: read the table so often from now on."""

@@ -18,7 +18,7 @@ from tcptop_tui.feed import Feed
 from tcptop_tui.filters import Filter
 from tcptop_tui.model.frame import Look, make_frame
 from tcptop_tui.model.store import Store
-from tcptop_tui.privileges import narrow, narrow_attached
+from tcptop_tui.privileges import narrow
 from tcptop_tui.settings import Settings
 from tcptop_tui.signals import Ending, Wake, told_by_signals
 from tcptop_tui.source.batches import Batch, Status
@@ -111,7 +111,7 @@ def take_snapshot(
     if kind == "svg":
         data = asyncio.run(_picture(feed, settings, chosen, seconds)).encode()
     else:
-        store = _collect(feed, settings, seconds, lambda: narrow_attached(replace(work, writes=output != "-")))
+        store = _collect(feed, settings, seconds, lambda: feed.narrow(replace(work, writes=output != "-")))
         frame = make_frame(store.facts(), Look(filter=chosen))
         data = render(frame, Origin(uname.nodename, uname.release), kind, "")
     if target is not None:

@@ -25,8 +25,10 @@ class Settings:
     """RTT and rates of the last minute: 20 bytes a connection and second; with many the past is shorter."""
     ping_rows: int = 10_000
     """ICMP echo requests that are kept."""
-    max_connections: int = 65_536
-    """Entries of the kernel's per-socket map, some 300 bytes each, allocated at start."""
+    max_connections: int = 0
+    """That the kernel side may follow; 0: what fits this host (``bpf/capacity.py``)."""
+    block_slots: int = 16_384
+    """Of its memory for connections, so many are made at a time; a power of two."""
     max_namespaces: int = 512
     """Network namespaces whose sockets are read from sock_diag: a descriptor each."""
     ring_bytes: int = 16 * 2**20

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import resource
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
@@ -27,7 +27,7 @@ class MapPlan:
 
     sizes: Mapping[str, int] = field(default_factory=dict)
     """Entries."""
-    lazy: tuple[str, ...] = ()
+    lazy: Sequence[str] = ()
     """Hashes that take memory entry by entry."""
     inner: Mapping[str, str] = field(default_factory=dict)
     """Of a map of maps the one that all of its maps are like."""

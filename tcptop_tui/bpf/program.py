@@ -11,12 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tcptop_tui.bpf import headers, pins
+from tcptop_tui.bpf.blocks import Places
+from tcptop_tui.bpf.capacity import CHUNK, Capacity, Host, sockets
 from tcptop_tui.bpf.code import MapPlan
 from tcptop_tui.bpf.holders import iterated
 from tcptop_tui.bpf.loaded import Compiled, Request, parts_text, require_kernel
 from tcptop_tui.bpf.maps import CounterArray, HashMap, write_array, write_hash
 from tcptop_tui.bpf.ring import Ring
-from tcptop_tui.bpf.slots import Places, Slots
+from tcptop_tui.bpf.slots import Slots
 from tcptop_tui.bpf.syscalls import shape_of
 from tcptop_tui.diag.owners import proc_holders
 from tcptop_tui.records import SESSION, TRANSITION, Rows
@@ -110,8 +112,9 @@ class Program:
             BackendUnavailable: this host cannot run the programs.
         """
         page_bytes = os.sysconf("SC_PAGE_SIZE")
+        capacity = Capacity.of(settings, Host.this())
         flags = [
-            f"-DMAX_CONNECTIONS={settings.max_connections}",
+            f"-DBLOCK={capacity.block_slots}",
             f"-DRING_PAGES={settings.ring_bytes // page_bytes}",
             f"-DSESSION_RING_PAGES={settings.session_ring_bytes // page_bytes}",
             f"-DRTT_UNIT_US={capture.rtt_unit_us}",
@@ -121,16 +124,15 @@ class Program:
         typed = {name: dict(_ATTACHMENTS)[name] for name in _READING} | _ITERATORS
         require_kernel()  # who may not use BPF may not open a map either
         with pins.opened(capture) as given:
-            plan = MapPlan(given=given)
+            plan = MapPlan(_sizes(capacity), ["conns"] if capacity.lazy else [], {"slots": "block"}, given)
             return Request(source_text(capture), flags, functions, typed, plan, keeps=keeps)
 
     def _map_fd(self, name: str) -> int:
         return self._compiled.map_fd(name)
 
     def _open_maps(self, settings: Settings) -> None:
-        places = Places(*(self._map_fd(name) for name in ("conns", "slots", "extent", "chunks", "vacant")))
-        places.hand_over()
-        self.conns = Slots(places)
+        names = ("conns", "slots", "block", "extent", "chunks", "vacant")
+        self.conns = Slots(Places(*map(self._map_fd, names)), sockets())
         self.counters = CounterArray(self._map_fd("counters"), _COUNTERS)
         self.transitions = Ring(self._map_fd("transitions"), settings.ring_bytes, TRANSITION)
         self.sessions = Ring(self._map_fd("sessions"), settings.session_ring_bytes, SESSION)
@@ -196,7 +198,17 @@ class Program:
         """Detach; the kernel frees programs and maps with their last descriptor."""
         self.transitions.close()
         self.sessions.close()
+        self.conns.close()
         self._compiled.close()
+
+
+def _sizes(capacity: Capacity) -> dict[str, int]:
+    """Entries of the maps that depend on how many connections there may be (``c/slots.c``)."""
+    chunks = -(-capacity.limit // CHUNK)
+    return {
+        "conns": capacity.limit, "chunks": chunks, "vacant": chunks * CHUNK,
+        "slots": -(-chunks * CHUNK // capacity.block_slots),
+    }  # fmt: skip
 
 
 def _port_bits(ports: frozenset[int]) -> NDArray[np.uint64]:

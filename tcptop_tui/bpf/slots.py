@@ -6,9 +6,7 @@ As with a ring, mapped is what is being read: pages that are mapped count as res
 from __future__ import annotations
 
 import ctypes as ct
-import mmap
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
@@ -16,8 +14,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tcptop_tui.bpf.calls import load_libbpf, refusal
-from tcptop_tui.bpf.syscalls import shape_of
+from tcptop_tui.bpf.blocks import Blocks, Places, push
+from tcptop_tui.bpf.calls import load_libbpf
 from tcptop_tui.records import CONN, PLAIN, Mask, Rows, beginnings, only, picked, put
 from tcptop_tui.source.hists import NO_HISTS, Hists
 
@@ -55,44 +53,22 @@ class Reading:
     """Of all entries; that of the one in a slot has the next number."""
 
 
-@dataclass(frozen=True, slots=True)
-class Places:
-    """Descriptors of the maps that ``c/slots.c`` works with; somebody else's."""
-
-    conns: int
-    """Hash: number of the slot by socket."""
-    slots: int
-    extent: int
-    """Array of one: slots of all chunks that were opened."""
-    chunks: int
-    """Queue: those that were not."""
-    vacant: int
-    """Stack: slots that are nobody's, of those that were."""
-
-    def hand_over(self) -> None:
-        """Give the kernel side its slots; once, before anything is attached.
-
-        Raises:
-            OSError: the kernel refuses.
-        """
-        for chunk in range(shape_of(self.chunks).max_entries):
-            _push(self.chunks, chunk)
-
-
-def _push(fd: int, number: int) -> None:
-    if load_libbpf().bpf_map_update_elem(fd, None, ct.byref(ct.c_uint32(number)), 0) < 0:
-        raise refusal("bpf_map_update_elem")
-
-
 class Slots:
     """Reads and takes away entries.
 
     Args:
-        places: where they are.
+        places: the maps.
+        expected: connections that are sure to come.
+
+    Raises:
+        OSError: the kernel refuses.
     """
 
-    def __init__(self, places: Places) -> None:
+    def __init__(self, places: Places, expected: int = 0) -> None:
         self._places = places
+        self._blocks = Blocks(places, expected)
+        self._window_slots = min(_WINDOW, self._blocks.block_slots)
+        """None goes beyond a block: both are powers of two."""
         self._hists = NO_HISTS
         self._room = np.empty(0, _slot(PLAIN))
         self._used = 0
@@ -112,7 +88,7 @@ class Slots:
         """
         opened = self.opened
         scratch = np.empty(min(opened, _WINDOW), _slot(conn))
-        for first, count in _windows(opened):
+        for first, count in self._windows(opened):
             _, copies, whole = self._taken(first, count, lambda slots: np.flatnonzero(slots["skaddr"]), scratch)
             copies = only(copies, whole)
             yield copies["skaddr"], copies["conn"]
@@ -129,7 +105,7 @@ class Slots:
         opened, numbers, done = self.opened, [besides[:0]], 0
         scratch = np.empty(min(opened, _WINDOW), SLOT)
         self._make_room(opened)
-        for first, count in _windows(opened):
+        for first, count in self._windows(opened):
             asked = besides[np.searchsorted(besides, first) : np.searchsorted(besides, first + count)] - first
             which, copies, whole = self._taken(first, count, partial(_moved, asked), scratch)
             numbers.append(first + which)
@@ -148,7 +124,7 @@ class Slots:
     def _taken(
         self, first: int, count: int, chosen: Callable[[Rows], NDArray[np.intp]], into: Rows
     ) -> tuple[NDArray[np.intp], Rows, Mask]:
-        with self._window(first, count) as (window, offset):
+        with self._blocks.window(first, count) as (window, offset):
             return _taken(np.frombuffer(window, SLOT, count, offset), chosen, into)
 
     @property
@@ -158,28 +134,39 @@ class Slots:
         Raises:
             OSError: the kernel refuses the call.
         """
-        opened = ct.c_uint64(0)
-        if load_libbpf().bpf_map_lookup_elem(self._places.extent, ct.byref(ct.c_uint32(0)), ct.byref(opened)) < 0:
-            raise refusal("bpf_map_lookup_elem")
-        return opened.value
+        return self._blocks.opened
 
-    @contextmanager
-    def _window(self, first: int, count: int) -> Iterator[tuple[mmap.mmap, int]]:
-        """So many slots in memory, which begin at so many bytes; nothing may refer to it afterwards."""
-        page, offset = divmod(first * SLOT.itemsize, mmap.PAGESIZE)
-        length = offset + count * SLOT.itemsize
-        with mmap.mmap(self._places.slots, length, mmap.MAP_SHARED, offset=page * mmap.PAGESIZE) as window:
-            yield window, offset
+    def make_room(self) -> None:
+        """Have more slots before those that there are come to an end."""
+        self._blocks.make_room()
+
+    def keep_maker(self) -> None:
+        """Before capabilities are given up: see ``Blocks``."""
+        self._blocks.keep_maker()
+
+    def close(self) -> None:
+        """Let them go."""
+        self._blocks.close()
+
+    def _windows(self, opened: int) -> Iterator[tuple[int, int]]:
+        """First slot and number of slots of each."""
+        step = self._window_slots
+        return ((first, min(step, opened - first)) for first in range(0, opened, step))
 
     def delete(self, keys: NDArray[np.uint64]) -> int:
         """Take the entries of ``keys``, shape (n,), away; how many were still there."""
         numbers = np.array([self._released(key) for key in keys.tolist()], "<i8")
         keys, numbers = keys[numbers >= 0], numbers[numbers >= 0]
-        for first in range(0, int(numbers.max(initial=-1)) + 1, _WINDOW):
-            inside = (numbers >= first) & (numbers < first + _WINDOW)
-            if inside.any():
-                self._vacate(first, numbers[inside], keys[inside])
+        for first, which in self._in_windows(numbers):
+            self._vacate(first, numbers[which], keys[which])
         return len(numbers)
+
+    def _in_windows(self, numbers: NDArray[np.int64]) -> Iterator[tuple[int, NDArray[np.intp]]]:
+        """First slot of each window that some of the slots ``numbers`` are in; which these are."""
+        for first, count in self._windows(int(numbers.max(initial=-1)) + 1):
+            which = np.flatnonzero((numbers >= first) & (numbers < first + count))
+            if len(which):
+                yield first, which
 
     def correct(self, keys: NDArray[np.uint64], before: NDArray[np.uint32], right: Rows) -> None:
         """Have the entries of sockets say who owns them; in any thread.
@@ -192,14 +179,12 @@ class Slots:
             right: what to write, shape (n,): the fields of its dtype, all of them fields of CONN.
         """
         numbers = np.array([self._number(key) for key in keys.tolist()], "<i8")
-        for first in range(0, int(numbers.max(initial=-1)) + 1, _WINDOW):
-            which = np.flatnonzero((numbers >= first) & (numbers < first + _WINDOW))
-            if len(which):
-                count = int(numbers[which].max()) - first + 1
-                with self._window(first, count) as (window, offset):
-                    chosen = _Chosen(numbers[which] - first, keys[which], before[which])
-                    # no name for the slots: nothing may refer to them when the window is closed
-                    _correct(np.frombuffer(window, SLOT, count, offset), chosen, right[which])
+        for first, which in self._in_windows(numbers):
+            count = int(numbers[which].max()) - first + 1
+            with self._blocks.window(first, count) as (window, offset):
+                chosen = _Chosen(numbers[which] - first, keys[which], before[which])
+                # no name for the slots: nothing may refer to them when the window is closed
+                _correct(np.frombuffer(window, SLOT, count, offset), chosen, right[which])
 
     def _number(self, key: int) -> int:
         """Of the slot that a socket's entry is in; -1: it has none."""
@@ -215,10 +200,10 @@ class Slots:
 
     def _vacate(self, first: int, numbers: NDArray[np.int64], keys: NDArray[np.uint64]) -> None:
         count = int(numbers.max()) - first + 1
-        with self._window(first, count) as (window, offset):
+        with self._blocks.window(first, count) as (window, offset):
             ours = _vacated(np.frombuffer(window, SLOT, count, offset), numbers - first, keys)
         for number in numbers[ours].tolist():
-            _push(self._places.vacant, number)
+            push(self._places.vacant, number)
 
 
 def _vacated(slots: Rows, which: NDArray[np.int64], keys: NDArray[np.uint64]) -> Mask:
@@ -245,11 +230,6 @@ def _correct(slots: Rows, chosen: _Chosen, right: Rows) -> None:
     for name in right.dtype.names or ():
         slots["conn"][name][which] = right[name][same]
     slots["moved"][which] = 1
-
-
-def _windows(opened: int) -> Iterator[tuple[int, int]]:
-    """First slot and number of slots of each."""
-    return ((first, min(_WINDOW, opened - first)) for first in range(0, opened, _WINDOW))
 
 
 def _moved(asked: NDArray[np.intp], slots: Rows) -> NDArray[np.intp]:

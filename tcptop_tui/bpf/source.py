@@ -138,6 +138,10 @@ class BpfSource:
         """From any thread: look at something else from the next poll on."""
         self._pending = capture
 
+    def narrowing(self) -> None:
+        """The process is about to give up its capabilities, and has no other thread yet."""
+        self._opened().conns.keep_maker()
+
     def _take_capture(self, sink: Sink) -> None:
         """Change the kernel's filter, and start every comparison anew."""
         capture, self._pending = self._pending, None
@@ -166,6 +170,7 @@ class BpfSource:
         Returns:
             Bytes that there were.
         """
+        self._opened().conns.make_room()
         drained, more = 0, self._pass_on(sink)
         while more and drained < self._settings.ring_bytes:
             part = self._take_part(sink)

@@ -11,7 +11,7 @@ import click
 
 from tcptop_tui.errors import UsageError
 from tcptop_tui.feed import Feed
-from tcptop_tui.privileges import narrow, narrow_attached
+from tcptop_tui.privileges import narrow
 from tcptop_tui.trace import connect, life, ping, rtt, states
 from tcptop_tui.trace.feeds import PingFeed, lookups
 from tcptop_tui.trace.journal import Journal
@@ -39,7 +39,7 @@ def trace(context: click.Context) -> None:
 
 
 def _run(feed: Feed | PingFeed, stream: Stream, given: Common, output: Any) -> None:
-    code = run_stream(feed, stream, output, given.given["duration"], lambda: narrow_attached(feed.work))
+    code = run_stream(feed, stream, output, given.given["duration"], lambda: feed.narrow(feed.work))
     if code:
         raise click.exceptions.Exit(code)
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from tcptop_tui.capabilities import raised
 from tcptop_tui.feed import describe
-from tcptop_tui.privileges import WORKER, Work
+from tcptop_tui.privileges import WORKER, Work, narrow_attached
 from tcptop_tui.settings import Settings
 from tcptop_tui.source.batches import Sink, Status
 
@@ -25,6 +25,10 @@ class PingFeed:
 
     def __init__(self, settings: Settings, pid: int | None, cpu: int | None) -> None:
         self._settings, self._pid, self._cpu = settings, pid, cpu
+
+    def narrow(self, work: Work) -> None:
+        """See ``Feed``."""
+        narrow_attached(work)
 
     def run(self, sink: Sink, stopped: Callable[[float], bool]) -> None:
         """Feed ``sink`` until ``stopped``. Never raises: the end is a ``Status`` with its reason."""

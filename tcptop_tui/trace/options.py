@@ -49,8 +49,8 @@ def common(*, pid: str = "-p") -> Callable[[F], F]:
                      help="auto: BPF, or sock_diag where BPF is not possible."),
         click.option("--ring-mb", type=click.Choice(["1", "2", "4", "8", "16", "32", "64", "128"]), default="16",
                      show_default=True, help="Room for transitions between kernel and program."),
-        click.option("--max-connections", type=click.IntRange(16, 4_000_000), default=65_536, show_default=True,
-                     help="Connections that the kernel side can follow."),
+        click.option("--max-connections", type=click.IntRange(16, 4_000_000), default=None, metavar="N",
+                     help="Connections that the kernel side may follow; without it as many as fit this host."),
         click.option("--replay", default=None, metavar="FILE", help="Lines of a recording, not of this host."),
         click.option("--ebpf", is_flag=True, hidden=True, help="Print the kernel program and end."),
         click.option("--debug", is_flag=True, help="Show tracebacks."),
@@ -107,7 +107,7 @@ class Common:
         return Settings(
             refresh_s=refresh_s,
             poll_s=min(0.1, refresh_s),
-            max_connections=self.given["max_connections"],
+            max_connections=self.given["max_connections"] or 0,
             ring_bytes=int(self.given["ring_mb"]) * 2**20,
             session_ring_bytes=int(self.given["ring_mb"]) * 2**19,
         )

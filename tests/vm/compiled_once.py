@@ -31,7 +31,7 @@ _misses_before: dict[int, int] = {}
 
 # enum bpf_map_type, include/uapi/linux/bpf.h
 _HASHES = {1, 9}  # plain, LRU
-_ARRAY, _PERCPU_ARRAY, _QUEUE, _STACK, _RINGBUF = 2, 6, 22, 23, 27
+_ARRAY, _PERCPU_ARRAY, _ARRAY_OF_MAPS, _QUEUE, _STACK, _RINGBUF = 2, 6, 12, 22, 23, 27
 _MMAPABLE = 1 << 10  # BPF_F_MMAPABLE
 
 
@@ -76,6 +76,9 @@ def _empty(name: str, fd: int) -> None:
         _empty_hash(fd, shape)
     elif shape.map_flags & _MMAPABLE:
         _zero_memory(fd, shape)
+    elif shape.type == _ARRAY_OF_MAPS:
+        for index in range(shape.max_entries):
+            load_libbpf().bpf_map_delete_elem(fd, ct.byref(ct.c_uint32(index)))
     elif shape.type in {_QUEUE, _STACK}:
         _empty_queue(fd)
     elif shape.type in {_ARRAY, _PERCPU_ARRAY}:
@@ -91,7 +94,7 @@ class OnceRequest(Request):
         self, text: str, flags: Sequence[str], functions: Iterable[str],
         typed: Mapping[str, str] = MappingProxyType({}), plan: MapPlan = NO_PLAN, *, keeps: bool = True,
     ) -> None:  # fmt: skip
-        self.key = (text, tuple(flags), tuple(functions), frozenset(typed.items()), repr(plan.sizes))
+        self.key = (text, tuple(flags), tuple(functions), frozenset(typed.items()), repr((plan.sizes, plan.lazy)))
         self._kept = _closed[self.key].pop() if _closed[self.key] and not plan.given else None
         if self._kept is None:
             super().__init__(*self.key[:3], typed, plan, keeps=keeps)

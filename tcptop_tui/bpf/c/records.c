@@ -4,7 +4,7 @@
  *
  * "tcptop_kernel.h" is generated at start-up from the running kernel's BTF
  * (tcptop_tui/bpf/headers.py); it has just the structs and members used here.
- * MAX_CONNECTIONS, RING_PAGES, SESSION_RING_PAGES and RTT_UNIT_US come as -D flags,
+ * BLOCK, RING_PAGES, SESSION_RING_PAGES and RTT_UNIT_US come as -D flags,
  * PINNED_CGROUPS and PINNED_MNTNS where maps of somebody else's are to be asked, TYPED where
  * the kernel knows the types of a tracepoint's arguments (tcptop_tui/bpf/compiler.py).
  *
@@ -183,13 +183,14 @@ enum counter {
 
 /* slots.c */
 #define CHUNK	64		/* slots that are opened at once */
-#define SLOTS	((MAX_CONNECTIONS + CHUNK - 1) / CHUNK * CHUNK)
 
-BPF_TABLE("hash", u64, u32, conns, MAX_CONNECTIONS);
-BPF_F_TABLE("array", u32, struct slot, slots, SLOTS, BPF_F_MMAPABLE);
+/* sizes that are 1 here are said when the maps are made (_sizes() of tcptop_tui/bpf/program.py) */
+BPF_TABLE("hash", u64, u32, conns, 1);
+BPF_F_TABLE("array", u32, struct slot, block, BLOCK, BPF_F_MMAPABLE);
+BPF_ARRAY_OF_MAPS(slots, "block", 1);
 BPF_TABLE("array", u32, u64, extent, 1);	/* slots of all chunks that were opened */
-BPF_QUEUE(chunks, u32, SLOTS / CHUNK);
-BPF_STACK(vacant, u32, SLOTS);
+BPF_QUEUE(chunks, u32, 1);
+BPF_STACK(vacant, u32, 1);
 BPF_TABLE("lru_hash", u64, struct owner, listeners, 16384);	/* by skaddr */
 BPF_TABLE("percpu_array", u32, u64, counters, C_MAX);
 BPF_TABLE("percpu_array", u32, u64, settled, SETTLED_SLOTS);

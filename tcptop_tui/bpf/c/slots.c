@@ -1,12 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * Where the entry of a socket lies: `conns` has the number of a slot, and the slots are an
- * array that user space has mapped (BPF_F_MMAPABLE). It reads 100,000 entries without a
+ * Where the entry of a socket lies: `conns` has the number of a slot, and the slots are in
+ * arrays that user space has mapped (BPF_F_MMAPABLE). It reads 100,000 entries without a
  * call and without a copy in the kernel, which as values of a hash took 40 ms.
+ *
+ * `slots` has these arrays, of BLOCK slots each; user space makes another one, and puts it
+ * there, before the last is used up. What is in the others stays where it is.
  *
  * Numbers come from user space in chunks, and a slot that is given back waits in `vacant`,
  * whose last one is the first to be used again: what is in use stays together.
  */
+
+/* The slot with this number, 0 if there is none. */
+static __always_inline struct slot *slot_at(u32 at)
+{
+	u32 number = at / BLOCK, inside = at % BLOCK;
+	void *array = slots.lookup((int *)&number);
+
+	return array ? bpf_map_lookup_elem(array, &inside) : 0;
+}
 
 /* The slot of a socket's entry and its number, 0 if it has none. */
 static __always_inline struct slot *slot_of(u64 key, u32 *at)
@@ -17,7 +29,7 @@ static __always_inline struct slot *slot_of(u64 key, u32 *at)
 	if (!number)
 		return 0;
 	*at = *number;
-	slot = slots.lookup(at);
+	slot = slot_at(*at);
 	/* user space may have taken it away in between, and somebody else have got it */
 	if (slot && slot->skaddr != key)
 		slot = 0;
@@ -104,7 +116,7 @@ static __always_inline int enter(u64 key, const struct conn *c)
 
 	if (take_slot(&at))
 		return -1;
-	slot = slots.lookup(&at);
+	slot = slot_at(at);
 	if (!slot)
 		return -1;
 	fill(slot, key, c);

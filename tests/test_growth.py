@@ -1,0 +1,204 @@
+"""The kernel side's memory for connections grows while it runs; what is in it stays, what has no room is counted."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import replace
+
+import pytest
+from conftest import SMALL, require_bpf
+from made import entries_of
+from privileged import AMBIENT, ROOT
+from running import Running
+from sockets import pair, port
+
+from tcptop_tui.bpf import blocks, capacity
+from tcptop_tui.bpf import program as counters
+from tcptop_tui.bpf.capacity import Capacity, Host
+from tcptop_tui.bpf.program import Program
+from tcptop_tui.bpf.source import BpfSource
+from tcptop_tui.capabilities import Cap
+from tcptop_tui.settings import Settings
+from tcptop_tui.source.batches import Capture
+
+GB = 2**30
+TINY = replace(SMALL, max_connections=2048, block_slots=64)
+"""Two blocks at the start: 128 slots, as nobody is expected."""
+
+
+@pytest.mark.apart
+@pytest.mark.parametrize(
+    ("host", "limit"),
+    [
+        (Host(100, 16 * GB, lazy=True), 1 << 20),
+        (Host(100, GB, lazy=True), 1 << 17),
+        (Host(100, GB // 8, lazy=True), 1 << 16),
+        (Host(900_000, 64 * GB, lazy=True), 1 << 21),
+        (Host(900_000, GB, lazy=True), 1 << 19),
+        (Host(100, 16 * GB, lazy=False), 1 << 16),
+        (Host(500_000, 16 * GB, lazy=False), 1 << 21),
+    ],
+)
+def test_the_limit_fits_the_host(host: Host, limit: int) -> None:
+    fitting = Capacity.of(Settings(), host)
+    assert fitting.limit == limit
+    assert fitting.bytes_of(limit) < host.memory_bytes / 2
+
+
+@pytest.mark.apart
+def test_a_limit_that_was_asked_for_is_the_limit() -> None:
+    assert Capacity.of(Settings(max_connections=100), Host(1000, GB, lazy=True)).limit == 100
+
+
+@pytest.mark.apart
+def test_the_hosts_sockets_are_counted_in_all_namespaces() -> None:
+    with ExitStack() as stack:
+        before = capacity.sockets()
+        for _ in range(500):
+            stack.enter_context(socket.socket())
+        assert capacity.sockets() - before > 250
+
+
+@pytest.fixture
+def nobody_expected(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a host without sockets."""
+    monkeypatch.setattr(counters, "sockets", lambda: 0)
+
+
+@pytest.fixture
+def tracer(bpf_possible: None, nobody_expected: None, server: socket.socket) -> Iterator[Program]:
+    """Of the clients of ``server``."""
+    program = require_bpf(TINY)
+    program.attach(Capture(rports=frozenset({port(server)})))
+    yield program
+    program.close()
+
+
+def full(tracer: Program) -> int:
+    return int(tracer.counters.read()[counters.MAP_FULL])
+
+
+def known(feed: Running, there: int) -> dict[int, tuple[int, ...]]:
+    """Id, owner, birth, payload and RTT samples of connections to a port, by their own."""
+    facts = feed.store.facts()
+    rows = facts.rows[facts.rows["rport"] == there]
+    samples = facts.hists.at(rows["hist"])
+    return {
+        int(row["lport"]): (*(int(row[name]) for name in ("id", "pid", "born_ns", "tx_bytes")), *hist)
+        for row, hist in zip(rows, samples.tolist(), strict=True)
+    }
+
+
+def opened(server: socket.socket, count: int, stack: ExitStack) -> list[tuple[socket.socket, socket.socket]]:
+    made = [pair(server) for _ in range(count)]
+    for each in made:
+        for sock in each:
+            stack.enter_context(sock)
+    return made
+
+
+def test_what_was_known_before_it_grew_stays(nobody_expected: None, bpf_possible: None, server: socket.socket) -> None:
+    there = port(server)
+    feed = Running(BpfSource(TINY, Capture(rports=frozenset({there}))), TINY)
+    with ExitStack() as stack:
+        stack.callback(feed.close)
+        for client, accepted in opened(server, 60, stack):
+            client.sendall(b"12345")
+            accepted.recv(5)
+            accepted.sendall(b"x")
+            client.recv(1)
+        feed.until(lambda: [one[3] for one in known(feed, there).values()] == [5] * 60)
+        feed.until(lambda: all(sum(one[4:]) for one in known(feed, there).values()))
+        before = known(feed, there)
+        for count in range(160, 1160, 100):
+            opened(server, 100, stack)
+            feed.until(lambda count=count: len(known(feed, there)) == count)
+        now = known(feed, there)
+        assert {one: now[one] for one in before} == before
+        assert {one[1] for one in now.values()} == {os.getpid()}
+        assert len({one[0] for one in now.values()}) == len(now) == 1060
+        loss = feed.store.facts().loss
+        assert (loss.map_full, loss.missed, loss.lost) == (0, 0, 0)
+
+
+def test_at_the_limit_what_has_no_room_is_counted_to_the_unit(tracer: Program, server: socket.socket) -> None:
+    with ExitStack() as stack:
+        for count in range(50, 2048, 50):
+            opened(server, 50, stack)
+            tracer.conns.make_room()
+            assert len(entries_of(tracer)[0]) == count
+        assert full(tracer) == 0
+        opened(server, 100, stack)
+        tracer.conns.make_room()
+        assert len(entries_of(tracer)[0]) == 2048
+        assert full(tracer) == 2000 + 100 - 2048
+
+
+def test_without_memory_it_stays_as_it_is_and_grows_later(
+    tracer: Program, server: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    short = monkeypatch.context()
+    with ExitStack() as stack:
+        with short as patch:
+            patch.setattr(blocks, "memory", lambda kind: GB if kind == "MemTotal" else GB // 64)
+            opened(server, 100, stack)
+            tracer.conns.make_room()
+            opened(server, 100, stack)
+            assert len(entries_of(tracer)[0]) == 128
+            assert full(tracer) == 72
+        tracer.conns.make_room()  # not at once again: it may have been the kernel that refused
+        opened(server, 10, stack)
+        assert full(tracer) == 82
+        monkeypatch.setattr(blocks, "_AGAIN_S", 0.0)
+        tracer.conns.make_room()
+        opened(server, 100, stack)
+        assert len(entries_of(tracer)[0]) == 228
+        assert full(tracer) == 82
+
+
+_NARROWED = """
+import os, sys
+from tcptop_tui.bpf.program import Program
+from tcptop_tui.bpf.source import BpfSource
+from tcptop_tui.capabilities import Cap
+from tcptop_tui.capabilities import of_thread, raised
+from tcptop_tui.privileges import STREAM, WORKER, Work, narrow
+from tcptop_tui.feed import Feed
+from tcptop_tui.settings import Settings
+from tcptop_tui.source.batches import Capture
+
+settings = Settings(max_connections=4096, block_slots=64, ring_bytes=2**16, session_ring_bytes=2**16)
+narrow(Work(programs="loads"), in_two_steps=True)
+feed = Feed("bpf", settings, Capture())
+with raised(*WORKER):
+    source = feed._source = BpfSource(settings, Capture())
+    source.open()
+    feed.narrow(STREAM)
+    blocks = source._opened().conns._blocks
+    before = blocks.slots
+    blocks.make_room(3000)
+    print(before < 3000 <= blocks.slots, of_thread().permitted >> 39 & 1, flush=True)
+    child = blocks._maker._pid
+    print(*(line.split()[1] for line in open(f"/proc/{child}/status") if line.startswith("CapPrm")), flush=True)
+    print(sum(1 for _ in os.scandir(f"/proc/{child}/fd")), flush=True)
+    source.close()
+    print(os.path.exists(f"/proc/{child}"))
+"""
+
+
+@pytest.mark.parametrize("launch", [ROOT, AMBIENT], ids=["root", "ambient"])
+def test_it_grows_when_what_that_takes_has_been_given_up(bpf_possible: None, launch: tuple[str, ...]) -> None:
+    """As a stream: another process with CAP_BPF alone makes the memory, and ends with it."""
+    done = subprocess.run(
+        [*launch, sys.executable, "-c", _NARROWED], capture_output=True, text=True, check=True, cwd="/tmp"
+    )
+    grown, held, descriptors, there = done.stdout.splitlines()
+    assert grown == "True 0"
+    assert int(held, 16) == 1 << Cap.BPF
+    assert int(descriptors) == 2  # its link and its model
+    assert there == "False"
