@@ -114,7 +114,7 @@ def measure(sockets: int, *, seen: bool) -> Scale:
     """One size."""
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         times = Path(folder) / "times.json"
-        options = ["--max-connections", "262144", "--refresh", "1"]
+        options = ["--refresh", "1"]
         command = (sys.executable, str(_HERE / "timed.py"), str(times), *options)
         holder = None if seen else stack.enter_context(held(sockets))
         screen = Screen(command, {"TERM": "xterm-256color"})

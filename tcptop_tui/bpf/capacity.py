@@ -30,8 +30,8 @@ _SPARE_SHARE = 0.5
 
 SLOT_BYTES = 16 + CONN.itemsize
 """``struct slot``; taken with its block."""
-_ENTRY_BYTES = 96
-"""Of the hash: 48 of ``struct htab_elem``, key and value, as the kernel's allocator has sizes."""
+_ENTRY_BYTES, _LAZY_ENTRY_BYTES = 64, 112
+"""Of the hash: ``struct htab_elem``, key and value; as measured where each is allocated by itself."""
 _RESERVED_BYTES = 16 + 4
 """Whatever is in use: a bucket of the hash, and a number that waits in ``vacant``."""
 
@@ -75,8 +75,8 @@ class Capacity:
     def bytes_of(self, connections: int) -> int:
         """What the maps take when so many are followed, with what is spare; the kernel may round up."""
         slots = -(-slots_for(connections, self.block_slots, self.limit) // self.block_slots) * self.block_slots
-        entries = connections if self.lazy else self.limit
-        return slots * SLOT_BYTES + entries * _ENTRY_BYTES + _power_of_two(self.limit) * _RESERVED_BYTES
+        entries = connections * _LAZY_ENTRY_BYTES if self.lazy else self.limit * _ENTRY_BYTES
+        return slots * SLOT_BYTES + entries + _power_of_two(self.limit) * _RESERVED_BYTES
 
 
 def slots_for(used: int, block_slots: int, most: int) -> int:
@@ -85,7 +85,7 @@ def slots_for(used: int, block_slots: int, most: int) -> int:
 
 
 def _fitting(host: Host) -> int:
-    each = SLOT_BYTES + _ENTRY_BYTES + _RESERVED_BYTES
+    each = SLOT_BYTES + _LAZY_ENTRY_BYTES + _RESERVED_BYTES
     usual = _MOST if host.lazy else max(_LEAST, _power_of_two(4 * host.sockets))
     permitted = max(_LEAST, _power_of_two(int(host.memory_bytes * _MEMORY_SHARE / each) // 2 + 1))
     needed = min(_power_of_two(2 * host.sockets), _power_of_two(int(host.memory_bytes * _MOST_SHARE / each) // 2 + 1))
