@@ -62,7 +62,6 @@ class TcptopApp(Filtering, Searching, Looking, Alarming, Adjusting, Naming, Setu
         Binding("ctrl+l", "redraw", "Redraw the screen", show=False),
         Binding("ctrl+p", "command_palette", "All commands, to search in", show=False),
         Binding("ctrl+z", "suspend_process", "Back to the shell for a while; fg continues", show=False, priority=True),
-        Binding("ctrl+c", "leave_line", "Leave the line that is typed in, as Esc does", show=False, priority=True),
         Binding("q,f10,ctrl+c", "quit", "Quit", key_display="F10"),
     ]
 

@@ -59,6 +59,8 @@ class TypedApp(App[None], inherit_bindings=False):
         event = self._typed.popleft()
         if isinstance(event, events.Paste):
             event = events.Paste(first_line(event.text))
+        elif event.key == "ctrl+c" and isinstance(self.focused, Input):  # leaves the line, not the program
+            event = events.Key("escape", "\x1b")
         self._rounds = self._quiet_rounds = 0
         self._marker = Passed()  # what the key does may ask for the next one
         try:
@@ -92,13 +94,3 @@ class TypedApp(App[None], inherit_bindings=False):
         self._marker = None
         if self._typed:
             await self._hand_out()
-
-    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """Where nothing is typed Ctrl+C is what it is elsewhere."""
-        if action == "leave_line":
-            return isinstance(self.focused, Input)
-        return super().check_action(action, parameters)
-
-    def action_leave_line(self) -> None:
-        """As if Esc had been pressed, before the keys that are waiting."""
-        self._typed.appendleft(events.Key("escape", "\x1b"))
