@@ -1,0 +1,149 @@
+"""A capture by PID: what is shown is wanted, whoever turns out to have a connection, and whenever."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import socket
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import pytest
+from conftest import SMALL
+from running import Running
+from sockets import listening, pair, path, port, until_closed
+from test_owners import ACCEPTS, HANDED_ON, acting
+
+from tcptop_tui.bpf.source import BpfSource
+from tcptop_tui.bpf.undecided import Undecided
+from tcptop_tui.diag.source import DiagSource
+from tcptop_tui.records import ROW, SESSION, TRANSITION, Flag, Looked, Rows, State
+from tcptop_tui.source.batches import Capture, Source
+
+SETTINGS = dataclasses.replace(SMALL, refresh_s=0.05, reconcile_s=0.1, ring_bytes=8 * 2**20)
+NOBODY = 2**22 + 1
+"""No PID: larger than the kernel's largest."""
+
+Start = Callable[[int], Running]
+
+
+@pytest.fixture(params=[BpfSource, DiagSource])
+def start(request: pytest.FixtureRequest, bpf_possible: None) -> Iterator[Start]:
+    running: list[Running] = []
+
+    def begin(pid: int) -> Running:
+        source: Source = request.param(SETTINGS, Capture(pids=frozenset({pid})))
+        running.append(Running(source, SETTINGS))
+        running[-1].until(lambda: bool(running[-1].store.facts().now_ns))
+        return running[-1]
+
+    yield begin
+    for one in running:
+        one.close()
+
+
+def tables(feed: Running) -> int:
+    return sum(type(batch).__name__ == "Table" for batch in feed.batches)
+
+
+def test_nothing_of_nobody_is_shown(start: Start) -> None:
+    """Neither TIME_WAIT, nor what nobody has accepted, nor other people's connections, open or ended."""
+    with listening() as server:
+        feed = start(NOBODY)
+        client, accepted = pair(server)
+        with socket.create_connection(server.getsockname()):
+            accepted.close()
+            until_closed(client)
+            client.close()
+            seen = tables(feed)
+            feed.until(lambda: tables(feed) >= seen + 10)
+        facts = feed.store.facts()
+        assert (len(facts.rows), len(facts.log), len(facts.sessions)) == (0, 0, 0)
+        assert (facts.loss.lost, facts.loss.missed, facts.loss.mended) == (0, 0, 0)
+
+
+def test_what_is_handed_to_the_process_appears_and_what_it_hands_on_goes(start: Start) -> None:
+    with acting(HANDED_ON) as actor:
+        (there,) = actor.said()
+        with socket.create_connection(("127.0.0.1", there)) as client:
+            client.sendall(b"first")
+            master, worker = actor.said()
+            to, of = start(worker), start(master)
+            ends = there, port(client)
+            of.until(lambda: of.rows(*ends)["pid"].tolist() == [master])
+            assert not len(to.rows(*ends))
+            actor.go_on()
+            actor.said()
+            to.until(lambda: to.rows(*ends)["pid"].tolist() == [worker])
+            of.until(lambda: not len(of.rows(*ends)))
+            assert not len(of.store.facts().sessions)
+            actor.go_on()
+            actor.end()
+        for feed in (to, of):
+            loss = feed.store.facts().loss
+            assert (loss.lost, loss.missed, loss.mended) == (0, 0, 0)
+
+
+def test_all_that_a_worker_accepts_is_shown(bpf_possible: None) -> None:
+    """Two processes have the listener: that it was the worker is known when it closes, and then of all lines."""
+    with listening() as server, acting(ACCEPTS, server) as worker:
+        worker.said()
+        feed = Running(BpfSource(SETTINGS, Capture(pids=frozenset({worker.pid}))), SETTINGS)
+        other = Running(BpfSource(SETTINGS, Capture(pids=frozenset({os.getpid()}))), SETTINGS)
+        try:
+            with socket.create_connection(server.getsockname()) as client:
+                ends = port(server), port(client)
+                worker.go_on()
+                worker.said()
+                until_closed(client)
+            feed.until(lambda: bool(len(feed.store.facts().sessions)))
+            log = feed.store.facts().log
+            assert path(log, *ends)[:2] == [(State.LISTEN, State.SYN_RECV), (State.SYN_RECV, State.ESTABLISHED)]
+            assert set(log["pid"].tolist()) == {worker.pid}
+            other.until(lambda: bool(len(other.store.facts().sessions)))  # the client's end is ours
+            assert not path(other.store.facts().log, *ends)
+        finally:
+            feed.close()
+            other.close()
+
+
+WANTED, OTHER = 7, 8
+
+
+def moved(*lines: tuple[int, int, bool]) -> Rows:
+    """Transitions of sockets by number, process, and whether that was seen."""
+    rows = np.zeros(len(lines), TRANSITION)
+    for row, (number, pid, sure) in zip(rows, lines, strict=True):
+        row["skaddr"] = row["born_ns"] = number
+        row["pid"], row["flags"] = pid, Flag.OWNER_SURE if sure else Flag.PASSIVE
+    return rows
+
+
+def told(rows: Rows) -> list[tuple[int, int]]:
+    return [(int(row["skaddr"]), int(row["pid"])) for row in rows]
+
+
+def test_lines_wait_until_it_is_known_whose_they_are() -> None:
+    undecided = Undecided(Capture(pids=frozenset({WANTED})))
+    assert told(undecided.passed(moved((1, 0, False), (2, OTHER, False), (3, WANTED, False), (4, OTHER, True)))) == [
+        (3, 7)
+    ]
+    assert len(undecided) == 2
+    # in order, with the process that it turned out to be; another one's go
+    assert told(undecided.passed(moved((2, WANTED, True), (1, OTHER, True)))) == [(2, 7), (2, 7)]
+    assert len(undecided) == 0
+
+
+def test_a_table_or_an_end_decides_as_well() -> None:
+    undecided = Undecided(Capture(pids=frozenset({WANTED})))
+    assert not len(undecided.passed(moved((1, 0, False), (2, 0, False), (3, 0, False), (4, 0, False), (5, 0, False))))
+    table = np.zeros(3, ROW)
+    table["skaddr"] = table["born_ns"] = [1, 2, 5]
+    table["pid"], table["looked"] = [WANTED, OTHER, WANTED], [Looked.FOR, Looked.FOR, Looked.NOT]
+    assert told(undecided.settled(table)) == [(1, WANTED)]
+    ended = np.zeros(2, SESSION)
+    ended["skaddr"] = ended["born_ns"] = [3, 4]
+    ended["pid"] = [WANTED, 0]
+    waited, shown = undecided.ended(ended)
+    assert (told(waited), shown["skaddr"].tolist()) == ([(3, WANTED)], [3])
+    assert len(undecided) == 1
