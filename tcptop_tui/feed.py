@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 from tcptop_tui.capabilities import raised
 from tcptop_tui.diag.closing import cookie_of, destroy
 from tcptop_tui.diag.internals import internals
+from tcptop_tui.diag.owners import runs
 from tcptop_tui.diag.source import DiagSource
 from tcptop_tui.errors import BackendUnavailable, TcptopError
 from tcptop_tui.export.files import create_export
@@ -93,9 +94,8 @@ class Feed:
                 known = internals(row)
             except OSError:
                 known = {}
-            facts = process_facts(pid) if pid else None
-        if facts is not None and facts.name != bytes(row["comm"][0]).decode(errors="replace"):
-            facts = None  # another process has the number now
+            # another process may have the PID now; a name tells nothing, exec() and prctl() change it
+            facts = process_facts(pid) if pid and runs(pid, int(row["started"][0])) else None
         return Asked(known, facts)
 
     def identify(self, row: Rows) -> int:

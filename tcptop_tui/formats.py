@@ -160,3 +160,8 @@ def user_name(uid: int) -> str:
     if uid == UNKNOWN_UID:
         return UNKNOWN
     return login_name(uid) or str(uid)
+
+
+def shared_name(name: str, holders: int) -> str:
+    """A process's name, and how many other processes have the same socket open: ``nginx +3``."""
+    return f"{name} +{holders - 1}" if holders > 1 else name

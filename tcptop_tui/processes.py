@@ -15,8 +15,6 @@ _MOST_CHARS = 2000
 class ProcessFacts:
     """Raw, as the process or its user wrote them: to be cleaned before they are shown."""
 
-    name: str = ""
-    """As the kernel keeps it: 15 bytes at most."""
     command: str = ""
     user: str = ""
     started_s: float = 0.0
@@ -34,7 +32,6 @@ def process_facts(pid: int) -> ProcessFacts | None:
     try:
         process = psutil.Process(pid)
         with process.oneshot():
-            name = Path(f"/proc/{pid}/comm").read_bytes().removesuffix(b"\n").decode(errors="replace")
             command = " ".join(process.cmdline()) or f"[{process.name()}]"
             times, memory = process.cpu_times(), process.memory_info().rss
             user, started_s = process.username(), process.create_time()
@@ -46,7 +43,7 @@ def process_facts(pid: int) -> ProcessFacts | None:
         descriptors = -1
     limit = _descriptor_limit(pid)
     cpu_s = times.user + times.system
-    return ProcessFacts(name, command[:_MOST_CHARS], user, started_s, cpu_s, memory, descriptors, limit)
+    return ProcessFacts(command[:_MOST_CHARS], user, started_s, cpu_s, memory, descriptors, limit)
 
 
 def _descriptor_limit(pid: int) -> int:

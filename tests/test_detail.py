@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import resource
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 from elsewhere import inside
 from made import NOW, SECOND, UTC, connections, sampled, sessions, transitions
+from rich.console import Console
 from rich.style import Style
 from sockets import listening, pair, port
 from terminals import Terminal
@@ -20,10 +22,15 @@ from test_keys import dashboard, painted
 
 from tcptop_tui.diag.internals import internals
 from tcptop_tui.diag.netlink import SockDiag
+from tcptop_tui.diag.owners import start_of
+from tcptop_tui.feed import Feed
 from tcptop_tui.processes import Asked, process_facts
-from tcptop_tui.records import ROW, UNKNOWN_NS, State
-from tcptop_tui.source.batches import Sessions, Table
+from tcptop_tui.records import HOLDING, ROW, UNKNOWN_NS, State
+from tcptop_tui.settings import Settings
+from tcptop_tui.source.batches import Capture, Sessions, Table
+from tcptop_tui.widgets.columns import BY_KEY, Cell
 from tcptop_tui.widgets.detail import DetailScreen
+from tcptop_tui.widgets.detail_text import facts_table
 from tcptop_tui.widgets.timeline import lifeline, timeline
 
 
@@ -79,6 +86,27 @@ def test_a_process() -> None:
     assert facts.descriptor_limit == resource.prlimit(stranger.pid, resource.RLIMIT_NOFILE)[0]
     stranger.communicate(b"")
     assert process_facts(stranger.pid) is None
+
+
+def test_a_process_is_told_by_its_start_and_not_by_its_name() -> None:
+    """A name changes with exec(), prctl() and threads; the PID may be somebody else's by now."""
+    feed, me = Feed("diag", Settings(), Capture()), os.getpid()
+    mine = connections({"pid": me, "comm": b"another name"})
+    for started, known in ((start_of(me), True), (0, True), (start_of(me) - 1, False)):
+        mine["started"] = started
+        asked = feed.ask(mine)
+        assert (asked.process is not None) == known
+
+
+def test_all_who_have_it_open_are_named() -> None:
+    holders = np.array([(1, 812, 5, b"nginx"), (1, 813, 5, b"\x1b[1mworker")], HOLDING)
+    (row,) = connections({"id": 1, "holders": 2})
+    out = io.StringIO()
+    Console(file=out, width=200).print(facts_table(Cell(row, NOW), holders, 60, alive=True))
+    assert "nginx 812, " in out.getvalue()
+    assert "worker 813" in out.getvalue()
+    assert "\x1b" not in out.getvalue()
+    assert BY_KEY["comm"].shown(Cell(row, NOW)) == "nginx +1"
 
 
 def test_a_life_to_scale() -> None:

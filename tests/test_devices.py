@@ -23,7 +23,7 @@ from tcptop_tui.model.connects import connects
 from tcptop_tui.model.facts import Facts
 from tcptop_tui.model.grouping import make_tree
 from tcptop_tui.model.rtt_groups import rtt_groups
-from tcptop_tui.records import Flag, Rows, State
+from tcptop_tui.records import HOLDING, Flag, Rows, State
 from tcptop_tui.replay.recording import Recorder, read_batches
 from tcptop_tui.source.batches import Batch, Names
 from tcptop_tui.source.identity import peer_hash
@@ -135,7 +135,7 @@ def test_it_is_in_every_place_that_shows_endpoints() -> None:
     assert title(one, NAMES).startswith("nginx 10.0.0.1%eth0:443")
     assert "10.0.0.1%eth0:443" in endpoints(transitions({"dev": 7})[0], 160, NAMES)
     out = io.StringIO()
-    Console(file=out, width=160).print(facts_table(cell, 100, alive=True))
+    Console(file=out, width=160).print(facts_table(cell, np.zeros(0, HOLDING), 100, alive=True))
     assert "eth0" in out.getvalue()
     assert "device number" in out.getvalue()
 

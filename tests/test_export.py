@@ -23,7 +23,7 @@ from tcptop_tui.export.files import ExportError, resolve_path, write_export
 from tcptop_tui.export.writers import default_name, format_of, json_schema, to_csv, to_json, to_text
 from tcptop_tui.model.facts import Alert
 from tcptop_tui.model.wall import Wall
-from tcptop_tui.records import RTT_SLOTS, Flag, State
+from tcptop_tui.records import HOLDING, RTT_SLOTS, Flag, Looked, State
 from tcptop_tui.source.batches import Loss, Names
 
 NAMES = [
@@ -52,6 +52,7 @@ NAMES = [
     "retrans_in",
     "dev",
     "ifindex",
+    "holders",
 ]
 
 
@@ -75,6 +76,27 @@ def given(**changes: object) -> SnapshotInput:
         alerts=(Alert("k", "27 in CLOSE_WAIT: a\x1bb", "comm=a"),),
     )  # fmt: skip
     return dataclasses.replace(made, **changes)
+
+
+def test_who_has_a_socket_open() -> None:
+    rows = connections(
+        {"id": 4, "pid": 812, "holders": 2, "looked": Looked.FOR},
+        {"id": 2, "pid": 9, "holders": 1, "looked": Looked.FOR},
+        {"id": 3, "pid": 9, "looked": Looked.CLOSED},
+        {"id": 5, "pid": 9},
+    )
+    holders = np.array([(3, 1, 0, b"x"), (4, 812, 0, b"nginx"), (4, 813, 0, b"=w\x1bx"), (7, 1, 0, b"x")], HOLDING)
+    nothing = np.zeros(4)
+    made = build(given(rows=rows, tx_rate=nothing, rx_rate=nothing, holders=holders))
+    data = json.loads(to_json(made))
+    jsonschema.validate(data, json.loads(json_schema()))
+    assert [row["holders"] for row in data["connections"]] == [
+        [{"pid": 812, "comm": "nginx"}, {"pid": 813, "comm": "=w·x"}], [{"pid": 9, "comm": "nginx"}], [], None,
+    ]  # fmt: skip
+    lines = [line for line in to_csv(made).decode().splitlines() if line[0] != "#"]
+    told = [row["holders"] for row in csv.DictReader(lines)]
+    assert told == ["812=nginx 813==w·x", "9=nginx", "", ""]
+    assert "nginx +1" in to_text(made)
 
 
 def test_json_names_and_nulls() -> None:

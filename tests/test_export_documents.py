@@ -24,7 +24,7 @@ from tcptop_tui.export.values import iso_time
 from tcptop_tui.export.writers import default_name, to_csv, to_json, to_text
 from tcptop_tui.model.histogram import average, percentile, slot_bounds, summarise
 from tcptop_tui.model.wall import Wall
-from tcptop_tui.records import ROW, RTT_SLOTS, TRANSITION, Flag, Rows
+from tcptop_tui.records import ROW, RTT_SLOTS, TRANSITION, Flag, Looked, Rows
 from tcptop_tui.source.batches import Loss, Names
 
 pytestmark = pytest.mark.apart
@@ -71,7 +71,7 @@ def test_every_unknown_is_null_on_its_own() -> None:
         "pid": ["pid"], "uid": ["uid", "user"], "comm": ["comm"], "born_ns": ["age_s"], "state_ns": ["state_age_s"],
         "srtt_us": ["srtt_us"], "lport": ["lport"], "rport": ["rport"],
         "flags": ["tx_bytes", "rx_bytes", "retrans", "opened"], "cgroup": ["cgroup"],
-        "dev": ["dev", "ifindex"],
+        "dev": ["dev", "ifindex"], "looked": ["holders"],
     }  # fmt: skip
     known = {
         "srtt_us": 5,
@@ -80,6 +80,7 @@ def test_every_unknown_is_null_on_its_own() -> None:
         "retrans": 0,
         "cgroup": 7,
         "dev": 3,
+        "looked": Looked.CLOSED,
         "flags": Flag.GAUGES | Flag.ACTIVE,
     }
     for field, names in keys.items():

@@ -86,10 +86,11 @@ def ended(pids: NDArray[np.uint32], started: NDArray[np.uint32]) -> NDArray[np.u
         return np.zeros(0, np.uint32)
     numbers, first = np.unique(pids, return_index=True)
     known = zip(numbers.tolist(), started[first].tolist(), strict=True)
-    return np.array([pid for pid, since in known if pid and not _runs(pid, since)], np.uint32)
+    return np.array([pid for pid, since in known if pid and not runs(pid, since)], np.uint32)
 
 
-def _runs(pid: int, since: int) -> bool:
+def runs(pid: int, since: int) -> bool:
+    """Whether the process that started ``since`` (as ``started`` of records.CONN, 0: unknown) still has the PID."""
     start = start_of(pid)
     return start != 0 and since in {0, start}
 

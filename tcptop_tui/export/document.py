@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,7 @@ from tcptop_tui.export.schema import (
     Bucket,
     Connection,
     Document,
+    Holder,
     LossCounts,
     Meta,
     Rtt,
@@ -38,7 +39,7 @@ from tcptop_tui.export.values import (
 from tcptop_tui.model import facts
 from tcptop_tui.model.histogram import slot_bounds, summarise
 from tcptop_tui.model.wall import Wall
-from tcptop_tui.records import RTT_SLOTS, UNKNOWN_NS, Flag, Rows
+from tcptop_tui.records import HOLDING, RTT_SLOTS, UNKNOWN_NS, Flag, Looked, Rows
 from tcptop_tui.source.batches import Loss, Names
 
 
@@ -68,6 +69,8 @@ class SnapshotInput:
     """The filter of what is not shown besides."""
     alerts: tuple[facts.Alert, ...]
     connections_total: int
+    holders: Rows = field(default_factory=lambda: np.zeros(0, HOLDING))
+    """Of ``rows`` that several processes have open, dtype HOLDING, sorted by ``id``."""
 
 
 def _connection(row: np.void, given: SnapshotInput, index: int) -> Connection:
@@ -99,7 +102,17 @@ def _connection(row: np.void, given: SnapshotInput, index: int) -> Connection:
         retrans_in=retrans_in(row),
         dev=_device(row, given.names),
         ifindex=nonzero(row["dev"]),
+        holders=_holders(row, given.holders),
     )
+
+
+def _holders(row: np.void, shared: Rows) -> list[Holder] | None:
+    start, end = np.searchsorted(shared["id"], row["id"]), np.searchsorted(shared["id"], row["id"], "right")
+    if row["holders"] == 1 and row["pid"]:
+        return [Holder(int(row["pid"]), comm(row))]
+    if row["holders"] > 1 and end > start:
+        return [Holder(int(one["pid"]), comm(one)) for one in shared[start:end]]
+    return [] if row["looked"] == Looked.CLOSED else None
 
 
 def _device(row: np.void, names: Names) -> str | None:

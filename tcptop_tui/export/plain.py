@@ -43,6 +43,10 @@ def provenance(document: Document) -> list[tuple[str, str]]:
     return [(name, str(value)) for name, value in {**meta, **loss}.items()]
 
 
+def _process(row: Connection) -> str | None:
+    return formats.shared_name(row.comm, len(row.holders or ())) if row.comm else None
+
+
 def _local_address(row: Connection | Transition) -> str:
     return row.laddr if row.dev is None else f"{row.laddr}%{row.dev}"
 
@@ -61,7 +65,7 @@ def _note(row: Transition) -> str:
 
 _CONNECTIONS: tuple[_Column[Connection], ...] = (
     _Column("PID", lambda row: row.pid, right=True),
-    _Column("PROCESS", lambda row: row.comm),
+    _Column("PROCESS", _process),
     _Column("USER", lambda row: row.uid if row.user is None else row.user),
     _Column("NETNS", lambda row: row.netns, right=True),
     _Column("LADDR", _local_address, right=True),

@@ -7,8 +7,19 @@ import msgspec
 SCHEMA_VERSION = 1
 
 
+class Holder(msgspec.Struct, frozen=True):
+    """A process that has a socket open."""
+
+    pid: int
+    comm: str | None
+
+
 class Connection(msgspec.Struct, frozen=True):
-    """One row of the table. ``comm`` is cleaned of what a terminal would obey; ``user`` is uid's login name."""
+    """One row of the table. ``comm`` is cleaned of what a terminal would obey; ``user`` is uid's login name.
+
+    ``holders`` are all processes that have it open, ``pid`` among them; empty when it has been closed by its process,
+    or not been accepted yet; null while nobody has looked.
+    """
 
     pid: int | None
     comm: str | None
@@ -35,6 +46,7 @@ class Connection(msgspec.Struct, frozen=True):
     retrans_in: dict[str, int]
     dev: str | None
     ifindex: int | None
+    holders: list[Holder] | None
 
 
 class Transition(msgspec.Struct, frozen=True):

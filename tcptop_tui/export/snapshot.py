@@ -62,6 +62,7 @@ def _input(frame: Frame, origin: Origin) -> SnapshotInput:
         hidden_text=frame.look.hidden.text if frame.look.hidden else "",
         alerts=facts.alerts,
         connections_total=len(facts.rows),
+        holders=facts.holders,
     )
 
 

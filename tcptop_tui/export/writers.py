@@ -48,6 +48,8 @@ def csv_cell(value: Any) -> Any:
     """Unknown is empty; a name that a spreadsheet would run gets an apostrophe."""
     if isinstance(value, dict):
         return " ".join(f"{name}={count}" for name, count in value.items())
+    if isinstance(value, list):
+        return " ".join(f"{holder.pid}={holder.comm or ''}" for holder in value)
     if isinstance(value, str) and value.startswith(_FORMULA):
         return f"'{value}"
     return "" if value is None else value

@@ -121,7 +121,9 @@ _NOBODY = frozenset({"0.0.0.0", "::"})  # noqa: S104  shown, not bound
 
 
 def _comm(cell: Cell) -> str:
-    return text.clean(bytes(cell.row["comm"])) or formats.UNKNOWN
+    name = text.clean(bytes(cell.row["comm"])) or formats.UNKNOWN
+    shared = "holders" in (cell.row.dtype.names or ())
+    return formats.shared_name(name, int(cell.row["holders"])) if shared else name
 
 
 def _srtt(cell: Cell) -> str:

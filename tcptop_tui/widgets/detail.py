@@ -115,9 +115,11 @@ class DetailScreen(ModalScreen[None]):
             return  # its parts are not there yet, or have gone
         frame = self._frame
         cell = Cell(self._row[0], frame.facts.now_ns, *self._rates, frame.facts.names)
+        shared = frame.facts.holders
+        holders = shared[shared["id"] == self._row["id"][0]]
         told = Text(title(self._row, frame.facts.names))  # a str would be parsed as markup
         self.query_one("#dialog").border_title = told
-        self.query_one("#facts", Static).update(facts_table(cell, self._width, alive=self._alive))
+        self.query_one("#facts", Static).update(facts_table(cell, holders, self._width, alive=self._alive))
         self.query_one("#trends", Static).update(trend_lines(self._row, frame, self._width))
         self._show_life(frame)
         self._show_round_trips(frame)

@@ -23,6 +23,8 @@ from tcptop_tui.widgets.columns import COLUMNS, MEANINGS, Cell, ends
 from tcptop_tui.widgets.spark import spark
 
 _HISTORY_ROWS = 200
+_HOLDERS = 32
+"""Processes that are named; exports have them all."""
 _TWO_PAIRS_CELLS = 64
 _TREND_CELLS = 24
 """Name and largest value, beside the line."""
@@ -73,8 +75,15 @@ def trend_lines(row: Rows, frame: Frame, width: int) -> Text:
     return drawn.append("\n".join(lines))
 
 
-def facts_table(cell: Cell, width: int, *, alive: bool) -> RenderableType:
-    """Every column of the table, and what has no column; two pairs a line where ``width`` cells hold them."""
+def facts_table(cell: Cell, holders: Rows, width: int, *, alive: bool) -> RenderableType:
+    """Every column of the table, and what has no column; two pairs a line where ``width`` cells hold them.
+
+    Args:
+        cell: the connection.
+        holders: the processes that have it open, if these are several, dtype HOLDING.
+        width: of the table.
+        alive: it has not ended.
+    """
     uid, again = int(cell.row["uid"]), retrans_in(cell.row)
     pairs = [(MEANINGS.get(column.key, column.title.lower()), column.text(cell)) for column in COLUMNS]
     pairs += [
@@ -89,6 +98,9 @@ def facts_table(cell: Cell, width: int, *, alive: bool) -> RenderableType:
         ("device number", str(cell.row["dev"]) if cell.row["dev"] else formats.UNKNOWN),
         ("socket (skaddr)", f"{int(cell.row['skaddr']):x}" if cell.row["skaddr"] else formats.UNKNOWN),
     ]
+    if len(holders):
+        told = ", ".join(f"{text.clean(bytes(one['comm']))} {one['pid']}" for one in holders[:_HOLDERS])
+        pairs.append(("open in", f"{told}, …" if len(holders) > _HOLDERS else told))
     table = pairs_table(pairs, width)
     return table if alive else Group(Text(f"this connection has ended: {_why(cell.row)}", "bold"), table)
 
