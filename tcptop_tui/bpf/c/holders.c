@@ -56,7 +56,7 @@ int holder(struct bpf_raw_tracepoint_args *ctx)
 	found.pid = peek(&task->tgid);
 	found.started = peek(&leader->start_boottime) / TICK_NS;
 	found.mntns = mntns_of(task);
-	bpf_probe_read_kernel(found.comm, sizeof(found.comm), leader->comm);
+	read_comm(found.comm, leader);
 	argument(meta, 0);
 	write_record(*meta, &found, sizeof(found));
 	return 0;

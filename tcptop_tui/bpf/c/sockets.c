@@ -238,6 +238,18 @@ static __always_inline int is_owner(const struct conn *c)
 }
 
 /*
+ * A process's name, with nothing behind its end: before 5.17 an exec or prctl() that makes
+ * it shorter leaves the old letters there (__set_task_comm(), fs/exec.c).
+ */
+static __always_inline void read_comm(char *comm, struct task_struct *task)
+{
+	char found[TASK_COMM_LEN] = {};
+
+	bpf_probe_read_kernel_str(found, sizeof(found), task->comm);
+	__builtin_memcpy(comm, found, sizeof(found));
+}
+
+/*
  * The current task's process has the socket. Its name is that of its first thread: the
  * others have names of their own, and so have io_uring's workers.
  */
@@ -251,7 +263,7 @@ static __always_inline void own_by_current(struct conn *c)
 		c->mntns = mntns;
 	c->pid = pid;
 	c->started = ask(&leader->start_boottime) / TICK_NS;
-	bpf_probe_read_kernel(c->comm, sizeof(c->comm), leader->comm);
+	read_comm(c->comm, leader);
 	c->flags |= F_OWNER_SURE;
 }
 
