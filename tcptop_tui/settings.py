@@ -17,6 +17,8 @@ class Settings:
     """Between two comparisons with sock_diag; longer where one takes long."""
     log_rows: int = 10_000
     """Transitions that the log keeps."""
+    connect_rows: int = 10_000
+    """Outcomes of connect() that are kept, of those that failed and of the others."""
     session_rows: int = 20_000
     """Ended connections whose histograms can still be filtered."""
     heat_rows: int = 60_000

@@ -18,8 +18,9 @@ from running import Running
 from sockets import CW, C, E, listening, pair, path, port, reset, until_closed
 
 from tcptop_tui.bpf.source import BpfSource
+from tcptop_tui.model.pulse import Beat
 from tcptop_tui.records import State
-from tcptop_tui.source.batches import Batch, Capture, Status, Table
+from tcptop_tui.source.batches import Batch, Capture, Status, Table, Transitions
 
 ROOMY = dataclasses.replace(SMALL, ring_bytes=8 * 2**20)
 """The test's own thread keeps the worker from running for long: the ring holds what comes meanwhile."""
@@ -242,3 +243,29 @@ def test_a_wall_clock_goes_with_every_table(start: Callable[[Capture], Running])
     source.until(lambda: bool(source.store.facts().now_ns))
     facts = source.store.facts()
     assert abs(facts.utc_ns - time.time_ns()) < 60e9
+
+
+class Full(Running):
+    """As long as it is ``full`` it takes no transitions; tables and ended connections it does."""
+
+    full = True
+
+    def offer(self, batch: Batch) -> bool:
+        return not (self.full and isinstance(batch, Transitions)) and super().offer(batch)
+
+
+def test_a_table_says_up_to_when_events_have_been_read(server: socket.socket) -> None:
+    running = Full(BpfSource(ROOMY, Capture(lports=frozenset({port(server)}))), ROOMY)
+    try:
+        running.until(lambda: running.store.facts().begun)
+        client, accepted = pair(server)
+        running.until(lambda: running.store.facts().behind_s > 0)
+        known = running.store.facts().pulse[Beat.OPENED]
+        assert np.isnan(known[-1])
+        running.full = False
+        running.until(lambda: running.store.facts().behind_s == 0 and len(running.store.facts().log) > 0)
+        running.until(lambda: np.nansum(running.store.facts().pulse[Beat.OPENED]) == 1)
+        client.close()
+        accepted.close()
+    finally:
+        running.close()

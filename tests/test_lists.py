@@ -21,6 +21,7 @@ from tcptop_tui.model.ended import average_rtt_us
 from tcptop_tui.model.facts import Facts
 from tcptop_tui.model.frame import Look, make_frame
 from tcptop_tui.model.grouping import GROUPINGS, make_tree
+from tcptop_tui.model.outcomes import OutcomeCounter
 from tcptop_tui.model.recent import Kept
 from tcptop_tui.records import ROW, SESSION, TRANSITION, UNKNOWN_NS, End, Flag, State
 from tcptop_tui.source.batches import Sessions, Table, Transitions
@@ -77,7 +78,9 @@ def facts(rows: Any = None, log: Any = None) -> Facts:
     rows = connections() if rows is None else rows
     log = transitions() if log is None else log
     rates = np.arange(len(rows), dtype=float)
-    return Facts(NOW, UTC, rows, rates, rates, log=log, log_total=len(log))
+    counter = OutcomeCounter(limit=100)
+    counter.note(log)
+    return Facts(NOW, UTC, rows, rates, rates, log=log, log_total=len(log), outcomes=counter.outcomes)
 
 
 def test_every_connect_has_its_result() -> None:

@@ -59,6 +59,21 @@ def test_the_present_second_waits_until_it_is_over() -> None:
     assert beat(store, Beat.TRANSITIONS, 1) == [1]
 
 
+def test_seconds_that_are_not_read_yet_are_unknown() -> None:
+    """The rings are behind the table: what is not read is not 0, and the header says by how much."""
+    store = Store(Settings())
+    store.apply(table(0))
+    store.apply(Transitions(transitions(at(1), at(1))))
+    store.apply(replace(table(15), events_ns=NOW + 2 * SECOND))
+    assert store.facts().behind_s == 13
+    known = store.facts().pulse[Beat.TRANSITIONS][-15:]
+    assert known[:2].tolist() == [0, 2]
+    assert np.isnan(known[2:]).all()
+    assert math.isnan(store.facts().transitions_per_s)
+    store.apply(replace(table(21), events_ns=NOW + 21 * SECOND - 10**8))
+    assert (store.facts().behind_s, beat(store, Beat.TRANSITIONS, 2)) == (0, [0, 0])
+
+
 def test_old_seconds_fall_out() -> None:
     store = Store(Settings())
     store.apply(table(0))

@@ -66,6 +66,7 @@ class BpfSource:
         self._completion = Completion(capture, self._chosen)
         self._held: list[Transitions | Sessions] = []
         self._ready: list[Transitions | Sessions] = []
+        self._drained_ns = 0
         self._seeded = False
         self._surveyed = False
         self._others = np.zeros(0, "<u8")
@@ -181,7 +182,7 @@ class BpfSource:
 
     def _take_part(self, sink: Sink) -> int:
         """Of each ring; bytes that there were."""
-        rings = self._opened()
+        rings, now_ns = self._opened(), clock.monotonic_ns()
         moved = rings.transitions.drain("ts_ns", _PART_BYTES)
         if len(moved):
             self._pace.moving = True
@@ -193,6 +194,10 @@ class BpfSource:
             self._held.append(Sessions(ended))
         if len(moved) and self._namer.note(moved):
             self._offer_names(sink)  # before the first line that needs them
+        if moved.nbytes + ended.nbytes <= _PART_BYTES // 2:  # that was all there was
+            self._drained_ns = now_ns
+        elif len(moved):
+            self._drained_ns = int(moved["ts_ns"][-1])
         return moved.nbytes + ended.nbytes
 
     def _pass_on(self, sink: Sink) -> bool:
@@ -208,6 +213,12 @@ class BpfSource:
             else:
                 return False
         return True
+
+    @property
+    def _events_ns(self) -> int:
+        """What happened before this has been passed on."""
+        waiting = (batch.rows for batch in (*self._ready, *self._held) if isinstance(batch, Transitions))
+        return min([self._drained_ns, *(int(rows["ts_ns"].min()) for rows in waiting if len(rows))])
 
     def _shown(self, rows: Rows) -> Rows:
         """Without the sockets that are not wanted; by cgroup the kernel programs have chosen theirs themselves.
@@ -248,7 +259,7 @@ class BpfSource:
         self._seeded = True
         self._namer.note(rows)
         self._offer_names(sink)
-        sink.offer(Table(rows, now_ns, utc_ns, self._joiner.hists, self._joiner.holders))
+        sink.offer(Table(rows, now_ns, utc_ns, self._joiner.hists, self._joiner.holders, self._events_ns))
         self._offer_loss(sink)
 
     def _reconcile(self, sink: Sink, timeout_s: float = 0) -> None:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from tcptop_tui import formats, text
 from tcptop_tui.filters.lexer import quoted
-from tcptop_tui.model.connects import failed, outcomes, results
+from tcptop_tui.model.attempts import results
 from tcptop_tui.model.facts import Alert
 from tcptop_tui.model.pulse import Beat
 from tcptop_tui.model.usual import SURE_AFTER, Usual
@@ -44,14 +44,14 @@ class Alarms:
         self._usual = Usual()
         self.alerts: tuple[Alert, ...] = ()
 
-    def check(self, rows: Rows, log: Rows, pulse: NDArray[np.float64], now_ns: int) -> None:
-        """Look at the table (dtype ROW), the log (dtype TRANSITION) and the pace; at most once a second."""
+    def check(self, rows: Rows, failures: Rows, pulse: NDArray[np.float64], now_ns: int) -> None:
+        """Look at the table (dtype ROW), at connects that failed (dtype TRANSITION) and the pace; once a second."""
         now_s = now_ns / 1e9
         if now_s - self._checked_s < 1:
             return
         self._checked_s = now_s
         found = [
-            *_piled_up(rows, now_ns), *_full(rows), *_unanswered(rows, now_ns), *_failing(log, now_ns),
+            *_piled_up(rows, now_ns), *_full(rows), *_unanswered(rows, now_ns), *_failing(failures, now_ns),
             *_bursts(pulse), *self._slow(rows),
         ]  # fmt: skip
         for alert in found:
@@ -138,15 +138,13 @@ def _unanswered(rows: Rows, now_ns: int) -> Iterator[Alert]:
         yield Alert(f"unanswered {where}", told, f"raddr:{where} state:syn_sent")
 
 
-def _failing(log: Rows, now_ns: int) -> Iterator[Alert]:
+def _failing(failures: Rows, now_ns: int) -> Iterator[Alert]:
     """Connects that come to nothing, many to one destination."""
-    start = int(np.searchsorted(log["ts_ns"], max(0, now_ns - FAILED_S * 10**9)))
-    ends = outcomes(log[start:])
+    start = int(np.searchsorted(failures["ts_ns"], max(0, now_ns - FAILED_S * 10**9)))
+    ends = failures[start:]
     if len(ends) < FAILED:  # as on most hosts, most of the time
         return
     codes = results(ends)
-    wrong = failed(codes)
-    ends, codes = picked(ends, wrong), codes[wrong]
     keys = peer_hash(ends) ^ ends["rport"].astype(np.uint64)
     for places in _groups(keys):
         if len(places) < FAILED:

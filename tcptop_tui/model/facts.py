@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from tcptop_tui import formats
 from tcptop_tui.model.departed import NOBODY, Departed
 from tcptop_tui.model.heat import Heat
+from tcptop_tui.model.outcomes import Outcomes
 from tcptop_tui.model.recent import Kept
 from tcptop_tui.model.samples import Summed
 from tcptop_tui.model.trends import Sample
@@ -57,10 +58,16 @@ class Facts:
     """The transitions that are kept, oldest first, dtype TRANSITION."""
     log_total: int = 0
     """Transitions ever seen; the last one of ``log`` has number ``log_total - 1``."""
+    log_count: int = 0
+    """Of these those since the user has cleared the log."""
     kept: Kept = field(default_factory=lambda: Kept(SESSION))
     """Ended connections that are kept, dtype SESSION."""
     sessions_total: int = 0
     """Ended connections ever seen; the last one of those that are kept has number ``sessions_total - 1``."""
+    sessions_count: int = 0
+    """Of these those since the user has cleared what was."""
+    outcomes: Outcomes = field(default_factory=Outcomes)
+    """What has come of connect() calls."""
     pings: Rows = field(default_factory=lambda: np.zeros(0, PING))
     """The ICMP echo requests that are kept, oldest first, dtype PING."""
     pings_total: int = 0
@@ -87,6 +94,8 @@ class Facts:
         default_factory=lambda: (np.zeros(0, np.uint64), np.zeros((0, 16), np.intp))
     )
     """Of about a minute ago: keys of process names, shape (n,), and connections by state, (n, 16)."""
+    events_ns: int = 0
+    """What happened after this has not been read yet; 0: all has."""
     transitions_per_s: float = math.nan
     """An average of the last seconds; NaN: not known yet."""
     loss: Loss = field(default_factory=Loss)
@@ -95,6 +104,8 @@ class Facts:
     """What the clock showed when something happened."""
     first_ns: int = 0
     """CLOCK_MONOTONIC of the first table."""
+    cleared_ns: int = 0
+    """When the user has cleared what was; 0: never."""
 
     @property
     def begun(self) -> bool:
@@ -105,6 +116,33 @@ class Facts:
     def since(self) -> str:
         """When the first table was read, as ``formats.moment`` writes it: from then on everything is counted."""
         return formats.moment(self.wall.utc_ns(self.first_ns), self.utc_ns)
+
+    @property
+    def behind_s(self) -> int:
+        """How many whole seconds of what has happened are not read yet."""
+        return max(0, self.now_ns - self.events_ns) // 10**9 if self.events_ns else 0
+
+    @property
+    def counted_ns(self) -> int:
+        """From here on everything is counted that can be cleared."""
+        return max(self.first_ns, self.cleared_ns)
+
+    @property
+    def log_since_ns(self) -> int:
+        """From here on ``log`` has every transition: it keeps so many only."""
+        return self.counted_ns if len(self.log) == self.log_count or not len(self.log) else int(self.log["ts_ns"][0])
+
+    @property
+    def sessions_since_ns(self) -> int:
+        """From here on ``sessions`` are all that have ended."""
+        oldest = self.kept.first
+        return self.counted_ns if len(self.kept) == self.sessions_count or oldest is None else int(oldest["end_ns"])
+
+    def span(self, since_ns: int) -> str:
+        """``since 15:42`` for all that is counted, ``of the last 3.2s`` where less than that is kept."""
+        if since_ns > self.counted_ns:
+            return f"of the last {formats.duration_ns(self.now_ns - since_ns)}"
+        return f"since {formats.moment(self.wall.utc_ns(since_ns), self.utc_ns)}"
 
     @property
     def sessions(self) -> Rows:

@@ -78,6 +78,8 @@ class Rtt:
     """Ended ones that are kept only as a sum, so that a filter cannot choose from them."""
     heat: Columns = field(default_factory=lambda: np.zeros((RTT_SLOTS, 0), "<u8"))
     """Samples by slot and step of ``heat.STEP_S``, newest last, shape (RTT_SLOTS, n)."""
+    heat_unread: Mask = field(default_factory=lambda: np.zeros(0, np.bool_))
+    """Columns of ``heat`` of which nothing is known, since nobody read anything then."""
     heat_whole: int = 0
     """The last so many steps are complete: of older ones a filter can only choose from what is kept."""
 
@@ -200,7 +202,8 @@ def _with_view(frame: Frame, matches: Mask, ended: Mask) -> Frame:
         tree = make_tree(frame.listed, frame.order, look.group, look.folded, look.sort, descending=look.descending)
         return replace(frame, tree=tree)
     if look.view == "connects":
-        made = connects(facts, look.wants, look.connects.key, descending=look.connects.descending)
+        by, filtered = look.connects, bool(look.filter.text) or look.hidden is not None
+        made = connects(facts, look.wants, by.key, descending=by.descending, filtered=filtered)
         return replace(frame, connects=made)
     if look.view == "board":
         return replace(frame, board=board(facts, matches, look.board.key, descending=look.board.descending))
@@ -216,12 +219,20 @@ def _round_trips(facts: Facts, matches: Mask, ended: Mask, *, filtered: bool) ->
         older = Summed(facts.forgotten_hist, facts.forgotten_sum_us, facts.forgotten_sessions)
         gone = facts.ended or Summed.of(facts.sessions, np.flatnonzero(ended)) + older
         both, heat = live + gone, facts.heat.columns
-        return Rtt(both.hist, both.sum_us, live.connections, gone.connections, heat=heat, heat_whole=heat.shape[1])
+        return Rtt(
+            both.hist,
+            both.sum_us,
+            live.connections,
+            gone.connections,
+            heat=heat,
+            heat_unread=facts.heat.unread,
+            heat_whole=heat.shape[1],
+        )
     places, ended_places = np.flatnonzero(matches), np.flatnonzero(ended)
     live, gone = Summed.of(facts.rows, places, facts.hists), Summed.of(facts.sessions, ended_places)
     both = live + gone
     lives = np.concatenate([life(slim(facts.rows, places)), life(slim(facts.sessions, ended_places))])
     return Rtt(
         both.hist, both.sum_us, live.connections, gone.connections, facts.forgotten_sessions,
-        facts.heat.chosen(lives), facts.heat.whole,
+        facts.heat.chosen(lives), facts.heat.unread, facts.heat.whole,
     )  # fmt: skip

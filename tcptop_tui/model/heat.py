@@ -64,6 +64,8 @@ class Heat:
     """Number of the last column."""
     parts: tuple[Rows, ...] = ()
     """What a filter can choose from, dtype HEAT, oldest first."""
+    unread: Mask = field(default_factory=lambda: np.zeros(0, np.bool_))
+    """Columns in whose time no table was read: what they would have is in one beside them. Shape (n,)."""
 
     def chosen(self, lives: NDArray[np.uint64]) -> Columns:
         """Only the samples of these connections (``identity.life``), shape as ``columns``."""
@@ -169,6 +171,7 @@ class HeatHistory:
     def __init__(self, limit: int) -> None:
         self._kept, self._limit = History(HEAT, limit), limit
         self._columns: deque[NDArray[np.uint64]] = deque(maxlen=STEPS - 1)
+        self._unread: deque[bool] = deque(maxlen=STEPS - 1)
         self._step = -1
         self.heat = Heat()
         """The steps up to now; another one with each table."""
@@ -212,6 +215,7 @@ class HeatHistory:
         """Forget what was; what connections have had stays known, or it would be counted again."""
         self._kept.clear()
         self._columns.clear()
+        self._unread.clear()
         if self._step >= 0:
             self._publish()
 
@@ -284,8 +288,10 @@ class HeatHistory:
 
     def _end_step(self, now_ns: int, step: int) -> None:
         self._columns.append(self._now.summed)
+        self._unread.append(False)
         for _ in range(min(STEPS, step - self._step - 1)):  # nobody read the table for so long
             self._columns.append(no_samples())
+            self._unread.append(True)
         self._kept.append(joined(HEAT, *self._now.parts))
         self._step, self._gone = step, [_Known(), self._gone[0]]
         self._now = _Step(now_ns)
@@ -293,4 +299,4 @@ class HeatHistory:
     def _publish(self) -> None:
         columns = np.stack([*self._columns, self._now.summed], axis=1)
         parts = tuple(part for part in (self._kept.rows, *self._now.parts) if len(part))
-        self.heat = Heat(columns, self._step, parts)
+        self.heat = Heat(columns, self._step, parts, np.array([*self._unread, False]))

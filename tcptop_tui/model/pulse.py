@@ -9,7 +9,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from tcptop_tui.model.connects import failed, outcomes, results
+from tcptop_tui.model.attempts import failed, outcomes, results
 from tcptop_tui.model.ended import is_connection
 from tcptop_tui.model.succession import Succession
 from tcptop_tui.records import Flag, Mask, Rows, State, picked
@@ -144,10 +144,17 @@ class PulseCounter:
         elif grown:
             self._add(Beat.RETRANS, np.array([now_ns], np.uint64), grown)
 
-    def pulse(self, now_ns: int) -> NDArray[np.float64]:
-        """The last whole seconds before ``now_ns``, oldest first, shape (len(Beat), SECONDS); NaN: before the start."""
-        seconds = np.arange(now_ns // 10**9 - SECONDS, now_ns // 10**9)
+    def pulse(self, now_ns: int, events_ns: int) -> NDArray[np.float64]:
+        """The last whole seconds before ``now_ns``, oldest first, shape (len(Beat), SECONDS).
+
+        NaN: before the start, or not all of it has been read: only what was before ``events_ns`` has. A moment that
+        lies between the reading of events and that of the table is no reason to show nothing: the second before it
+        is the last one then.
+        """
+        read_s = events_ns // 10**9
+        last_s = read_s if now_ns - events_ns < 10**9 else now_ns // 10**9
+        seconds = np.arange(last_s - SECONDS, last_s)
         slots = seconds % self._slots
         counts = np.where(self._second[slots] == seconds, self._counts[:, slots], 0.0)
-        counts[:, seconds < max(self._started_s, 0)] = np.nan
+        counts[:, (seconds < max(self._started_s, 0)) | (seconds >= read_s)] = np.nan
         return counts

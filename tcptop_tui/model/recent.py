@@ -34,6 +34,11 @@ class Kept:
         """All of them, shape (n,): where there are many, a copy that is not cheap."""
         return self._parts[0] if len(self._parts) == 1 else joined(self._dtype, *self._parts)
 
+    @property
+    def first(self) -> np.void | None:
+        """The oldest one; None: there is none."""
+        return next((part[0] for part in self._parts if len(part)), None)
+
     def last(self, count: int) -> Rows:
         """So many at most."""
         found: list[Rows] = []

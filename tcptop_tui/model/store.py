@@ -13,6 +13,7 @@ from tcptop_tui.model.departed import NOBODY, depart, lingering
 from tcptop_tui.model.facts import Facts
 from tcptop_tui.model.heat import HeatHistory
 from tcptop_tui.model.history import History
+from tcptop_tui.model.outcomes import OutcomeCounter
 from tcptop_tui.model.pulse import PulseCounter
 from tcptop_tui.model.rates import Rates
 from tcptop_tui.model.recent import Recent
@@ -46,6 +47,7 @@ class Store:
         # of all ended connections, and of those of them that are not kept any more
         self._ended, self._forgotten = Summed(), Summed()
         self._pulse = PulseCounter()
+        self._outcomes = OutcomeCounter(settings.connect_rows)
         self._heat = HeatHistory(settings.heat_rows)
         self._trends = Trends(settings.trend_rows)
         self._alarms = Alarms()
@@ -57,12 +59,14 @@ class Store:
         self._pace: deque[tuple[int, int]] = deque()
         self._loss = Loss()
         self._status = Status("")
-        self._first_ns = 0
+        self._first_ns = self._cleared_ns = 0
+        self._uncounted = (0, 0)
 
     def apply(self, batch: Batch) -> None:
         """Fold one batch in."""
         if isinstance(batch, Transitions):
             self._log.append(batch.rows)
+            self._outcomes.note(batch.rows)
             self._pulse.note_transitions(batch.rows)
         elif isinstance(batch, Sessions):
             self._ended = self._ended + Summed.of(batch.rows, np.arange(len(batch.rows)))
@@ -87,14 +91,18 @@ class Store:
         """Forget what was, keep what is: no transitions, ended connections or pings from before now."""
         for history in (self._log, self._sessions, self._pings):
             history.clear()
+        self._cleared_ns = self._table[0].now_ns
+        self._uncounted = (self._log.total, self._sessions.kept[1])
+        self._outcomes.clear(self._cleared_ns)
         self._heat.clear()
         self._ended, self._forgotten = Summed(), Summed()
         self._departed = NOBODY
         self.generation += 1
 
     def _take_table(self, table: Table) -> None:
-        rows, now_ns = table.rows, table.now_ns
+        rows, now_ns, events_ns = table.rows, table.now_ns, table.events_ns or table.now_ns
         self._first_ns = self._first_ns or now_ns
+        self._outcomes.begin(now_ns)
         # found out once: half of what follows compares the two tables
         step = self._step = Succession.of(self._step.ids, rows["id"].copy())
         self._wall = self._wall.at(now_ns, table.utc_ns)
@@ -102,12 +110,14 @@ class Store:
         self._pulse.note_table(rows, now_ns, step)
         self._heat.note_table(rows, table.hists, now_ns, self._live.note(rows, table.hists, step))
         self._board.note(rows, now_ns)
-        self._alarms.check(rows, self._log.rows, self._pulse.pulse(now_ns), now_ns)
+        self._alarms.check(rows, self._outcomes.failed_rows, self._pulse.pulse(now_ns, events_ns), now_ns)
         self._rates.update(rows, now_ns, step)
         self._trends.note(rows, step.ids, self._rates.tx, self._rates.rx, now_ns)
         self._table = (table, self._rates.tx, self._rates.rx)
-        self._pace.append((table.now_ns, self._log.total))
-        while len(self._pace) > 2 and table.now_ns - self._pace[1][0] >= _PACE_S * 1e9:
+        if self._pace and self._pace[-1][0] == events_ns:
+            self._pace.pop()
+        self._pace.append((events_ns, self._log.total))
+        while len(self._pace) > 2 and events_ns - self._pace[1][0] >= _PACE_S * 1e9:
             self._pace.popleft()
 
     def _note_departed(self, table: Table, step: Succession) -> None:
@@ -126,6 +136,8 @@ class Store:
         if len(self._pace) < 2:
             return math.nan
         (start_ns, before), (end_ns, after) = self._pace[0], self._pace[-1]
+        if self._table[0].now_ns - end_ns >= _PACE_S * 1e9:  # what has happened since is not read yet
+            return math.nan
         return (after - before) * 1e9 / max(1, end_ns - start_ns)
 
     def facts(self) -> Facts:
@@ -137,6 +149,8 @@ class Store:
             now_ns=table.now_ns,
             utc_ns=table.utc_ns,
             first_ns=self._first_ns,
+            cleared_ns=self._cleared_ns,
+            outcomes=self._outcomes.outcomes,
             wall=self._wall,
             rows=table.rows,
             hists=table.hists,
@@ -146,8 +160,10 @@ class Store:
             departed=self._departed,
             log=log,
             log_total=log_total,
+            log_count=log_total - self._uncounted[0],
             kept=kept,
             sessions_total=sessions_total,
+            sessions_count=sessions_total - self._uncounted[1],
             pings=self._pings.rows,
             pings_total=self._pings.total,
             pings_lost=self._pings_lost,
@@ -157,7 +173,8 @@ class Store:
             forgotten_hist=self._forgotten.hist,
             forgotten_sum_us=self._forgotten.sum_us,
             forgotten_sessions=self._forgotten.connections,
-            pulse=self._pulse.pulse(table.now_ns),
+            events_ns=table.events_ns,
+            pulse=self._pulse.pulse(table.now_ns, table.events_ns or table.now_ns),
             heat=self._heat.heat,
             trends=self._trends.samples,
             alerts=self._alarms.alerts,

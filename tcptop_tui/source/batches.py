@@ -39,6 +39,9 @@ class Table:
     """Round-trip times, by ``hist`` of the rows."""
     holders: Rows = field(default_factory=lambda: np.zeros(0, HOLDING))
     """dtype HOLDING, sorted by ``id`` and PID: all processes that have a socket open, of those that several have."""
+    events_ns: int = 0
+    """Transitions and ended connections from before this have been offered; later ones wait in the kernel's rings or in
+    the worker. 0: none waits."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from textual.message import Message
 from tcptop_tui import formats
 from tcptop_tui.filters import Filter, Subject
 from tcptop_tui.hostnames import HostNames
-from tcptop_tui.model.connects import CONNECTED, UNSENT, WAITING, failed
+from tcptop_tui.model.attempts import CONNECTED, UNSENT, WAITING
 from tcptop_tui.model.frame import Frame
 from tcptop_tui.reasons import Reason
 from tcptop_tui.records import UNKNOWN_NS, Mask
@@ -41,11 +41,40 @@ def _average(cell: Cell) -> str:
     return formats.UNKNOWN if math.isnan(avg_ns) else formats.duration_ns(round(avg_ns))
 
 
+def connects_title(frame: Frame) -> str:
+    """``Connects 312, failed 4 since 15:42``; with a filter, which chooses from what is kept, each of its span."""
+    made, facts = frame.connects, frame.facts
+    connects, failed = counted(facts, made.connects), counted(facts, made.failed)
+    if not facts.begun or made.since_ns == made.succeeded_since_ns:
+        return f"Connects {connects}, failed {failed}{_spans(frame)}"
+    return f"Connects {connects} {facts.span(made.succeeded_since_ns)}, failed {failed} {facts.span(made.since_ns)}"
+
+
+def connects_note(frame: Frame) -> str:
+    """Where the list is shorter than the counts: from when on it has all."""
+    made, facts = frame.connects, frame.facts
+    if made.listed_since_ns <= made.succeeded_since_ns and made.failed_since_ns <= made.since_ns:
+        return ""
+    listed = f"connected {facts.span(made.listed_since_ns)}"
+    failed = f", failed {facts.span(made.failed_since_ns)}" if made.failed_since_ns > made.since_ns else ""
+    return f"listed: {listed}{failed}"
+
+
+def _spans(frame: Frame) -> str:
+    """Of which time the counts are."""
+    made, facts = frame.connects, frame.facts
+    if not facts.begun:
+        return ""
+    if made.since_ns == made.succeeded_since_ns:
+        return f" {facts.span(made.since_ns)}"
+    return f", connected {facts.span(made.succeeded_since_ns)}, failed {facts.span(made.since_ns)}"
+
+
 class ConnectsTable(Listing):
     """Shows ``Frame.connects``."""
 
     VIEW = 1
-    HELP = "What came of each connect(), latest first."
+    HELP = "What came of each connect() that has sent a SYN, latest first; trace connect has the others."
     COLUMNS: ClassVar[tuple[Column, ...]] = (
         Column("time", "TIME", 8, _time, rank=4, right=False, moves=True),
         BY_KEY["pid"],
@@ -76,8 +105,7 @@ class ConnectsTable(Listing):
         """Paint ``frame``."""
         self._frame = frame
         made, order = frame.connects, frame.look.connects
-        counts = (counted(frame.facts, number) for number in (len(made.order), int(failed(made.results).sum())))
-        self.retitle("Connects {}, failed {}".format(*counts))
+        self.retitle(connects_title(frame), connects_note(frame))
         told = instead(frame.facts, f"no connect() since {frame.facts.since}")
         self.show_sheet(
             Sheet(made.order, made.ids, self._cell, order.key, order.descending, told, frame.look, self._matches)
@@ -139,7 +167,8 @@ class Destinations(Listing):
         """Paint ``frame``."""
         self._frame = frame
         rows = frame.connects.destinations
-        self.retitle(f"By destination {counted(frame.facts, len(rows))}")
+        beyond = f", {formats.count(frame.connects.beyond)} to others" if frame.connects.beyond else ""
+        self.retitle(f"By destination {counted(frame.facts, len(rows))}{beyond}{_spans(frame)}")
         numbers = np.arange(len(rows))
         self.show_sheet(Sheet(numbers, numbers.astype(np.uint64), self._cell, look=frame.look))
 

@@ -58,7 +58,9 @@ def own_samples(row: Rows, facts: Facts) -> Summed:
 def round_trips(row: Rows, samples: Summed, facts: Facts) -> Rtt:
     """What the histogram of this connection shows."""
     heat = facts.heat
-    return Rtt(samples.hist, samples.sum_us, heat=heat.chosen(life(row)), heat_whole=heat.whole)
+    return Rtt(
+        samples.hist, samples.sum_us, heat=heat.chosen(life(row)), heat_unread=heat.unread, heat_whole=heat.whole
+    )
 
 
 def trend_lines(row: Rows, frame: Frame, width: int) -> Text:

@@ -141,6 +141,8 @@ class HeaderLines(Widget):
             if number or name != "map full":
                 told = f"{number:,}" if facts.begun or number else formats.UNKNOWN
                 line.append(f"{name} {told}", style=self._style("distrust") if number else "").append("  ")
+        if facts.behind_s:
+            line.append(f"behind {facts.behind_s:,} s", style=self._style("distrust")).append("  ")
         shown = self._frame.look.filter.text
         if shown:
             matching = len(self._frame.present) + self._frame.time_waits

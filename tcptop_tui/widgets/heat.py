@@ -7,24 +7,29 @@ from numpy.typing import NDArray
 
 from tcptop_tui import formats
 from tcptop_tui.model.heat import STEP_S
+from tcptop_tui.records import Mask
 
 SHADES = " ░▒▓█"
 LEAST_CELLS = 12
 """Below a minute a map says nothing that the numbers do not."""
 
 
-def heat_lines(columns: NDArray[np.uint64], slots: range, cells: int) -> list[str]:
+def heat_lines(columns: NDArray[np.uint64], slots: range, cells: int, unread: Mask | None = None) -> list[str]:
     """A line for each of ``slots``, the newest step at the right; each shade is some times the one before.
 
     Args:
         columns: samples by slot and step, newest last, shape (RTT_SLOTS, n).
         slots: which buckets have a line.
         cells: steps at most.
+        unread: steps of which nothing is known, shape (n,); None: none.
     """
     shown = columns[:, -cells:][slots.start : slots.stop].astype(np.float64)
     most = shown.max(initial=0)
     levels = np.ceil((len(SHADES) - 1) * np.log1p(shown) / np.log1p(max(1, most))).astype(int)
-    return ["".join(SHADES[level] for level in line).rjust(cells) for line in levels.tolist()]
+    if unread is not None and unread.any():
+        levels[:, unread[-cells:]] = len(SHADES)
+    shades = SHADES + formats.UNKNOWN
+    return ["".join(shades[level] for level in line).rjust(cells) for line in levels.tolist()]
 
 
 def heat_scale(columns: NDArray[np.uint64], slots: range, cells: int) -> str:

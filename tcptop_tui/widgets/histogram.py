@@ -158,7 +158,7 @@ def rtt_lines(rtt: Rtt, width: int, height: int, unit: RttUnit, parts: str, sinc
         lines -= 1
     bars = histogram_lines(hist, left, lines, unit)
     slots = fitting_slots(hist, lines - 1)
-    heat = [heat_title(rtt.heat.shape[1], cells, rtt.heat_whole), *heat_lines(rtt.heat, slots, cells)]
+    heat = [heat_title(rtt.heat.shape[1], cells, rtt.heat_whole), *heat_lines(rtt.heat, slots, cells, rtt.heat_unread)]
     return [*summary, *(f"{bar[:left]:<{left}} {part}" for bar, part in zip_longest(bars, heat, fillvalue=""))]
 
 

@@ -72,7 +72,8 @@ class SessionsTable(Listing):
         facts, order = frame.facts, frame.look.sessions
         self._codes = reasons(facts.sessions)
         first = facts.sessions_total - len(facts.sessions)
-        self.retitle(f"Closed {counted(facts, len(frame.ended))}")
+        span = f" {facts.span(facts.sessions_since_ns)}" if facts.begun else ""
+        self.retitle(f"Closed {counted(facts, len(frame.ended))}{span}")
         told = instead(facts, f"no connection has ended since {facts.since}")
         ids = np.arange(first + 1, first + 1 + len(facts.sessions), dtype=np.uint64)
         self.show_sheet(

@@ -84,7 +84,9 @@ class TransitionLog(Panel, can_focus=True):
     def _retitle(self) -> None:
         newer = int((self._numbers(self._frame) >= self._last_seen).sum())
         subtitle = "" if self._following or not newer else f"{newer:,} newer ▼ End"
-        self.retitle(f"Transitions {counted(self._frame.facts, len(self._frame.log))}", subtitle)
+        facts = self._frame.facts
+        span = f" {facts.span(facts.log_since_ns)}" if facts.begun else ""
+        self.retitle(f"Transitions {counted(facts, len(self._frame.log))}{span}", subtitle)
 
     # -- search -------------------------------------------------------------------------------
 
