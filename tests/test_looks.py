@@ -18,7 +18,7 @@ from syrupy.assertion import SnapshotAssertion
 from test_keys import Dashboard, dashboard
 from textual.widgets import Input
 
-from tcptop_tui.records import PING, End, Flag, State
+from tcptop_tui.records import PING, End, Flag, State, Syn
 from tcptop_tui.source.batches import Loss, Pings, Sessions, Table, Transitions
 
 pytestmark = [pytest.mark.apart, pytest.mark.usefixtures("utc")]
@@ -38,7 +38,7 @@ async def busy(board: Dashboard) -> None:
     rows = connections(
         *(
             {"comm": b"java" if k % 2 else b"nginx", "state": states[k % 6], "raddr": f"10.0.2.{k}", "srtt_us": 90 * k,
-             "state_ns": NOW - (1 + 15 * k) * SECOND, "retrans": k % 3, "cookie": k + 1}
+             "syn": Syn.OUT, "state_ns": NOW - (1 + 15 * k) * SECOND, "retrans": k % 3, "cookie": k + 1}
             for k in range(60)
         )
     )  # fmt: skip

@@ -83,7 +83,7 @@ def info(sock: socket.socket) -> bytes:
 
 
 def until(happened: Callable[[], bool]) -> None:
-    deadline_s = time.monotonic() + 10
+    deadline_s = time.monotonic() + 30
     while not happened():
         if time.monotonic() > deadline_s:
             raise TimeoutError
@@ -111,9 +111,16 @@ def in_map(tracer: Program, lport: int, rport: int) -> int:
 
 
 def at_end(tracer: Program, lport: int, rport: int) -> int:
-    sessions = tracer.sessions.drain()
-    (session,) = sessions[(sessions["lport"] == lport) & (sessions["rport"] == rport)]
-    return int(session["tx_bytes"])
+    found: list[int] = []
+
+    def ended() -> bool:  # a socket is taken out of the tables before its CLOSE is announced
+        sessions = tracer.sessions.drain()
+        found.extend(sessions["tx_bytes"][(sessions["lport"] == lport) & (sessions["rport"] == rport)].tolist())
+        return bool(found)
+
+    until(ended)
+    (tx_bytes,) = found
+    return tx_bytes
 
 
 def ports(sock: socket.socket) -> tuple[int, int]:

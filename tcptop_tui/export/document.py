@@ -13,6 +13,8 @@ from tcptop_tui.export.schema import (
     Alert,
     Bucket,
     Connection,
+    Connects,
+    Destination,
     Document,
     Holder,
     LossCounts,
@@ -36,6 +38,7 @@ from tcptop_tui.export.values import (
     user,
     whys,
 )
+from tcptop_tui.model import connects as model
 from tcptop_tui.model import facts
 from tcptop_tui.model.histogram import slot_bounds, summarise
 from tcptop_tui.model.wall import Wall
@@ -71,6 +74,13 @@ class SnapshotInput:
     connections_total: int
     holders: Rows = field(default_factory=lambda: np.zeros(0, HOLDING))
     """Of ``rows`` that several processes have open, dtype HOLDING, sorted by ``id``."""
+    connects: model.Connects = field(default_factory=model.Connects)
+    """Outcomes of connect() that the filter wants."""
+    since_ns: int = 0
+    """CLOCK_MONOTONIC from which on everything was counted; 0: nothing was yet. So for those below."""
+    transitions_since_ns: int = 0
+    sessions_since_ns: int = 0
+    behind_s: int = 0
 
 
 def _connection(row: np.void, given: SnapshotInput, index: int) -> Connection:
@@ -206,6 +216,33 @@ def _rtt(given: SnapshotInput) -> Rtt:
     )
 
 
+def _moment(given: SnapshotInput, mono_ns: int) -> str | None:
+    return iso_time(given.wall.utc_ns(mono_ns)) if mono_ns else None
+
+
+def _connects(given: SnapshotInput) -> Connects:
+    made = given.connects
+    return Connects(
+        connects=made.connects,
+        failed=made.failed,
+        waiting=made.waiting,
+        connected_since=_moment(given, made.succeeded_since_ns),
+        failed_since=_moment(given, made.since_ns),
+        beyond=made.beyond,
+        destinations=[
+            Destination(
+                raddr=address(row["raddr"]),
+                rport=nonzero(row["rport"]),
+                connects=int(row["connects"]),
+                failed=int(row["failed"]),
+                waiting=int(row["waiting"]),
+                avg_ms=None if np.isnan(row["avg_ns"]) else round(float(row["avg_ns"]) / 1e6, 6),
+            )
+            for row in made.destinations
+        ],
+    )
+
+
 def build(given: SnapshotInput) -> Document:
     """The document of one moment."""
     return Document(
@@ -222,6 +259,10 @@ def build(given: SnapshotInput) -> Document:
             hidden=text.clean(given.hidden_text),
             connections_total=given.connections_total,
             connections_shown=len(given.rows),
+            since=_moment(given, given.since_ns),
+            transitions_since=_moment(given, given.transitions_since_ns),
+            sessions_since=_moment(given, given.sessions_since_ns),
+            behind_s=given.behind_s,
         ),
         loss=LossCounts(lost=given.loss.lost, **asdict(given.loss)),
         rtt=_rtt(given),
@@ -234,5 +275,6 @@ def build(given: SnapshotInput) -> Document:
             _session(row, given.wall, why, given.names)
             for row, why in zip(given.sessions, whys(given.sessions), strict=True)
         ],
+        connects=_connects(given),
         alerts=[Alert(text.clean(one.text), text.clean(one.filter), one.severe) for one in given.alerts],
     )

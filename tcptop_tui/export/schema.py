@@ -140,7 +140,12 @@ class LossCounts(msgspec.Struct, frozen=True):
 
 
 class Meta(msgspec.Struct, frozen=True):
-    """Where and when, and through which filter."""
+    """Where and when, through which filter, and of which time.
+
+    From ``since`` on (the first table, or when the user has cleared what was) everything was counted, round-trip times
+    and losses too; ``transitions`` and ``sessions`` are all from their own ``..._since`` on. What happened in the last
+    ``behind_s`` seconds was not read yet. Times are UTC, null before the first table.
+    """
 
     tool: str
     version: str
@@ -153,6 +158,38 @@ class Meta(msgspec.Struct, frozen=True):
     hidden: str
     connections_total: int
     connections_shown: int
+    since: str | None
+    transitions_since: str | None
+    sessions_since: str | None
+    behind_s: int
+
+
+class Destination(msgspec.Struct, frozen=True):
+    """connect() calls to one remote end; ``avg_ms`` is how long those took that connected."""
+
+    raddr: str
+    rport: int | None
+    connects: int
+    failed: int
+    waiting: int
+    avg_ms: float | None
+
+
+class Connects(msgspec.Struct, frozen=True):
+    """What came of connect() calls that sent a SYN; those that match, where there is a filter.
+
+    ``failed`` counts from ``failed_since`` on, all others from ``connected_since`` on; a filter chooses from what is
+    kept, so that these may differ then. ``waiting`` is of the moment. ``beyond`` of ``connects`` went to destinations
+    that there was no room for.
+    """
+
+    connects: int
+    failed: int
+    waiting: int
+    connected_since: str | None
+    failed_since: str | None
+    beyond: int
+    destinations: list[Destination]
 
 
 class Alert(msgspec.Struct, frozen=True):
@@ -173,4 +210,5 @@ class Document(msgspec.Struct, frozen=True):
     connections: list[Connection]
     transitions: list[Transition]
     sessions: list[Session]
+    connects: Connects
     alerts: list[Alert]

@@ -10,6 +10,7 @@ from tcptop_tui.errors import UsageError
 from tcptop_tui.export.document import SnapshotInput, build
 from tcptop_tui.export.writers import default_name, to_csv, to_json, to_text
 from tcptop_tui.filters import Subject
+from tcptop_tui.model.connects import connects
 from tcptop_tui.model.ended import is_connection
 from tcptop_tui.model.frame import Frame
 from tcptop_tui.records import Rows
@@ -40,7 +41,7 @@ def _sessions(frame: Frame) -> Rows:
 
 
 def _input(frame: Frame, origin: Origin) -> SnapshotInput:
-    facts = frame.facts
+    facts, look = frame.facts, frame.look
     return SnapshotInput(
         rows=frame.rows,
         tx_rate=facts.tx_rate[frame.present],
@@ -63,6 +64,11 @@ def _input(frame: Frame, origin: Origin) -> SnapshotInput:
         alerts=facts.alerts,
         connections_total=len(facts.rows),
         holders=facts.holders,
+        connects=connects(facts, look.wants, "time", descending=True, filtered=look.filtered),
+        since_ns=facts.counted_ns,
+        transitions_since_ns=facts.log_since_ns,
+        sessions_since_ns=facts.sessions_since_ns,
+        behind_s=facts.behind_s,
     )
 
 

@@ -58,6 +58,11 @@ class Look:
     pinned: str = ""
     """What the capture filter was pinned to, and what of it stays in user space; in words."""
 
+    @property
+    def filtered(self) -> bool:
+        """Whether something may be left out."""
+        return bool(self.filter.text) or self.hidden is not None
+
     def wants(self, subject: Subject) -> Mask:
         """Which rows are to be seen."""
         matches = self.filter.matches(subject)
@@ -170,7 +175,7 @@ def make_frame(facts: Facts, look: Look) -> Frame:
     matches, gone_matches = (
         look.wants(Subject(part.rows, part.now_ns, part.tx_rate, part.rx_rate, facts.names)) for part in (facts, gone)
     )
-    filtered = bool(look.filter.text) or look.hidden is not None
+    filtered = look.filtered
     ended = _wanted_sessions(facts, look, filtered=filtered)
     listed = matches if look.time_wait else matches & (facts.rows["state"] != State.TIME_WAIT)
     chosen = np.flatnonzero(np.concatenate([listed, gone_matches]))
@@ -202,8 +207,8 @@ def _with_view(frame: Frame, matches: Mask, ended: Mask) -> Frame:
         tree = make_tree(frame.listed, frame.order, look.group, look.folded, look.sort, descending=look.descending)
         return replace(frame, tree=tree)
     if look.view == "connects":
-        by, filtered = look.connects, bool(look.filter.text) or look.hidden is not None
-        made = connects(facts, look.wants, by.key, descending=by.descending, filtered=filtered)
+        by = look.connects
+        made = connects(facts, look.wants, by.key, descending=by.descending, filtered=look.filtered)
         return replace(frame, connects=made)
     if look.view == "board":
         return replace(frame, board=board(facts, matches, look.board.key, descending=look.board.descending))

@@ -141,5 +141,6 @@ def summed(destinations: Rows) -> Rows:
 
 def ranked(destinations: Rows) -> Rows:
     """Most failures first, then most connects."""
-    order = np.lexsort((-destinations["connects"].astype(np.int64), -destinations["failed"].astype(np.int64)))
+    worst = [-destinations[name].astype(np.int64) for name in ("connects", "failed")]
+    order = np.lexsort([destinations["rport"], *destinations["raddr"].T[::-1], *worst])
     return picked(destinations, order)
