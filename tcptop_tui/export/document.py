@@ -232,6 +232,7 @@ def _connects(given: SnapshotInput) -> Connects:
         destinations=[
             Destination(
                 raddr=address(row["raddr"]),
+                ifindex=nonzero(row["dev"]),
                 rport=nonzero(row["rport"]),
                 connects=int(row["connects"]),
                 failed=int(row["failed"]),

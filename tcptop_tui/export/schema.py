@@ -165,9 +165,13 @@ class Meta(msgspec.Struct, frozen=True):
 
 
 class Destination(msgspec.Struct, frozen=True):
-    """connect() calls to one remote end; ``avg_ms`` is how long those took that connected."""
+    """connect() calls to one remote end; ``avg_ms`` is how long those took that connected.
+
+    A link-local address is another host's on each link: ``ifindex`` is the device's number, else null.
+    """
 
     raddr: str
+    ifindex: int | None
     rport: int | None
     connects: int
     failed: int
