@@ -15,9 +15,10 @@ import click
 import msgspec
 
 from tcptop_tui import __version__
-from tcptop_tui.config.file import default_path, load_config, saved_filters
+from tcptop_tui.config.file import ConfigPlace, default_path
 from tcptop_tui.config.history import default_path as history_path
 from tcptop_tui.config.schema import LEAST_LOG_ROWS, LEAST_REFRESH_S, MOST_LOG_ROWS, MOST_REFRESH_S, Config
+from tcptop_tui.effects import Checked, Seconds, hand_on, refuse_void
 from tcptop_tui.errors import TcptopError, UsageError
 from tcptop_tui.export.files import resolve_path
 from tcptop_tui.feed import Feed
@@ -59,7 +60,7 @@ def _shared(command: F) -> F:
         click.option("-p", "--pid", multiple=True, type=click.IntRange(1, 2**22), help="Capture only this process."),
         click.option("-4", "--ipv4", is_flag=True, help="Capture IPv4 only."),
         click.option("-6", "--ipv6", is_flag=True, help="Capture IPv6 only."),
-        click.option("--refresh", type=click.FloatRange(LEAST_REFRESH_S, MOST_REFRESH_S), default=None, metavar="S",
+        click.option("--refresh", type=Seconds(LEAST_REFRESH_S, MOST_REFRESH_S), default=None, metavar="S",
                      help="Seconds between two repaints; without it as in F2, at first 0.5."),
         click.option("--log-size", type=click.IntRange(LEAST_LOG_ROWS, MOST_LOG_ROWS), default=None,
                      help="Transitions that the log keeps; without it as in F2, at first 10000."),
@@ -83,6 +84,8 @@ def _options(config: Config, **given: Any) -> Options:
     """
     if given["ipv4"] and given["ipv6"]:
         raise UsageError("-4 and -6 exclude each other", mend="leave both out to see both")
+    if given["record"] and given["replay"] and Path(given["record"]).absolute() == Path(given["replay"]).absolute():
+        raise UsageError("--record and --replay name the same file", mend="record to another one")
     if len(given["pid"]) > _MAX_PIDS:
         raise UsageError(f"more than {_MAX_PIDS} processes", mend="use fewer -p, or --filter")
     refresh_s = given["refresh"] or config.refresh_s
@@ -113,6 +116,8 @@ def _target(path: str | None) -> Path | None:
 class _Commands(click.Group):
     """With ``trace``, which the dashboard does not need."""
 
+    command_class = Checked
+
     def list_commands(self, ctx: click.Context) -> list[str]:
         return sorted([*super().list_commands(ctx), "trace"])
 
@@ -139,45 +144,53 @@ def command_line(context: click.Context, /, **given: Any) -> None:
 
     Without a command it opens the dashboard. Inside: F1 help, / filter, F6 sort, e export, q quit.
     """
-    path = context.obj = Path(given["config_file"]) if given["config_file"] else default_path()
-    if context.invoked_subcommand is None:
+    named = given["config_file"] is not None
+    place = context.obj = ConfigPlace(Path(given["config_file"]) if named else default_path(), named=named)
+    if context.invoked_subcommand is not None:
+        hand_on(context)
+    else:
+        refuse_void(context)
         if given["plain"]:
             os.environ["TCPTOP_ASCII"] = "1"
-        config, note = load_config(path)
+        config, note = place.load()
         if given["theme"]:
             config = msgspec.structs.replace(config, theme=given["theme"])
-        _dashboard(_options(config, **given), config, path, note)
+        _dashboard(_options(config, **given), config, place.target, note)
 
 
 @command_line.command()
 @_shared
-@click.option("--after", type=click.FloatRange(0.1, 86_400), default=1.0, show_default=True, metavar="S",
+@click.option("--after", type=Seconds(0.1, 86_400), default=1.0, show_default=True, metavar="S",
               help="Look for this many seconds first.")  # fmt: skip
 @click.option("--format", "kind", type=click.Choice(["json", "csv", "txt", "svg"]), default=None,
               help="Default: what the file's name ends with, else json.")  # fmt: skip
 @click.option("-o", "--output", default="-", show_default=True, metavar="FILE", help="- is standard output.")
-def snapshot(after: float, kind: str | None, output: str, **given: Any) -> None:
+@click.pass_obj
+def snapshot(place: ConfigPlace, /, after: float, kind: str | None, output: str, **given: Any) -> None:
     """Write what the dashboard would show, without a screen."""
     from tcptop_tui.headless import take_snapshot  # noqa: PLC0415  numpy and Textual: not for --help
 
-    options = _options(Config(filters=saved_filters(given["filter_text"])), **given)
-    take_snapshot(options.feed, options.settings, options.chosen, after, kind, output)
+    config, note = place.load()
+    options = _options(config, **given)
+    if place.complaint(note):
+        _complain(note, 0)
+    take_snapshot(options.feed, options.settings, options.chosen, after, kind, output, config)
 
 
 @command_line.command()
 @click.pass_obj
-def doctor(config: Path) -> None:
+def doctor(place: ConfigPlace, /) -> None:
     """Say what this host has, what is missing, and the command that mends it."""
     from tcptop_tui.doctor import examine, report  # noqa: PLC0415
 
     narrow(DASHBOARD)  # what it finds is then found with what the dashboard has
-    findings = examine(config)
+    findings = examine(place)
     report(findings)
     if not all(finding.good for finding in findings if finding.needed):
         raise click.exceptions.Exit(1)
 
 
-def _dashboard(options: Options, config: Config, path: Path, note: str) -> None:
+def _dashboard(options: Options, config: Config, path: Path | None, note: str) -> None:
     from tcptop_tui.terminal import mouse_possible, own_stderr, require_screen, tell_textual  # noqa: PLC0415
 
     require_screen()

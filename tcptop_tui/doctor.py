@@ -21,7 +21,7 @@ from tcptop_tui.bpf.headers import kernel_header
 from tcptop_tui.bpf.loaded import missing_capabilities
 from tcptop_tui.bpf.program import Program
 from tcptop_tui.capabilities import Sets
-from tcptop_tui.config.file import load_config
+from tcptop_tui.config.file import ConfigPlace, load_config
 from tcptop_tui.diag.netlink import SockDiag
 from tcptop_tui.errors import TcptopError
 from tcptop_tui.privileges import DASHBOARD, NEEDS, STREAM
@@ -118,15 +118,15 @@ def _sock_diag() -> str:
         diag.close()
 
 
-def _settings(path: Path) -> str:
-    config_note = load_config(path)[1]
+def _settings(place: ConfigPlace) -> str:
+    path, config_note = place.path, load_config(place.path)[1]
     if config_note:
         raise TcptopError(clean(config_note))
     return f"{clean(str(path))}: {'valid' if path.exists() else 'not there, all is as it comes'}"
 
 
-def examine(config: Path) -> list[Finding]:
-    """Look at each requirement on its own, and at the settings in ``config``."""
+def examine(place: ConfigPlace) -> list[Finding]:
+    """Look at each requirement on its own, and at the settings."""
     return [
         _check("kernel", _kernel),
         _check("type information (BTF)", _types),
@@ -136,7 +136,7 @@ def examine(config: Path) -> list[Finding]:
         _check("kernel program", _program),
         _check("room for connections", _connections, needed=False),
         _check("sock_diag (fallback)", _sock_diag, needed=False),
-        _check("settings", lambda: _settings(config), needed=False),
+        _check("settings", lambda: _settings(place), needed=False),
     ]
 
 

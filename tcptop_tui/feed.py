@@ -183,7 +183,7 @@ class Feed:
 
     def _run(self, sink: Sink, stopped: Callable[[float], bool]) -> None:
         if self._replay is not None:
-            self._play(ReplaySource(self._replay), sink, stopped)
+            self._play(ReplaySource(self._replay, self._capture), sink, stopped)
         elif self._backend == "diag":
             self._play(self._diag("chosen with --backend diag: transitions are found from poll to poll"), sink, stopped)
         else:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from tcptop_tui.app import TcptopApp
+from tcptop_tui.config.schema import Config
 from tcptop_tui.errors import TcptopError
 from tcptop_tui.export.files import resolve_path, write_export
 from tcptop_tui.export.snapshot import Origin, render
@@ -28,6 +29,7 @@ from tcptop_tui.text import clean
 _SCREEN = (160, 50)
 """Cells of the picture."""
 
+_AS_IT_COMES = Config()
 _STARTUP_S = 30.0
 """A compiler on a busy machine may take long, but not this long."""
 
@@ -83,10 +85,10 @@ def _collect(feed: Feed, settings: Settings, seconds: float, attached: Callable[
     return collector.store
 
 
-async def _picture(feed: Feed, settings: Settings, chosen: Filter, seconds: float) -> str:
+async def _picture(feed: Feed, settings: Settings, chosen: Filter, seconds: float, config: Config) -> str:
     """SVG of the dashboard after ``seconds``, drawn without a terminal."""
     uname = os.uname()
-    app = TcptopApp(feed, settings, uname.nodename, uname.release, chosen)
+    app = TcptopApp(feed, settings, uname.nodename, uname.release, chosen, config)
     async with app.run_test(size=_SCREEN) as pilot:
         await app.live.wait()
         await pilot.pause(seconds)
@@ -96,8 +98,9 @@ async def _picture(feed: Feed, settings: Settings, chosen: Filter, seconds: floa
 
 
 def take_snapshot(
-    feed: Feed, settings: Settings, chosen: Filter, seconds: float, kind: str | None, output: str
-) -> None:
+    feed: Feed, settings: Settings, chosen: Filter, seconds: float, kind: str | None, output: str,
+    config: Config = _AS_IT_COMES,
+) -> None:  # fmt: skip
     """Write a snapshot to ``output``, a path or ``-``.
 
     Raises:
@@ -109,7 +112,7 @@ def take_snapshot(
     work = replace(feed.work, writes=feed.work.writes or output != "-")
     narrow(work, in_two_steps=kind != "svg")  # a picture is made by the dashboard, with its threads
     if kind == "svg":
-        data = asyncio.run(_picture(feed, settings, chosen, seconds)).encode()
+        data = asyncio.run(_picture(feed, settings, chosen, seconds, config)).encode()
     else:
         store = _collect(feed, settings, seconds, lambda: feed.narrow(replace(work, writes=output != "-")))
         frame = make_frame(store.facts(), Look(filter=chosen))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,10 +15,9 @@ from terminals import Terminal
 from test_keys import Dashboard, dashboard
 from textual.widgets import Checkbox, Input, Select
 
-from tcptop_tui.cli import main
-from tcptop_tui.config.file import default_path, load_config, save_config
+from tcptop_tui.config.file import ConfigPlace, default_path, load_config, save_config
 from tcptop_tui.config.schema import ColumnChoice, Config
-from tcptop_tui.errors import TcptopError, UsageError
+from tcptop_tui.errors import TcptopError
 from tcptop_tui.widgets.connections import ConnectionTable
 from tcptop_tui.widgets.setup import ColumnList, SetupScreen
 
@@ -72,22 +72,89 @@ def test_another_program_that_saved_meanwhile_is_not_undone(path: Path) -> None:
     assert load_config(path)[0] == Config(theme="tcptop-light", refresh_s=3)
 
 
-@pytest.mark.parametrize(
-    "text",
-    ["refresh_s = ", "refresh_s = 'fast'", "refresh_s = 0", "log_rows = 5", "rtt_unit = 'h'", "columns = 3", "\udcff"],
-)
-def test_a_broken_file_is_one_line_and_is_not_overwritten(
-    path: Path, text: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+BROKEN = {
+    "refresh_s = ": "cannot be used: invalid value",
+    "\udcff": "cannot be used: 'utf-8' codec",
+    "theme = 'tcptop-light'\nrefresh_s = 'fast'": "refresh_s: expected `float`, got `str`",
+    "theme = 'tcptop-light'\nrefresh_s = 0": "refresh_s: expected `float` >= 0.1",
+    "theme = 'tcptop-light'\nrefresh_s = nan": "refresh_s: expected `float` >= 0.1",
+    "theme = 'tcptop-light'\nlog_rows = 5\nrtt_unit = 'h'": "log_rows: expected `int` >= 100, rtt_unit: invalid",
+    "theme = 'tcptop-light'\ncolumns = 3": "columns: expected `object`",
+    "theme = 'tcptop-light'\ncolumns.connections = 3": "columns.connections: it is no list",
+    "theme = 'tcptop-light'\nfilters.a = 3": "filters.a: it is no text",
+    "theme = 'tcptop-light'\ncolumns = [{key = 3}, 4]": "columns: expected `object`",
+    "a = " + "[" * 200_000: "nested too deeply",
+    "a = " + "{a=" * 100_000: "nested too deeply",
+    "a." * 200_000 + "b = 1": "too many parts",
+    "[" + "a." * 200_000 + "b]": "too many parts",
+    "x = {" + "a." * 200_000 + "b = 1}": "too many parts",
+}
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("text", list(BROKEN), ids=lambda text: ascii(text)[:60])
+def test_what_cannot_be_is_said_in_a_line_and_the_rest_counts(path: Path, text: str) -> None:
     path.parent.mkdir()
     path.write_bytes(text.encode(errors="surrogateescape"))
-    with pytest.raises(UsageError, match="cannot be used"):
-        load_config(path)
-    assert main(["--config", str(path)]) == 2
-    said = capsys.readouterr().err
-    assert said.count("\n") == 1
-    assert str(path) in said
-    assert path.read_bytes() == text.encode(errors="surrogateescape")
+    config, note = load_config(path)
+    assert config == (Config(theme="tcptop-light") if "theme" in text else Config()), note
+    assert BROKEN[text].lower() in note.lower()
+    assert str(path) in note
+    assert note.isprintable()
+
+
+def test_columns_and_filters_that_can_be_used_are(path: Path) -> None:
+    path.parent.mkdir()
+    path.write_text(
+        "[filters]\na = 1\nb = '443'\n[columns]\nsessions = 1\n"
+        "connections = [{key='comm', width='x'}, {key=1}, {key='pid'}]\n"
+    )
+    config, note = load_config(path)
+    assert config.filters == {"b": "443"}
+    assert config.columns == {"connections": (ColumnChoice("comm"), ColumnChoice("pid"))}
+    assert note.count("expected") == 2
+
+
+def test_no_file_is_said_where_one_was_named(path: Path) -> None:
+    assert load_config(path) == (Config(), "")
+    assert load_config(path, named=True) == (Config(), f"{path} is not there: all settings are as they come")
+
+
+def test_dev_null_is_an_empty_file_and_stays_what_it_is() -> None:
+    null = Path(os.devnull)
+    assert load_config(null, named=True) == (Config(), "")
+    assert ConfigPlace(null).target is None
+    with pytest.raises(TcptopError, match="not a plain file"):
+        save_config(null, Config(), Config(refresh_s=3))
+    assert null.is_char_device()
+
+
+def test_the_dashboard_starts_and_says_what_is_wrong(path: Path) -> None:
+    path.parent.mkdir()
+    path.write_text("refresh_s = 'fast'\n")
+    terminal = Terminal("--config", str(path), "--backend", "diag")
+    try:
+        terminal.shows("refresh_s: expected")
+        terminal.shows("Connections")
+    finally:
+        terminal.close()
+
+
+def test_what_is_saved_beside_a_wrong_value_costs_nothing_else(path: Path) -> None:
+    path.parent.mkdir()
+    path.write_text(
+        "# mine\nrefresh_s = 'fast'  # wrong\nother = 1\n\n"
+        "[[columns.connections]]\n# who\nkey = 'comm'  # c\nlater = 2\n"
+        "[[columns.connections]]\nkey = 'pid'\nwidth = 7  # w\n[[columns.sessions]]\nkey = 'comm'  # stays\n"
+    )
+    before, _ = load_config(path)
+    columns = {**before.columns, "connections": (ColumnChoice("pid", 9), ColumnChoice("comm"), ColumnChoice("rport"))}
+    after = msgspec.structs.replace(before, theme="tcptop-light", columns=columns)
+    save_config(path, before, after)
+    assert load_config(path)[0] == after
+    text = path.read_text()
+    for kept in ("# mine", "refresh_s = 'fast'  # wrong", "other = 1", "# who", "# c", "later = 2", "# w", "# stays"):
+        assert kept in text
 
 
 def test_a_file_is_private_and_whole(path: Path) -> None:
@@ -243,6 +310,7 @@ def test_in_a_terminal(bpf_possible: None, path: Path) -> None:
             terminal = Terminal("--config", str(path), "--filter", f"port:{port(listener)}")
             try:
                 terminal.shows("Connections 3")
+                terminal.shows("LISTEN ")
                 assert ("LADDR" in terminal.text) == (visit == 0)
                 if not visit:
                     terminal.type("\x1b[12~")  # F2

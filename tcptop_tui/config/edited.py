@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import tomlkit
 from tomlkit.exceptions import TOMLKitError
+from tomlkit.items import AoT
 
 
 def edited(text: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
@@ -34,9 +35,25 @@ def _merge(document: Any, before: Mapping[str, Any], after: Mapping[str, Any]) -
     for name, value in after.items():
         if value == before.get(name):
             continue
-        if isinstance(value, dict) and isinstance(document.get(name), dict):
-            _merge(document[name], before.get(name, {}), value)
+        present = document.get(name)
+        if isinstance(value, dict) and isinstance(present, dict):
+            _merge(present, before.get(name, {}), value)
+        elif isinstance(present, AoT):
+            document[name] = _tables(present, value)
         else:
             document[name] = value
     for name in before.keys() - after.keys():
         document.pop(name, None)
+
+
+def _tables(present: AoT, wanted: Sequence[Mapping[str, Any]]) -> AoT:
+    """As many tables as ``wanted`` has; those that have the same ``key`` stay, with their comments."""
+    known = {table.get("key"): table for table in present}
+    made = tomlkit.aot()
+    for value in wanted:
+        table = known.pop(value["key"], None) or tomlkit.table()
+        for name, one in value.items():
+            if table.get(name, 0) != one:  # width 0 need not be said
+                table[name] = one
+        made.append(table)
+    return made

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +15,15 @@ import platformdirs
 
 from tcptop_tui.config.own_files import NotOwnError, read_own, write_own
 from tcptop_tui.config.schema import ColumnChoice, Config
-from tcptop_tui.errors import TcptopError, UsageError
+from tcptop_tui.config.usable import column_choices, usable
+from tcptop_tui.errors import TcptopError
 
 _MOST_NAMED = 5
-_UNUSABLE = (OSError, ValueError, msgspec.ValidationError)
+_DEEPEST = 100
+"""Parts of a dotted name; tomllib's time grows with their square."""
+_NOT_OURS = ": the settings in it are not used"
+_NOTHING = Path(os.devnull)
+_UNUSABLE = (OSError, ValueError, RecursionError)
 
 
 def default_path() -> Path:
@@ -23,29 +31,58 @@ def default_path() -> Path:
     return platformdirs.user_config_path("tcptop-tui", appauthor=False) / "config.toml"
 
 
-def load_config(path: Path) -> tuple[Config, str]:
-    """What the file says, and a note about it; no file: the defaults.
+def load_config(path: Path, *, named: bool = False) -> tuple[Config, str]:
+    """What the file says, and a note about it; what it does not say, or not so that it can be used, is as it comes.
 
     Under sudo the folder may be another user's: what somebody else wrote decides nothing here.
 
-    Raises:
-        UsageError: it cannot be read, is no TOML, or has a value that cannot be.
+    Args:
+        path: of the file; there need not be one, and ``/dev/null`` is empty.
+        named: the user has named it, and is told that there is none.
     """
     try:
-        document = tomllib.loads(read_own(path).decode())
-        return msgspec.convert(document, Config), _unknown_note(path, document)
+        document = _parsed(_text(path))
     except (FileNotFoundError, NotADirectoryError):
-        return Config(), ""
+        return Config(), f"{path} is not there: all settings are as they come" if named else ""
     except (NotOwnError, PermissionError) as error:
-        return Config(), f"{error}: the settings in it are not used"
+        return Config(), f"{error}{_NOT_OURS}"
     except _UNUSABLE as error:
-        raise UsageError(
-            f"the settings in {path} cannot be used: {_line(error)}", mend="mend or remove the file"
-        ) from error
+        return Config(), f"the settings in {path} cannot be used: {_line(error)}"
+    config, wrong = usable(document)
+    return config, "; ".join(filter(None, (_wrong_note(path, wrong), _unknown_note(path, document))))
+
+
+def _text(path: Path) -> str:
+    return "" if path == _NOTHING else read_own(path).decode()
+
+
+def _parsed(text: str) -> dict[str, Any]:
+    """A TOML document.
+
+    Raises:
+        ValueError: it is none.
+        RecursionError: it is nested too deeply.
+    """
+    if any(part.count(".") > _DEEPEST for part in re.split(r"[^\w\"'. \t-]", text)):
+        raise ValueError("a name has too many parts")
+    return tomllib.loads(text)
 
 
 def _line(error: Exception) -> str:
-    return " ".join(str(error).split())
+    if isinstance(error, RecursionError):
+        return "it is nested too deeply"
+    return (
+        (error.strerror or "").lower()
+        if isinstance(error, OSError) and error.strerror
+        else " ".join(str(error).split())
+    )
+
+
+def _wrong_note(path: Path, wrong: Sequence[str]) -> str:
+    if not wrong:
+        return ""
+    more = f" and {len(wrong) - _MOST_NAMED} more" if len(wrong) > _MOST_NAMED else ""
+    return f"{', '.join(wrong[:_MOST_NAMED])}{more}; it is as it comes ({path})"
 
 
 def _unknown_note(path: Path, document: Mapping[str, Any]) -> str:
@@ -59,15 +96,37 @@ def _unknown_note(path: Path, document: Mapping[str, Any]) -> str:
 
 def _unknown(document: Mapping[str, Any]) -> Iterator[str]:
     yield from (name for name in document if name not in Config.__struct_fields__)
-    for kind, choices in document.get("columns", {}).items():
-        for place, choice in enumerate(choices):
-            for name in choice.keys() - set(ColumnChoice.__struct_fields__):
-                yield f"columns.{kind}[{place}].{name}"
+    for place, choice in column_choices(document):
+        if isinstance(choice, dict):
+            yield from (f"{place}.{name}" for name in choice.keys() - set(ColumnChoice.__struct_fields__))
 
 
-def saved_filters(wanted: str) -> dict[str, str]:
-    """The filters with names, if ``wanted`` calls one: where no other configuration matters none need be readable."""
-    return load_config(default_path())[0].filters if "@" in wanted else {}
+@dataclass(frozen=True, slots=True)
+class ConfigPlace:
+    """Where the settings are, and whether the user has said so."""
+
+    path: Path
+    named: bool = False
+
+    def load(self) -> tuple[Config, str]:
+        """See ``load_config``."""
+        return load_config(self.path, named=self.named)
+
+    def complaint(self, note: str) -> str:
+        """``note``, if it is worth a line where there is no screen: not that with sudo the file is another user's."""
+        return note if self.named or not note.endswith(_NOT_OURS) else ""
+
+    def saved_filters(self, wanted: str) -> tuple[dict[str, str], str]:
+        """The filters with names, and a note; the file is read if ``wanted`` calls one, or the user has named it."""
+        if not self.named and "@" not in wanted:
+            return {}, ""
+        config, note = self.load()
+        return config.filters, note
+
+    @property
+    def target(self) -> Path | None:
+        """Where they are saved; None: nowhere."""
+        return None if self.path == _NOTHING else self.path
 
 
 def save_config(path: Path, before: Config, after: Config) -> None:
@@ -79,8 +138,12 @@ def save_config(path: Path, before: Config, after: Config) -> None:
     from tcptop_tui.config.edited import edited  # noqa: PLC0415  10 ms of a start, for who changes something
 
     try:
-        written = edited(_present(path), msgspec.to_builtins(before), msgspec.to_builtins(after))
-        msgspec.convert(tomllib.loads(written), Config)  # the next start reads this
+        present = _present(path)
+        known_wrong = usable(_parsed(present))[1]
+        written = edited(present, msgspec.to_builtins(before), msgspec.to_builtins(after))
+        wrong = [one for one in usable(_parsed(written))[1] if one not in known_wrong]
+        if wrong:  # the next start reads this
+            raise ValueError(wrong[0])
         write_own(path, written.encode())
     except NotOwnError as error:
         raise TcptopError(f"the settings are not saved: {error}") from error

@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Final
 
+from tcptop_tui.cgroups import Cgroups
+from tcptop_tui.diag.chosen import Chosen
+from tcptop_tui.records import only
 from tcptop_tui.replay.recording import read_batches
-from tcptop_tui.source.batches import Batch, Sink, Status, Table
+from tcptop_tui.source.batches import Batch, Capture, Sessions, Sink, Status, Table, Transitions
+
+EVERYTHING: Final = Capture()
 
 
 class ReplaySource:
@@ -14,12 +21,15 @@ class ReplaySource:
 
     Args:
         path: of the recording.
+        capture: what of it to pass on.
     """
 
     backend = "replay"
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, capture: Capture = EVERYTHING) -> None:
         self._path = path
+        self._chosen = Chosen(capture, Cgroups())
+        self._all = capture == EVERYTHING
         self._batches: Iterator[Batch] = iter(())
 
     def open(self) -> None:
@@ -48,10 +58,16 @@ class ReplaySource:
             pass
 
     def _as_ours(self, batch: Batch) -> Batch:
-        """What the recorded source said of itself is not true of this one."""
+        """What the recorded source said of itself is not true of this one; and only what is wanted."""
+        if isinstance(batch, Table | Transitions | Sessions) and not self._all:
+            return replace(batch, rows=only(batch.rows, self._chosen.mask(batch.rows, unknown=False)))
         if not isinstance(batch, Status):
             return batch
         return Status(self.backend, f"recording {self._path.name} of backend {batch.backend} {batch.note}")
+
+    def recapture(self, capture: Capture) -> None:
+        """From any thread: pass on something else from now on."""
+        self._chosen, self._all = Chosen(capture, Cgroups()), capture == EVERYTHING
 
     def close(self) -> None:
         """Close the file."""

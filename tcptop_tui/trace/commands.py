@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import click
 
+from tcptop_tui.effects import Checked, Seconds, refuse_dropped
 from tcptop_tui.errors import UsageError
 from tcptop_tui.feed import Feed
 from tcptop_tui.privileges import narrow
@@ -27,7 +28,11 @@ def _ports(*names: str, which: str) -> Callable[[F], F]:
     return click.option(*names, default="", metavar="PORTS", help=f"These {which} ports only, as in 80,8000-8010.")
 
 
-@click.group(name="trace", invoke_without_command=True)
+class _Streams(click.Group):
+    command_class = Checked
+
+
+@click.group(name="trace", cls=_Streams, invoke_without_command=True)
 @click.pass_context
 def trace(context: click.Context) -> None:
     """Streams of lines for pipes and scripts, like bcc's tcpstates, tcplife, tcpconnect and tcprtt.
@@ -35,6 +40,7 @@ def trace(context: click.Context) -> None:
     Ctrl-C ends a stream with a line of counts and losses on stderr.
     """
     if context.invoked_subcommand is None:
+        refuse_dropped(context)
         click.echo(context.get_help())
 
 
@@ -70,12 +76,12 @@ def _journal(*, wanted: bool) -> Iterator[Journal | None]:
 
 
 @trace.command(name="states")
-@_ports("-L", "--localport", which="local")
-@_ports("-D", "--remoteport", which="remote")
+@_ports("-L", "--localport", "lport", which="local")
+@_ports("-D", "--remoteport", "rport", which="remote")
 @click.option("-Y", "--journal", "to_journal", is_flag=True, help="Send each line to the systemd journal too.")
 @click.option("--context", is_flag=True, help="Show who was on the CPU as well: in softirq that is a bystander.")
 @common()
-def states_command(localport: str, remoteport: str, *, to_journal: bool, context: bool, **given: Any) -> None:
+def states_command(lport: str, rport: str, *, to_journal: bool, context: bool, **given: Any) -> None:
     """Every change of a TCP state, as tcpstates shows it.
 
     PID and COMM are the connection's owner; MS was spent in OLDSTATE; a close says how.
@@ -84,28 +90,28 @@ def states_command(localport: str, remoteport: str, *, to_journal: bool, context
         return
     asked = check(given)
     output = asked.output(states.columns(asked.form, wide=asked.wide, context=context, clock=asked.clock))
-    capture = asked.capture(localport, remoteport, context=context)
+    capture = asked.capture(lport, rport, context=context)
     with _journal(wanted=to_journal) as journal:
         stream = states.StatesStream(output, asked.filter(), journal)
         _run(_narrowed(asked.feed(capture, asked.settings())), stream, asked, output)
 
 
 @trace.command(name="life")
-@_ports("-L", "--localport", which="local")
-@_ports("-D", "--remoteport", which="remote")
+@_ports("-L", "--localport", "lport", which="local")
+@_ports("-D", "--remoteport", "rport", which="remote")
 @common()
-def life_command(localport: str, remoteport: str, **given: Any) -> None:
+def life_command(lport: str, rport: str, **given: Any) -> None:
     """Every connection when it ends: bytes, duration, why, as tcplife shows it."""
     if _printed(given):
         return
     asked = check(given)
     output = asked.output(life.columns(asked.form, wide=asked.wide, clock=asked.clock))
-    feed = _narrowed(asked.feed(asked.capture(localport, remoteport), asked.settings()))
+    feed = _narrowed(asked.feed(asked.capture(lport, rport), asked.settings()))
     _run(feed, life.LifeStream(output, asked.filter()), asked, output)
 
 
 @trace.command(name="connect")
-@_ports("-P", "--port", which="remote")
+@_ports("-P", "--port", "rport", which="remote")
 @click.option("-L", "--lport", is_flag=True, help="Show the local port.")
 @click.option("-U", "--print-uid", is_flag=True, help="Show the user's number.")
 @click.option("-u", "--uid", type=click.IntRange(0, 2**32 - 2), default=None, help="This user only.")
@@ -113,7 +119,7 @@ def life_command(localport: str, remoteport: str, **given: Any) -> None:
 @click.option("-d", "--dns", is_flag=True, help="Show the name that was likely looked up.")
 @common()
 def connect_command(
-    port: str, *, lport: bool, print_uid: bool, uid: int | None, counts: bool, dns: bool, **given: Any
+    rport: str, *, lport: bool, print_uid: bool, uid: int | None, counts: bool, dns: bool, **given: Any
 ) -> None:
     """Every connect() with its outcome: connected, or why not, and how long that took.
 
@@ -128,7 +134,7 @@ def connect_command(
         connect.columns(asked.form, wide=asked.wide, clock=asked.clock, lport=lport, uid=print_uid, dns=dns)
     )
     chosen = asked.filter("" if uid is None else f"uid:{uid}")
-    feed = _narrowed(asked.feed(asked.capture(rports=port, connects=True), asked.settings()))
+    feed = _narrowed(asked.feed(asked.capture(rports=rport, connects=True), asked.settings()))
     if counts:
         _run(feed, connect.ConnectStream(output, chosen, tally=connect.Tally()), asked, output)
         return
@@ -137,9 +143,9 @@ def connect_command(
 
 
 @trace.command(name="rtt")
-@click.option("-i", "--interval", type=click.FloatRange(0.1), default=None, metavar="S",
+@click.option("-i", "--interval", type=Seconds(0.1), default=None, metavar="S",
               help="A summary each S seconds; without it one at the end.")  # fmt: skip
-@click.option("-d", "duration_too", type=click.FloatRange(0.1), default=None, metavar="S", help="As --duration.")
+@click.option("-d", "duration_too", type=Seconds(0.1), default=None, metavar="S", help="As --duration.")
 @click.option("-m", "--milliseconds", is_flag=True, help="Histograms in ms.")
 @_ports("-p", "--lport", which="local")
 @_ports("-P", "--rport", which="remote")

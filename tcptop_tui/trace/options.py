@@ -9,7 +9,8 @@ from typing import Any, TypeVar
 
 import click
 
-from tcptop_tui.config.file import saved_filters
+from tcptop_tui.config.file import ConfigPlace
+from tcptop_tui.effects import Seconds
 from tcptop_tui.errors import UsageError
 from tcptop_tui.feed import Feed
 from tcptop_tui.filters import Filter, expand, parse, parse_ports
@@ -17,6 +18,7 @@ from tcptop_tui.replay.recording import opened_recording
 from tcptop_tui.settings import Settings
 from tcptop_tui.source.batches import Capture
 from tcptop_tui.terminal import standard_output
+from tcptop_tui.text import clean
 from tcptop_tui.trace import columns as c
 from tcptop_tui.trace.columns import Column
 from tcptop_tui.trace.output import Form, Layout, Output
@@ -40,7 +42,7 @@ def common(*, pid: str = "-p") -> Callable[[F], F]:
                      help="This process only; may be repeated."),
         click.option("-f", "--filter", "filter_text", default="", metavar="EXPR",
                      help="What matches only, in the dashboard's language, e.g. 'comm:nginx !port:22 rtt>10ms'."),
-        click.option("--duration", type=click.FloatRange(0.1), default=None, metavar="S", help="End after S seconds."),
+        click.option("--duration", type=Seconds(0.1), default=None, metavar="S", help="End after S seconds."),
         click.option("--count", type=click.IntRange(1), default=None, metavar="N", help="End after N lines."),
         click.option("--cgroup", default="", metavar="PATH", help="Sockets of this cgroup (v2) and below only."),
         click.option("--cgroupmap", default="", metavar="PIN", help="Cgroups in this pinned BPF map only."),
@@ -73,6 +75,7 @@ class Common:
     wide: bool
     clock: tuple[Column, ...]
     ip: int
+    config: ConfigPlace
 
     def output(self, columns: tuple[Column, ...]) -> Output:
         """Standard output in the form that was asked for."""
@@ -99,7 +102,10 @@ class Common:
         """The filter that was given, and ``terms``; of a process only what surely is its own."""
         pids = ",".join(f"pid:{pid}" for pid in self.given["pid"])
         given = self.given["filter_text"]
-        given = expand(given, saved_filters(given))
+        filters, note = self.config.saved_filters(given)
+        if note:
+            click.echo(f"tcptop-tui: {clean(note)}", err=True)
+        given = expand(given, filters)
         return parse(" ".join(filter(None, [given, pids, *terms])))
 
     def settings(self, refresh_s: float = _REFRESH_S) -> Settings:
@@ -129,7 +135,11 @@ def check(given: dict[str, Any]) -> Common:
             raise UsageError(f"{names[one]} and {names[other]} exclude each other", mend="leave one out")
     form: Form = "csv" if given["as_csv"] else "json" if given["as_json"] else "text"
     clock = ((c.TIME,) if given["wall"] else ()) + ((c.SECONDS,) if given["since"] else ())
-    return Common(given, form, given["wide"], clock, 4 if given["ipv4"] else 6 if given["ipv6"] else 0)
+    return Common(given, form, given["wide"], clock, _ip(given), click.get_current_context().obj)
+
+
+def _ip(given: dict[str, Any]) -> int:
+    return 4 if given["ipv4"] else 6 if given["ipv6"] else 0
 
 
 def address_term(field: str, value: str) -> str:

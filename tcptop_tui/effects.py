@@ -1,0 +1,139 @@
+"""No option is accepted that has no effect: given before a command, or beside one that makes it mean nothing."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import click
+from click.core import ParameterSource
+
+from tcptop_tui.errors import UsageError
+
+_FOR_ALL = frozenset({"config_file", "debug"})
+"""Options before a command that count for every one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """Options that mean nothing beside another one."""
+
+    beside: str
+    """An option, by parameter name; empty: never have they a meaning in this command."""
+    void: tuple[str, ...]
+    """Options, by parameter name; those that a command has not are no matter."""
+    commands: tuple[str, ...] = ()
+    """Where that is so; empty: everywhere."""
+    value: Any = None
+    """Only where ``beside`` has this value; None: where it is given at all."""
+
+
+RULES = (
+    Rule("replay", ("backend", "max_connections", "ring_mb", "cgroupmap", "mntnsmap", "context", "dns")),
+    Rule("replay", ("refresh",), ("snapshot",)),
+    Rule("backend", ("max_connections", "ring_mb", "context"), value="diag"),
+    Rule("counts", ("lport", "print_uid", "wall", "since", "wide", "count"), ("connect",)),
+    Rule("duration", ("duration_too",), ("rtt",)),
+    Rule("as_csv", ("extension",), ("rtt",)),
+    Rule("", ("wide", "since"), ("rtt",)),
+    Rule("", ("max_connections", "ring_mb"), ("ping",)),
+)
+"""Beside what commands refuse themselves, with reasons of their own."""
+
+
+class Checked(click.Command):
+    """A command that refuses options without effect."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """See ``click.Command``.
+
+        Raises:
+            UsageError: such an option was given.
+        """
+        refuse_dropped(ctx)
+        refuse_void(ctx)
+        return super().invoke(ctx)
+
+
+class Seconds(click.FloatRange):
+    """A time; ``nan`` is in no range and would pass as if it were in each, ``inf`` is no time to wait."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """See ``click.ParamType``."""
+        number = float(super().convert(value, param, ctx))
+        if not math.isfinite(number):
+            self.fail(f"{value!r} is no number of seconds.", param, ctx)
+        return number
+
+
+def hand_on(context: click.Context) -> None:
+    """Give what stands before a command to the command, where that has the same option and is not given another value.
+
+    Args:
+        context: of the group, before the command's own is made.
+    """
+    values = {param.name: context.params[param.name] for param in _given(context) if param.name}
+    context.default_map = _defaults(context.command, context, values)
+
+
+def _defaults(command: click.Command, context: click.Context, values: dict[str, Any]) -> dict[str, Any]:
+    if isinstance(command, click.Group):
+        inner = {name: command.get_command(context, name) for name in command.list_commands(context)}
+        return {name: _defaults(one, context, values) for name, one in inner.items() if one is not None}
+    own = {param.name: _kind(param) for param in command.params}
+    return {
+        param.name: values[param.name]
+        for param in context.command.params
+        if own.get(param.name) == _kind(param) and param.name in values
+    }
+
+
+def _given(context: click.Context) -> Iterator[click.Parameter]:
+    """Options that the user has written."""
+    for param in context.command.params:
+        source = context.get_parameter_source(param.name or "")
+        if source in {ParameterSource.COMMANDLINE, ParameterSource.DEFAULT_MAP}:
+            yield param
+
+
+def _kind(param: click.Parameter) -> tuple[Any, ...]:
+    """Equal for options of two commands that take the same."""
+    return repr(param.type), param.multiple, getattr(param, "is_flag", False)
+
+
+def refuse_dropped(context: click.Context) -> None:
+    """Options before a command that this has not.
+
+    Raises:
+        UsageError: there are some.
+    """
+    own = {param.name: _kind(param) for param in context.command.params}
+    for param in _given(context.find_root()):
+        if param.name not in _FOR_ALL and own.get(param.name) != _kind(param):
+            mend = f"see {context.command_path} --help"
+            raise UsageError(f"{_shown(param)} has no effect before {context.info_name}", mend=mend)
+
+
+def refuse_void(context: click.Context) -> None:
+    """Options that mean nothing beside others, by ``RULES``.
+
+    Raises:
+        UsageError: there are some.
+    """
+    given = {param.name: param for param in _given(context)}
+    for rule in RULES:
+        if rule.commands and context.info_name not in rule.commands:
+            continue
+        if rule.beside and (rule.beside not in given or rule.value not in {None, context.params[rule.beside]}):
+            continue
+        for name in rule.void:
+            if name in given:
+                where = f"beside {_shown(given[rule.beside])}" if rule.beside else f"in {context.info_name}"
+                where += f" {rule.value}" if rule.value else ""
+                raise UsageError(f"{_shown(given[name])} has no effect {where}", mend="leave it out")
+
+
+def _shown(param: click.Parameter) -> str:
+    return max(param.opts, key=len)
