@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import platform
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 
 from rich import box
@@ -13,9 +15,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from tcptop_tui import capabilities
+from tcptop_tui import __version__, capabilities
 from tcptop_tui.bpf import library
 from tcptop_tui.bpf.btf import VMLINUX_BTF, KernelTypes
+from tcptop_tui.bpf.calls import libbpf_version, load_libbpf
 from tcptop_tui.bpf.capacity import Capacity, Host
 from tcptop_tui.bpf.headers import kernel_header
 from tcptop_tui.bpf.loaded import missing_capabilities
@@ -40,6 +43,8 @@ class Finding:
     mend: str = ""
     needed: bool = True
     """Whether the BPF backend fails without it."""
+    said: tuple[str, ...] = ()
+    """The last lines of whoever refused it."""
 
 
 def _check(name: str, look: Callable[[], str], *, needed: bool = True) -> Finding:
@@ -47,7 +52,8 @@ def _check(name: str, look: Callable[[], str], *, needed: bool = True) -> Findin
     try:
         return Finding(name, good=True, found=look(), needed=needed)
     except TcptopError as error:
-        return Finding(name, good=False, found=error.message, mend=error.mend, needed=needed)
+        said = getattr(error, "said", ())
+        return Finding(name, good=False, found=error.message, mend=error.mend, needed=needed, said=said)
     except OSError as error:
         return Finding(name, good=False, found=str(error), needed=needed)
 
@@ -84,7 +90,17 @@ def _bcc() -> str:
 def _libbcc() -> str:
     library.load_bcc()
     library.load_libbcc()
-    return "libbcc.so.0"
+    return f"libbcc.so.0 with {library.llvm_version() or 'an LLVM of its own'}"
+
+
+def _libbpf() -> str:
+    load_libbpf()
+    return f"libbpf {libbpf_version() or 'older than 0.6'}"
+
+
+def _python() -> str:
+    packages = " ".join(f"{name} {version(name)}" for name in ("textual", "rich", "numpy"))
+    return f"Python {platform.python_version()} ({sys.executable}), {packages}"
 
 
 def _program() -> str:
@@ -128,10 +144,13 @@ def _settings(place: ConfigPlace) -> str:
 def examine(place: ConfigPlace) -> list[Finding]:
     """Look at each requirement on its own, and at the settings."""
     return [
+        _check("tcptop-tui", lambda: __version__, needed=False),
+        _check("Python", _python, needed=False),
         _check("kernel", _kernel),
         _check("type information (BTF)", _types),
         _check("bcc for Python", _bcc),
         _check("bcc library", _libbcc),
+        _check("libbpf", _libbpf),
         _check("privileges", _privileges),
         _check("kernel program", _program),
         _check("room for connections", _connections, needed=False),
@@ -181,5 +200,21 @@ def report(findings: list[Finding]) -> None:
     console.print(_kept_capabilities(had))
     console.print(_streams_keep(had), soft_wrap=True)
     console.print(_children_get(had), soft_wrap=True)
-    works = all(finding.good for finding in findings if finding.needed)
-    console.print("The BPF backend works here." if works else "Without these the sock_diag backend is used.")
+    for finding in findings:
+        _print_said(console, finding)
+    console.print(_conclusion(findings), soft_wrap=True)
+
+
+def _print_said(console: Console, finding: Finding) -> None:
+    if finding.said:
+        console.print(Text(f"{finding.name}, last lines:", "bold"))
+        for line in finding.said:
+            console.print(Text(f"  {clean(line)}"), soft_wrap=True)
+
+
+def _conclusion(findings: list[Finding]) -> Text:
+    """Whether BPF is used, or what ``--backend auto`` falls back for."""
+    wrong = next((finding for finding in findings if finding.needed and not finding.good), None)
+    if wrong is None:
+        return Text("The BPF backend works here.")
+    return Text(f"--backend auto polls sock_diag here, because of {wrong.name}: {clean(wrong.found)}")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 
 class TcptopError(Exception):
     """An error with an exit code and, where there is one, the command that mends it."""
@@ -24,4 +26,12 @@ class UsageError(TcptopError):
 
 
 class BackendUnavailable(TcptopError):
-    """A source cannot run on this host; ``mend`` says what would help."""
+    """A source cannot run on this host; ``mend`` says what would help.
+
+    Args:
+        said: the last lines of the compiler or of the kernel's verifier, for ``doctor``.
+    """
+
+    def __init__(self, message: str, *, mend: str = "", said: Sequence[str] = ()) -> None:
+        super().__init__(message, mend=mend)
+        self.said = tuple(said)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from sockets import listening, pair, port
 
 from tcptop_tui import __version__
 from tcptop_tui.bpf import library
+from tcptop_tui.doctor import Finding, report
 from tcptop_tui.errors import BackendUnavailable
 
 
@@ -155,6 +157,20 @@ def test_doctor(bpf_possible: None) -> None:
     told = run("doctor")
     assert told.returncode == 0, told.stdout
     assert "The BPF backend works here." in told.stdout
+    words = " ".join(told.stdout.split())
+    for name in ("bcc ", "LLVM ", "libbpf v", "Python ", "textual ", "numpy "):
+        assert re.search(rf"{name}\d", words), name
+    assert re.search(r"\d MB for the [\d,]+ sockets", words)
+
+
+def test_doctor_says_why_auto_falls_back(capsys: pytest.CaptureFixture[str]) -> None:
+    """With the last lines of whoever refused it."""
+    wrong = Finding("kernel program", good=False, found="set_state is refused: R1", said=("0: r0 = 1", "R1 \x1b[2J"))
+    report([Finding("kernel", good=True, found="Linux"), wrong])
+    told = capsys.readouterr().out
+    assert "--backend auto polls sock_diag here, because of kernel program: set_state is refused: R1" in told
+    assert "0: r0 = 1" in told
+    assert "\x1b[2J" not in told
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="drops root")

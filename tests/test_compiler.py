@@ -19,6 +19,10 @@ int count(void *ctx) { int at = 0; u64 *value = seen.lookup(&at); if (value) (*v
 """
 
 
+UNREADABLE = 'int count(void *ctx) { asm volatile("r0 = *(u64 *)(r9 + 0)"); return 0; }'
+"""Nothing was ever written into r9."""
+
+
 def descriptors() -> set[str]:
     return {f"{one}→{os.readlink(one)}" for one in Path("/proc/self/fd").iterdir() if one.is_symlink()}
 
@@ -64,6 +68,17 @@ def test_what_does_not_compile_is_one_line() -> None:
     with pytest.raises(BackendUnavailable, match=r"does not load: .*error: .*nonsense") as raised:
         Compiled(Request("int count(void *ctx) { return nonsense; }", [], ["count"]))
     assert "\n" not in str(raised.value)
+
+
+def test_who_refuses_it_is_quoted() -> None:
+    """For doctor: one line does not tell enough to whoever is to mend it."""
+    with pytest.raises(BackendUnavailable) as raised:
+        Compiled(Request("int count(void *ctx) { return nonsense; }", [], ["count"]))
+    assert any("use of undeclared identifier 'nonsense'" in line for line in raised.value.said)
+    with pytest.raises(BackendUnavailable, match="count is refused") as raised:
+        Compiled(Request(UNREADABLE, [], ["count"]))
+    assert any("R9 !read_ok" in line for line in raised.value.said)
+    assert len(raised.value.said) <= 20
 
 
 def test_a_compiler_that_dies_takes_nothing_with_it() -> None:

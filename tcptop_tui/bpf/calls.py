@@ -62,6 +62,15 @@ def libbpf_with(signatures: Mapping[str, Signature]) -> Any:
     raise BackendUnavailable("libbpf is not installed", mend="apt install libbpf1  (Fedora, Arch: libbpf)")
 
 
+def libbpf_version() -> str:
+    """As it says itself, e.g. ``v1.1``; empty where it does not (before 0.6)."""
+    try:
+        told = libbpf_with({"libbpf_version_string": Signature(_NAME, ())}).libbpf_version_string()
+    except BackendUnavailable:
+        return ""
+    return str(told.decode())
+
+
 def refusal(call: str) -> OSError:
     """To raise for a call that has just failed, with its ``errno``."""
     number = ct.get_errno()

@@ -23,7 +23,7 @@ _MOST_SHARE = 1 / 4
 
 CHUNK = 64
 """Slots that the kernel side opens at once; ``c/records.c``."""
-_SPARE_BLOCKS = 2
+_SPARE_BLOCKS = 1.5
 """At least, so many that nothing was opened of: new connections of two polls."""
 _SPARE_SHARE = 0.5
 """Or, of what is in use."""
@@ -81,7 +81,7 @@ class Capacity:
 
 def slots_for(used: int, block_slots: int, most: int) -> int:
     """How many there shall be when so many are in use: the rest is for what comes until somebody looks again."""
-    return min(most, used + max(_SPARE_BLOCKS * block_slots, int(used * _SPARE_SHARE)))
+    return min(most, used + int(max(_SPARE_BLOCKS * block_slots, used * _SPARE_SHARE)))
 
 
 def _fitting(host: Host) -> int:

@@ -97,7 +97,7 @@ def compiled(text: str, flags: Sequence[str], functions: Sequence[str], known: M
     """
     bcc = library.load_bcc()
     failed: Exception | None = None
-    with library.stderr_captured() as lines:
+    with library.stderr_read() as lines:
         try:
             bpf = _compile(bcc, text, flags)
             return Code.compiled(_codes(bpf, functions), _maps(bpf), known)
@@ -123,6 +123,7 @@ def answer(link: socket.socket) -> None:
         known = (
             error if isinstance(error, BackendUnavailable) else BackendUnavailable(f"{type(error).__name__}: {error}")
         )
+        os.write(2, "\n".join(["", *known.said]).encode(errors="replace"))  # the parent reads it: loaded.py
         link.sendall(json.dumps({"error": known.message, "mend": known.mend}).encode())
         return
     told = json.dumps({"programs": list(built.programs), "maps": list(built.maps), "typed": list(built.typed)}).encode()

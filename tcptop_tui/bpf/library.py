@@ -11,6 +11,7 @@ import ctypes as ct
 import importlib
 import importlib.util
 import os
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,6 +23,7 @@ from tcptop_tui import foreign, start
 from tcptop_tui.errors import BackendUnavailable
 from tcptop_tui.foreign import Signature
 
+_MOST_STDERR_BYTES = 1 << 20
 INSTALL = "apt install python3-bpfcc  (Fedora: python3-bcc, Arch: python-bcc)"
 _MODULE, _NAME = ct.c_void_p, ct.c_char_p
 _LIBBCC = {
@@ -111,21 +113,21 @@ def load_libbcc() -> Any:
     return foreign.load("libbcc.so.0", _LIBBCC)
 
 
-@contextmanager
-def stderr_captured() -> Iterator[list[str]]:
-    """Keep what C libraries print on file descriptor 2 off the screen.
+def llvm_version() -> str:
+    """Of the one that libbcc has loaded; empty where it brings its own."""
+    found = re.search(r"/libLLVM(?:-|\.so\.)(\d+(?:\.\d+)*)", Path("/proc/self/maps").read_text())
+    return f"LLVM {found[1]}" if found else ""
 
-    bcc and LLVM write warnings and verifier logs there. The list is filled at the end.
+
+@contextmanager
+def stderr_read() -> Iterator[list[str]]:
+    """What C libraries print on file descriptor 2, which must be a file; the list is filled at the end.
+
+    bcc and LLVM write warnings there.
     """
     lines: list[str] = []
-    saved = os.dup(2)
-    capture = os.memfd_create("tcptop-stderr")
-    os.dup2(capture, 2)
+    begin = os.lseek(2, 0, os.SEEK_END)
     try:
         yield lines
     finally:
-        os.dup2(saved, 2)
-        os.close(saved)
-        size = os.fstat(capture).st_size
-        lines += os.pread(capture, min(size, 2**20), 0).decode(errors="replace").splitlines()
-        os.close(capture)
+        lines += os.pread(2, _MOST_STDERR_BYTES, begin).decode(errors="replace").splitlines()

@@ -26,6 +26,8 @@ from tcptop_tui.privileges import COMPILER
 
 _MOST_DESCRIPTORS = 64
 _MAX_ANSWER_BYTES = 1 << 16
+_MOST_PRINTED_BYTES = 1 << 14
+_MOST_LINES = 20
 
 _CHILD = """
 import importlib.util, json, runpy, sys
@@ -104,10 +106,11 @@ class Request:
     ) -> None:  # fmt: skip
         require_kernel()
         self._link, theirs = socket.socketpair()
+        self._stderr = os.memfd_create("tcptop-compiler")
         with theirs, capabilities.lent(*COMPILER):
             self._process = subprocess.Popen(
                 _command(theirs.fileno()), env=_environment(), cwd="/",  # clang looks for headers in the present folder
-                stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=self._stderr,
                 pass_fds=[theirs.fileno(), *plan.given.values()], process_group=0,  # Ctrl-C is not meant for it
             )  # fmt: skip
         asked = {
@@ -130,22 +133,32 @@ class Request:
             told, descriptors, *_ = socket.recv_fds(self._link, _MAX_ANSWER_BYTES, _MOST_DESCRIPTORS)
         for descriptor in descriptors:  # Python 3.11 takes the flag for that and forgets it
             os.set_inheritable(descriptor, False)
-        ended = self._process.wait()
+        ended, said = self._process.wait(), self._last_lines()
         if not told:
-            raise BackendUnavailable(f"the compiler ended {_how(ended)}", mend="tcptop-tui doctor tells more")
+            raise BackendUnavailable(
+                f"the compiler ended {_how(ended)}", mend="tcptop-tui doctor tells more", said=said
+            )
         answer = json.loads(told)
         if "error" in answer:
-            raise BackendUnavailable(answer["error"], mend=answer["mend"])
+            raise BackendUnavailable(answer["error"], mend=answer["mend"], said=said)
         self.typed = frozenset(answer["typed"])
         by_name = iter(descriptors)
         programs = {name: next(by_name) for name in answer["programs"]}
         return programs, {name: next(by_name) for name in answer["maps"]}
+
+    def _last_lines(self) -> list[str]:
+        """What it has printed, at its end."""
+        with os.fdopen(self._stderr, "rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            printed = os.pread(file.fileno(), _MOST_PRINTED_BYTES, max(0, size - _MOST_PRINTED_BYTES))
+        return [line for line in printed.decode(errors="replace").splitlines() if line.strip()][-_MOST_LINES:]
 
     def cancel(self) -> None:
         """Nobody waits for the answer any more."""
         self._process.kill()
         self._process.wait()
         self._link.close()
+        os.close(self._stderr)
 
 
 def _how(code: int) -> str:

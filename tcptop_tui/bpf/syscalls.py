@@ -30,6 +30,7 @@ _TYPE_RAW_TRACEPOINT, _TYPE_TRACING = 17, 26
 _TRACE_RAW_TP, TRACE_ITER = 23, 28
 _NAME_BYTES = 15
 _LOG_BYTES = 1 << 20
+_MOST_LINES = 20
 _INSTRUCTION_BYTES = 8
 
 
@@ -168,7 +169,9 @@ def load_program(name: str, code: bytes, target: Target = Target(0, 0)) -> int:
     attr.log_level, attr.log_size, attr.log_buf = 1, _LOG_BYTES, ct.addressof(log)
     _bpf(_PROG_LOAD, attr)
     said = [line for line in log.value.decode(errors="replace").splitlines() if not line.startswith("processed")]
-    raise BackendUnavailable(f"{name} is refused: {said[-1] if said else os.strerror(ct.get_errno())}")
+    raise BackendUnavailable(
+        f"{name} is refused: {said[-1] if said else os.strerror(ct.get_errno())}", said=said[-_MOST_LINES:]
+    )
 
 
 def load_programs(codes: Mapping[str, bytes], typed: Mapping[str, str]) -> dict[str, int]:
