@@ -19,6 +19,7 @@ from tcptop_tui.bpf.capacity import CHUNK, SLOT_BYTES, memory, slots_for
 from tcptop_tui.bpf.maker import Maker
 from tcptop_tui.bpf.syscalls import create_map, shape_of
 from tcptop_tui.errors import BackendUnavailable
+from tcptop_tui.privileges import lift_memlock_limit
 
 _NAME = "block"
 _FREE_SHARE = 1 / 32
@@ -66,6 +67,7 @@ class Blocks:
         self._maker: Maker | None = None
         self._blocks: list[int] = []
         self._refused_s = float("-inf")
+        lift_memlock_limit()  # up to 5.10 a block counts as locked memory
         self._hand_over(places.block)
         self.make_room(expected)
 

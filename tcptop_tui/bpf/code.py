@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-import resource
 import struct
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 from tcptop_tui.bpf import syscalls
@@ -89,8 +87,6 @@ class Code:
         Raises:
             BackendUnavailable: the kernel refuses one of them.
         """
-        with suppress(OSError, ValueError):  # up to 5.10 maps count as locked memory
-            resource.setrlimit(resource.RLIMIT_MEMLOCK, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
         built = Built({}, {}, dict(self.typed))
         try:
             self._make_maps(built.maps, plan)
