@@ -24,14 +24,22 @@ from tcptop_tui.drawing.driver import ThinDriver
 from tcptop_tui.views import ViewsApp
 from tcptop_tui.widgets.alerts import AlertStrip
 from tcptop_tui.widgets.board import BoardView
+from tcptop_tui.widgets.close_dialog import CloseDialog
 from tcptop_tui.widgets.connections import ConnectionTable
+from tcptop_tui.widgets.connects import ConnectsTable, Destinations
 from tcptop_tui.widgets.detail import DetailScreen
+from tcptop_tui.widgets.export_dialog import ExportDialog
 from tcptop_tui.widgets.filter_bar import FilterBar, FilterInput
 from tcptop_tui.widgets.help import HelpScreen
 from tcptop_tui.widgets.listing import Listing
 from tcptop_tui.widgets.palette import Actions
+from tcptop_tui.widgets.ping_view import PingView
 from tcptop_tui.widgets.rtt_view import RttView
+from tcptop_tui.widgets.saved_filters import SavedFilters
 from tcptop_tui.widgets.search_bar import SearchBar
+from tcptop_tui.widgets.sessions import SessionsTable
+from tcptop_tui.widgets.setup import ColumnList, SetupScreen
+from tcptop_tui.widgets.sort_dialog import SortDialog
 from tcptop_tui.widgets.transitions import TransitionLog
 
 _PARTS: tuple[tuple[str, tuple[type[Widget | ViewsApp | DetailScreen], ...]], ...] = (
@@ -41,12 +49,18 @@ _PARTS: tuple[tuple[str, tuple[type[Widget | ViewsApp | DetailScreen], ...]], ..
     ("Lists", (Listing,)),
     ("Connections", (ConnectionTable,)),
     ("One connection", (DetailScreen,)),
+    ("Connects, closed sessions", (ConnectsTable, Destinations, SessionsTable)),
     ("Round-trip times", (RttView,)),
+    ("Ping", (PingView,)),
     ("Stuck states", (BoardView,)),
     ("Alerts", (AlertStrip,)),
     ("Transitions", (TransitionLog,)),
     ("Filter line", (FilterBar, FilterInput)),
     ("Search line", (SearchBar,)),
+    ("Setup (F2)", (SetupScreen, ColumnList)),
+    ("Saved filters (f)", (SavedFilters,)),
+    ("Sort (F6), export (e), close (F9)", (SortDialog, ExportDialog, CloseDialog)),
+    ("Help (F1)", (HelpScreen,)),
 )
 """Titles in the help, and whose bindings stand below them."""
 

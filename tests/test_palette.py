@@ -23,7 +23,7 @@ async def test_every_binding_that_is_in_force_is_there() -> None:
         for one in board.app.screen.active_bindings.values():
             if one.binding.description and one.enabled and one.node is not board.app.screen:
                 assert (one.binding.tooltip or one.binding.description) in found
-        assert found["Quit"].startswith("q f10")
+        assert found["Quit"].startswith("q F10")
         assert "Theme tcptop-light" in found
         board.app._settings = Settings(readonly=True)
         assert "Close the connection (asks first)" in found

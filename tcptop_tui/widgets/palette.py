@@ -7,9 +7,9 @@ from functools import partial
 from typing import Any
 
 from textual.command import DiscoveryHit, Hit, Hits, Provider
-from textual.keys import format_key
 
 from tcptop_tui.theme import THEMES
+from tcptop_tui.widgets.key_names import key_names
 
 
 class Actions(Provider):
@@ -20,9 +20,9 @@ class Actions(Provider):
         for one in self.screen.active_bindings.values():
             if one.enabled and one.binding.description and one.node is not self.screen:
                 key = (one.binding.tooltip or one.binding.description, one.binding.action)
-                found.setdefault(key, (one.node, []))[1].append(format_key(one.binding.key))
+                found.setdefault(key, (one.node, []))[1].append(one.binding.key)
         for (told, action), (node, keys) in found.items():
-            yield told, " ".join(keys), partial(self.app.run_action, action, node)
+            yield told, key_names(keys), partial(self.app.run_action, action, node)
         for theme in THEMES:
             yield f"Theme {theme.name}", "", partial(setattr, self.app, "theme", theme.name)
 
