@@ -191,19 +191,20 @@ def doctor(place: ConfigPlace, /) -> None:
 
 
 def _dashboard(options: Options, config: Config, path: Path | None, note: str) -> None:
-    from tcptop_tui.terminal import mouse_possible, own_stderr, require_screen, tell_textual  # noqa: PLC0415
+    from tcptop_tui.terminal import first_line, mouse_possible, own_stderr, require_screen, tell_textual  # noqa: PLC0415
 
     require_screen()
     share_one_heap()
     closes = options.feed.work.looks and not options.settings.readonly
     narrow(replace(options.feed.work, closes=closes, writes=True))
-    options.feed.prepare()
+    uname = os.uname()
     tell_textual()
     with own_stderr():
-        from tcptop_tui.app import TcptopApp  # noqa: PLC0415
+        with first_line(f"{_PROGRAM} {uname.nodename}  Linux {uname.release}  starting"):
+            options.feed.prepare()
+            from tcptop_tui.app import TcptopApp  # noqa: PLC0415
 
-        uname = os.uname()
-        app = TcptopApp(options.feed, options.settings, uname.nodename, uname.release, options.chosen, config)
+            app = TcptopApp(options.feed, options.settings, uname.nodename, uname.release, options.chosen, config)
         app.config_path, app.config_note, app.history_path = path, note, history_path()
         gc.freeze()  # what is there now stays: to look through all of it each time stopped the keys for 25 ms
         app.run(mouse=mouse_possible())

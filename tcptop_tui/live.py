@@ -159,7 +159,9 @@ class LiveApp(TypedApp):
             loop.add_signal_handler(number, self.exit, None, 128 + number)
         self.query_one(ConnectionTable).focus()
         self._queue = BatchQueue(loop, self._settings.queue_batches, self._settings.queue_bytes)
-        self._trace(self._queue)
+        # nothing is known yet, and that is drawn: a start may take seconds
+        self.call_next(self._repaint)
+        self.call_after_refresh(self._trace, self._queue)
         self._pump(self._queue)
         self._clock = self.set_interval(self._settings.refresh_s, self.tick)
         self.apply_config(self.config)

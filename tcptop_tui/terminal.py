@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import curses
 import os
+import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -77,6 +78,26 @@ def _drawing_on(screen: int) -> Iterator[None]:
     finally:
         sys.__stderr__.close()
         sys.__stderr__ = before  # type: ignore[misc]
+
+
+@contextmanager
+def first_line(words: str) -> Iterator[None]:
+    """Show the header's first words where the cursor is, while the compiler and the imports are waited for.
+
+    Nothing of the terminal is changed, so nothing has to be put back if the program is ended meanwhile.
+    """
+    room = shutil.get_terminal_size().columns - 1
+    _write_line(clean(words)[:room])
+    try:
+        yield
+    finally:
+        _write_line("")
+
+
+def _write_line(words: str) -> None:
+    """In place of what stands on the cursor's line."""
+    with contextlib.suppress(OSError):  # a terminal that has gone is noticed elsewhere
+        os.write(sys.stdout.fileno(), f"\r{words}\x1b[K\r".encode("ascii", "replace"))
 
 
 @contextmanager

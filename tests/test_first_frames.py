@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 import pytest
 from made import Script
 from sockets import listening, pair
+from terminals import Terminal
 from test_keys import Dashboard, painted, table
 from test_screens import screen
 
@@ -64,6 +65,30 @@ async def test_the_log_waits_too_and_the_first_table_ends_all_waiting() -> None:
         assert "1 Connections 0" in shown
         assert "waiting" not in "\n".join(shown.splitlines()[:-1])
         assert "no connection" in shown
+
+
+@pytest.mark.apart
+async def test_the_header_is_drawn_before_the_source_says_anything() -> None:
+    app = TcptopApp(Script(), Settings(refresh_s=600), "host-one", "6.x")
+    async with app.run_test(size=(80, 24)) as pilot:
+        await painted(pilot)
+        lines = screen(Dashboard(app, pilot, Script())).splitlines()
+        assert lines[0] == "tcptop-tui host-one  Linux 6.x  backend starting…"
+        assert lines[1] == "starting"
+        assert "━1 Connections –" in "\n".join(lines)
+
+
+def test_the_terminal_has_a_word_before_anything_that_takes_long() -> None:
+    terminal = Terminal("--backend", "diag", columns=100, lines=30)
+    try:
+        terminal.shows("Connections")
+        first = terminal.output[: terminal.output.index(b"\x1b[")]
+        assert first.strip().startswith(b"tcptop-tui")
+        assert first.strip().endswith(b"starting")
+        between = terminal.output[len(first) : terminal.output.index(b"\x1b[?1049h")]
+        assert b"\r\x1b[K" in between  # the shell's line is as it was
+    finally:
+        terminal.close()
 
 
 def test_a_dump_says_how_far_it_is() -> None:
