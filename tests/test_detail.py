@@ -121,7 +121,7 @@ def test_a_life_to_scale() -> None:
     assert drawn[2] == "?" + "▓" * 11 + "█" * 31  # seen apart without colours too
     assert drawn[3] == "CLOSE – → SYN_SENT 1.0s → ESTABLISHED 3.0s"
     assert lifeline(row, moves, 0) == spans[:2]  # it has ended
-    assert "nothing since we started" in timeline([], 40, lambda _state: Style()).plain
+    assert "nothing is known of it" in timeline([], 40, lambda _state: Style()).plain
 
 
 @pytest.mark.parametrize(("columns", "lines"), [(80, 24), (160, 50), (40, 10)])
@@ -140,7 +140,7 @@ def test_in_a_terminal(bpf_possible: None, columns: int, lines: int) -> None:
                     terminal.until(lambda shown=shown: shown in terminal.text or bool(terminal.type("\x1b[B")))
             if lines == 50:
                 terminal.shows("pytest")  # the command line of who has the socket
-                terminal.shows("cwnd")
+                terminal.shows("congestion window")
                 assert re.search(r"cwnd +10\b", terminal.text)
             terminal.type("\x1b")
             terminal.shows("F1Help")

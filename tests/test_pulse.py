@@ -140,7 +140,7 @@ async def test_a_large_number_does_not_touch_the_next_name() -> None:
         busy = np.full((len(Beat), 8), 187_297.0)
         board.app.panel(HeaderLines).show(replace(frame, facts=replace(frame.facts, pulse=busy)))
         words = board.header.splitlines()[2].split()
-        assert words[:6] == ["moves/s", "████████", "187,297", "opened", "████████", "187,297"]
+        assert words[:6] == ["transitions/s", "███████", "187,297", "opened/s", "███████", "187,297"]
 
 
 def test_on_the_real_kernel(bpf_possible: None) -> None:
