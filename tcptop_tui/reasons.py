@@ -28,11 +28,13 @@ class Reason(IntEnum):
     GIVEN_UP = 8
     """connect() that was closed before there was an answer."""
     NO_PORT = 9
-    """connect() that found no local port free."""
+    """connect() that found no local port free, or whose own port is in use for that destination."""
     ABORTED = 10
     """Destroyed from outside: ``ss -K`` (tcp_abort, net/ipv4/tcp.c)."""
     ERROR = 11
     """Another errno; ``reason_text`` says which."""
+    SILENT = 12
+    """Closed without FIN, reset or error: nothing was sent, as under TCP_REPAIR (tcp_disconnect, net/ipv4/tcp.c)."""
 
 
 TEXT: Final = {
@@ -45,9 +47,13 @@ TEXT: Final = {
     Reason.TIMED_OUT: "timed out",
     Reason.UNREACHABLE: "unreachable",
     Reason.GIVEN_UP: "given up",
-    Reason.NO_PORT: "no local port",
+    Reason.NO_PORT: "no local port (EADDRNOTAVAIL)",
     Reason.ABORTED: "aborted",
+    Reason.SILENT: "nothing sent",
 }
+
+WORDS: Final = {reason: text.partition(" (")[0].replace(" ", "-").lower() for reason, text in TEXT.items() if text}
+"""As a filter spells them: ``why:reset-sent``."""
 
 _UNREACHABLE = (errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN, errno.EHOSTDOWN)
 
@@ -67,16 +73,17 @@ def reasons(rows: Rows) -> NDArray[np.uint8]:
     seen = closed & ((flags & Flag.POLLED) == 0) & ((flags & Flag.LISTENER) == 0)
     rules = (
         (unanswered & (err == errno.ECONNREFUSED), Reason.REFUSED),
+        (unanswered & (err == errno.EADDRNOTAVAIL), Reason.NO_PORT),
         (err == errno.ETIMEDOUT, Reason.TIMED_OUT),
         (np.isin(err, _UNREACHABLE), Reason.UNREACHABLE),
         (err == errno.ECONNABORTED, Reason.ABORTED),
         ((ends & End.RST_RECEIVED) != 0, Reason.RESET_RECEIVED),
         ((ends & End.RST_SENT) != 0, Reason.RESET_SENT),
         (err != 0, Reason.ERROR),
-        (unanswered & (rows["lport"] == 0), Reason.NO_PORT),
         (unanswered, Reason.GIVEN_UP),
         ((ends & End.PEER_FIRST) != 0, Reason.FIN_BY_PEER),
         ((ends & End.FIN_SENT) != 0, Reason.FIN_BY_US),
+        (ends == 0, Reason.SILENT),
     )
     found: NDArray[np.uint8] = np.select([seen & holds for holds, _ in rules], [code for _, code in rules], 0).astype(
         np.uint8

@@ -205,6 +205,18 @@ TRANSITION = np.dtype(
 )
 """``struct transition``: one change of state, 168 bytes."""
 
+ENDING = np.dtype(
+    [
+        ("skaddr", "<u8"),  # as in the SESSION that was there before
+        ("born_ns", "<u8"),
+        ("ts_ns", "<u8"),
+        ("ends", "u1"),  # End: what has come since
+        ("reset_in", "u1"),
+    ],
+    align=True,
+)
+"""What became of a connection that this end had closed and the peer had not, 32 bytes."""
+
 PING = np.dtype(
     [
         ("ts_ns", "<u8"),

@@ -101,9 +101,10 @@ ENDS: list[dict[str, Any]] = [
     {"err": errno.EHOSTUNREACH},
     {"err": errno.ECONNABORTED},
     {"flags": Flag.ACTIVE, "oldstate": State.SYN_SENT},
-    {"flags": Flag.ACTIVE, "oldstate": State.SYN_SENT, "lport": 0},
+    {"flags": Flag.ACTIVE, "oldstate": State.SYN_SENT, "err": errno.EADDRNOTAVAIL},
     {"err": errno.EPERM},
     {"state": State.ESTABLISHED, "newstate": State.ESTABLISHED, "ends": End.FIN_SENT},
+    {"ends": 0},
 ]
 
 
@@ -125,8 +126,10 @@ ENDS: list[dict[str, Any]] = [
         ("why:given-up", [8]),
         ("why:no-port", [9]),
         ('why:"no local port"', [9]),
+        ("why:EADDRNOTAVAIL", [9]),
         ("why:error", [10]),
-        ("!why:fin", [2, 3, 4, 5, 6, 7, 8, 9, 10, 11]),
+        ("why:nothing-sent", [12]),
+        ("!why:fin", [2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12]),
     ],
 )
 def test_how_it_ended(make: Any, text: str, expected: list[int]) -> None:

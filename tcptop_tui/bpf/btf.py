@@ -38,6 +38,8 @@ class Member:
 
     offset_bytes: int
     size_bytes: int
+    bit: int = 0
+    """Of a bit field: where it begins in its first byte."""
 
 
 class KernelTypes:
@@ -81,7 +83,7 @@ class KernelTypes:
                 )
             type_id, offset_bits = found[0], offset_bits + found[1]
         size = int(self._lib.btf__resolve_size(self._btf, type_id))
-        return Member(offset_bits // 8, size)
+        return Member(offset_bits // 8, size, offset_bits % 8)
 
     def tracepoint(self, name: str) -> int:
         """Id of the type of a tracepoint's probes, which tells what its arguments are.

@@ -8,7 +8,7 @@ from tcptop_tui.bpf.complete import Known, Listeners, complete_owners, complete_
 from tcptop_tui.bpf.undecided import Undecided
 from tcptop_tui.diag.chosen import Chosen
 from tcptop_tui.records import ROW, Rows, picked
-from tcptop_tui.source.batches import Capture, Sessions, Transitions
+from tcptop_tui.source.batches import Capture, Endings, Sessions, Transitions
 
 
 class Completion:
@@ -24,13 +24,17 @@ class Completion:
         self._undecided = Undecided(capture)
         self.listeners = Listeners(np.zeros(0, ROW))
 
-    def completed(self, batch: Transitions | Sessions, known: Known) -> list[Transitions | Sessions]:
+    def completed(
+        self, batch: Transitions | Sessions | Endings, known: Known
+    ) -> list[Transitions | Sessions | Endings]:
         """What of it is wanted, behind what has waited for its owner to be known; changed in place.
 
         Args:
             batch: as the kernel side wrote it.
             known: owners, by the latest table.
         """
+        if isinstance(batch, Endings):
+            return [batch]
         complete = complete_transitions if isinstance(batch, Transitions) else complete_owners
         rows = complete(batch.rows, known)
         self.listeners.complete(rows)

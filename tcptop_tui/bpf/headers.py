@@ -36,7 +36,8 @@ _MEMBERS: dict[str, dict[str, tuple[str, str]]] = {
         "sk_uid": ("sk_uid", "u32"),
         "sk_lock_owned": ("sk_lock.owned", "u32"),
         "sk_err": ("sk_err", "u32"),
-        "sk_lingertime": ("sk_lingertime", "u64"),
+        "sk_shutdown": ("sk_shutdown", "u8"),
+        "sk_receive_qlen": ("sk_receive_queue.qlen", "u32"),
         "sk_cgroup": ("sk_cgrp_data.cgroup", "void *"),
         "sk_socket": ("sk_socket", "void *"),
     },
@@ -52,6 +53,11 @@ _MEMBERS: dict[str, dict[str, tuple[str, str]]] = {
         "write_seq": ("write_seq", "u32"),
         "total_retrans": ("total_retrans", "u32"),
         "tsq_next": ("tsq_node.next", "void *"),
+        "segs_out": ("segs_out", "u32"),
+        "rcv_nxt": ("rcv_nxt", "u32"),
+        "copied_seq": ("copied_seq", "u32"),
+        "linger2": ("linger2", "u32"),
+        "repair_byte": ("repair", "u8"),
     },
     "sk_buff": {
         "data": ("data", "void *"),
@@ -113,6 +119,8 @@ _URING_SUBMITS = ("io_uring_submit_req", "io_uring_submit_sqe")
 _URING_COMPLETE = "io_uring_complete"
 _URING_ARGUMENTS = 3
 """Of io_uring_complete where it has the completion; before it had seven, the result among them."""
+# Members of less than a byte: the C source gets the number of the first bit as a macro.
+_BITS = {"TCP_SOCK_REPAIR_BIT": ("tcp_sock", "repair")}
 
 _KERNEL_TYPES = """
 typedef signed char __s8; typedef unsigned char __u8; typedef __s8 s8; typedef __u8 u8;
@@ -203,7 +211,8 @@ def kernel_header(types: KernelTypes) -> str:
     Raises:
         BackendUnavailable: a member is missing; its name is in the message.
     """
-    return "#pragma once\n" + "\n".join(_struct(types, struct) for struct in _MEMBERS)
+    bits = [f"#define {name} {types.member(struct, path).bit}\n" for name, (struct, path) in _BITS.items()]
+    return "#pragma once\n" + "".join(bits) + "\n".join(_struct(types, struct) for struct in _MEMBERS)
 
 
 def knows_syscalls() -> bool:

@@ -11,7 +11,9 @@ import numpy as np
 from tcptop_tui import clock
 from tcptop_tui.bpf.complete import Listeners
 from tcptop_tui.bpf.completed import Completion
+from tcptop_tui.bpf.half_closed import HalfClosed
 from tcptop_tui.bpf.join import Joiner
+from tcptop_tui.bpf.late import LateResets, without_resets
 from tcptop_tui.bpf.loaded import Request
 from tcptop_tui.bpf.losses import read_loss
 from tcptop_tui.bpf.program import Program
@@ -24,7 +26,17 @@ from tcptop_tui.diag.owners import Owners
 from tcptop_tui.errors import BackendUnavailable
 from tcptop_tui.records import BRIEF, Mask, Rows, State, only, picked
 from tcptop_tui.settings import Settings
-from tcptop_tui.source.batches import Capture, Loss, Sessions, Sink, Status, Table, Transitions, reading_stage
+from tcptop_tui.source.batches import (
+    Capture,
+    Endings,
+    Loss,
+    Sessions,
+    Sink,
+    Status,
+    Table,
+    Transitions,
+    reading_stage,
+)
 from tcptop_tui.source.identity import cookie_key, ends_mask
 
 _PATIENCE_S = 0.05
@@ -64,8 +76,10 @@ class BpfSource:
         self._namer = Namer(self._cgroups)
         self._joiner = Joiner()
         self._completion = Completion(capture, self._chosen)
-        self._held: list[Transitions | Sessions] = []
-        self._ready: list[Transitions | Sessions] = []
+        self._late = LateResets()
+        self._half_closed = HalfClosed()
+        self._held: list[Transitions | Sessions | Endings] = []
+        self._ready: list[Transitions | Sessions | Endings] = []
         self._drained_ns = 0
         self._seeded = False
         self._surveyed = False
@@ -123,6 +137,8 @@ class BpfSource:
                 break
         # the last word: what is still in the rings, and who waits for an answer
         self._drain(sink)
+        self._hold(*self._late.rest(), sink)
+        self._pass_on(sink)
         self._offer_table(sink)
 
     def _pause_s(self, drained: int, idle: int) -> float:
@@ -183,22 +199,33 @@ class BpfSource:
     def _take_part(self, sink: Sink) -> int:
         """Of each ring; bytes that there were."""
         rings, now_ns = self._opened(), clock.monotonic_ns()
-        moved = rings.transitions.drain("ts_ns", _PART_BYTES)
-        if len(moved):
-            self._pace.moving = True
-            self._joiner.note_transitions(moved)
-            self._held.append(Transitions(moved))
+        # in this order: whatever a reset followed is read before the reset
         ended = rings.sessions.drain(most_bytes=_PART_BYTES)
         if len(ended):
             self._joiner.note_sessions(ended)
-            self._held.append(Sessions(ended))
-        if len(moved) and self._namer.note(moved):
-            self._offer_names(sink)  # before the first line that needs them
+        moved = rings.transitions.drain("ts_ns", _PART_BYTES)
+        if len(moved):
+            self._pace.moving = True
+            self._joiner.note_transitions(without_resets(moved))
+        self._hold(*self._late.sort_out(moved, ended, now_ns), sink)
         if moved.nbytes + ended.nbytes <= _PART_BYTES // 2:  # that was all there was
             self._drained_ns = now_ns
         elif len(moved):
             self._drained_ns = int(moved["ts_ns"][-1])
         return moved.nbytes + ended.nbytes
+
+    def _hold(self, moved: Rows, ended: Rows, resets: Rows, sink: Sink) -> None:
+        """Until the reader takes them."""
+        if len(moved):
+            self._held.append(Transitions(moved))
+            if self._namer.note(moved):
+                self._offer_names(sink)  # before the first line that needs them
+        if len(ended):
+            self._held.append(Sessions(ended))
+        if len(ended) or len(resets):
+            endings = self._half_closed.settle(ended, resets)
+            if len(endings):
+                self._held.append(Endings(endings))
 
     def _pass_on(self, sink: Sink) -> bool:
         """Offer what is held, oldest first; False when the reader has no room for all of it.

@@ -14,7 +14,7 @@ from tcptop_tui import formats, text
 from tcptop_tui.filters.fields import FIELDS
 from tcptop_tui.filters.lexer import quoted
 from tcptop_tui.filters.places import namespace_names
-from tcptop_tui.reasons import TEXT, Reason, reasons
+from tcptop_tui.reasons import WORDS, Reason, reasons
 from tcptop_tui.records import UNKNOWN_UID, Rows, State
 from tcptop_tui.source.batches import Names
 from tcptop_tui.source.identity import pair_hash
@@ -46,7 +46,7 @@ def vocabulary(rows: Rows, ended: Rows, names: Names, saved: Iterable[str] = ())
     lports, rports = (_frequent(rows[name][rows[name] != 0]) for name in ("lport", "rport"))
     users = [formats.login_name(int(uid)) or str(uid) for uid in _frequent(rows["uid"][rows["uid"] != UNKNOWN_UID])]
     laddrs, raddrs = (_addresses(rows[name]) for name in ("laddr", "raddr"))
-    why = [TEXT[Reason(code)].replace(" ", "-").lower() for code in _frequent(reasons(ended)) if TEXT.get(Reason(code))]
+    why = [WORDS[Reason(code)] for code in _frequent(reasons(ended)) if Reason(code) in WORDS]
     cgroups = [names.cgroups.get(int(number), str(number)) for number in _frequent(rows["cgroup"][rows["cgroup"] != 0])]
     return Vocabulary(
         {

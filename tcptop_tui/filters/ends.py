@@ -7,7 +7,7 @@ import re
 
 from tcptop_tui.filters.errors import shown
 from tcptop_tui.filters.lexer import Value
-from tcptop_tui.reasons import TEXT, Reason
+from tcptop_tui.reasons import TEXT, WORDS, Reason
 
 _IGNORED = re.compile(r"[-_ ]")
 
@@ -21,6 +21,7 @@ _RESET = frozenset({Reason.RESET_SENT, Reason.RESET_RECEIVED})
 
 _NAMES: dict[str, frozenset[Reason]] = {
     **{_plain(text): frozenset({reason}) for reason, text in TEXT.items() if text},
+    **{_plain(word): frozenset({reason}) for reason, word in WORDS.items()},
     **{_plain(reason.name): frozenset({reason}) for reason in Reason if reason is not Reason.NONE},
     **dict.fromkeys(("fin", "closed"), _FIN),
     **dict.fromkeys(("reset", "rst"), _RESET),
@@ -29,10 +30,12 @@ _NAMES: dict[str, frozenset[Reason]] = {
     "resetbyus": frozenset({Reason.RESET_SENT}),
     **dict.fromkeys(("timeout", "etimedout"), frozenset({Reason.TIMED_OUT})),
     "econnrefused": frozenset({Reason.REFUSED}),
+    "eaddrnotavail": frozenset({Reason.NO_PORT}),
+    "repair": frozenset({Reason.SILENT}),
 }
 
 _SHOWN = ("fin", "fin-by-us", "fin-by-peer", "reset", "reset-sent", "reset-received", "refused", "timeout",
-          "unreachable", "given-up", "no-port", "aborted", "error")  # fmt: skip
+          "unreachable", "given-up", "no-port", "aborted", "nothing-sent", "error")  # fmt: skip
 
 
 def read_reasons(value: Value) -> frozenset[Reason]:

@@ -203,7 +203,7 @@ FIELDS = (
     Field("state", (), "state:estab,close_wait", "TCP state (of a transition the old or new one), or ss's "
           "connected, synchronized, bucket, big", _unordered(_state)),
     Field("why", ("reason",), "why:refused,timeout", "how it ended: fin, fin-by-us, fin-by-peer, reset, "
-          "reset-sent, reset-received, refused, timeout, unreachable, given-up, no-port, aborted, error",
+          "reset-sent, reset-received, refused, timeout, unreachable, given-up, no-port, aborted, nothing-sent, error",
           _unordered(_why)),
     Field("rtt", ("srtt",), "rtt>10ms", "smoothed round-trip time; us, ms (when no unit is given), s",
           _whole(columns.rtt_ns, units.read_duration_ns("ms"))),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import cached_property
 from typing import Any
 
@@ -83,6 +83,14 @@ class Recent:
                 self._parts[half:] = [joined(self._dtype, *self._parts[half:])]
             self._kept = Kept(self._dtype, self._parts), self._kept[1] + len(rows)
         return fallen
+
+    def replace(self, changed: Callable[[Rows], Rows | None]) -> None:
+        """Put ``changed(part)`` in the place of each part, the latest first, where that is not None."""
+        with self._lock:
+            parts = [(part, changed(part)) for part in reversed(self._parts)][::-1]
+            if any(new is not None for _, new in parts):
+                self._parts = [old if new is None else new for old, new in parts]
+                self._kept = Kept(self._dtype, self._parts), self._kept[1]
 
     def clear(self) -> None:
         """Forget the records, not their number."""

@@ -21,9 +21,10 @@ from tcptop_tui.model.samples import LiveSamples, Summed
 from tcptop_tui.model.succession import Succession
 from tcptop_tui.model.trends import Trends
 from tcptop_tui.model.wall import Wall
-from tcptop_tui.records import PING, ROW, SESSION, TRANSITION, Rows, picked
+from tcptop_tui.records import PING, ROW, SESSION, TRANSITION, End, Rows, copied, picked
 from tcptop_tui.settings import Settings
-from tcptop_tui.source.batches import Batch, Loss, Names, Pings, Sessions, Status, Table, Transitions
+from tcptop_tui.source.batches import Batch, Endings, Loss, Names, Pings, Sessions, Status, Table, Transitions
+from tcptop_tui.source.endings import half_closed, take_endings
 
 _PACE_S = 3.0
 """Transitions per second are an average over this long."""
@@ -74,6 +75,8 @@ class Store:
                 self._forget(fallen)
             self._pulse.note_sessions(batch.rows)
             self._heat.note_sessions(batch.rows)
+        elif isinstance(batch, Endings):
+            self._take_endings(batch.rows)
         elif isinstance(batch, Table):
             self._take_table(batch)
         elif isinstance(batch, Loss):
@@ -119,6 +122,20 @@ class Store:
         self._pace.append((events_ns, self._log.total))
         while len(self._pace) > 2 and events_ns - self._pace[1][0] >= _PACE_S * 1e9:
             self._pace.popleft()
+
+    def _take_endings(self, endings: Rows) -> None:
+        """A FIN that came later changes nothing that anybody sees; a reset does."""
+        resets = picked(endings, (endings["ends"] & (End.RST_SENT | End.RST_RECEIVED)) != 0)
+
+        def changed(sessions: Rows) -> Rows | None:
+            if not (np.isin(sessions["skaddr"], resets["skaddr"]) & half_closed(sessions["ends"])).any():
+                return None
+            made = copied(sessions)
+            take_endings(made, resets)
+            return made
+
+        if len(resets):
+            self._sessions.replace(changed)
 
     def _note_departed(self, table: Table, step: Succession) -> None:
         (before, tx_rate, rx_rate), linger_ns = self._table, int(self.linger_s * 1e9)

@@ -23,8 +23,8 @@ import numpy as np
 from tcptop_tui.config.own_files import open_at_once
 from tcptop_tui.errors import UsageError
 from tcptop_tui.export.files import caller
-from tcptop_tui.records import HOLDING, PING, ROW, RTT_SLOTS, SESSION, TRANSITION, Rows, copied
-from tcptop_tui.source.batches import Batch, Loss, Names, Pings, Sessions, Sink, Status, Table, Transitions
+from tcptop_tui.records import ENDING, HOLDING, PING, ROW, RTT_SLOTS, SESSION, TRANSITION, Rows, copied
+from tcptop_tui.source.batches import Batch, Endings, Loss, Names, Pings, Sessions, Sink, Status, Table, Transitions
 from tcptop_tui.source.hists import NO_HISTS, Hists
 
 _MAGIC = b"tcptop-tui recording 1\n"
@@ -38,6 +38,7 @@ _ROWS: dict[int, tuple[type[Any], np.dtype[Any]]] = {
     2: (Sessions, SESSION),
     3: (Table, ROW),
     6: (Pings, PING),
+    10: (Endings, ENDING),
 }
 _HISTS, _HOLDERS = 8, 9
 _HIST = np.dtype(("<u4", (RTT_SLOTS,)))

@@ -27,6 +27,13 @@ class Sessions:
 
 
 @dataclass(frozen=True, slots=True)
+class Endings:
+    """What was not known yet when the ``Sessions`` before came; ``rows`` has dtype ENDING."""
+
+    rows: Rows
+
+
+@dataclass(frozen=True, slots=True)
 class Table:
     """Every connection of the host at one moment; ``rows`` has dtype ROW, sorted by ``id``."""
 
@@ -114,7 +121,7 @@ class Pings:
     """Those that the ring had no room for, since the probe was attached."""
 
 
-Batch: TypeAlias = Transitions | Sessions | Table | Loss | Status | Names | Pings
+Batch: TypeAlias = Transitions | Sessions | Endings | Table | Loss | Status | Names | Pings
 
 
 @dataclass(frozen=True, slots=True)

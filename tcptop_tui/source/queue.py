@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import threading
 
-from tcptop_tui.source.batches import Batch, Pings, Sessions, Table, Transitions
+from tcptop_tui.source.batches import Batch, Endings, Pings, Sessions, Table, Transitions
 
 
 class BatchQueue:
@@ -71,4 +71,4 @@ class BatchQueue:
 
 def _size_bytes(batch: Batch) -> int:
     """What counts: of a table there is never more than one."""
-    return batch.rows.nbytes if isinstance(batch, Transitions | Sessions | Pings) else 0
+    return batch.rows.nbytes if isinstance(batch, Transitions | Sessions | Endings | Pings) else 0

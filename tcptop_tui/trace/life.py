@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
+
+import numpy as np
 
 from tcptop_tui.filters import Filter
 from tcptop_tui.model.ended import is_connection
-from tcptop_tui.records import Flag
-from tcptop_tui.source.batches import Batch, Loss, Sessions
+from tcptop_tui.records import SESSION, Flag, Mask, Rows, copied, joined, picked
+from tcptop_tui.source.batches import Batch, Endings, Loss, Sessions, Table
+from tcptop_tui.source.endings import half_closed, take_endings
 from tcptop_tui.trace import columns as c
 from tcptop_tui.trace.columns import Column, Lines
 from tcptop_tui.trace.output import Form, Output
 from tcptop_tui.trace.run import Moment
+
+_WAITS_NS = 2 * 10**9
+_MOST_WAITING = 16_384
 
 
 def _kilobytes(value: int) -> str:
@@ -67,10 +73,14 @@ def columns(form: Form, *, wide: bool, clock: tuple[Column, ...]) -> tuple[Colum
 
 @dataclass(slots=True)
 class LifeStream:
-    """A line for each ended connection that the filter wants; listeners are none."""
+    """A line for each ended connection that the filter wants; listeners are none.
+
+    What this end has closed and the peer has not may still end by a reset: such a line waits, two seconds at most.
+    """
 
     output: Output
     chosen: Filter
+    _waiting: Rows = field(default_factory=lambda: np.zeros(0, SESSION))
 
     def begin(self) -> None:
         """See ``Stream``."""
@@ -78,11 +88,24 @@ class LifeStream:
 
     def take(self, batch: Batch, moment: Moment) -> None:
         """See ``Stream``."""
-        if not isinstance(batch, Sessions):
-            return
-        rows: Any = batch.rows
-        rows = rows[is_connection(rows) & self.chosen.matches(moment.subject(rows))]
-        self.output.lines(moment.lines(rows, rows["end_ns"]))
+        if isinstance(batch, Sessions):
+            half = half_closed(batch.rows["ends"])
+            self._write(picked(batch.rows, ~half), moment)
+            waiting = joined(SESSION, self._waiting, picked(batch.rows, half))
+            self._write_waiting(waiting, np.arange(len(waiting)) < len(waiting) - _MOST_WAITING, moment)
+        elif isinstance(batch, Endings) and len(self._waiting):
+            waiting = copied(self._waiting)
+            self._write_waiting(waiting, take_endings(waiting, batch.rows), moment)
+        elif isinstance(batch, Table) and len(self._waiting):
+            self._write_waiting(self._waiting, self._waiting["end_ns"] + np.uint64(_WAITS_NS) <= batch.now_ns, moment)
+
+    def _write_waiting(self, waiting: Rows, which: Mask, moment: Moment) -> None:
+        self._waiting = picked(waiting, ~which)
+        self._write(picked(waiting, which), moment)
+
+    def _write(self, rows: Rows, moment: Moment) -> None:
+        chosen = picked(rows, is_connection(rows) & self.chosen.matches(moment.subject(rows)))
+        self.output.lines(moment.lines(chosen, chosen["end_ns"]))
 
     def lost(self, loss: Loss) -> int:
         """See ``Stream``."""
@@ -90,3 +113,4 @@ class LifeStream:
 
     def finish(self, moment: Moment) -> None:
         """See ``Stream``."""
+        self._write_waiting(self._waiting, np.ones(len(self._waiting), np.bool_), moment)

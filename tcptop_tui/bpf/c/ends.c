@@ -1,45 +1,136 @@
 // SPDX-License-Identifier: Apache-2.0
-/* How a connection ended. */
-/* close() with SO_LINGER and a time of 0: RST instead of FIN (__tcp_close, net/ipv4/tcp.c) */
-static __always_inline int lingers_not(struct sock *sk)
-{
-	u64 skflags = peek(&sk->skc_flags);
+/*
+ * How a connection ended.
+ *
+ * sk_err says it where the kernel gives up (tcp_reset() in net/ipv4/tcp_input.c, tcp_write_err()
+ * in net/ipv4/tcp_timer.c, tcp_abort() in net/ipv4/tcp.c): it is set before CLOSE is announced.
+ * A reset that the kernel sends by itself leaves before CLOSE, too, and has its tracepoint
+ * (gauges.c). What close() and disconnect() send leaves after CLOSE, when nobody follows the
+ * socket any more: the conditions for it are those of __tcp_close() and tcp_disconnect()
+ * (net/ipv4/tcp.c). An answer to a segment that came after close() leaves after CLOSE as well,
+ * and only the tracepoint tells of it: late_reset() in gauges.c.
+ */
+#define EADDRNOTAVAIL	99
+#define SHUTDOWN_MASK	3	/* include/net/sock.h: both directions */
 
-	if (!(skflags >> SOCK_LINGER_BIT & 1) || skflags >> SOCK_DONE_BIT & 1)
-		return 0;
-	return !peek(&sk->sk_lingertime);
+static __always_inline int has_flag(struct sock *sk, int bit)
+{
+	return peek(&sk->skc_flags) >> bit & 1;
 }
 
 /*
- * How it ends. sk_err is set before CLOSE is announced (tcp_done_with_error,
- * tcp_reset in net/ipv4/tcp_input.c, tcp_write_err in net/ipv4/tcp_timer.c).
- * Our own RST leaves only after CLOSE (__tcp_close, tcp_disconnect: state first,
- * then tcp_send_active_reset), when nobody follows the socket any more: but
- * CLOSE without an error out of a state that FIN has not finished is nothing else.
+ * Did connect() fail before a port was found? tcp_v4_connect() (net/ipv4/tcp_ipv4.c) announces
+ * SYN_SENT, looks for a port (inet_hash_connect()), and only then chooses the first sequence
+ * number and makes snd_nxt the same. A socket that was connected before has others in both
+ * (tcp_disconnect()); a SYN that TCP_FASTOPEN_CONNECT puts off has left snd_nxt at 0.
  */
-static __always_inline void note_end(struct conn *c, struct sock *sk,
-				     u8 oldstate, u8 newstate)
+static __always_inline int had_no_port(struct sock *sk)
 {
-	u32 err;
+	struct tcp_sock *tp = (struct tcp_sock *)sk;
+	u32 next = peek(&tp->snd_nxt), last = peek(&tp->write_seq);
 
+	return !peek(&tp->segs_out) && (!last || (next && next != last));
+}
+
+/* Everything that we had to send was acknowledged, our FIN as the last of it. */
+static __always_inline int all_acknowledged(struct sock *sk)
+{
+	struct tcp_sock *tp = (struct tcp_sock *)sk;
+
+	return peek(&tp->snd_una) == peek(&tp->write_seq);
+}
+
+static __always_inline int all_sent(struct sock *sk)
+{
+	struct tcp_sock *tp = (struct tcp_sock *)sk;
+
+	return peek(&tp->snd_nxt) == peek(&tp->write_seq);
+}
+
+/* Both FINs are through: nothing but TIME_WAIT, or nothing, is left of it. */
+static __always_inline int is_complete(struct sock *sk, u8 oldstate)
+{
+	if (oldstate == TCP_FIN_WAIT2)
+		return has_flag(sk, SOCK_DONE_BIT);
+	return (oldstate == TCP_LAST_ACK || oldstate == TCP_CLOSING) && all_acknowledged(sk);
+}
+
+/*
+ * Is it close() that announces CLOSE? It shuts both directions before; from these states
+ * shutdown() would have led on to another one. Whatever sk_err says is older then.
+ */
+static __always_inline int closes(struct sock *sk, u8 oldstate)
+{
+	return (oldstate == TCP_ESTABLISHED || oldstate == TCP_CLOSE_WAIT) &&
+	       peek(&sk->sk_shutdown) == SHUTDOWN_MASK;
+}
+
+/* close() has thrown away what nobody had read; the FIN, which nobody reads either, has a number too. */
+static __always_inline int threw_away(struct sock *sk)
+{
+	struct tcp_sock *tp = (struct tcp_sock *)sk;
+	u32 behind = peek(&tp->copied_seq) + has_flag(sk, SOCK_DONE_BIT);
+
+	return (s32)(peek(&tp->rcv_nxt) - behind) > 0 && !peek(&sk->sk_receive_qlen);
+}
+
+/*
+ * Does a RST follow this CLOSE, which has no error? A socket that is nobody's any more (SOCK_DEAD)
+ * gets here from FIN_WAIT2 on its way to TIME_WAIT, or when there is no memory for it.
+ */
+static __always_inline int reset_follows(struct sock *sk, u8 oldstate)
+{
+	struct tcp_sock *tp = (struct tcp_sock *)sk;
+	int dead = has_flag(sk, SOCK_DEAD_BIT);
+
+	if (peek(&tp->repair_byte) >> TCP_SOCK_REPAIR_BIT & 1)
+		return 0;
+	if (oldstate == TCP_FIN_WAIT2)
+		return !dead || (s32)peek(&tp->linger2) < 0;
+	if (oldstate == TCP_LAST_ACK || oldstate == TCP_CLOSING)
+		return dead || !all_sent(sk) || threw_away(sk);
+	if (oldstate == TCP_SYN_RECV)
+		return !dead;
+	return oldstate == TCP_ESTABLISHED || oldstate == TCP_CLOSE_WAIT ||
+	       oldstate == TCP_FIN_WAIT1;
+}
+
+static __always_inline void note_fin(struct conn *c, struct sock *sk, u8 newstate)
+{
+	c->ends &= ~(E_RST_SENT | E_RST_RECEIVED);	/* it has survived that one */
+	c->reset_in = 0;
 	if (newstate == TCP_FIN_WAIT1 || newstate == TCP_LAST_ACK)
 		c->ends |= E_FIN_SENT;
 	if (newstate == TCP_CLOSE_WAIT)
 		c->ends |= E_FIN_RECEIVED | E_PEER_FIRST;
-	if (newstate == TCP_CLOSING)
+	if (newstate == TCP_CLOSING)	/* our FIN may still wait behind data */
+		c->ends |= all_sent(sk) ? E_FIN_RECEIVED : E_FIN_RECEIVED | E_PEER_FIRST;
+}
+
+static __always_inline void note_end(struct conn *c, struct sock *sk,
+				     u8 oldstate, u8 newstate)
+{
+	if (newstate != TCP_CLOSE) {
+		note_fin(c, sk, newstate);
+		return;
+	}
+	if (oldstate == TCP_SYN_SENT && had_no_port(sk)) {
+		c->err = EADDRNOTAVAIL;
+		c->lport = peek(&sk->skc_num);	/* inet_sport may be that of an earlier life */
+		return;
+	}
+	if (!(c->ends & (E_RST_SENT | E_RST_RECEIVED)) && is_complete(sk, oldstate)) {
 		c->ends |= E_FIN_RECEIVED;
-	if (newstate != TCP_CLOSE)
 		return;
-	err = peek(&sk->sk_err);
-	c->err = err;
-	if (err || c->ends & (E_RST_SENT | E_RST_RECEIVED))
+	}
+	if (!closes(sk, oldstate))
+		c->err = peek(&sk->sk_err);
+	if (c->err || c->ends & (E_RST_SENT | E_RST_RECEIVED))
 		return;
-	if (oldstate == TCP_ESTABLISHED || oldstate == TCP_CLOSE_WAIT ||
-	    oldstate == TCP_FIN_WAIT1 ||
-	    (oldstate == TCP_FIN_WAIT2 && lingers_not(sk))) {
+	if (reset_follows(sk, oldstate)) {
 		c->ends |= E_RST_SENT;
 		c->reset_in = oldstate;
-	} else if (oldstate == TCP_FIN_WAIT2) {
-		c->ends |= E_FIN_RECEIVED;
+	} else if (!all_sent(sk)) {
+		c->ends &= ~E_FIN_SENT;	/* it waited behind data, and has gone with them */
 	}
 }

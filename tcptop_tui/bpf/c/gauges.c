@@ -147,31 +147,87 @@ int sent(struct bpf_raw_tracepoint_args *ctx)
 	return 0;
 }
 
-static __always_inline void note_reset(u64 key, u8 how)
+static __always_inline void note_reset(struct conn *c, u8 how)
 {
-	struct conn *c = conn_of(key);
-
-	if (!c)
-		return;
-	c->ends |= how;
+	c->ends = (c->ends & ~(E_RST_SENT | E_RST_RECEIVED)) | how;
 	c->reset_in = c->state;
 	moved(c);
 }
 
+/* Ends of a closed socket, or of what TIME_WAIT has left of one: that has a sock_common and no inet_sport. */
+static __always_inline void ask_ends(struct conn *c, struct sock *sk, u8 state)
+{
+	struct net *net = ask(&sk->skc_net);
+
+	c->netns = ask(&net->ns_inum);
+	c->dev = ask(&sk->skc_bound_dev_if);
+	c->lport = ask(&sk->skc_num);
+	if (state == TCP_CLOSE)		/* which has given skc_num back */
+		c->lport = swapped(ask(&((struct inet_sock *)sk)->inet_sport));
+	c->rport = swapped(ask(&sk->skc_dport));
+	if (ask(&sk->skc_family) == AF_INET6) {
+		bpf_probe_read_kernel(c->laddr, sizeof(c->laddr), &sk->skc_v6_rcv_saddr);
+		bpf_probe_read_kernel(c->raddr, sizeof(c->raddr), &sk->skc_v6_daddr);
+	} else {
+		map_address(c->laddr, ask(&sk->skc_rcv_saddr));
+		map_address(c->raddr, ask(&sk->skc_daddr));
+	}
+}
+
 /*
- * tcp:tcp_send_reset, from tcp_v4_send_reset() (net/ipv4/tcp_ipv4.c: an answer to
- * a segment, softirq) and tcp_send_active_reset() (net/ipv4/tcp_output.c).
+ * An answer to a segment that came after close(): the connection has ended already, as far as
+ * its entry told, and user space puts that right. Logged as a transition to no state.
+ */
+static __always_inline void log_late_reset(struct sock *sk, u64 key)
+{
+	u8 state = ask(&sk->skc_state);
+	struct capture *want = wanted();
+	struct conn *c;
+
+	if (!want || (state != TCP_CLOSE && state != TCP_TIME_WAIT))
+		return;
+	c = blank(P_RESET);
+	if (!c)
+		return;
+	ask_ends(c, sk, state);
+	c->ends = E_RST_SENT;
+	if (conn_wanted(want, c))
+		log_transition(want, c, key, bpf_ktime_get_ns(), ~0ULL, state, 0, 0);
+}
+
+/*
+ * tcp:tcp_send_reset. From tcp_send_active_reset() (net/ipv4/tcp_output.c), without a segment:
+ * the kernel gives the connection up, in whatever context. From tcp_v4_send_reset()
+ * (net/ipv4/tcp_ipv4.c), with the segment that it answers, softirq: a listener, a request or
+ * a connection that goes on may do so, too (RFC 9293, 3.10.7.3: half-open recovery), and
+ * from 6.10 on TIME_WAIT and nobody.
  */
 int reset_sent(struct bpf_raw_tracepoint_args *ctx)
 {
-	note_reset(ctx->args[0], E_RST_SENT);
+	u64 key = ctx->args[0];
+	struct conn *c;
+
+	if (!key)
+		return 0;
+	c = conn_of(key);
+	if (c && (!ctx->args[1] || c->state == TCP_CLOSE))
+		note_reset(c, E_RST_SENT);
+	else if (!c && ctx->args[1])
+		log_late_reset((struct sock *)key, key);
 	return 0;
 }
 
-/* tcp:tcp_receive_reset, from tcp_reset() (net/ipv4/tcp_input.c), before CLOSE; softirq. */
+/*
+ * tcp:tcp_receive_reset, from tcp_reset() (net/ipv4/tcp_input.c), before CLOSE; softirq. Data
+ * for a socket that is closed come by here, too (tcp_rcv_state_process(), same file), although
+ * there was no RST: the one that answers them follows, see log_late_reset().
+ */
 int reset_received(struct bpf_raw_tracepoint_args *ctx)
 {
-	note_reset(ctx->args[0], E_RST_RECEIVED);
+	struct conn *c = conn_of(ctx->args[0]);
+
+	if (c)
+		note_reset(c, E_RST_RECEIVED);
 	return 0;
 }
 

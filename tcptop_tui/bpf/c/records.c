@@ -24,8 +24,8 @@
 #define IPPROTO_TCP	6
 #define RTT_SLOTS	27
 #define SETTLED_SLOTS	64
-#define SOCK_DONE_BIT	1	/* enum sock_flags, include/net/sock.h: FIN seen */
-#define SOCK_LINGER_BIT	5
+#define SOCK_DEAD_BIT	0	/* enum sock_flags, include/net/sock.h: closed by its process */
+#define SOCK_DONE_BIT	1	/* FIN seen */
 #define PF_KTHREAD	0x00200000	/* include/linux/sched.h */
 #define TICK_NS		10000000	/* what /proc/PID/stat tells start times in (USER_HZ is 100) */
 #define CGROUP_LEVELS	16	/* that are looked up for a parent, the rest is outside */
@@ -167,6 +167,7 @@ enum program {
 	P_SET_STATE,
 	P_GUARD,
 	P_SEGMENT,
+	P_RESET,
 	P_CONNECT,		/* connects.c */
 	PROGRAMS,
 };

@@ -1,0 +1,138 @@
+"""Resets and FINs out of every state a socket can end in: what is said of both ends, and the kernel's counters."""
+
+from __future__ import annotations
+
+import dataclasses
+import socket
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from conftest import SMALL
+from resets import STATES, WAYS, counted, made, own_namespace, until_quiet
+from running import Running
+from sockets import CG, CW, F2, LA, E, listening, port
+
+from tcptop_tui.bpf.source import BpfSource
+from tcptop_tui.reasons import Reason, reasons
+from tcptop_tui.records import End, Flag, Rows, State
+from tcptop_tui.source.batches import Capture
+
+SETTINGS = dataclasses.replace(SMALL, poll_s=0.02, refresh_s=0.2, reconcile_s=2)
+RESET = End.RST_SENT | End.RST_RECEIVED
+
+
+class Case(NamedTuple):
+    state: State
+    way: str
+    unread: bool
+
+
+CASES = [Case(state, way, unread) for state in STATES for way in WAYS for unread in (False, True)]
+BY_NOBODY = {(LA, "ss -K"), (CG, "ss -K")}
+"""tcp_abort() sends none from there, and what the peer sends later finds no socket: that reset is nobody's."""
+
+
+@pytest.fixture
+def source(bpf_possible: None) -> Iterator[Running]:
+    """In a network namespace of its own, whose counters nobody else moves."""
+    with own_namespace():
+        running = Running(BpfSource(SETTINGS, Capture()), SETTINGS)
+        yield running
+        running.close()
+
+
+def sessions(source: Running) -> Rows:
+    """Of this thread's network namespace, without listeners."""
+    rows = source.store.facts().sessions
+    netns = Path("/proc/thread-self/ns/net").stat().st_ino
+    return rows[((rows["flags"] & Flag.LISTENER) == 0) & (rows["netns"] == netns)]
+
+
+def ended(source: Running, *ports: int) -> Rows:
+    """The latest session with these ports, local and remote one; none where it has not come yet."""
+    rows = sessions(source)
+    return rows[(rows["lport"] == ports[0]) & (rows["rport"] == ports[1])][-1:]
+
+
+def play(server: socket.socket, case: Case) -> tuple[int, int]:
+    """Make a connection, end it, and end what is left of it; its ports."""
+    here, there = made(server, case.state, 20_000 + CASES.index(case), unread=case.unread)
+    ports = port(here), port(there)
+    WAYS[case.way](here, there)
+    for one in (there, here):
+        with suppress(OSError):
+            one.setblocking(False)
+            while one.recv(1 << 20):
+                pass
+        one.close()
+    return ports
+
+
+def expected(case: Case) -> Reason | None:
+    """Of the first end, by __tcp_close(), tcp_disconnect() and tcp_rcv_state_process(); None: it is not one only."""
+    if case.way in {"linger 0", "dissolve"} or (case.unread and case.way in {"close", "linger2 -1", "late data"}):
+        return Reason.RESET_SENT
+    if case.way in {"ss -K", "peer resets"}:
+        return Reason.ABORTED if case.way == "ss -K" else Reason.RESET_RECEIVED
+    if case.way in {"linger2 -1", "late data", "shutdown, late data"} and case.state in {E, F2}:
+        return Reason.RESET_SENT
+    if case.way.startswith("repair"):
+        by = {CW: Reason.FIN_BY_PEER, LA: Reason.FIN_BY_PEER, CG: Reason.FIN_BY_PEER, F2: Reason.FIN_BY_US}
+        return by.get(case.state, Reason.SILENT)
+    if case.way == "close" and case.state in {E, F2}:
+        return Reason.FIN_BY_US
+    return None
+
+
+def pair_of(source: Running, ports: tuple[int, int]) -> tuple[Rows, Rows]:
+    return ended(source, *ports), ended(source, *ports[::-1])
+
+
+def contradict(one: Rows, other: Rows) -> bool:
+    """Reset received by one end and not sent by the other, or the first FIN of both, or of neither."""
+    ends, others = int(one["ends"][0]), int(other["ends"][0])
+    if (ends | others) & RESET:
+        return bool(ends & End.RST_RECEIVED) != bool(others & End.RST_SENT)
+    first = {Reason.FIN_BY_US: Reason.FIN_BY_PEER, Reason.FIN_BY_PEER: Reason.FIN_BY_US}
+    return first.get(why(one)) != why(other)
+
+
+def why(rows: Rows) -> Reason:
+    return Reason(int(reasons(rows)[0]))
+
+
+def test_every_way_out_of_every_state(source: Running) -> None:
+    ports, resets = {}, {}
+    with listening() as server:
+        for case in CASES:
+            before = counted("OutRsts")
+            ports[case] = play(server, case)
+            until_quiet()
+            resets[case] = counted("OutRsts") - before
+    source.until(lambda: all(len(one) for given in ports.values() for one in pair_of(source, given)))
+
+    def miscounted() -> dict[Case, list[object]]:
+        """Those with another number of resets than the kernel counts."""
+        said = {case: pair_of(source, given) for case, given in ports.items() if case[:2] not in BY_NOBODY}
+        return {
+            case: [resets[case], *(one[["ends", "reset_in", "err"]] for one in pair)]
+            for case, pair in said.items()
+            if sum(bool(one["ends"][0] & End.RST_SENT) for one in pair) != resets[case]
+        }
+
+    with suppress(AssertionError):
+        source.until(lambda: not miscounted())  # TIME_WAIT tells later
+    assert not miscounted()
+    said = {case: pair_of(source, given) for case, given in ports.items()}
+    wrong = {case: why(ours) for case, (ours, _) in said.items() if expected(case) not in {None, why(ours)}}
+    assert not wrong
+    contradictory = {
+        case: (why(ours), why(theirs))
+        for case, (ours, theirs) in said.items()
+        if not case.way.startswith("repair") and case[:2] not in BY_NOBODY
+        if contradict(ours, theirs) or contradict(theirs, ours)
+    }
+    assert not contradictory
