@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -33,6 +34,8 @@ from tcptop_tui.widgets.columns import BY_KEY, Cell, ends
 from tcptop_tui.widgets.connects import destination_filter
 from tcptop_tui.widgets.detail_text import facts_table, title
 from tcptop_tui.widgets.transitions import endpoints
+
+pytestmark = pytest.mark.apart
 
 HOSTILE = "v\x1b[2J,a\u202e%"
 """A name of 15 bytes at most without blanks, colon and slash: all else is allowed (dev_valid_name, net/core/dev.c)."""
@@ -75,8 +78,10 @@ def test_a_new_name_replaces_the_old_one_and_a_device_that_has_gone_keeps_its_la
     assert namespaces.device(near.inode, index) == "tmp0"
     near.run("ip", "link", "set", "tmp0", "name", "tmp2")
     assert namespaces.device(near.inode, index) == "tmp2"
-    near.run("ip", "link", "del", "tmp2")
-    assert namespaces.device(near.inode, index) == "tmp2"
+    near.run("ip", "link", "set", "tmp2", "name", os.fsdecode(b"t\x1b[2J,\xff"))  # as hostile as the kernel allows
+    assert namespaces.device(near.inode, index) == "t\x1b[2J,\ufffd"
+    near.run("ip", "link", "del", "tmp1")
+    assert namespaces.device(near.inode, index) == "t\x1b[2J,\ufffd"
     assert namespaces.device(1, index) == ""
     namespaces.close()
     assert namespaces.device(near.inode, index) == ""
