@@ -20,9 +20,10 @@ from tcptop_tui.diag.namespaces import Namespaces
 from tcptop_tui.diag.netlink import SockDiag
 from tcptop_tui.filters import Subject, parse
 from tcptop_tui.filters.complete import choice, vocabulary
-from tcptop_tui.model.connects import connects
+from tcptop_tui.model.attempts import results
 from tcptop_tui.model.facts import Facts
 from tcptop_tui.model.grouping import make_tree
+from tcptop_tui.model.outcomes import by_destination, summed
 from tcptop_tui.model.rtt_groups import rtt_groups
 from tcptop_tui.records import HOLDING, Flag, Rows, State
 from tcptop_tui.replay.recording import Recorder, read_batches
@@ -250,8 +251,7 @@ def test_groups_by_remote_address_name_the_link() -> None:
 
 def test_destinations_name_the_link_and_lead_to_its_connections() -> None:
     log = transitions(*({"newstate": State.CLOSE, "err": 111, "flags": Flag.ACTIVE, **one} for one in NEIGHBOURS))
-    facts = Facts(now_ns=1, log=log, log_total=len(log), names=NAMES)
-    made = connects(facts, lambda subject: np.ones(len(subject.rows), np.bool_), "time", descending=True).destinations
+    made = summed(by_destination(log, results(log)))
     asked = {destination_filter(row): int(row["connects"]) for row in made}
     assert asked["raddr:fe80::2%8 rport:179"] == 1
     assert chosen("raddr:fe80::2%8 rport:179", log) == [1]
