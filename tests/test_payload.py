@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import dataclasses
 import fcntl
 import os
 import socket
@@ -15,19 +16,25 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import pytest
+from conftest import SMALL
 from made import entries_of
+from running import Running
 from sockets import CW, F1, F2, E, listening, pair, port, reset, until_closed, until_state
 
 from tcptop_tui import foreign
 from tcptop_tui.bpf.program import Program
+from tcptop_tui.bpf.source import BpfSource
 from tcptop_tui.diag.netlink import SockDiag
+from tcptop_tui.diag.source import DiagSource
 from tcptop_tui.foreign import Signature
 from tcptop_tui.records import Rows, State, Syn
+from tcptop_tui.source.batches import Capture
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root")
 
 LIBC = foreign.load(None, {"unshare": Signature(ctypes.c_int, (ctypes.c_int,))})
 CLONE_NEWNET = 0x40000000
+SETTINGS = dataclasses.replace(SMALL, refresh_s=0.1, reconcile_s=0.3)
 MSG_FASTOPEN, TCP_FASTOPEN, TCP_FASTOPEN_CONNECT = 0x20000000, 23, 30
 SIOCOUTQNSD = 0x894B
 """Bytes that were written and have not been sent (include/uapi/linux/sockios.h)."""
@@ -297,3 +304,45 @@ def test_a_window_that_is_shut(tracer: Program, how: str) -> None:
 def found_rows(diag: SockDiag, lport: int) -> list[int]:
     rows = diag.dump().rows
     return [int(state) for state in rows["state"][rows["lport"] == lport] if state != State.TIME_WAIT]
+
+
+@pytest.mark.parametrize("kind", [BpfSource, DiagSource])
+@pytest.mark.parametrize("opened", ["connect", "accept"])
+def test_the_table_counts_what_is_refused_once(
+    tracer: Program, kind: type[BpfSource | DiagSource], opened: str
+) -> None:
+    """The map, sock_diag and their join: one number, while nothing gets out and when it has."""
+
+    def body(_diag: SockDiag) -> None:
+        running = Running(kind(SETTINGS, Capture()), SETTINGS)
+        try:
+            running.until(lambda: running.store.facts().begun)
+            with listening() as server:
+                client, accepted = pair(server)
+                one, other = (client, accepted) if opened == "connect" else (accepted, client)
+                here = ports(one)
+                one.sendall(bytes(10))
+                other.recv(10)
+                running.until(lambda: running.rows(*here)["tx_bytes"].tolist() == [10])
+                lo_refuses()
+                one.sendall(bytes(50))
+                until(lambda: tried(one) > 60)
+                assert unsent(one) == 50
+                until_next_survey(running)
+                assert running.rows(*here)["tx_bytes"].tolist() == [10]
+                lo_works()
+                running.until(lambda: running.rows(*here)["tx_bytes"].tolist() == [60])
+                until_next_survey(running)
+                assert running.rows(*here)["tx_bytes"].tolist() == [60]
+                reset(client)
+                accepted.close()
+        finally:
+            running.close()
+
+    elsewhere(tracer, body)
+
+
+def until_next_survey(running: Running) -> None:
+    """A dump that was begun after this call is in the table."""
+    begun_ns = running.store.facts().now_ns
+    running.until(lambda: running.store.facts().now_ns > begun_ns + 1_000_000_000)
