@@ -83,7 +83,7 @@ class Differ:
         """
         first = self._before is None
         pairs = _pair(rows, np.zeros(0, ROW) if self._before is None else self._before)
-        _carry_over(pairs, self._before_ns)
+        _carry_over(pairs, self._before_ns, now_ns)
         fresh = np.flatnonzero(~pairs.known)
         rows["id"][fresh] = np.arange(self._next_id, self._next_id + len(fresh))
         self._next_id += len(fresh)
@@ -143,15 +143,15 @@ def _once_each(place: NDArray[np.intp], found: Mask) -> None:
     found[chosen[first]] = True
 
 
-def _carry_over(pairs: _Pairs, before_ns: int) -> None:
-    """Keep what the kernel never knew, or does not know any more; ``before_ns`` is the time of the dump before.
+def _carry_over(pairs: _Pairs, before_ns: int, now_ns: int) -> None:
+    """Keep what the kernel never knew, or does not know any more, between the dumps of these two times.
 
     Once its process has closed it a socket has no owner, and TIME_WAIT has no counters either.
     """
     rows, old, known = pairs.rows, pairs.old, pairs.known
     _copy(rows, old, known, _CARRIED)
     # what is in another state now was not in it then, whatever its timer was set to
-    rows["state_ns"] = np.where(rows["state_ns"] != 0, np.maximum(rows["state_ns"], before_ns), 0)
+    rows["state_ns"] = np.where(rows["state_ns"] != 0, np.clip(rows["state_ns"], before_ns, now_ns), 0)
     _copy(rows, old, known & (rows["state"] == old["state"]), ("state_ns",))
     # what a process has closed was its own; of what is still open the latest look says whose it is
     _copy(rows, old, known & (rows["pid"] == 0) & (rows["looked"] != Looked.FOR), ("pid", "started", "comm"))
