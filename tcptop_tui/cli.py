@@ -191,9 +191,11 @@ def doctor(place: ConfigPlace, /) -> None:
 
 
 def _dashboard(options: Options, config: Config, path: Path | None, note: str) -> None:
-    from tcptop_tui.terminal import first_line, mouse_possible, own_stderr, require_screen, tell_textual  # noqa: PLC0415
+    from tcptop_tui.drawing.kept_terminal import wait_for_foreground  # noqa: PLC0415
+    from tcptop_tui.terminal import first_line, own_stderr, require_screen, tell_textual  # noqa: PLC0415
 
     require_screen()
+    wait_for_foreground(sys.stdin.fileno())
     share_one_heap()
     closes = options.feed.work.looks and not options.settings.readonly
     narrow(replace(options.feed.work, closes=closes, writes=True))
@@ -203,13 +205,14 @@ def _dashboard(options: Options, config: Config, path: Path | None, note: str) -
         with first_line(f"{_PROGRAM} {uname.nodename}  Linux {uname.release}  starting"):
             options.feed.prepare()
             from tcptop_tui.app import TcptopApp  # noqa: PLC0415
+            from tcptop_tui.on_terminal import run_on_terminal  # noqa: PLC0415
 
             app = TcptopApp(options.feed, options.settings, uname.nodename, uname.release, options.chosen, config)
         app.config_path, app.config_note, app.history_path = path, note, history_path()
         gc.freeze()  # what is there now stays: to look through all of it each time stopped the keys for 25 ms
-        app.run(mouse=mouse_possible())
-    if app.return_code:
-        raise click.exceptions.Exit(app.return_code)
+        code = run_on_terminal(app)
+    if code:
+        raise click.exceptions.Exit(code)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

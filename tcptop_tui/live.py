@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeAlias, TypeVar, cast
 
+from rich.console import RenderableType
 from textual import work
 from textual.app import ComposeResult
 from textual.containers import Horizontal, Vertical
@@ -22,6 +23,7 @@ from tcptop_tui import text, theme
 from tcptop_tui.config.file import save_config
 from tcptop_tui.config.schema import LEAST_REFRESH_S, MOST_REFRESH_S, Config
 from tcptop_tui.drawing.driver import ThinDriver
+from tcptop_tui.drawing.kept_terminal import ScreenFile
 from tcptop_tui.errors import TcptopError
 from tcptop_tui.feed import Feed
 from tcptop_tui.filters import Filter, parse
@@ -30,7 +32,6 @@ from tcptop_tui.model.facts import Facts
 from tcptop_tui.model.frame import Frame, Look, make_frame
 from tcptop_tui.model.store import Store
 from tcptop_tui.settings import Settings
-from tcptop_tui.signals import ENDING
 from tcptop_tui.source.batches import Sessions, Table, Transitions
 from tcptop_tui.source.queue import BatchQueue
 from tcptop_tui.widgets.alerts import AlertStrip
@@ -116,6 +117,11 @@ class LiveApp(TypedApp):
         # for which look the latest frame was made, and what it took; at first, and after another one: who knows
         self._made, self._made_s = self.look, _LOOP_S
         self.hosts = HostNames(self._named)
+        self._loop_ready: asyncio.AbstractEventLoop | None = None
+        self.screen_file: ScreenFile | None = None
+        """What the driver draws on; None: what Textual gives it."""
+        self.when_ended: Callable[[], object] = lambda: None
+        """Called when it begins to end."""
         self.live = asyncio.Event()
         """Set when the first table is on the screen."""
 
@@ -154,9 +160,7 @@ class LiveApp(TypedApp):
         """Start the thread, the pump and the clock."""
         self._choose_theme()
         self.panel(FilterBar).keep_history(self.history_path)
-        loop = asyncio.get_running_loop()
-        for number in () if self.is_headless else ENDING:
-            loop.add_signal_handler(number, self.exit, None, 128 + number)
+        self._loop_ready = loop = asyncio.get_running_loop()
         self.query_one(ConnectionTable).focus()
         self._queue = BatchQueue(loop, self._settings.queue_batches, self._settings.queue_bytes)
         # nothing is known yet, and that is drawn: a start may take seconds
@@ -165,6 +169,18 @@ class LiveApp(TypedApp):
         self._pump(self._queue)
         self._clock = self.set_interval(self._settings.refresh_s, self.tick)
         self.apply_config(self.config)
+
+    def exit(self, result: None = None, return_code: int = 0, message: RenderableType | None = None) -> None:
+        """As Textual does it; from now on nothing may wait for ever."""
+        self.when_ended()
+        super().exit(result, return_code, message)
+
+    def end_by_signal(self, number: int) -> bool:
+        """From a signal handler: come to an end; False: it has not begun."""
+        if self._loop_ready is None:
+            return False
+        self._loop_ready.call_soon_threadsafe(self.exit, None, 128 + number)
+        return True
 
     def _named(self) -> None:
         """In a thread that has found a name: show it with the next tick, with all that come until then."""

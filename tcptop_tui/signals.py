@@ -13,6 +13,11 @@ from types import FrameType
 from typing import NoReturn
 
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+DEADLY = (
+    signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGALRM, signal.SIGVTALRM, signal.SIGPROF, signal.SIGIO,
+    signal.SIGPWR, signal.SIGXCPU,
+)  # fmt: skip
+"""These end a process that does not know them, and would leave the terminal as the dashboard has it."""
 PATIENCE_S = 0.8
 """From the first signal on; what still waits then, for a full pipe, a terminal or a thread, is left."""
 
@@ -67,7 +72,6 @@ class Ending:
         self.number = 0
         """The first signal; 0 while there was none."""
         self._told, self._last, self._code = told, last, code
-        self._armed = False
 
     def handle(self, number: int, _frame: FrameType | None = None) -> None:
         """For ``signal.signal``. Takes no lock: it may interrupt who holds it."""
@@ -77,14 +81,12 @@ class Ending:
         self.arm()
         self._told(number)
 
-    def arm(self) -> None:
+    def arm(self, patience_s: float = PATIENCE_S) -> None:
         """Let the process end when the patience is over, whatever it does then."""
-        if not self._armed:
-            self._armed = True
-            _thread.start_new_thread(self._watch, ())  # threading's own threads take locks when they start
+        _thread.start_new_thread(self._watch, (patience_s,))  # threading's own threads take locks when they start
 
-    def _watch(self) -> None:
-        time.sleep(PATIENCE_S)
+    def _watch(self, patience_s: float) -> None:
+        time.sleep(patience_s)
         self.force()
 
     def force(self) -> NoReturn:

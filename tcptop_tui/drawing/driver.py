@@ -9,6 +9,7 @@ replaced by the next one. What is typed is read in ``keyboard.py``.
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import re
 import signal
@@ -19,6 +20,7 @@ from textual.drivers.linux_driver import LinuxDriver
 
 from tcptop_tui.drawing.glyphs import glyphs
 from tcptop_tui.drawing.grid import Grid
+from tcptop_tui.drawing.kept_terminal import wait_for_foreground
 from tcptop_tui.drawing.keyboard import Bell, read_keys
 from tcptop_tui.drawing.pens import read_pen
 from tcptop_tui.text import REPLACEMENT
@@ -63,7 +65,7 @@ class ThinDriver(LinuxDriver):
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
-        self._file: Any = _Noticed(self._file, self._left)
+        self._file: Any = _Noticed(getattr(self._app, "screen_file", None) or self._file, self._left)
         self._size_cells = self._get_terminal_size()
         self._grid = Grid(*self._size_cells)
         self._glyphs = glyphs(os.environ)
@@ -136,16 +138,32 @@ class ThinDriver(LinuxDriver):
         self._on_its_way = True
         super().write(f"{_SYNC_BEGIN}{drawing}{_SYNC_END}" if self._synced else drawing)
 
-    def _sigcont_application(self, *_: object) -> None:
-        """Take the terminal up again, if it was given back before.
+    def start_application_mode(self) -> None:
+        """Take the terminal, as soon as we are in its foreground."""
+        wait_for_foreground(self.fileno)
+        super().start_application_mode()  # type: ignore[no-untyped-call]
 
-        Textual does so after every SIGCONT, with threads that are there already. One comes without
-        a SIGTSTP when somebody stopped the process (kill -STOP), and when the terminal hangs up
-        (``disassociate_ctty``, drivers/tty/tty_jobctrl.c): then the end waited for ever.
+    def _sigtstp_application(self, *_: object) -> None:
+        """Give the terminal back, stop as by Ctrl+Z in any other program, and take it up again.
+
+        Textual sends SIGSTOP to itself, which also stops where no shell is that could say fg (the only program of a
+        tmux window); SIGTSTP is ignored there by the kernel.
         """
-        if self._must_signal_resume:
-            super()._sigcont_application()
-        else:
+        self.suspend_application_mode()
+        before = signal.signal(signal.SIGTSTP, signal.SIG_DFL)
+        os.killpg(0, signal.SIGTSTP)
+        signal.signal(signal.SIGTSTP, before)
+        self._must_signal_resume = True
+        self.resume_application_mode()
+        self._loop.call_soon_threadsafe(functools.partial(self._app.refresh, layout=True))
+
+    def _sigcont_application(self, *_: object) -> None:
+        """Draw everything again.
+
+        Textual takes the terminal up again at every SIGCONT. One comes without a SIGTSTP when somebody stopped the
+        process (kill -STOP), and when the terminal hangs up (``disassociate_ctty``, drivers/tty/tty_jobctrl.c).
+        """
+        if self._writer_thread is not None:
             self._loop.call_soon_threadsafe(self.redraw)
 
     # -- the terminal -------------------------------------------------------------------------

@@ -1,0 +1,74 @@
+"""Gives the terminal back when the dashboard cannot: a process of its own, with nothing but Python's own modules.
+
+A crash in a C library, or SIGKILL, leaves no time for anything. Run as ``python -I -S watcher.py SETTINGS``, with the
+dashboard's socket as standard input and the terminal as standard output. What comes on the socket:
+
+- ``done``: the terminal has been given back;
+- anything else: the first words of a crash (``faulthandler``), whose writer waits until the others are read, so that
+  the terminal is in order before the shell hears of it;
+- the end: the dashboard has gone, without a word.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import sys
+import termios
+from typing import Any
+
+DONE = b"done"
+LEAVE = b"".join(
+    (
+        b"\x18",  # CAN: whatever sequence was cut short
+        b"\x1b[?2026l", b"\x1b[m", b"\x1b[r", b"\x1b[?1000l\x1b[?1003l\x1b[?1015l\x1b[?1006l\x1b[?1016l",
+        b"\x1b[?2004l\x1b[?2048l\x1b[?1004l", b"\x1b[?7h", b"\x1b[<u", b"\x1b[?1049l", b"\x1b[?25h",
+    )
+)  # fmt: skip
+"""Everything off that Textual's driver may have switched on."""
+
+
+def restore(screen: int, settings: list[Any]) -> None:
+    """Give the terminal back; waits for nothing.
+
+    Args:
+        screen: a descriptor of it that does not block.
+        settings: of ``termios.tcgetattr``, from before.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTTOU})  # also from the background
+    try:
+        with contextlib.suppress(OSError, termios.error):
+            termios.tcflush(screen, termios.TCIFLUSH)
+            termios.tcsetattr(screen, termios.TCSANOW, settings)
+        with contextlib.suppress(OSError, termios.error):
+            if _written(screen) < len(LEAVE):  # it takes nothing: what waits there is for a screen that has gone
+                termios.tcflow(screen, termios.TCOON)
+                termios.tcflush(screen, termios.TCOFLUSH)
+                _written(screen)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _written(screen: int) -> int:
+    try:
+        return os.write(screen, LEAVE)
+    except BlockingIOError:
+        return 0
+
+
+def main(settings: list[Any]) -> None:
+    """Wait for the end of the dashboard."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGTSTP, signal.SIGTTOU):
+        signal.signal(number, signal.SIG_IGN)
+    heard = os.read(0, 4096)
+    if heard == DONE:
+        return
+    restore(1, settings)
+    while heard:
+        heard = os.read(0, 4096)
+
+
+if __name__ == "__main__":
+    main(json.loads(sys.argv[1]))

@@ -1,0 +1,172 @@
+"""The terminal is given back whatever ends the dashboard, and taken again when it comes back to the foreground."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import termios
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from terminals import Terminal
+
+ENTER, LEAVE = b"\x1b[?1049h", b"\x1b[?1049l"
+SOON_S = 5
+DIAG = ("--backend", "diag")
+
+
+@pytest.fixture
+def start() -> Iterator[Callable[..., Terminal]]:
+    begun: list[Terminal] = []
+
+    def begin(*arguments: str, **how: Any) -> Terminal:
+        begun.append(Terminal(*arguments, **how))
+        return begun[-1]
+
+    yield begin
+    for terminal in begun:
+        terminal.close()
+
+
+def is_given_back(terminal: Terminal) -> bool:
+    output = terminal.output
+    return (
+        termios.tcgetattr(terminal._other) == terminal.settings
+        and output.rfind(LEAVE) > output.rfind(ENTER)
+        and output.rfind(b"\x1b[?1003l") > output.rfind(b"\x1b[?1003h")
+        and output.rfind(b"\x1b[?25h") > output.rfind(b"\x1b[?25l")
+    )
+
+
+@pytest.mark.parametrize(
+    "number", ["TERM", "HUP", "INT", "QUIT", "USR1", "USR2", "ALRM", "PROF", "ABRT", "SEGV", "BUS", "KILL", "RTMIN"]
+)
+def test_whatever_signal_ends_it(start: Callable[..., Terminal], number: str) -> None:
+    terminal = start(*DIAG)
+    terminal.shows("F1Help")
+    sent = getattr(signal, f"SIG{number}")
+    terminal.process.send_signal(sent)
+    assert terminal.ended() in {-sent, 128 + sent}
+    terminal.until(lambda: is_given_back(terminal), SOON_S)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGSEGV])
+@pytest.mark.parametrize("bytes_before", [1, 60, 2000])
+def test_in_the_first_moments_of_the_screen(
+    start: Callable[..., Terminal], number: signal.Signals, bytes_before: int
+) -> None:
+    terminal = start(*DIAG)
+    terminal.until(lambda: len(terminal.output) >= bytes_before)
+    terminal.process.send_signal(number)
+    assert terminal.ended() in {-number, 128 + number}
+    terminal.until(lambda: is_given_back(terminal), SOON_S)
+
+
+def block(terminal: Terminal) -> None:
+    """Read no more, until the dashboard waits for room."""
+    for _ in range(50):
+        terminal.type("\x0c")  # all of the screen again
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+@pytest.mark.parametrize("flow", ["nobody reads", "XOFF"])
+def test_a_terminal_that_takes_nothing(start: Callable[..., Terminal], number: signal.Signals, flow: str) -> None:
+    terminal = start(*DIAG)
+    terminal.shows("F1Help")
+    if flow == "XOFF":
+        termios.tcflow(terminal._other, termios.TCOOFF)
+    block(terminal)
+    terminal.process.send_signal(number)
+    assert terminal.process.wait(SOON_S) == 128 + number
+    terminal.until(lambda: is_given_back(terminal), SOON_S)
+
+
+def test_q_on_a_terminal_that_takes_nothing(start: Callable[..., Terminal]) -> None:
+    terminal = start(*DIAG)
+    terminal.shows("F1Help")
+    block(terminal)
+    terminal.type("q")
+    assert terminal.process.wait(10) == 0
+    terminal.until(lambda: is_given_back(terminal), SOON_S)
+
+
+def test_nothing_is_left_behind(start: Callable[..., Terminal]) -> None:
+    terminal = start(*DIAG)
+    terminal.shows("F1Help")
+    pid = terminal.process.pid
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    assert children
+    terminal.type("q")
+    assert terminal.ended() == 0
+    assert not any(Path(f"/proc/{child}").exists() for child in children)
+
+
+# -- jobs of a shell ---------------------------------------------------------------------------
+
+
+@pytest.fixture
+def shell(start: Callable[..., Terminal]) -> Terminal:
+    terminal = start("--norc", "-i", program=("bash",), PS1="ready> ", HISTFILE="")
+    terminal.shows("ready>")
+    return terminal
+
+
+def command(*more: str) -> str:
+    return " ".join([sys.executable, "-m", "tcptop_tui", *DIAG, *more])
+
+
+def drawn(shell: Terminal) -> None:
+    shell.until(lambda: shell.output.rfind(ENTER) > shell.output.rfind(LEAVE))
+    shell.until(lambda: b"F10" in shell.output[shell.output.rfind(ENTER) :])
+
+
+def quits(shell: Terminal) -> None:
+    shell.type("q")
+    shell.until(lambda: shell.output.rfind(LEAVE) > shell.output.rfind(ENTER) and b"ready>" in shell.output[-40:])
+    shell.type("echo over $?\r")
+    shell.shows("over 0")
+
+
+def test_ctrl_z_and_fg(shell: Terminal) -> None:
+    shell.type(f"{command()}\r")
+    drawn(shell)
+    for _ in range(2):
+        shell.type("\x1a")
+        shell.shows("Stopped")
+        shell.until(lambda: shell.output.rfind(LEAVE) > shell.output.rfind(ENTER))
+        shell.type("clear; fg\r")
+        drawn(shell)
+        shell.type("2")
+        shell.shows("LATENCY")
+        shell.type("1")
+    quits(shell)
+
+
+def test_begun_in_the_background(shell: Terminal) -> None:
+    shell.type(f"{command()} &\r")
+    shell.until(lambda: "Stopped" in shell.text or shell.type("\r") is not None or time.sleep(0.2) is not None)
+    assert ENTER not in shell.output
+    shell.type("fg\r")
+    drawn(shell)
+    shell.type("\x1a")
+    shell.shows("Stopped")
+    shell.type("bg\r")
+    shell.type("\r\r")
+    shell.type("fg\r")
+    drawn(shell)
+    quits(shell)
+
+
+def test_the_only_program_of_a_session_does_not_stop_for_ever(start: Callable[..., Terminal]) -> None:
+    """Nobody could continue it: the kernel ignores SIGTSTP then."""
+    terminal = start(*DIAG)
+    terminal.shows("F1Help")
+    terminal.type("\x1a")
+    terminal.until(lambda: terminal.output.count(ENTER) == 2)
+    terminal.type("q")
+    assert terminal.ended() == 0
+    assert is_given_back(terminal)
