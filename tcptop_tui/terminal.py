@@ -7,7 +7,7 @@ import curses
 import os
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from fcntl import F_GETFL, fcntl
 from typing import BinaryIO
@@ -22,12 +22,30 @@ _LEAST_COLORS = 8
 _TEXTUAL = {"TEXTUAL_ANIMATIONS": "none", "TEXTUAL_FPS": "240"}
 """Over SSH each frame of an animation costs bytes. What a key has changed is drawn with the next period of the second
 one, or the next but one if something else has just been drawn: 33 ms at Textual's 60."""
+_MODERN = ("alacritty", "contour", "foot", "ghostty", "iterm", "kitty", "konsole", "mintty", "rio", "st", "vte",
+           "wezterm", "xterm-ghostty", "xterm-kitty")  # fmt: skip
+"""Terminals with 256 colours, which the terminfo of an older host may not know."""
 _TOO_SIMPLE = frozenset({"", "dumb", "unknown", "vt52"})
 
 
 def tell_textual() -> None:
     """Say how it shall draw, where the user has not; to be called before it is imported."""
-    os.environ.update({name: os.environ.get(name) or value for name, value in _TEXTUAL.items()})
+    told = {**_TEXTUAL, "TEXTUAL_COLOR_SYSTEM": _color_system(os.environ)}
+    os.environ.update({name: os.environ.get(name) or value for name, value in told.items()})
+
+
+def _color_system(environ: Mapping[str, str]) -> str:
+    """How many colours to use, in Textual's words, which itself goes by ``COLORTERM`` and the end of ``TERM`` alone."""
+    term = environ.get("TERM", "").lower()
+    if environ.get("COLORTERM", "").strip().lower() in {"truecolor", "24bit"}:
+        return "auto"
+    if term.endswith("-direct"):
+        return "truecolor"
+    try:
+        colors = curses.tigetnum("colors")
+    except curses.error:  # there is no entry
+        return "256" if term.startswith(_MODERN) or "256" in term else "auto"
+    return "256" if colors >= 256 else "auto"
 
 
 def require_screen() -> None:

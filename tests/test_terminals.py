@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import subprocess
 from itertools import combinations
+from pathlib import Path
 
 import pytest
 from sockets import listening, pair, port
@@ -55,11 +57,42 @@ def test_everything_has_a_stand_in_of_its_width() -> None:
         ({"LC_ALL": "C", "LANG": "en_US.UTF-8"}, False), ({}, False),
         ({"LC_CTYPE": "C.UTF-8"}, False), ({"LC_CTYPE": "C.UTF-8", "LANG": "C"}, False),
         ({"LC_ALL": "C.UTF-8"}, True), ({"LANG": "C.UTF-8"}, True), ({"LANG": "ja_JP.eucJP"}, False),
-        ({"LANG": "en_US.UTF-8", "TCPTOP_ASCII": "1"}, False),
+        ({"LANG": "en_US.UTF-8", "TCPTOP_ASCII": "1"}, False), ({"LANG": "xx_XX.UTF-8@euro"}, True),
+        ({"LC_CTYPE": "UTF-8"}, True), ({"LANG": "de_DE"}, False), ({"LC_CTYPE": "de_DE.UTF-8", "LANG": "C"}, True),
     ],
 )  # fmt: skip
 def test_which_locales_have_everything(environ: dict[str, str], whole: bool) -> None:
     assert ("→".translate(glyphs(environ)) == "→") == whole
+
+
+@pytest.mark.parametrize(
+    "environ", [{"LANG": "xx_XX.UTF-8"}, {"LC_CTYPE": "xx_XX.utf8", "LANG": "C"}, {"LC_ALL": "xx.UTF-8"}]
+)
+def test_a_locale_that_is_not_installed_counts_by_its_name(environ: dict[str, str]) -> None:
+    terminal = Terminal("--backend", "diag", **{"LC_ALL": "", "LC_CTYPE": "", "LANG": "", **environ})
+    try:
+        terminal.shows("F1Help")
+        assert "─" in terminal.text
+    finally:
+        terminal.close()
+
+
+@pytest.mark.parametrize(
+    ("term", "colors"),
+    [("alacritty", 256), ("foot", 256), ("xterm-ghostty", 256), ("rxvt-unicode-256color", 256),
+     ("kept-by-terminfo", 256), ("xterm", 16), ("xterm-direct", 2**24)],
+)  # fmt: skip
+def test_as_many_colours_as_the_terminal_has(term: str, colors: int, tmp_path: Path) -> None:
+    entry = subprocess.run(["infocmp", "xterm-256color"], capture_output=True, text=True, check=True).stdout
+    entry = entry.replace("xterm-256color|", "kept-by-terminfo|")
+    subprocess.run(["tic", "-x", "-o", str(tmp_path), "-"], input=entry, text=True, check=True, capture_output=True)
+    terminal = Terminal("--backend", "diag", TERM=term, COLORTERM="", TERMINFO_DIRS=f"{tmp_path}:")
+    try:
+        terminal.shows("F1Help")
+        assert (b"38;5;" in terminal.output) == (colors == 256)
+        assert (b"38;2;" in terminal.output) == (colors > 256)
+    finally:
+        terminal.close()
 
 
 def test_no_color_is_honoured(bpf_possible: None) -> None:

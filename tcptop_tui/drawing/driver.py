@@ -18,11 +18,12 @@ from typing import Any, Final
 
 from textual.drivers.linux_driver import LinuxDriver
 
-from tcptop_tui.drawing.glyphs import glyphs
+from tcptop_tui.drawing.glyphs import given_environ, glyphs
 from tcptop_tui.drawing.grid import Grid
 from tcptop_tui.drawing.kept_terminal import wait_for_foreground
 from tcptop_tui.drawing.keyboard import Bell, read_keys
 from tcptop_tui.drawing.pens import read_pen
+from tcptop_tui.drawing.sure import sure
 from tcptop_tui.text import REPLACEMENT
 
 _TOKEN: Final = re.compile(
@@ -68,7 +69,7 @@ class ThinDriver(LinuxDriver):
         self._file: Any = _Noticed(getattr(self._app, "screen_file", None) or self._file, self._left)
         self._size_cells = self._get_terminal_size()
         self._grid = Grid(*self._size_cells)
-        self._glyphs = glyphs(os.environ)
+        self._glyphs = glyphs(given_environ())
         self._on_its_way = False
         self._waiting = False
         self._has_screen = True
@@ -117,6 +118,7 @@ class ThinDriver(LinuxDriver):
         """Put text on the grid; the last barrier, should something from outside have come here uncleaned."""
         if not drawn.isprintable():
             drawn = "".join(c if c.isprintable() else REPLACEMENT for c in drawn)
+        drawn = sure(drawn)
         self._grid.write(drawn.translate(self._glyphs) if self._glyphs else drawn)
 
     def flush(self) -> None:

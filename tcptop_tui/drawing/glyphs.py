@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import Final, TypeAlias
 
@@ -46,15 +47,28 @@ class _Ascii(dict[int, str]):
         return shown
 
 
-def _is_utf8(environ: Mapping[str, str]) -> bool:
-    """Whether the locale that the user has set is in UTF-8; the first of the three that is set counts (POSIX).
+def given_environ() -> Mapping[str, str]:
+    """The environment, with the locale as the user has set it.
 
-    Python sets ``LC_CTYPE`` to C.UTF-8 itself where there is none (PEP 538): that says nothing.
+    Where that one is not installed, Python writes C.UTF-8 over ``LC_CTYPE`` (PEP 538). The kernel has what was given.
+    """
+    with open("/proc/self/environ", "rb") as file:
+        pairs = (one.partition(b"=") for one in file.read().split(b"\0"))
+        given = {os.fsdecode(name): os.fsdecode(value) for name, _, value in pairs}
+    return {**os.environ, "LC_CTYPE": given.get("LC_CTYPE", "")}
+
+
+def _is_utf8(environ: Mapping[str, str]) -> bool:
+    """Whether the locale that the user has set is in UTF-8, installed or not; the first one that is set counts.
+
+    That is POSIX's order; what counts of it is the codeset in its name, as in ``de_DE.UTF-8@euro``. Python sets
+    ``LC_CTYPE`` to C.UTF-8 itself where there is none (PEP 538): that says nothing.
     """
     given = environ.get("LC_ALL") or environ.get("LC_CTYPE") or environ.get("LANG") or ""
     if given == "C.UTF-8" and not environ.get("LC_ALL") and environ.get("LANG", "C") in {"", "C", "POSIX"}:
         return False
-    return given.lower().replace("-", "").endswith("utf8")
+    codeset = given.partition("@")[0].rpartition(".")[2]
+    return codeset.lower().replace("-", "") == "utf8"
 
 
 def glyphs(environ: Mapping[str, str]) -> Glyphs:
