@@ -35,9 +35,9 @@ def is_given_back(terminal: Terminal) -> bool:
     output = terminal.output
     return (
         termios.tcgetattr(terminal._other) == terminal.settings
-        and output.rfind(LEAVE) > output.rfind(ENTER)
-        and output.rfind(b"\x1b[?1003l") > output.rfind(b"\x1b[?1003h")
-        and output.rfind(b"\x1b[?25h") > output.rfind(b"\x1b[?25l")
+        and output.rfind(LEAVE) >= output.rfind(ENTER)
+        and output.rfind(b"\x1b[?1003l") >= output.rfind(b"\x1b[?1003h")
+        and output.rfind(b"\x1b[?25h") >= output.rfind(b"\x1b[?25l")
     )
 
 
