@@ -37,7 +37,7 @@ RULES = (
     Rule("counts", ("lport", "print_uid", "wall", "since", "wide", "count"), ("connect",)),
     Rule("duration", ("duration_too",), ("rtt",)),
     Rule("as_csv", ("extension",), ("rtt",)),
-    Rule("", ("wide", "since"), ("rtt",)),
+    Rule("", ("since",), ("rtt",)),
     Rule("", ("max_connections", "ring_mb"), ("ping",)),
 )
 """Beside what commands refuse themselves, with reasons of their own."""

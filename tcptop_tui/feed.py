@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,11 +15,11 @@ from tcptop_tui.diag.internals import internals
 from tcptop_tui.diag.owners import runs
 from tcptop_tui.diag.source import DiagSource
 from tcptop_tui.errors import BackendUnavailable, TcptopError
-from tcptop_tui.export.files import create_export
+from tcptop_tui.export.files import Draft
 from tcptop_tui.privileges import WORKER, Work, narrow_attached
 from tcptop_tui.processes import Asked, process_facts
 from tcptop_tui.records import Rows
-from tcptop_tui.replay.recording import Recorder
+from tcptop_tui.replay.recorder import Recorder
 from tcptop_tui.replay.source import ReplaySource
 from tcptop_tui.settings import Settings
 from tcptop_tui.source.batches import Batch, Capture, Pings, Sink, Source, Status
@@ -51,6 +52,10 @@ class Feed:
         self._capture = capture
         self._replay = replay
         self._record = record
+        self._draft: Draft | None = None
+        self._recorder: Recorder | None = None
+        self.replaces = record is not None and os.path.lexists(record)
+        """A recording that is there already: once the new one has a table."""
         self.capture = capture
         """What the command line asked for."""
         self.work = Work(
@@ -162,7 +167,13 @@ class Feed:
         return BpfSource(self._settings, self._capture)
 
     def prepare(self) -> None:
-        """Start the compiler before ``run``, while the caller gets its own things ready."""
+        """Start the compiler before ``run``, while the caller gets its own things ready.
+
+        Raises:
+            ExportError: there can be no such recording.
+        """
+        if self._record is not None:
+            self._draft = Draft(self._record)
         if self._backend != "diag" and self._replay is None:
             self._prepared = self._bpf_source()
             self._prepared.prepare()
@@ -175,11 +186,23 @@ class Feed:
         try:
             if self._record is None:
                 self._run(sink, stopped)
-                return
-            with create_export(self._record) as file:
-                self._run(Recorder(sink, file), stopped)
+            else:
+                self._run_recorded(self._record, sink, stopped)
         except Exception as error:  # noqa: BLE001  the thread's last words must reach the screen
             sink.offer(Status(self._backend, f"stopped: {describe(error)}", ended=True))
+
+    def _run_recorded(self, path: Path, sink: Sink, stopped: Callable[[float], bool]) -> None:
+        draft = self._draft or Draft(path)
+        try:
+            self._recorder = Recorder(sink, draft.file, draft.publish, early=not self.replaces)
+            self._run(self._recorder, stopped)
+        finally:
+            draft.close()
+
+    @property
+    def recording_failure(self) -> str:
+        """Why the recording has ended before its time; empty: it has not."""
+        return self._recorder.failure if self._recorder else ""
 
     def _run(self, sink: Sink, stopped: Callable[[float], bool]) -> None:
         if self._replay is not None:

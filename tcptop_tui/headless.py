@@ -20,6 +20,7 @@ from tcptop_tui.filters import Filter
 from tcptop_tui.model.frame import Look, make_frame
 from tcptop_tui.model.store import Store
 from tcptop_tui.privileges import narrow
+from tcptop_tui.replay.source import CUT_OFF
 from tcptop_tui.settings import Settings
 from tcptop_tui.signals import Ending, Wake, told_by_signals
 from tcptop_tui.source.batches import Batch, Status
@@ -52,6 +53,8 @@ class Collector:
         self.store.apply(batch)
         if isinstance(batch, Status) and batch.ended and batch.backend != "replay":
             self.failed = batch.note
+        if isinstance(batch, Status) and CUT_OFF in batch.note:
+            sys.stderr.write(f"tcptop-tui: {clean(batch.note)}\n")
         if self.started_s is None and self.store.facts().now_ns:
             self.started_s = time.monotonic()
         return True
@@ -114,7 +117,9 @@ def take_snapshot(
     if kind == "svg":
         data = asyncio.run(_picture(feed, settings, chosen, seconds, config)).encode()
     else:
-        store = _collect(feed, settings, seconds, lambda: feed.narrow(replace(work, writes=output != "-")))
+        store = _collect(
+            feed, settings, seconds, lambda: feed.narrow(replace(work, writes=output != "-" or feed.replaces))
+        )
         frame = make_frame(store.facts(), Look(filter=chosen))
         data = render(frame, Origin(uname.nodename, uname.release), kind, "")
     if target is not None:
@@ -122,3 +127,5 @@ def take_snapshot(
             target.write(data)
     else:
         sys.stderr.write(f"wrote {clean(str(write_export(resolve_path(output), data)))}\n")
+    if feed.recording_failure:
+        raise TcptopError(f"the recording has ended: {feed.recording_failure}")

@@ -31,7 +31,10 @@ from tcptop_tui.model.frame import Frame, Look, make_frame
 from tcptop_tui.model.grouping import TITLES
 from tcptop_tui.model.store import Store
 from tcptop_tui.records import PING, ROW, SESSION, TRANSITION, Rows
-from tcptop_tui.replay.recording import _MAGIC, Recorder, _layout, read_batches
+from tcptop_tui.replay.recorder import Recorder
+from tcptop_tui.replay.recording import MAGIC as _MAGIC
+from tcptop_tui.replay.recording import layout as _layout
+from tcptop_tui.replay.recording import read_batches
 from tcptop_tui.settings import Settings
 from tcptop_tui.source.batches import Batch, Loss, Names, Pings, Sessions, Status, Table, Transitions
 

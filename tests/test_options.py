@@ -19,7 +19,7 @@ from test_cli import run
 
 from tcptop_tui import cli, effects, headless
 from tcptop_tui.cli import command_line
-from tcptop_tui.replay.recording import Recorder
+from tcptop_tui.replay.recorder import Recorder
 from tcptop_tui.source.batches import Batch, Status, Table, Transitions
 from tcptop_tui.trace import commands, options
 
@@ -130,7 +130,7 @@ def test_rules_are_about_options_that_there_are() -> None:
         "trace states --replay x --context", "trace states --replay x --mntnsmap y", "trace connect --replay x -d",
         "--backend diag --ring-mb 1", "snapshot --backend diag --max-connections 99",
         "trace states --backend diag --context", "trace connect -c -L", "trace connect -c --count 3",
-        "trace connect -c -d", "trace rtt -w", "trace rtt -t", "trace rtt --csv -e", "trace rtt --duration 1 -d 2",
+        "trace connect -c -d", "trace rtt -t", "trace rtt --csv -e", "trace rtt --duration 1 -d 2",
         "trace rtt -b -B", "trace ping --ring-mb 1", "trace ping --replay x", "--refresh nan", "snapshot --after nan",
         "trace states --duration inf",
     ],

@@ -77,29 +77,17 @@ def write_export(path: Path, data: bytes) -> Path:
     Raises:
         ExportError: in one line, what and why.
     """
-    create_export(path, data).close()
-    return path
-
-
-def create_export(path: Path, data: bytes = b"") -> IO[bytes]:
-    """As ``write_export``, but give the file back, open for writing on.
-
-    The descriptor is the one that the file was made with: opening the path again would follow
-    whatever somebody put there meanwhile.
-
-    Raises:
-        ExportError: in one line, what and why.
-    """
     try:
         with capabilities.raised(*WRITER):
             folder = _open_folder(path.parent)
             try:
                 _refuse_unless_replaceable(folder, path)
-                return _write_and_rename(folder, path.name, data)
+                _write_and_rename(folder, path.name, data).close()
             finally:
                 os.close(folder)
     except (OSError, ValueError) as error:  # ValueError: a name that no file can have
         raise _explained(path, error) from error
+    return path
 
 
 def _explained(path: Path, error: OSError | ValueError) -> ExportError:
@@ -171,21 +159,93 @@ def _refuse_unless_replaceable(folder: int, path: Path) -> None:
 
 
 def _write_and_rename(folder: int, name: str, data: bytes) -> IO[bytes]:
-    temporary = f".tcptop-{secrets.token_hex(8)}"
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    file = os.fdopen(os.open(temporary, flags, _MODE, dir_fd=folder), "wb")
+    file, temporary = _make(folder)
     try:
         file.write(data)
         file.flush()
-        os.fchmod(file.fileno(), _MODE)
-        if os.geteuid() == 0:
-            os.fchown(file.fileno(), *caller())
         os.fsync(file.fileno())
         os.rename(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
     except BaseException:
-        with contextlib.suppress(OSError):
-            file.close()
-        with contextlib.suppress(OSError):
-            os.unlink(temporary, dir_fd=folder)
+        _drop(folder, temporary, file)
         raise
     return file
+
+
+def _make(folder: int, buffering: int = -1) -> tuple[IO[bytes], str]:
+    """A new file with a name of its own, mode 0600, of the caller's."""
+    temporary = f".tcptop-{secrets.token_hex(8)}"
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    file = os.fdopen(os.open(temporary, flags, _MODE, dir_fd=folder), "wb", buffering)
+    try:
+        os.fchmod(file.fileno(), _MODE)
+        if os.geteuid() == 0:
+            os.fchown(file.fileno(), *caller())
+    except BaseException:
+        _drop(folder, temporary, file)
+        raise
+    return file, temporary
+
+
+def _drop(folder: int, temporary: str, file: IO[bytes]) -> None:
+    with contextlib.suppress(OSError):
+        file.close()
+    with contextlib.suppress(OSError):
+        os.unlink(temporary, dir_fd=folder)
+
+
+class Draft:
+    """A file that is written on for long, and takes its place when there is something in it.
+
+    Args:
+        path: that place; what is there may be replaced as by ``write_export``.
+
+    Raises:
+        ExportError: in one line, what and why.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._published = False
+        self._folder = -1
+        try:
+            with capabilities.raised(*WRITER):
+                self._folder = _open_folder(path.parent)
+                _refuse_unless_replaceable(self._folder, path)
+                self.file, self._temporary = _make(self._folder, buffering=0)
+                """Open for writing, without a buffer."""
+        except (OSError, ValueError) as error:
+            self._close_folder()
+            raise _explained(path, error) from error
+        except ExportError:
+            self._close_folder()
+            raise
+
+    def publish(self) -> None:
+        """Let it take its place; again: nothing.
+
+        Raises:
+            ExportError: somebody has put something else there, or may not be replaced.
+        """
+        if self._published:
+            return
+        try:
+            with capabilities.raised(*WRITER):
+                _refuse_unless_replaceable(self._folder, self._path)
+                os.rename(self._temporary, self._path.name, src_dir_fd=self._folder, dst_dir_fd=self._folder)
+        except OSError as error:
+            raise _explained(self._path, error) from error
+        self._published = True
+
+    def close(self) -> None:
+        """Close it; without ``publish`` there was none."""
+        if self._published:
+            self.file.close()
+        else:
+            with capabilities.raised(*WRITER):
+                _drop(self._folder, self._temporary, self.file)
+        self._close_folder()
+
+    def _close_folder(self) -> None:
+        if self._folder >= 0:
+            os.close(self._folder)
+        self._folder = -1

@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import stat
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Container, Generator
 from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
@@ -21,15 +21,18 @@ import msgspec
 import numpy as np
 
 from tcptop_tui.config.own_files import open_at_once
-from tcptop_tui.errors import UsageError
+from tcptop_tui.errors import TcptopError, UsageError
 from tcptop_tui.export.files import caller
-from tcptop_tui.records import ENDING, HOLDING, PING, ROW, RTT_SLOTS, SESSION, TRANSITION, Rows, copied
-from tcptop_tui.source.batches import Batch, Endings, Loss, Names, Pings, Sessions, Sink, Status, Table, Transitions
+from tcptop_tui.records import ENDING, HOLDING, PING, ROW, RTT_SLOTS, SESSION, TRANSITION
+from tcptop_tui.source.batches import Batch, Endings, Loss, Names, Pings, Sessions, Status, Table, Transitions
 from tcptop_tui.source.hists import NO_HISTS, Hists
 
-_MAGIC = b"tcptop-tui recording 1\n"
-_HEAD = struct.Struct("<BxxxIQQ")  # kind, bytes, now_ns, utc_ns
-_MAX_BATCH_BYTES = 1 << 30
+MAGIC = b"tcptop-tui recording 1\n"
+HEAD = struct.Struct("<BxxxIQQ")  # kind, bytes, now_ns, utc_ns
+_PART_BYTES = 1 << 20
+_MOST_BYTES = {4: 1 << 16, 5: 1 << 16, 7: 1 << 24, 3: 1 << 30, 8: 1 << 30, 9: 1 << 30}
+"""Of a batch, by kind; of events as many as the largest ring holds, twice."""
+_MOST_EVENT_BYTES = 1 << 28
 _LATEST_NS = 1 << 62
 """In 2116: numbers beyond it are no times, and no differences in 64 bits."""
 
@@ -40,85 +43,87 @@ _ROWS: dict[int, tuple[type[Any], np.dtype[Any]]] = {
     6: (Pings, PING),
     10: (Endings, ENDING),
 }
-_HISTS, _HOLDERS = 8, 9
+HISTS, HOLDERS = 8, 9
 _HIST = np.dtype(("<u4", (RTT_SLOTS,)))
 _NOTES: dict[int, type[Any]] = {4: Loss, 5: Status, 7: Names}
-_KIND_OF = {kind: number for number, (kind, _) in _ROWS.items()} | {kind: number for number, kind in _NOTES.items()}
+KIND_OF = {kind: number for number, (kind, _) in _ROWS.items()} | {kind: number for number, kind in _NOTES.items()}
+_ITEM_BYTES = (
+    {kind: dtype.itemsize for kind, (_, dtype) in _ROWS.items()}
+    | dict.fromkeys(_NOTES, 1)
+    | {HISTS: _HIST.itemsize, HOLDERS: HOLDING.itemsize}
+)
 
 
-def _layout() -> bytes:
+def layout() -> bytes:
     """The dtypes in words; 16-bit length first."""
     text = repr([*(dtype.descr for _, dtype in _ROWS.values()), HOLDING.descr, _HIST.shape]).encode()
     return struct.pack("<H", len(text)) + text
 
 
-class Recorder:
-    """A sink that writes every batch that another sink takes.
+def read_batches(path: Path, stopped: Callable[[], bool] = lambda: False) -> Generator[Batch, None, bool]:
+    """The batches of a recording, in their order. One that was cut off ends before its last batch.
 
     Args:
-        sink: where the batches go on to.
-        file: open for writing bytes; stays the caller's.
-    """
+        path: of the recording.
+        stopped: asked while it is read; True ends it.
 
-    def __init__(self, sink: Sink, file: IO[bytes]) -> None:
-        self._sink, self._file = sink, file
-        file.write(_MAGIC + _layout())
-
-    def offer(self, batch: Batch) -> bool:
-        """Pass ``batch`` on, and write it down when it was taken."""
-        taken = self._sink.offer(batch)
-        if taken and isinstance(batch, Table):
-            self._write_table(batch)
-        elif taken:
-            payload = msgspec.json.encode(batch) if isinstance(batch, Loss | Status | Names) else batch.rows.tobytes()
-            self._write(_KIND_OF[type(batch)], payload)
-        return taken
-
-    def _write_table(self, table: Table) -> None:
-        """Histograms of those rows that have samples, then the rows with their numbers among these."""
-        rows = copied(table.rows)
-        found = table.hists.at(rows["hist"])
-        sampled = found.any(axis=1)
-        rows["hist"] = np.where(sampled, np.cumsum(sampled), 0)
-        self._write(_HISTS, found[sampled].tobytes())
-        self._write(_HOLDERS, table.holders.tobytes())
-        self._write(_KIND_OF[Table], rows.tobytes(), table.now_ns, table.utc_ns)
-
-    def _write(self, kind: int, payload: bytes, now_ns: int = 0, utc_ns: int = 0) -> None:
-        self._file.write(_HEAD.pack(kind, len(payload), now_ns, utc_ns) + payload)
-
-
-def read_batches(path: Path) -> Iterator[Batch]:
-    """The batches of a recording, in their order. One that was cut off ends before its last batch.
+    Returns:
+        Whether it was cut off.
 
     Raises:
         UsageError: not a recording, or one of another version, or damaged.
         OSError: it cannot be read.
     """
     with _opened(path) as file:
-        layout = _layout()
-        if file.read(len(_MAGIC)) != _MAGIC:
-            raise UsageError(f"{path} is not a recording", mend="make one with --record")
-        if file.read(len(layout)) != layout:
-            raise UsageError(f"{path} was recorded by another version", mend="replay it with that one")
+        _check_beginning(path, file)
         last_ns, hists, holders = 0, NO_HISTS, np.zeros(0, HOLDING)
-        while len(head := file.read(_HEAD.size)) == _HEAD.size:
-            kind, size, now_ns, utc_ns = _HEAD.unpack(head)
-            if size > _MAX_BATCH_BYTES:
-                raise UsageError(f"{path} is damaged: a batch of {size} bytes")
-            if max(now_ns, utc_ns) > _LATEST_NS or (kind == _KIND_OF[Table] and now_ns < last_ns):
+        while len(head := file.read(HEAD.size)) == HEAD.size:
+            kind, size, now_ns, utc_ns = HEAD.unpack(head)
+            if max(now_ns, utc_ns) > _LATEST_NS or (kind == KIND_OF[Table] and now_ns < last_ns):
                 raise UsageError(f"{path} is damaged: a table of no time that there is")
             last_ns = max(last_ns, now_ns)
-            payload = file.read(size)
-            if len(payload) < size:
-                return
-            if kind == _HISTS:
-                hists = _hists(path, payload)
-            elif kind == _HOLDERS:
-                holders = _holders(path, payload)
+            payload = _payload(path, file, kind, size, stopped)
+            if payload is None:
+                return not stopped()
+            if kind == HISTS:
+                hists = Hists.of(np.frombuffer(payload, "<u4").reshape(-1, RTT_SLOTS))
+            elif kind == HOLDERS:
+                holders = np.frombuffer(payload, HOLDING)
             else:
                 batch = _batch(path, kind, payload, now_ns, utc_ns)
                 yield replace(batch, hists=hists, holders=holders) if isinstance(batch, Table) else batch
+        return bool(head)
+
+
+def _check_beginning(path: Path, file: IO[bytes]) -> None:
+    known = layout()
+    if file.read(len(MAGIC)) != MAGIC:
+        raise UsageError(f"{path} is not a recording", mend="make one with --record")
+    if file.read(len(known)) != known:
+        raise UsageError(f"{path} was recorded by another version", mend="replay it with that one")
+
+
+def _payload(path: Path, file: IO[bytes], kind: int, size: int, stopped: Callable[[], bool]) -> bytes | None:
+    """The bytes of a batch; None where the file ends before them, or it is to end.
+
+    Memory is taken for what is there only, part by part: a hole of a sparse file is no batch.
+    """
+    if kind not in _ITEM_BYTES:
+        raise UsageError(f"{path} is damaged: no batch is of kind {kind}")
+    if size > _MOST_BYTES.get(kind, _MOST_EVENT_BYTES) or size % _ITEM_BYTES[kind]:
+        raise UsageError(f"{path} is damaged: a batch of {size} bytes")
+    if size > os.fstat(file.fileno()).st_size - file.tell():
+        return None
+    parts = []
+    while size:
+        part = file.read(min(size, _PART_BYTES))
+        if not part or stopped():
+            return None
+        if len(part) == _PART_BYTES and not part.strip(b"\0"):
+            raise UsageError(f"{path} is damaged: there is nothing where a batch should be")
+        parts.append(part)
+        size -= len(part)
+    return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
 def _opened(path: Path) -> IO[bytes]:
@@ -131,18 +136,6 @@ def _opened(path: Path) -> IO[bytes]:
     if not stat.S_ISREG(found.st_mode):
         raise UsageError(f"{path} is not a plain file", mend="name a file made with --record")
     raise UsageError(f"{path} belongs to another user", mend="replay it without sudo: nothing in it needs root")
-
-
-def _hists(path: Path, payload: bytes) -> Hists:
-    if len(payload) % _HIST.itemsize:
-        raise UsageError(f"{path} is damaged: half a histogram")
-    return Hists.of(np.frombuffer(payload, "<u4").reshape(-1, RTT_SLOTS))
-
-
-def _holders(path: Path, payload: bytes) -> Rows:
-    if len(payload) % HOLDING.itemsize:
-        raise UsageError(f"{path} is damaged: half a process")
-    return np.frombuffer(payload, HOLDING)
 
 
 def _batch(path: Path, kind: int, payload: bytes, now_ns: int, utc_ns: int) -> Batch:
@@ -158,16 +151,37 @@ def _batch(path: Path, kind: int, payload: bytes, now_ns: int, utc_ns: int) -> B
     return made
 
 
-def opened_recording(path: str | None) -> Path | None:
-    """A recording that can be read, or the reason why not before anything else happens; None for none.
+def opened_recording(path: str | None, *, lines: bool = False) -> Path | None:
+    """A recording that can be played, or the reason why not before anything else happens; None for none.
+
+    Args:
+        path: as the user gave it.
+        lines: it is played as a stream, which wants no table.
 
     Raises:
-        UsageError: it cannot.
+        UsageError: it cannot be read.
+        TcptopError: there is nothing in it.
     """
     if path is None:
         return None
     try:
         next(iter(read_batches(Path(path))), None)
+        if not _has(Path(path), set(_ROWS) if lines else {KIND_OF[Table]}):
+            raise TcptopError(f"{path} has {'nothing' if lines else 'no table'} in it", mend="record for longer")
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}", mend="name a file made with --record") from None
     return Path(path)
+
+
+def _has(path: Path, kinds: Container[int]) -> bool:
+    """Whether there is a whole batch of one of these kinds; what lies before it is passed over."""
+    with _opened(path) as file:
+        _check_beginning(path, file)
+        end = os.fstat(file.fileno()).st_size
+        while len(head := file.read(HEAD.size)) == HEAD.size:
+            kind, size, *_ = HEAD.unpack(head)
+            if kind not in _ITEM_BYTES or file.seek(size, os.SEEK_CUR) > end:
+                return False
+            if kind in kinds:
+                return True
+    return False

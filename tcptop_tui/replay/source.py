@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -14,6 +14,9 @@ from tcptop_tui.replay.recording import read_batches
 from tcptop_tui.source.batches import Batch, Capture, Sessions, Sink, Status, Table, Transitions
 
 EVERYTHING: Final = Capture()
+CUT_OFF: Final = "cut off here, played to where it is whole"
+_LONGEST_GAP_S = 120.0
+"""Between two tables: the longest period is a minute."""
 
 
 class ReplaySource:
@@ -30,7 +33,6 @@ class ReplaySource:
         self._path = path
         self._chosen = Chosen(capture, Cgroups())
         self._all = capture == EVERYTHING
-        self._batches: Iterator[Batch] = iter(())
 
     def open(self) -> None:
         """Look at the file's beginning.
@@ -39,23 +41,38 @@ class ReplaySource:
             UsageError: not a recording.
             OSError: it cannot be read.
         """
-        self._batches = read_batches(self._path)
+        next(iter(read_batches(self._path)), None)
 
     def run(self, sink: Sink, stopped: Callable[[float], bool]) -> None:
         """Play to the end, then say that it is the end and wait for ``stopped``."""
-        sink.offer(Status(self.backend, f"recording {self._path.name}"))
-        last_ns = 0
-        for batch in self._batches:
-            if isinstance(batch, Table):
-                if last_ns and stopped(max(0, batch.now_ns - last_ns) / 1e9):
-                    return
-                last_ns = batch.now_ns
-            while not sink.offer(self._as_ours(batch)):
-                if stopped(0.01):
-                    return
-        sink.offer(Status(self.backend, f"recording {self._path.name}: the end", ended=True))
+        called = f"recording {self._path.name}"
+        sink.offer(Status(self.backend, called))
+        cut = self._play(sink, stopped)
+        if cut is None:
+            return
+        sink.offer(Status(self.backend, f"{called}: {CUT_OFF if cut else 'the end'}", ended=True))
         while not stopped(1.0):
             pass
+
+    def _play(self, sink: Sink, stopped: Callable[[float], bool]) -> bool | None:
+        """Pass on what there is; whether it was cut off, or None: it was stopped."""
+        batches, last_ns = read_batches(self._path, lambda: stopped(0)), 0
+        while True:
+            try:
+                batch = next(batches)
+            except StopIteration as end:
+                return None if stopped(0) else bool(end.value)
+            if isinstance(batch, Table):
+                gap_s = (batch.now_ns - last_ns) / 1e9 if last_ns else 0.0
+                last_ns = batch.now_ns
+                # what was not recorded for longer than any period is not waited for
+                if stopped(gap_s if gap_s <= _LONGEST_GAP_S else 0):
+                    return None
+            while not sink.offer(self._as_ours(batch)):
+                if stopped(0.01):
+                    return None
+            if stopped(0):
+                return None
 
     def _as_ours(self, batch: Batch) -> Batch:
         """What the recorded source said of itself is not true of this one; and only what is wanted."""
@@ -70,5 +87,4 @@ class ReplaySource:
         self._chosen, self._all = Chosen(capture, Cgroups()), capture == EVERYTHING
 
     def close(self) -> None:
-        """Close the file."""
-        self._batches = iter(())
+        """See ``Source``: nothing stays open."""

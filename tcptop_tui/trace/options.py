@@ -120,7 +120,7 @@ class Common:
 
     def feed(self, capture: Capture, settings: Settings) -> Feed:
         """What the stream listens to."""
-        return Feed(self.given["backend"], settings, capture, opened_recording(self.given["replay"]))
+        return Feed(self.given["backend"], settings, capture, opened_recording(self.given["replay"], lines=True))
 
 
 def check(given: dict[str, Any]) -> Common:

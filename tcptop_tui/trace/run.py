@@ -14,6 +14,7 @@ from tcptop_tui import clock
 from tcptop_tui.errors import TcptopError
 from tcptop_tui.filters import Subject
 from tcptop_tui.records import Rows
+from tcptop_tui.replay.source import CUT_OFF
 from tcptop_tui.signals import Ending, Handler, Wake, told_by_signals
 from tcptop_tui.source.batches import Batch, Loss, Names, Pings, Sessions, Sink, Status, Table, Transitions
 from tcptop_tui.trace.columns import Lines
@@ -157,7 +158,7 @@ class Runner:
             raise TcptopError(status.note)
         if status.ended:
             self.stop()
-        if status.note and status.backend != "replay":
+        if status.note and (status.backend != "replay" or CUT_OFF in status.note):
             say(status.note)
         if not self._begun:
             self._begun = True
