@@ -108,6 +108,15 @@ def test_time_wait_tells_of_its_own_reset_and_loopback_is_each_namespaces_own() 
     assert (found["ends"][0], found["reset_in"][0]) == (End.RST_SENT, State.FIN_WAIT2)
 
 
+def test_of_two_that_received_the_reset_the_closed_one_has_sent_it() -> None:
+    ended = sessions(
+        CLIENT | {"ends": DECEIVED}, SERVER | {"ends": End.FIN_RECEIVED | End.PEER_FIRST | End.RST_RECEIVED},
+        CLIENT | {"ends": DECEIVED, "lport": 40_001},
+    )  # fmt: skip
+    HalfClosed().settle(ended, NO_MOVES)
+    assert reasons(ended).tolist() == [Reason.RESET_SENT, Reason.RESET_RECEIVED, Reason.RESET_RECEIVED]
+
+
 def test_ends_in_two_network_namespaces_of_this_host_are_a_pair() -> None:
     half = HalfClosed()
     inside = {"laddr": "10.0.0.2", "raddr": "10.0.0.1", "netns": 5}

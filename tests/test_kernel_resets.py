@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import socket
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import pytest
 from conftest import SMALL
 from resets import STATES, WAYS, counted, made, own_namespace, until_quiet
 from running import Running
 from sockets import CG, CW, F2, LA, E, listening, port
+from test_like_ss import ROUNDS, Mix
 
 from tcptop_tui.bpf.source import BpfSource
 from tcptop_tui.reasons import Reason, reasons
@@ -21,6 +24,9 @@ from tcptop_tui.records import End, Flag, Rows, State
 from tcptop_tui.source.batches import Capture
 
 SETTINGS = dataclasses.replace(SMALL, poll_s=0.02, refresh_s=0.2, reconcile_s=2)
+TELLING = ("ends", "reset_in", "err", "end_ns", "skaddr")
+MOST_LIKELY = 20
+"""Pairs that chance makes at least."""
 RESET = End.RST_SENT | End.RST_RECEIVED
 
 
@@ -136,3 +142,40 @@ def test_every_way_out_of_every_state(source: Running) -> None:
         if contradict(ours, theirs) or contradict(theirs, ours)
     }
     assert not contradictory
+
+
+def of_both_ends(source: Running) -> list[tuple[Rows, Rows]]:
+    """Pairs of sessions, one by its other end's ports; of ports that were used once."""
+    rows = sessions(source)
+    rows = rows[(rows["established_ns"] != 0) & (rows["state"] == State.CLOSE)]  # else nobody saw how it ended
+    once = Counter(zip(rows["lport"].tolist(), rows["rport"].tolist(), strict=True))
+    names = [ends for ends, count in once.items() if count == 1 and once[ends[::-1]] == 1 and ends[0] < ends[1]]
+    return [pair_of(source, ends) for ends in names]
+
+
+def crossed(source: Running, pair: tuple[Rows, Rows]) -> bool:
+    """Each FIN was on its way when the other one came (RFC 9293, 3.6, simultaneous close)."""
+    log = source.store.facts().log
+    closing = log["skaddr"][log["newstate"] == State.CLOSING]
+    return all(bool(np.isin(one["skaddr"], closing).all()) for one in pair)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_two_ends_of_a_connection_never_contradict_each_other(source: Running, seed: int) -> None:
+    mix = Mix(seed)
+    for _ in range(ROUNDS):
+        mix.go()
+    mix.close()
+
+    def contradictory() -> list[tuple[Reason, Reason, str]]:
+        pairs = of_both_ends(source)
+        return [
+            (why(one), why(other), " ".join(f"{one[name][0]} {other[name][0]}" for name in TELLING))
+            for one, other in pairs
+            if (contradict(one, other) or contradict(other, one)) and not crossed(source, (one, other))
+        ]
+
+    source.until(lambda: len(of_both_ends(source)) >= MOST_LIKELY)
+    with suppress(AssertionError):
+        source.until(lambda: not contradictory())  # TIME_WAIT and the peer tell later
+    assert not contradictory()

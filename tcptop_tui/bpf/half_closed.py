@@ -38,12 +38,13 @@ class HalfClosed:
         """What is known now of connections whose end was in this batch or in an earlier one.
 
         Args:
-            ended: dtype SESSION.
+            ended: dtype SESSION; put right in place where both ends of a connection seem to have received its reset.
             resets: that TIME_WAIT sockets sent, dtype TRANSITION.
 
         Returns:
             Dtype ENDING, for each at most one.
         """
+        _put_deceived_right(ended)
         half = half_closed(ended["ends"]) & (ended["err"] == 0) & (ended["rport"] != 0)
         keys = _wire_hash(ended) if len(self._waiting) or half.any() else np.zeros(0, "<u8")
         self._remember(picked(ended, half), keys[half] if len(keys) else keys)
@@ -84,6 +85,20 @@ class HalfClosed:
     def _latest(self, name: str) -> Index:
         """Rows of the waiting ones, from the last one on: of those with the same ends the latest counts."""
         return Index.of(self._waiting[name][::-1])
+
+
+def _put_deceived_right(ended: Rows) -> None:
+    """Data for a closed socket look like a reset received there (``late.py``), and are one for whoever sent them.
+
+    The answer tells it first, unless no program was run for it.
+    """
+    received = (ended["ends"] & (End.RST_SENT | End.RST_RECEIVED)) == End.RST_RECEIVED
+    closed = np.flatnonzero(received & ((ended["ends"] & End.FIN_SENT) != 0))
+    if not len(closed):
+        return
+    _, both = Index.of(_wire_hash(picked(ended, received))).find(_wire_hash(_turned(picked(ended, closed))))
+    deceived = closed[both]
+    ended["ends"][deceived] ^= End.RST_SENT | End.RST_RECEIVED
 
 
 def _endings(waiting: Rows, ends: int | NDArray[np.intp], ts_ns: NDArray[np.uint64]) -> Rows:

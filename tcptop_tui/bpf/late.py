@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from tcptop_tui.records import SESSION, TRANSITION, End, Mask, Rows, State, joined, only, picked
 from tcptop_tui.source.endings import half_closed
 
-_YOUNG_NS = 1_000_000
-"""An end that is older has had its reset, if there was one: both come from one softirq on one CPU."""
+_YOUNG_NS = 5_000_000
+"""An end that is older has had its reset, if there was one: both come from one softirq, within microseconds, unless the
+host takes its CPU away meanwhile."""
 
 _RESET = End.RST_SENT | End.RST_RECEIVED
 
