@@ -57,6 +57,11 @@ _THREAD_ROWS = 5_000
 _LOOP_S = 0.006
 """CPU of a frame that is made on the loop all the same: to a thread and back a busy host takes ten times that."""
 
+_CHOSEN_LISTS = {
+    "connections": "connections", "connects": "connects-list", "sessions": "sessions", "board": "board",
+}  # fmt: skip
+"""Lists whose columns F2 chooses, and the ids of their widgets."""
+
 PanelT = TypeVar("PanelT", bound=Widget)
 View: TypeAlias = ConnectionTable | ConnectsView | SessionsTable | RttView | PingView | BoardView
 
@@ -198,7 +203,7 @@ class LiveApp(TypedApp):
     def apply_config(self, config: Config) -> None:
         """Show everything as ``config`` says; what changed since the last one."""
         before, self.config = self.config, config
-        for kind, name in (("connections", "connections"), ("connects", "connects-list"), ("sessions", "sessions")):
+        for kind, name in _CHOSEN_LISTS.items():
             self.screen_stack[0].query_one(f"#{name}", Listing).choose_columns(config.columns.get(kind, ()))
         self._store.linger_s = config.linger_s
         if config.refresh_s != before.refresh_s:

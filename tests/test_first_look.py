@@ -16,8 +16,9 @@ from test_looks import busy
 from test_screens import screen
 from textual.widgets._toast import Toast
 
+from tcptop_tui.config.schema import ColumnChoice, Config
 from tcptop_tui.filters import parse
-from tcptop_tui.live import VIEWS
+from tcptop_tui.live import _CHOSEN_LISTS, VIEWS
 from tcptop_tui.model.facts import Alert, Facts
 from tcptop_tui.model.sorting import SORT_KEYS, ordered
 from tcptop_tui.records import RTT_SLOTS, State
@@ -309,6 +310,18 @@ async def test_view_6_shows_columns_that_have_something() -> None:
         await board.more(Table(connections({}, {}), NOW + 2 * SECOND, UTC + 2 * SECOND))
         assert "6 Nothing is stuck, 1 process" in screen(board)
         assert view.render_line(0).text.split() == ["PROCESS", "PROCS", "ESTABLISHED"]
+
+
+async def test_the_columns_of_view_6_can_be_chosen_too() -> None:
+    chosen = Config(columns={"board": (ColumnChoice("established"), ColumnChoice("comm"))})
+    async with dashboard(config=chosen) as board:
+        await board.press("6")
+        assert board.app.panel(BoardView).render_line(0).text.split() == ["ESTABLISHED", "PROCESS"]
+
+
+@pytest.mark.parametrize("name", SORTED_LISTS)
+def test_every_list_that_f2_offers_can_be_chosen(name: str) -> None:
+    assert name in _CHOSEN_LISTS
 
 
 async def test_h_closes_help() -> None:

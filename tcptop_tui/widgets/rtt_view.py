@@ -21,6 +21,7 @@ from tcptop_tui.widgets.histogram import bar, fitting_slots, label, no_samples, 
 from tcptop_tui.widgets.panel import Titled
 
 COLUMN_CELLS = 38
+_MOST_CELLS = 76
 _GAP = 2
 _LABEL_CELLS = 19
 _COUNT_CELLS = 7
@@ -96,7 +97,8 @@ class RttView(Titled, can_focus=True):
             return Text(no_samples(self._frame))
         slots = fitting_slots(hist.sum(axis=0), height - _HEAD_LINES)
         chosen = range(self._first, min(len(hist), self._first + self._fitting))
-        cells = min(width, COLUMN_CELLS)
+        # few keys have longer bars, so that small shares can be told apart
+        cells = min(width, _MOST_CELLS, (width + _GAP) // len(chosen) - _GAP)
         columns = [column_lines(self._groups, index, slots, cells, self._unit) for index in chosen]
         return Text("\n".join((" " * _GAP).join(line) for line in zip(*columns, strict=True)), no_wrap=True, end="")
 
