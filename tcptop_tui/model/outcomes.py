@@ -80,18 +80,20 @@ class OutcomeCounter:
         self._since_ns = now_ns
         self._destinations, self._beyond = np.zeros(0, DESTINATION), 0
 
-    def note(self, rows: Rows) -> None:
-        """Dtype TRANSITION."""
+    def note(self, rows: Rows) -> Rows:
+        """Dtype TRANSITION; returns those that are a connect()'s failure."""
         ends = outcomes(rows)
         if not len(ends):
-            return
+            return ends
         codes = results(ends)
         wrong = failed(codes)
-        self._failed.append(picked(ends, wrong))
+        failures = picked(ends, wrong)
+        self._failed.append(failures)
         self._succeeded.append(picked(ends, ~wrong))
         merged = ranked(summed(joined(DESTINATION, self._destinations, by_destination(ends, codes))))
         self._destinations = merged[:MOST_DESTINATIONS]
         self._beyond += int(merged["connects"][MOST_DESTINATIONS:].sum())
+        return failures
 
     @property
     def failed_rows(self) -> Rows:

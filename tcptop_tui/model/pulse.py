@@ -9,7 +9,6 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from tcptop_tui.model.attempts import failed, outcomes, results
 from tcptop_tui.model.ended import is_connection
 from tcptop_tui.model.succession import Succession
 from tcptop_tui.records import Flag, Mask, Rows, State, picked
@@ -122,13 +121,12 @@ class PulseCounter:
             if self._second[slot] == second:
                 self._counts[beat, slot] += count * weight
 
-    def note_transitions(self, rows: Rows) -> None:
-        """Dtype TRANSITION."""
+    def note_transitions(self, rows: Rows, failures: Rows) -> None:
+        """Dtype TRANSITION, and those of them that are a connect()'s failure."""
         self._add(Beat.TRANSITIONS, rows["ts_ns"])
         opened = (rows["newstate"] == State.ESTABLISHED) & (rows["oldstate"] != State.ESTABLISHED)
         self._add(Beat.OPENED, rows["ts_ns"][opened])
-        ends = outcomes(rows)
-        self._add(Beat.FAILED, ends["ts_ns"][failed(results(ends))])
+        self._add(Beat.FAILED, failures["ts_ns"])
 
     def note_sessions(self, rows: Rows) -> None:
         """Dtype SESSION."""

@@ -67,8 +67,7 @@ class Store:
         """Fold one batch in."""
         if isinstance(batch, Transitions):
             self._log.append(batch.rows)
-            self._outcomes.note(batch.rows)
-            self._pulse.note_transitions(batch.rows)
+            self._pulse.note_transitions(batch.rows, self._outcomes.note(batch.rows))
         elif isinstance(batch, Sessions):
             self._ended = self._ended + Summed.of(batch.rows, np.arange(len(batch.rows)))
             for fallen in self._sessions.append(batch.rows):
