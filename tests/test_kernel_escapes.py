@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -77,6 +78,31 @@ def test_an_end_that_was_not_seen_is_counted_and_leaves_its_session(tracer: Prog
     assert escaped(tracer) == 1
     assert tracer.sessions.drain()["lport"].tolist() == [here]
     assert here not in entries_of(tracer)[1]["lport"]
+
+
+def test_an_end_that_was_not_seen_is_counted_when_another_socket_has_the_address(tracer: Program) -> None:
+    """The other one is not wanted, and has lived for a while: its end is not taken for the first one's."""
+    with listening() as server, listening() as elsewhere, ExitStack() as stack:
+        tracer.set_capture(Capture(rports=frozenset({port(server)})))
+        wanted = [pair(server) for _ in range(40)]
+        ports = {port(client) for client, _ in wanted}
+        with blind(tracer, len(_ATTACHMENTS)):
+            for client, accepted in wanted:
+                reset(client)
+                until_closed(accepted)
+                accepted.close()
+            others = [pair(elsewhere) for _ in range(40)]
+        for client, accepted in others:
+            stack.enter_context(accepted)
+            accepted.shutdown(socket.SHUT_WR)
+            until_state(client, State.CLOSE_WAIT)  # the client moves from the state that the entry has
+            client.close()
+        ended = tracer.sessions.drain()
+        left = entries_of(tracer)[1]
+        left = left[left["rport"] == port(server)]  # others' are from before the filter
+        assert 0 < len(ended) == escaped(tracer) == 40 - len(left)
+        assert set(ended["lport"].tolist()) | set(left["lport"].tolist()) == ports
+        assert (ended["rport"] == port(server)).all()
 
 
 def test_what_the_filter_leaves_out_does_not_count(tracer: Program) -> None:

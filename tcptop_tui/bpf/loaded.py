@@ -177,6 +177,8 @@ class Compiled:
 
     def __init__(self, request: Request) -> None:
         self._links: list[int] = []
+        """Of what is attached, in this order."""
+        self._iterators: list[int] = []
         self.functions, self._maps = request.answer()
         self.typed = request.typed
 
@@ -211,11 +213,11 @@ class Compiled:
         link = int(load_libbpf().bpf_link_create(self.functions[function], 0, TRACE_ITER, None))
         if link < 0:
             return None
-        self._links.append(link)
+        self._iterators.append(link)
         return link
 
     def close(self) -> None:
         """Detach; the kernel frees programs and maps with their last descriptor. May be called twice."""
-        for descriptor in (*self._links, *self.functions.values(), *self._maps.values()):
+        for descriptor in (*self._links, *self._iterators, *self.functions.values(), *self._maps.values()):
             os.close(descriptor)
-        self._links, self.functions, self._maps = [], {}, {}
+        self._links, self._iterators, self.functions, self._maps = [], [], {}, {}

@@ -199,6 +199,19 @@ static __always_inline void no_room(const struct capture *want, struct conn *c,
 		count(C_MAP_FULL);
 }
 
+/*
+ * The entry is of a socket that was here before: its end was not seen, and another
+ * one has got its address. Ports do not change during a life, once they are known.
+ */
+static __always_inline int is_other(const struct conn *c, struct sock *sk)
+{
+	u16 lport = swapped(peek(&((struct inet_sock *)sk)->inet_sport));
+	u16 rport = swapped(peek(&sk->skc_dport));
+
+	return (c->lport && lport && c->lport != lport) ||
+	       (c->rport && rport && c->rport != rport);
+}
+
 /* Find or make the entry, bring it up to date, and record the transition. */
 static __always_inline void take(struct change *ch, u32 program, u8 flags)
 {
@@ -208,14 +221,15 @@ static __always_inline void take(struct change *ch, u32 program, u8 flags)
 	u32 at = 0;
 	struct slot *slot = slot_of(key, &at);
 	struct conn *c = slot ? &slot->conn : 0;
+	int anew = birth || !c || is_other(c, ch->sk);
 
 	if (!want)
 		return;
 	if (c)
-		count_escaped(want, c, birth ? TCP_CLOSE : ch->oldstate);
-	if (c && birth)		/* the guard was skipped when it closed */
+		count_escaped(want, c, anew ? TCP_CLOSE : ch->oldstate);
+	if (c && anew)		/* the guard was skipped when it closed */
 		end_session(c, key);
-	if (!c || birth) {
+	if (anew) {
 		c = blank(program);
 		if (!c)
 			return;
