@@ -165,3 +165,8 @@ def user_name(uid: int) -> str:
 def shared_name(name: str, holders: int) -> str:
     """A process's name, and how many other processes have the same socket open: ``nginx +3``."""
     return f"{name} +{holders - 1}" if holders > 1 else name
+
+
+def process(name: str, pid: int) -> str:
+    """A process by its name and its number: ``nginx 812``."""
+    return " ".join(filter(None, [name or UNKNOWN, str(pid) if pid else ""]))

@@ -25,7 +25,7 @@ from tcptop_tui.widgets.rtt_view import RttView
 from tcptop_tui.widgets.sessions import SessionsTable
 from tcptop_tui.widgets.sort_dialog import SortDialog
 
-_DESCENDING = DESCENDING | {"time", "ms", "lived", "rtt", "processes", *(state.name.lower() for state in SHOWN)}
+_DESCENDING = DESCENDING | {"time", "ms", "lived", "rtt", *(state.name.lower() for state in SHOWN)}
 
 SORTED_LISTS: dict[str, type[Listing]] = {
     "connections": ConnectionTable, "connects": ConnectsTable, "sessions": SessionsTable, "board": BoardView,

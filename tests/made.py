@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import threading
+import zlib
 from collections.abc import Callable
 from typing import Any
 
@@ -54,6 +55,7 @@ def rows_of(dtype: np.dtype[Any], *given: dict[str, Any]) -> Rows:
             "ts_ns": NOW - SECOND, "end_ns": NOW, "spent_ns": 2 * SECOND,
             "oldstate": State.SYN_SENT, "newstate": State.ESTABLISHED,
         } | fields  # fmt: skip
+        known.setdefault("started", zlib.crc32(known["comm"]))  # each name is a process's of its own
         for name, value in known.items():
             if name in (dtype.names or ()):
                 made[name][index] = words(value) if name in {"laddr", "raddr"} else value

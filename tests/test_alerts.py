@@ -41,7 +41,7 @@ def piled(count: int, **fields: Any) -> list[dict[str, Any]]:
 def test_close_wait_piles_up() -> None:
     rows = piled(214) + [{"comm": b"other"}] * 300
     (alert,) = alerts(*rows)
-    assert alert.text == "nginx: 200+ in CLOSE_WAIT, oldest 15m"
+    assert alert.text == "nginx 100: 200+ in CLOSE_WAIT, oldest 15m"
     shown = parse(alert.filter).matches(Subject(connections(*rows), NOW, None, None))
     assert shown.sum() == 214
 
@@ -124,7 +124,7 @@ def test_an_alert_stays_a_little_and_then_goes() -> None:
 
 @pytest.mark.parametrize("name", ["ng", "my prog", 'a"b', "a\\b", "a,b", "-x", "12", "ünï", "!no", "a:b", "/x/"])
 def test_a_filter_with_any_name_means_that_name(name: str) -> None:
-    rows = connections(*piled(PILED, comm=name.encode()), *piled(3, comm=b"nobody"))
+    rows = connections(*piled(PILED, comm=name.encode(), pid=0), *piled(3, comm=b"nobody", pid=0))
     alarms = Alarms()
     alarms.check(rows, NO_LOG, NO_PULSE, NOW)
     (alert,) = alarms.alerts
@@ -142,8 +142,8 @@ async def test_from_an_alert_to_what_it_is_about() -> None:
         await board.more(Table(rows, NOW + 2 * SECOND, UTC))
         assert strip.display
         assert [strip.render_line(y).text.split("  ")[0].strip() for y in range(strip.size.height)] == [
-            "! java: 20 in CLOSE_WAIT, oldest 15m",
-            "! nginx: 30 in CLOSE_WAIT, oldest 15m",
+            "! java 7: 20 in CLOSE_WAIT, oldest 15m",
+            "! nginx 100: 30 in CLOSE_WAIT, oldest 15m",
         ]
         await board.press("2", "a", "down", "enter")
         assert board.app.look.view == "connections"

@@ -12,6 +12,7 @@ from test_keys import Dashboard, dashboard
 
 from tcptop_tui.filters import parse
 from tcptop_tui.model.frame import Look, make_frame
+from tcptop_tui.model.grouping import make_tree
 from tcptop_tui.model.store import Store
 from tcptop_tui.records import Rows, State
 from tcptop_tui.settings import Settings
@@ -30,7 +31,7 @@ def table(*given: dict[str, Any], later_s: int = 0) -> Table:
 
 
 MIXED = [
-    *[{"comm": b"java", "pid": 7 + k % 2, **LEFT, "state_ns": NOW - (60 + k) * SECOND} for k in range(5)],
+    *[{"comm": b"java", "pid": 7, **LEFT, "state_ns": NOW - (60 + k) * SECOND} for k in range(5)],
     *[{"comm": b"nginx"} for _ in range(40)],
     {"comm": b"nginx", **LEFT},
     {"comm": b'my "own" prog', "state": State.SYN_SENT, "state_ns": 0},
@@ -41,18 +42,32 @@ def board(store: Store, text: str = "") -> Rows:
     return make_frame(store.facts(), Look(filter=parse(text), view="board")).board
 
 
-def test_counts_ages_and_processes() -> None:
+def test_counts_and_ages() -> None:
     store = Store(Settings())
     store.apply(table(*MIXED))
     made = board(store)
     assert made["comm"].tolist() == [b"java", b"nginx", b'my "own" prog']  # most stuck, then most connections
-    assert made["processes"].tolist() == [2, 1, 1]
+    assert made["pid"][:2].tolist() == [7, 100]
     assert made["count"][:, State.CLOSE_WAIT].tolist() == [5, 1, 0]
     assert made["count"][:, State.ESTABLISHED].tolist() == [0, 40, 0]
     assert int(made["since_ns"][0, State.CLOSE_WAIT]) == NOW - 64 * SECOND
     assert int(made["since_ns"][2, State.SYN_SENT]) == 0  # not known
     assert board(store, "comm:nginx")["count"][:, State.CLOSE_WAIT].tolist() == [1]
     assert len(board(store, "comm:nobody")) == 0
+
+
+def test_a_process_is_no_name() -> None:
+    """Two have one name; one has the PID of one that has ended; one still has a row with its former name."""
+    store = Store(Settings())
+    java, before = {"comm": b"java", **LEFT}, {"comm": b"launcher", **LEFT}
+    store.apply(table(*[java | {"pid": 7, "started": 5}] * 3, before | {"pid": 7, "started": 5},
+                      *[java | {"pid": 8, "started": 5}] * 2, java | {"pid": 7, "started": 9},
+                      java | {"pid": 0}, before | {"pid": 0}))  # fmt: skip
+    made = board(store)
+    told = sorted(zip(made["pid"].tolist(), made["count"][:, State.CLOSE_WAIT].tolist(), strict=True))
+    assert told == [(0, 1), (0, 1), (7, 1), (7, 4), (8, 2)]
+    tree = make_tree(store.facts(), np.arange(9), "process", frozenset(), "comm", descending=False)
+    assert sorted(tree.counts.tolist()) == [1, 1, 1, 2, 4]
 
 
 def test_growth_is_against_a_minute_ago() -> None:

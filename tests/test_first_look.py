@@ -305,11 +305,11 @@ async def test_view_6_shows_columns_that_have_something() -> None:
         await board.more(Table(connections({"state": State.CLOSE_WAIT}, {}), NOW + SECOND, UTC + SECOND))
         await board.press("6")
         view = board.app.panel(BoardView)
-        assert view.render_line(0).text.split() == ["PROCESS", "PROCS", "CLOSE_WAIT", "ESTABLISHED"]
+        assert view.render_line(0).text.split() == ["PROCESS", "PID", "CLOSE_WAIT", "ESTABLISHED"]
         assert not re.search("[▲▼]", view.render_line(1).text)
         await board.more(Table(connections({}, {}), NOW + 2 * SECOND, UTC + 2 * SECOND))
         assert "6 Nothing is stuck, 1 process" in screen(board)
-        assert view.render_line(0).text.split() == ["PROCESS", "PROCS", "ESTABLISHED"]
+        assert view.render_line(0).text.split() == ["PROCESS", "PID", "ESTABLISHED"]
 
 
 async def test_the_columns_of_view_6_can_be_chosen_too() -> None:

@@ -7,6 +7,9 @@ import secrets
 import numpy as np
 from numpy.typing import NDArray
 
+from tcptop_tui import text
+from tcptop_tui.filters.lexer import quoted
+
 _BUCKET_BITS = 16
 
 
@@ -49,3 +52,11 @@ def _hashed(high: NDArray[np.uint64], low: NDArray[np.uint64]) -> NDArray[np.int
     mixed *= factors[2]
     bucket: NDArray[np.intp] = (mixed >> np.uint64(64 - _BUCKET_BITS)).astype(np.intp)
     return bucket
+
+
+def process_filter(pid: int, comm: bytes) -> str:
+    """The filter that shows one process: by its PID, or by its name where that is all that is known; else ""."""
+    name = text.clean(comm)
+    # a name that had to be cleaned cannot be written in a filter
+    named = quoted(name) if name.encode() == comm else ""
+    return f"pid:{pid}" if pid else f"comm={named}" if named else ""

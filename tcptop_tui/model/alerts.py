@@ -8,14 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tcptop_tui import formats, text
-from tcptop_tui.filters.lexer import quoted
+from tcptop_tui.filters.names import process_filter
 from tcptop_tui.model.attempts import results
 from tcptop_tui.model.facts import Alert
 from tcptop_tui.model.pulse import Beat
 from tcptop_tui.model.usual import SURE_AFTER, Usual
 from tcptop_tui.reasons import reason_text
 from tcptop_tui.records import Rows, State, Syn, picked
-from tcptop_tui.source.identity import pair_hash, peer_hash
+from tcptop_tui.source.identity import peer_hash, process_key
 
 PILED = 10
 """Connections of one process in CLOSE_WAIT that are too many ..."""
@@ -101,17 +101,16 @@ def _oldest(began_ns: NDArray[np.uint64]) -> int:
 def _piled_up(rows: Rows, now_ns: int) -> Iterator[Alert]:
     """The peer has closed, the process has not: a leak of descriptors, or a process that hangs."""
     left = picked(rows, rows["state"] == State.CLOSE_WAIT)
-    for places in _groups(pair_hash(np.ascontiguousarray(left["comm"]).view("<u8").reshape(-1, 2))):
+    for places in _groups(process_key(left)):
         began_ns = _oldest(left["state_ns"][places])
         if len(places) < PILED or (began_ns and now_ns - began_ns < PILED_S * 1e9):
             continue
-        raw = bytes(left["comm"][places[0]])
-        name = text.clean(raw)
+        row = left[places[0]]
+        name = formats.process(text.clean(bytes(row["comm"])), int(row["pid"]))
         oldest = f", oldest {_since(began_ns, now_ns)}" if began_ns else ""
-        # a name that had to be cleaned cannot be written in a filter
-        owner = quoted(name) if name.encode() == raw else ""
-        told = f"{name or formats.UNKNOWN}: {_about(len(places))} in CLOSE_WAIT{oldest}"
-        yield Alert(f"piled {name}", told, f"{f'comm={owner} ' if owner else ''}state:close_wait")
+        told = f"{name}: {_about(len(places))} in CLOSE_WAIT{oldest}"
+        shown = process_filter(int(row["pid"]), bytes(row["comm"]))
+        yield Alert(f"piled {name}", told, f"{shown} state:close_wait".lstrip())
 
 
 def _full(rows: Rows) -> Iterator[Alert]:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from tcptop_tui.model.facts import Facts
 from tcptop_tui.model.sorting import arranged, words
 from tcptop_tui.records import Mask, Rows, State
-from tcptop_tui.source.identity import pair_hash
+from tcptop_tui.source.identity import process_key
 
 STUCK = (
     State.CLOSE_WAIT, State.SYN_SENT, State.SYN_RECV, State.FIN_WAIT1, State.FIN_WAIT2, State.LAST_ACK, State.CLOSING,
@@ -24,25 +24,21 @@ BY_STUCK = "stuck"
 _BY_NAME = {state.name.lower(): state for state in SHOWN}
 _STATES = 16
 BOARD = np.dtype(
-    [("comm", "S16"), ("id", "<u8"), ("processes", "<u4"),
+    [("comm", "S16"), ("id", "<u8"), ("pid", "<u4"),
      ("count", "<u4", (_STATES,)), ("since_ns", "<u8", (_STATES,)), ("grown", "<i4", (_STATES,))]
 )  # fmt: skip
 """By number of the state; ``since_ns`` 0: not known; ``grown``: since the board of about a minute ago."""
 
-_SLIM = np.dtype([("comm", "S16"), ("state_ns", "<u8"), ("pid", "<u4"), ("state", "u1")])
+_SLIM = np.dtype([("comm", "S16"), ("state_ns", "<u8"), ("pid", "<u4"), ("started", "<u4"), ("state", "u1")])
 """What is needed of a row: whole ones are 300 bytes each."""
 _BEFORE_S, _STEP_S = 60, 5
-MOST_NAMES = 1024
-"""Process names that are remembered for the arrows, those with the most connections."""
-
-
-def _keys(rows: Rows) -> NDArray[np.uint64]:
-    return pair_hash(np.ascontiguousarray(rows["comm"]).view("<u8").reshape(-1, 2))
+MOST_PROCESSES = 1024
+"""That are remembered for the arrows, those with the most connections."""
 
 
 def _counted(rows: Rows) -> tuple[NDArray[np.uint64], NDArray[np.intp], NDArray[np.intp], NDArray[np.intp]]:
-    """Keys of names, shape (n,), connections by state, (n, 16), and of each row its name; a row of each name."""
-    keys, first, inverse = np.unique(_keys(rows), return_index=True, return_inverse=True)
+    """Keys of processes, shape (n,), connections by state, (n, 16), and of each row its process; a row of each."""
+    keys, first, inverse = np.unique(process_key(rows), return_index=True, return_inverse=True)
     inverse = inverse.reshape(-1)
     states = inverse * _STATES + np.minimum(rows["state"], _STATES - 1)
     return keys, np.bincount(states, minlength=len(keys) * _STATES).reshape(-1, _STATES), inverse, first
@@ -59,7 +55,7 @@ class BoardHistory:
         if self._kept and now_ns - self._kept[-1][0] < _STEP_S * 10**9:
             return
         keys, counts, _, _ = _counted(rows)
-        most = np.sort(np.argsort(-counts.sum(axis=1), kind="stable")[:MOST_NAMES])
+        most = np.sort(np.argsort(-counts.sum(axis=1), kind="stable")[:MOST_PROCESSES])
         self._kept.append((now_ns, keys[most], counts[most]))
         while len(self._kept) > 1 and now_ns - self._kept[1][0] >= _BEFORE_S * 10**9:
             self._kept.popleft()
@@ -73,14 +69,14 @@ class BoardHistory:
 
 
 def board(facts: Facts, wanted: Mask, key: str = BY_STUCK, *, descending: bool = True) -> Rows:
-    """A row for each process name among the ``wanted`` rows of ``facts``, dtype BOARD.
+    """A row for each process among the ``wanted`` rows of ``facts``, dtype BOARD.
 
-    Growth is that of all connections of the name, whatever is wanted.
+    Growth is that of all connections of the process, whatever is wanted.
 
     Args:
         facts: what is known.
         wanted: by row of ``facts.rows``.
-        key: what to sort by: ``BY_STUCK``, ``comm``, ``processes``, or a state's name in small letters.
+        key: what to sort by: ``BY_STUCK``, ``comm``, ``pid``, or a state's name in small letters.
         descending: the largest first.
     """
     made = np.zeros(0, BOARD)
@@ -91,14 +87,12 @@ def board(facts: Facts, wanted: Mask, key: str = BY_STUCK, *, descending: bool =
         rows[name] = facts.rows[name][wanted]
     keys, counts, inverse, first = _counted(rows)
     made = np.zeros(len(keys), BOARD)
-    made["comm"], made["id"], made["count"] = rows["comm"][first], keys, counts
+    made["comm"], made["pid"], made["id"], made["count"] = rows["comm"][first], rows["pid"][first], keys, counts
     for state in SHOWN:
         known = np.flatnonzero((rows["state"] == state) & (rows["state_ns"] != 0))
         oldest = np.full(len(keys), np.iinfo(np.uint64).max, np.uint64)
         np.minimum.at(oldest, inverse[known], rows["state_ns"][known])
         made["since_ns"][:, state] = np.where(oldest == np.iinfo(np.uint64).max, 0, oldest)
-    owners = np.unique(np.stack([inverse, rows["pid"].astype(np.intp)]), axis=1)[0]
-    made["processes"] = np.bincount(owners, minlength=len(keys))
     made["grown"] = _growth(facts, keys)
     return made[_order(made, key, descending=descending)]
 
@@ -111,7 +105,7 @@ def _order(made: Rows, key: str, *, descending: bool) -> NDArray[np.intp]:
         return usual if descending else usual[::-1]
     if key == "comm":
         return arranged(words(made, "comm")[:, usual], usual, descending=descending)
-    values = made["processes"] if key == "processes" else made["count"][:, _BY_NAME[key]]
+    values = made["pid"] if key == "pid" else made["count"][:, _BY_NAME[key]]
     return arranged(values[usual], usual, descending=descending)
 
 
@@ -123,5 +117,5 @@ def _growth(facts: Facts, wanted: NDArray[np.uint64]) -> NDArray[np.intp]:
         return np.zeros_like(now)
     place = np.minimum(np.searchsorted(before_keys, wanted), len(before_keys) - 1)
     same = (before_keys[place] == wanted)[:, None]
-    grown: NDArray[np.intp] = np.where(same, now - before[place], 0 if len(before_keys) >= MOST_NAMES else now)
+    grown: NDArray[np.intp] = np.where(same, now - before[place], 0 if len(before_keys) >= MOST_PROCESSES else now)
     return grown

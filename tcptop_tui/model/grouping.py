@@ -12,7 +12,7 @@ from tcptop_tui.model.facts import Facts
 from tcptop_tui.model.rtt_groups import service_ports
 from tcptop_tui.model.sorting import ordered
 from tcptop_tui.records import ROW, UNKNOWN_UID, Flag, Rows, joined
-from tcptop_tui.source.identity import on_link, pair_hash, peer_hash
+from tcptop_tui.source.identity import on_link, peer_hash, process_key
 
 GROUPINGS = ("", "process", "raddr", "port", "state")
 COLUMN = {"process": "comm", "raddr": "raddr", "port": "lport", "state": "state"}
@@ -70,14 +70,14 @@ class Tree:
             return "└ " if self.last[row] else "├ "
         number = row - self._first
         mark = "▶" if int(self.groups[number]) in self.folded else "▼"
-        name = text.clean(bytes(self.rows[row]["comm"])) or formats.UNKNOWN
+        name = formats.process(text.clean(bytes(self.rows[row]["comm"])), int(self.rows[row]["pid"]))
         return f"{mark} {self.counts[number]:,}{f' {name}' if self.by == 'process' else ''}"
 
 
 def _keys(rows: Rows, by: str) -> NDArray[np.uint64]:
     """A number for what rows of one group have in common, shape (n,)."""
     if by == "process":
-        return pair_hash(np.ascontiguousarray(rows["comm"]).view("<u8").reshape(-1, 2))
+        return process_key(rows)
     if by == "raddr":
         return peer_hash(rows)
     value: NDArray[np.uint64] = (service_ports(rows) if by == "port" else rows["state"]).astype("<u8")
@@ -153,6 +153,8 @@ def _sums(
     sums["srtt_us"] = total / np.maximum(1, np.bincount(inverse[timed], minlength=count))
     one = np.zeros(count, np.intp)
     one[inverse] = chosen
+    if by == "process":
+        sums["pid"] = facts.rows["pid"][one]
     if by == "port":
         sums["lport"] = service_ports(facts.rows)[one]
     else:

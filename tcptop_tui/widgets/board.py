@@ -10,8 +10,8 @@ from rich.style import Style
 from textual.binding import Binding, BindingType
 from textual.message import Message
 
-from tcptop_tui import formats, text
-from tcptop_tui.filters.lexer import quoted
+from tcptop_tui import formats
+from tcptop_tui.filters.names import process_filter
 from tcptop_tui.model.board import SHOWN, STUCK
 from tcptop_tui.model.frame import Frame
 from tcptop_tui.records import State
@@ -49,7 +49,7 @@ class BoardView(Listing):
     HELP = "Connections by process and state: how many, how many more (↑) or fewer (↓) than a minute ago, oldest age."
     COLUMNS: ClassVar[tuple[Column, ...]] = (
         BY_KEY["comm"],
-        Column("processes", "PROCS", 5, lambda cell: str(cell.row["processes"]), rank=len(SHOWN) + 1),
+        BY_KEY["pid"],
         *(
             Column(state.name.lower(), state.name, _CELLS, _stuck_in(state), rank=rank, moves=True)
             for rank, state in enumerate(SHOWN, start=1)
@@ -104,8 +104,6 @@ class BoardView(Listing):
         if self.selected_row is None:
             return
         row = self._frame.board[self.selected_row]
-        raw = bytes(row["comm"])
-        # a name that had to be cleaned cannot be written in a filter
-        owner = f"comm={quoted(text.clean(raw))}" if text.clean(raw).encode() == raw and raw else ""
+        owner = process_filter(int(row["pid"]), bytes(row["comm"]))
         states = ",".join(state.name.lower() for state in STUCK if row["count"][state])
         self.post_message(self.Opened(" ".join(filter(None, [owner, f"state:{states}" if states else ""]))))
