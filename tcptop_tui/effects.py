@@ -36,7 +36,6 @@ RULES = (
     Rule("backend", ("max_connections", "ring_mb", "context"), value="diag"),
     Rule("counts", ("lport", "print_uid", "wall", "since", "wide", "count"), ("connect",)),
     Rule("duration", ("duration_too",), ("rtt",)),
-    Rule("as_csv", ("extension",), ("rtt",)),
     Rule("", ("since",), ("rtt",)),
     Rule("", ("max_connections", "ring_mb"), ("ping",)),
 )

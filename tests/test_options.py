@@ -130,7 +130,7 @@ def test_rules_are_about_options_that_there_are() -> None:
         "trace states --replay x --context", "trace states --replay x --mntnsmap y", "trace connect --replay x -d",
         "--backend diag --ring-mb 1", "snapshot --backend diag --max-connections 99",
         "trace states --backend diag --context", "trace connect -c -L", "trace connect -c --count 3",
-        "trace connect -c -d", "trace rtt -t", "trace rtt --csv -e", "trace rtt --duration 1 -d 2",
+        "trace connect -c -d", "trace rtt -t", "trace rtt --duration 1 -d 2",
         "trace rtt -b -B", "trace ping --ring-mb 1", "trace ping --replay x", "--refresh nan", "snapshot --after nan",
         "trace states --duration inf",
     ],

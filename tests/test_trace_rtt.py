@@ -110,6 +110,10 @@ def test_every_address_has_its_own_histogram(namespace: tuple[str, ...], by: str
         stream.end()
     keys = {line.split(",")[1] for line in stream.lines}
     assert keys >= set(hosts)
+    for key in hosts:
+        cells = [line.split(",") for line in stream.lines if line.split(",")[1] == key]
+        assert {int(one[7]) for one in cells} == {sum(int(one[5]) for one in cells)}
+        assert len({float(one[6]) for one in cells}) == 1
 
 
 def test_address_filters() -> None:

@@ -145,7 +145,8 @@ class RttStream:
         """See ``Stream``."""
         self.output.note(b"Tracing TCP RTT... Hit Ctrl-C to end.\n\n")
         if self.form == "csv":
-            self.output.raw(b"TIME,KEY,UNIT,LOW,HIGH,COUNT\n")
+            more = b",AVG,SAMPLES" if self.wish.extension else b""
+            self.output.raw(b"TIME,KEY,UNIT,LOW,HIGH,COUNT" + more + b"\n")
 
     def take(self, batch: Batch, moment: Moment) -> None:
         """See ``Stream``."""
@@ -212,13 +213,19 @@ class RttStream:
     def _print_csv(self, found: list[tuple[Key, tuple[Histogram, int]]], utc_ns: int) -> None:
         lines = "".join(
             f"{iso_time(utc_ns)},{_name(key, self._names, '')},{self.wish.unit},"
-            f"{slot_bounds(slot)[0]},{'' if slot_bounds(slot)[1] is None else slot_bounds(slot)[1]},{int(count)}\n"
-            for key, (hist, _) in found
+            f"{slot_bounds(slot)[0]},{'' if slot_bounds(slot)[1] is None else slot_bounds(slot)[1]},{int(count)}"
+            f"{self._extension(hist, total_us)}\n"
+            for key, (hist, total_us) in found
             for slot, count in enumerate(hist)
             if count
         )
         self.output.raw(lines.encode())
         self.output.written += len(found)
+
+    def _extension(self, hist: Histogram, total_us: int) -> str:
+        """Average and count of the whole histogram, with -e behind each of its lines."""
+        average = self._average(hist, total_us)
+        return f",{average:.1f},{int(hist.sum())}" if self.wish.extension and average is not None else ""
 
     def _block(self, key: Key, hist: Histogram, total_us: int) -> Iterator[str]:
         """Title, header and bars, as bcc prints them."""
