@@ -177,3 +177,21 @@ def test_in_two_vrfs(bpf_possible: None, held: ExitStack, backend: Any) -> None:
         source.until(lambda: named(source, far, rport).keys() == {"red", "blue"})
         loss = source.store.facts().loss
         assert (loss.lost, loss.missed, loss.mended) == (0, 0, 0)
+
+
+def test_from_before_the_start_each_keeps_its_row_when_it_moves(
+    bpf_possible: None, sides: tuple[Side, Side], held: ExitStack
+) -> None:
+    """Known from sock_diag alone at first, then met by the kernel programs at their first segments."""
+    near, _ = sides
+    lport, rport = 21_361, 21_360
+    clients = four(sides, held, socket.AF_INET6, lport, rport)[:2]
+    source = running(held, BpfSource)
+    source.until(lambda: named(source, near, lport) == {"va0": 1_000, "va1": 20_000})
+    before = {int(row["dev"]): int(row["id"]) for row in rows_of(source, near, lport)}
+    for client, count in zip(clients, (7, 70), strict=True):
+        client.sendall(bytes(count))
+    source.until(lambda: named(source, near, lport) == {"va0": 1_007, "va1": 20_070})
+    two_comparisons(source, BpfSource)
+    assert {int(row["dev"]): int(row["id"]) for row in rows_of(source, near, lport)} == before
+    assert source.store.facts().loss.mended == 0
