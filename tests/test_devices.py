@@ -26,7 +26,8 @@ from tcptop_tui.model.grouping import make_tree
 from tcptop_tui.model.outcomes import by_destination, summed
 from tcptop_tui.model.rtt_groups import rtt_groups
 from tcptop_tui.records import HOLDING, Flag, Rows, State
-from tcptop_tui.replay.recording import Recorder, read_batches
+from tcptop_tui.replay.recorder import Recorder
+from tcptop_tui.replay.recording import read_batches
 from tcptop_tui.source.batches import Batch, Names
 from tcptop_tui.source.identity import peer_hash
 from tcptop_tui.trace.columns import DEV, IFINDEX, LADDR, LOCAL, Lines
