@@ -116,13 +116,13 @@ def test_what_was_known_before_it_grew_stays(nobody_expected: None, bpf_possible
         feed.until(lambda: [one[3] for one in known(feed, there).values()] == [5] * 60)
         feed.until(lambda: all(sum(one[4:]) for one in known(feed, there).values()))
         before = known(feed, there)
-        for count in range(160, 1160, 100):
+        for count in range(160, 660, 100):
             opened(server, 100, stack)
             feed.until(lambda count=count: len(known(feed, there)) == count)
         now = known(feed, there)
         assert {one: now[one] for one in before} == before
         assert {one[1] for one in now.values()} == {os.getpid()}
-        assert len({one[0] for one in now.values()}) == len(now) == 1060
+        assert len({one[0] for one in now.values()}) == len(now) == 560
         loss = feed.store.facts().loss
         assert (loss.map_full, loss.missed, loss.lost) == (0, 0, 0)
 
@@ -195,6 +195,8 @@ with raised(*WORKER):
 @pytest.mark.parametrize("launch", [ROOT, AMBIENT], ids=["root", "ambient"])
 def test_it_grows_when_what_that_takes_has_been_given_up(bpf_possible: None, launch: tuple[str, ...]) -> None:
     """As a stream: another process with CAP_BPF alone makes the memory, and ends with it."""
+    if launch and capacity._release() < (5, 11):
+        pytest.skip("maps count as locked memory here, which only root may have more of")
     command = [*launch, sys.executable, "-c", _NARROWED]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd="/tmp")
     assert done.returncode == 0, done.stderr
