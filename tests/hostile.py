@@ -32,6 +32,7 @@ _OURS = re.compile(
     rb"|\x1b\[\?(?:2026|2048)\$p|\x1b\[>\d+u|\x1b\[<u"
     rb"|\x1b\]52;c;[A-Za-z0-9+/=]*\x07|\x1b\]22;[a-z-]*\x07"  # copying; the mouse pointer's shape
     rb"|\r?\n"  # behind the screen: what is said at the end
+    rb"|\x1b\[K\r?|\r(?=\r|\x1b\[K|tcptop-tui )"  # the line that stands there while the program starts
 )
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tcptop_tui.drawing.cells import BLANK, CONTINUED, UNKNOWN, Codes, Interned
-from tcptop_tui.drawing.pens import PLAIN, Pen, switch
+from tcptop_tui.drawing.pens import PLAIN, Pen, start_with, switch
 
 _BRIDGE_CELLS = 4
 """Unchanged cells up to here are written again rather than jumped over: a jump costs as much."""
@@ -203,7 +203,7 @@ class Grid:
         self._at = (x, y)
 
     def _draw_with(self, pen: Pen) -> None:
-        self._out.append(switch(self._drawn_with, pen) if self._drawn_with is not None else f"\x1b[0;{pen.parameters}m")
+        self._out.append(start_with(pen) if self._drawn_with is None else switch(self._drawn_with, pen))
         self._drawn_with = pen
 
     # -- lines that move together -------------------------------------------------------------

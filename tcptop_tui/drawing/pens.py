@@ -67,13 +67,17 @@ def _is_background(code: str) -> bool:
     return (len(code) == 2 and code[0] == "4") or (len(code) == 3 and code.startswith("10"))
 
 
+def start_with(pen: Pen) -> str:
+    """The sequence that makes ``pen`` of whatever the terminal had."""
+    return f"\x1b[0;{pen.parameters}m" if pen.parameters else "\x1b[m"
+
+
 @lru_cache(maxsize=4096)
 def switch(before: Pen, after: Pen) -> str:
     """The shortest sequence that makes ``after`` of ``before``."""
     if before == after:
         return ""
-    whole = after.parameters
-    whole = f"\x1b[0;{whole}m" if whole else "\x1b[m"
+    whole = start_with(after)
     if before.attributes - after.attributes:
         return whole
     steps = sorted(after.attributes - before.attributes)
