@@ -9,14 +9,19 @@ from __future__ import annotations
 import codecs
 import os
 import selectors
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from threading import Event
 
 from textual import constants
 from textual._xterm_parser import XTermParser
+from textual.events import Paste
 from textual.message import Message
 
+from tcptop_tui.drawing.pastes import Pastes
+
 _MOST_BYTES = 4096
+_PASTE_S = 2.0
+"""For the rest of a paste over a slow link: what came later would be keys."""
 
 
 class Bell(Event):
@@ -48,8 +53,14 @@ class Bell(Event):
 
 def read_keys(fileno: int, ended: Bell, take: Callable[[Message], object]) -> None:
     """Until ``ended``, or until the terminal has gone, give what is typed there to ``take``, key by key."""
-    parser = XTermParser()
+    parser, pastes = XTermParser(), Pastes()
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
+
+    def hand_out(parts: Iterable[str | Paste]) -> None:
+        for part in parts:
+            for message in parser.feed(part) if isinstance(part, str) else [part]:
+                take(message)
+
     with selectors.SelectSelector() as selector:
         selector.register(fileno, selectors.EVENT_READ)
         selector.register(ended, selectors.EVENT_READ)
@@ -63,9 +74,11 @@ def read_keys(fileno: int, ended: Bell, take: Callable[[Message], object]) -> No
                     return
                 if not read:
                     return
-                if text := decoder.decode(read):  # part of a character is none yet, and "" would be the end
-                    for message in parser.feed(text):
-                        take(message)
+                hand_out(pastes.read(decoder.decode(read)))
+            elif pastes.waits:
+                hand_out(pastes.give_up())
+                typed = True
             for message in parser.tick():
                 take(message)
-            waits_s = constants.ESCAPE_DELAY if typed else None  # the rest of what Escape began, or nothing
+            # the rest of a paste, or of what Escape began, or nothing
+            waits_s = _PASTE_S if pastes.is_open else constants.ESCAPE_DELAY if typed else None
