@@ -47,12 +47,12 @@ class Collector:
 
     def offer(self, batch: Batch) -> bool:
         """Take every batch."""
-        if not self._begun:
+        if isinstance(batch, Status) and batch.ended and batch.backend != "replay":
+            self.failed = batch.note  # perhaps nothing was ever attached
+        elif not self._begun:
             self._begun = True
             self._attached()
         self.store.apply(batch)
-        if isinstance(batch, Status) and batch.ended and batch.backend != "replay":
-            self.failed = batch.note
         if isinstance(batch, Status) and CUT_OFF in batch.note:
             sys.stderr.write(f"tcptop-tui: {clean(batch.note)}\n")
         if self.started_s is None and self.store.facts().now_ns:

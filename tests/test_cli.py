@@ -198,6 +198,7 @@ def test_without_privileges_it_still_works() -> None:
     told = as_nobody("snapshot", "--after", "0.2", "--backend", "bpf")
     assert told.returncode == 1
     assert told.stderr.count("\n") == 1
+    assert "run with sudo" in told.stderr
 
 
 def test_pypis_bcc_is_recognised(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
