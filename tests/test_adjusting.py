@@ -27,17 +27,17 @@ async def test_units_of_round_trip_times() -> None:
     async with dashboard() as board:
         panel = lambda: str(board.app.panel(RttPanel).render())  # noqa: E731
         assert "usecs" in panel()
-        assert "104µs" in board.lines(ConnectionTable)[5]
+        row = next(number for number, line in enumerate(board.lines(ConnectionTable)) if "104µs" in line)
         await board.press("m")
         assert "msecs" in panel()
         assert "0.064 -> 0.127" in panel()
         assert "RTTms" in board.lines(ConnectionTable)[0]
-        assert "0.104" in board.lines(ConnectionTable)[5]
+        assert "0.104" in board.lines(ConnectionTable)[row]
         await board.press("m")
         assert "RTTµs" in board.lines(ConnectionTable)[0]
-        assert " 104 " in board.lines(ConnectionTable)[5]
+        assert " 104 " in board.lines(ConnectionTable)[row]
         await board.press("m")
-        assert "104µs" in board.lines(ConnectionTable)[5]
+        assert "104µs" in board.lines(ConnectionTable)[row]
 
 
 async def test_clearing_takes_two_presses() -> None:
@@ -155,7 +155,7 @@ def test_there_are_never_too_many(store: Store) -> None:
     rows = table(6).rows
     store.apply(ended(rows, NOW + SECOND))
     store.apply(without(*rows["id"].tolist(), later_s=1))
-    assert shown(store) == rows["id"][-3:].tolist()
+    assert sorted(shown(store)) == rows["id"][-3:].tolist()
 
 
 async def test_an_ended_connection_is_dimmed_and_says_so() -> None:

@@ -39,6 +39,8 @@ from tcptop_tui.source.hists import Hists
 from tcptop_tui.source.identity import Index, socket_life, tuple_hash
 
 _MOST_ENDED = 65_536
+_HALF_WAITS_NS = 10**10
+"""For its session: the kernel side writes it microseconds later, the rings are read one after the other."""
 
 
 class Joiner:
@@ -67,6 +69,7 @@ class Joiner:
     def note_transitions(self, rows: Rows) -> None:
         """Remember which connections closed after the dump, so that it does not bring them back."""
         halves = (rows["newstate"] == State.CLOSE) & (rows["oldstate"] == State.FIN_WAIT2)
+        halves &= rows["spent_ns"] != UNKNOWN_NS
         self._halves = joined(TRANSITION, self._halves, picked(rows, halves))[-_MOST_ENDED:]
         closed = picked(rows, (rows["newstate"] == State.CLOSE) & (rows["ts_ns"] > self._dump.now_ns))
         if len(closed):
@@ -85,12 +88,16 @@ class Joiner:
 
     def _note_halves(self, ended: Rows, left_over: Rows) -> None:
         """Those ``ended`` (dtype SESSION) out of FIN_WAIT2 may wait on in it: when it began goes to ``left_over``."""
-        halves, self._halves = self._halves, self._halves[:0]
-        halves = picked(halves, halves["spent_ns"] != UNKNOWN_NS)
-        if len(halves):
-            place, found = Index.of(socket_life(halves)).find(socket_life(ended))
-            place = place[found]
-            left_over["half_ns"][found] = halves["ts_ns"][place] - halves["spent_ns"][place]
+        halves = self._halves
+        if not len(halves):
+            return
+        place, found = Index.of(socket_life(halves)).find(socket_life(ended))
+        place = place[found]
+        left_over["half_ns"][found] = halves["ts_ns"][place] - halves["spent_ns"][place]
+        # a session may be read after its transition: the others wait for theirs
+        waiting = halves["ts_ns"] + np.uint64(_HALF_WAITS_NS) > halves["ts_ns"].max()
+        waiting[place] = False
+        self._halves = picked(halves, waiting)
 
     def _not_seen_to_begin(self, ended: Rows) -> int:
         """Transitions of connections that came and went between two dumps, but were met late.

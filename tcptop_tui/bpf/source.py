@@ -201,12 +201,12 @@ class BpfSource:
         rings, now_ns = self._opened(), clock.monotonic_ns()
         # in this order: whatever a reset followed is read before the reset
         ended = rings.sessions.drain(most_bytes=_PART_BYTES)
-        if len(ended):
-            self._joiner.note_sessions(ended)
         moved = rings.transitions.drain("ts_ns", _PART_BYTES)
         if len(moved):
             self._pace.moving = True
             self._joiner.note_transitions(without_resets(moved))
+        if len(ended):
+            self._joiner.note_sessions(ended)
         self._hold(*self._late.sort_out(moved, ended, now_ns), sink)
         if moved.nbytes + ended.nbytes <= _PART_BYTES // 2:  # that was all there was
             self._drained_ns = now_ns
