@@ -174,7 +174,7 @@ def test_on_the_real_kernel(bpf_possible: None) -> None:
         try:
             terminal.shows(f"accept queue of port {port(listener)} is full, 2 of 1")
             terminal.type("a\r")
-            terminal.shows(f"filter lport:{port(listener)}")
+            terminal.shows(f"match lport:{port(listener)}")
         finally:
             terminal.close()
         del waiting

@@ -141,7 +141,7 @@ def test_in_a_terminal(bpf_possible: None, columns: int, lines: int) -> None:
             if lines == 50:
                 terminal.shows("pytest")  # the command line of who has the socket
                 terminal.shows("congestion window")
-                assert re.search(r"cwnd +10\b", terminal.text)
+                assert re.search(r"congestion window +10\b", terminal.text)
             terminal.type("\x1b")
             terminal.shows("F1Help")
             theirs.close()
