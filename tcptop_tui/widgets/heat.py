@@ -37,8 +37,9 @@ def heat_scale(columns: NDArray[np.uint64], slots: range, cells: int) -> str:
     most = int(columns[:, -cells:][slots.start : slots.stop].max(initial=0))
     steps = len(SHADES) - 1
     least = [int((1 + most) ** ((level - 1) / steps) - 1 + 1e-9) + 1 for level in range(1, steps + 1)]
-    shades = zip(SHADES[1:], least, strict=True)
-    told = [f"{shade} {formats.count(count)}" for shade, count in shades if count <= most]
+    # of shades that begin with the same count only the darkest is ever drawn
+    drawn = [level for level in range(steps) if least[level] <= most and least[level] not in least[level + 1 :]]
+    told = [f"{SHADES[level + 1]} {formats.count(least[level])}" for level in drawn]
     return f"map from {'  '.join(told)}" if told else ""
 
 
