@@ -23,7 +23,7 @@ from tcptop_tui import text, theme
 from tcptop_tui.config.file import save_config
 from tcptop_tui.config.schema import LEAST_REFRESH_S, MOST_REFRESH_S, Config
 from tcptop_tui.drawing.driver import ThinDriver
-from tcptop_tui.drawing.kept_terminal import ScreenFile
+from tcptop_tui.drawing.kept_terminal import KeptTerminal
 from tcptop_tui.errors import TcptopError
 from tcptop_tui.feed import Feed
 from tcptop_tui.filters import Filter, parse
@@ -123,7 +123,7 @@ class LiveApp(TypedApp):
         self._made, self._made_s = self.look, _LOOP_S
         self.hosts = HostNames(self._named)
         self._loop_ready: asyncio.AbstractEventLoop | None = None
-        self.screen_file: ScreenFile | None = None
+        self.kept_terminal: KeptTerminal | None = None
         """What the driver draws on; None: what Textual gives it."""
         self.when_ended: Callable[[], object] = lambda: None
         """Called when it begins to end."""

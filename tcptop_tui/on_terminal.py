@@ -17,17 +17,18 @@ _PATIENCE_S = 3.0
 def run_on_terminal(app: LiveApp) -> int:
     """Run ``app`` on the terminal that ``sys.__stderr__`` is; returns the exit code.
 
-    Signals are seen to before the terminal is touched; until the dashboard has begun they end it at once.
+    Signals are seen to before the terminal is touched. Until the dashboard has begun they end it at once, and so they
+    do when it is continued after Ctrl+Z: in the background it could only stop once more.
     """
     screen: Any = sys.__stderr__
 
     def told(number: int) -> None:
-        if not app.end_by_signal(number):
+        if terminal.is_lent or not app.end_by_signal(number):
             ending.force()
 
     with KeptTerminal(screen.fileno()) as terminal:
         ending = Ending(told, terminal.restore, lambda number: 128 + number if number else app.return_code or 0)
-        app.screen_file = terminal.file
+        app.kept_terminal = terminal
         app.when_ended = lambda: ending.arm(_PATIENCE_S)
         with told_by_signals(ending.handle, *DEADLY):
             app.run(mouse=mouse_possible())

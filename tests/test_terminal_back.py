@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from terminals import Terminal
 
@@ -144,6 +145,34 @@ def test_ctrl_z_and_fg(shell: Terminal) -> None:
         shell.shows("LATENCY")
         shell.type("1")
     quits(shell)
+
+
+def stopped(shell: Terminal) -> None:
+    shell.type(f"{command()}\r")
+    drawn(shell)
+    shell.type("\x1a")
+    shell.shows("Stopped")
+    shell.until(lambda: shell.output.endswith(b"ready> "))
+
+
+def test_killed_while_stopped_it_leaves_the_terminal_to_who_has_it(shell: Terminal) -> None:
+    """Which is the line that is typed in: with the settings of before, bash showed each key twice."""
+    stopped(shell)
+    edits, (dashboard,) = termios.tcgetattr(shell._other), psutil.Process(shell.process.pid).children()
+    (watcher,) = dashboard.children()
+    before = len(shell.output)
+    dashboard.kill()
+    watcher.wait(SOON_S)
+    shell.read_for(0.1)
+    assert (termios.tcgetattr(shell._other), shell.output[before:]) == (edits, b"")
+
+
+@pytest.mark.parametrize("how", ["kill %1", "kill -HUP %1", "kill %1; fg", "kill $!; bg"])
+def test_a_signal_while_stopped_ends_it(shell: Terminal, how: str) -> None:
+    stopped(shell)
+    shell.type(f"{how.replace('$!', '$(jobs -p)')}\r")
+    shell.until(lambda: not psutil.Process(shell.process.pid).children(), SOON_S)
+    shell.until(lambda: shell.output.rfind(LEAVE) > shell.output.rfind(ENTER))
 
 
 def test_begun_in_the_background(shell: Terminal) -> None:

@@ -20,7 +20,7 @@ from textual.drivers.linux_driver import LinuxDriver
 
 from tcptop_tui.drawing.glyphs import given_environ, glyphs
 from tcptop_tui.drawing.grid import Grid
-from tcptop_tui.drawing.kept_terminal import wait_for_foreground
+from tcptop_tui.drawing.kept_terminal import KeptTerminal, wait_for_foreground
 from tcptop_tui.drawing.keyboard import Bell, read_keys
 from tcptop_tui.drawing.pens import read_pen
 from tcptop_tui.drawing.sure import sure
@@ -66,7 +66,8 @@ class ThinDriver(LinuxDriver):
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
-        self._file: Any = _Noticed(getattr(self._app, "screen_file", None) or self._file, self._left)
+        self._kept: KeptTerminal | None = getattr(self._app, "kept_terminal", None)
+        self._file: Any = _Noticed(self._kept.file if self._kept else self._file, self._left)
         self._size_cells = self._get_terminal_size()
         self._grid = Grid(*self._size_cells)
         self._glyphs = glyphs(given_environ())
@@ -143,6 +144,8 @@ class ThinDriver(LinuxDriver):
     def start_application_mode(self) -> None:
         """Take the terminal, as soon as we are in its foreground."""
         wait_for_foreground(self.fileno)
+        if self._kept:
+            self._kept.take()
         super().start_application_mode()  # type: ignore[no-untyped-call]
 
     def _sigtstp_application(self, *_: object) -> None:
@@ -152,6 +155,8 @@ class ThinDriver(LinuxDriver):
         tmux window); SIGTSTP is ignored there by the kernel.
         """
         self.suspend_application_mode()
+        if self._kept:
+            self._kept.give_back(lend=True)
         before = signal.signal(signal.SIGTSTP, signal.SIG_DFL)
         os.killpg(0, signal.SIGTSTP)
         signal.signal(signal.SIGTSTP, before)

@@ -98,6 +98,9 @@ class KeptTerminal:
     """
 
     def __init__(self, terminal: int) -> None:
+        self.is_lent = False
+        """Ctrl+Z: others have it until the dashboard is in the foreground again."""
+        self._is_taken = False
         self._settings: list[Any] = termios.tcgetattr(terminal)
         self._screen = own_descriptor(terminal)
         self.file = ScreenFile(self._screen)
@@ -122,22 +125,34 @@ class KeptTerminal:
     def __enter__(self) -> Self:
         return self
 
+    def take(self) -> None:
+        """To be called before it is changed."""
+        self.is_lent, self._is_taken = False, True
+        self._say(watcher.TAKEN)
+
+    def give_back(self, *, lend: bool = False) -> None:
+        """It is as before, for good or until the next ``take``; what others do with it meanwhile is left alone."""
+        self.is_lent, self._is_taken = lend, False
+        self._say(watcher.GIVEN_BACK)
+
     def restore(self) -> None:
         """Give it back at once, from a handler or a thread; nothing that is drawn later gets there."""
+        if not self._is_taken:
+            return
         null = os.open(os.devnull, os.O_WRONLY)
         kept = os.dup(self._screen)
         os.dup2(null, self._screen)
         watcher.restore(kept, self._settings)
-        self._say_done()
+        self.give_back()
 
-    def _say_done(self) -> None:
+    def _say(self, word: bytes) -> None:
         with contextlib.suppress(OSError):
-            self._link.send(watcher.DONE, socket.MSG_DONTWAIT)
+            self._link.send(word, socket.MSG_DONTWAIT)
 
     def __exit__(self, *_: object) -> None:
         if faulthandler.is_enabled():
             faulthandler.disable()
-        self._say_done()
+        self.give_back()
         self._link.close()
         if self._watcher is not None:
             self._watcher.wait()

@@ -3,10 +3,11 @@
 A crash in a C library, or SIGKILL, leaves no time for anything. Run as ``python -I -S watcher.py SETTINGS``, with the
 dashboard's socket as standard input and the terminal as standard output. What comes on the socket:
 
-- ``done``: the terminal has been given back;
+- ``taken``: the dashboard is about to change the terminal;
+- ``given back``: it is as before; after Ctrl+Z others use it, and nothing of theirs is touched;
 - anything else: the first words of a crash (``faulthandler``), whose writer waits until the others are read, so that
   the terminal is in order before the shell hears of it;
-- the end: the dashboard has gone, without a word.
+- the end: the dashboard has gone.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import sys
 import termios
 from typing import Any
 
-DONE = b"done"
+TAKEN, GIVEN_BACK = b"taken", b"given back"
 LEAVE = b"".join(
     (
         b"\x18",  # CAN: whatever sequence was cut short
@@ -62,12 +63,13 @@ def main(settings: list[Any]) -> None:
     """Wait for the end of the dashboard."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGTSTP, signal.SIGTTOU):
         signal.signal(number, signal.SIG_IGN)
-    heard = os.read(0, 4096)
-    if heard == DONE:
-        return
-    restore(1, settings)
-    while heard:
-        heard = os.read(0, 4096)
+    is_taken = False
+    while heard := os.read(0, 4096):
+        if is_taken and heard not in {TAKEN, GIVEN_BACK}:
+            restore(1, settings)
+        is_taken = heard == TAKEN
+    if is_taken:
+        restore(1, settings)
 
 
 if __name__ == "__main__":
