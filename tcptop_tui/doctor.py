@@ -109,9 +109,10 @@ def _program() -> str:
     program = Program(settings, capture, Program.request(settings, capture, keeps=False))
     try:
         program.attach(Capture(pids=frozenset({os.getpid()})))
+        accepts = "tells its process" if program.sees_accepts else "has no hook here"
     finally:
         program.close()
-    return "compiles, loads and attaches"
+    return f"compiles, loads and attaches; accept() {accepts}"
 
 
 def _connections() -> str:

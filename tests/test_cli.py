@@ -161,6 +161,7 @@ def test_doctor(bpf_possible: None) -> None:
     for name in ("bcc ", "LLVM ", "libbpf v", "Python ", "textual ", "numpy "):
         assert re.search(rf"{name}\d", words), name
     assert re.search(r"\d MB for the [\d,]+ sockets", words)
+    assert re.search(r"attaches; accept\(\) (tells its process|has no hook here)", words)
 
 
 def test_doctor_says_why_auto_falls_back(capsys: pytest.CaptureFixture[str]) -> None:

@@ -34,7 +34,7 @@ def both(tracer: Program, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Pro
 
 def test_the_dear_way_is_not_gone_without_need(tracer: Program) -> None:
     """Every kernel that this was tested on knows the types: a program that the verifier refuses is a mistake."""
-    assert tracer._compiled.typed == {*program._READING, *program._ITERATORS}
+    assert tracer._compiled.typed == {*program._READING, *program._FUNCTIONS, *program._ITERATORS}
     assert tracer.holders is not proc_holders
 
 

@@ -88,8 +88,8 @@ class Request:
     Args:
         text: the C source.
         flags: for the compiler.
-        functions: the programs in it, all for raw tracepoints.
-        typed: programs that read what their tracepoint's arguments point at, and the tracepoint.
+        functions: the programs in it.
+        typed: programs that know the types of their arguments, and what they are for (``syscalls.load_programs``).
         plan: how their maps are made; descriptors that it gives are lent until the compiler runs.
         keeps: it may take what it has compiled before (``kept.py``), and keeps it for later.
 
@@ -199,7 +199,9 @@ class Compiled:
             )
 
     def attach_if_there(self, function: str, tracepoint: str) -> bool:
-        """The same; False when this kernel has no such tracepoint."""
+        """The same; False when this kernel has no such tracepoint, or function, or has refused the program."""
+        if function not in self.functions:
+            return False
         named = None if function in self.typed else tracepoint.encode()
         link = int(load_libbpf().bpf_raw_tracepoint_open(named, self.functions[function]))
         if link >= 0:

@@ -50,6 +50,9 @@ _SENDERS = (("sender", "tcp_sendmsg_locked"), ("sent", "sock_send_length"))
 # Who has a descriptor of a socket; without it /proc is asked.
 _ITERATORS = {"holder": "iter/task_file"}
 
+# Who accepts; without it an accepted connection's owner is known when it reads or sends, or from the next survey.
+_FUNCTIONS = {"accepted": "fentry/security_sock_graft"}
+
 # enum counter of c/records.c
 RING_FULL, SESSION_RING_FULL, MAP_FULL, CAUGHT, EXCLUDED, ESCAPED = range(6)
 _COUNTERS = 6
@@ -101,6 +104,8 @@ class Program:
         self._compiled = Compiled(request or self.request(settings, asked))
         self._open_maps(settings)
         self._iterator = self._compiled.iterator("holder")
+        self.sees_accepts = False
+        """Whether accept() tells who accepts, once it is attached: the kernel may have no hook for it."""
 
     @staticmethod
     def request(settings: Settings, capture: Capture, *, keeps: bool = True) -> Request:
@@ -120,8 +125,8 @@ class Program:
             f"-DRTT_UNIT_US={capture.rtt_unit_us}",
             *(f"-D{name.upper()}" for name in pins.paths(capture)),
         ]
-        functions = (*dict(_SENDERS), *dict(_attachments(capture)), *_ITERATORS)
-        typed = {name: dict(_ATTACHMENTS)[name] for name in _READING} | _ITERATORS
+        functions = (*dict(_SENDERS), *dict(_attachments(capture)), *_FUNCTIONS, *_ITERATORS)
+        typed = {name: dict(_ATTACHMENTS)[name] for name in _READING} | _FUNCTIONS | _ITERATORS
         require_kernel()  # who may not use BPF may not open a map either
         with pins.opened(capture) as given:
             plan = MapPlan(_sizes(capacity), ["conns"] if capacity.lazy else [], {"slots": "block"}, given)
@@ -147,6 +152,7 @@ class Program:
         for name, tracepoint in self._attachments:
             self._compiled.attach(name, tracepoint)
         any(self._compiled.attach_if_there(name, tracepoint) for name, tracepoint in _SENDERS)
+        self.sees_accepts = all(self._compiled.attach_if_there(*pair) for pair in _FUNCTIONS.items())
 
     def set_capture(self, capture: Capture) -> None:
         """Change what the kernel side looks at; takes effect with the next event."""

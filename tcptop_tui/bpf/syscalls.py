@@ -27,7 +27,7 @@ _BPF_SYSCALL = {
 _MAP_CREATE, _PROG_LOAD, _OBJ_GET = 0, 5, 7
 _RDONLY = 1 << 3  # BPF_F_RDONLY
 _TYPE_RAW_TRACEPOINT, _TYPE_TRACING = 17, 26
-_TRACE_RAW_TP, TRACE_ITER = 23, 28
+_TRACE_RAW_TP, _TRACE_FENTRY, TRACE_ITER = 23, 24, 28
 _NAME_BYTES = 15
 _LOG_BYTES = 1 << 20
 _MOST_LINES = 20
@@ -180,7 +180,7 @@ def load_programs(codes: Mapping[str, bytes], typed: Mapping[str, str]) -> dict[
     Args:
         codes: as for ``load_program``.
         typed: those that know the types of their arguments, and what they are for: the name of a tracepoint, or
-            ``iter/NAME`` of an iterator, which may be refused.
+            ``iter/NAME`` of an iterator or ``fentry/NAME`` of a function of the kernel, which may be refused.
 
     Raises:
         BackendUnavailable: no such tracepoint, or the verifier refuses one of them.
@@ -213,6 +213,8 @@ def _target(types: KernelTypes | None, name: str) -> Target:
     kind, _, function = name.rpartition("/")
     if kind == "iter":
         return Target(types.function(f"bpf_iter_{function}"), TRACE_ITER)
+    if kind == "fentry":
+        return Target(types.function(function), _TRACE_FENTRY)
     return Target(types.tracepoint(name), _TRACE_RAW_TP)
 
 

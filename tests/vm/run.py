@@ -32,7 +32,7 @@ TESTS = {
         "test_kernel_transitions.py", "test_kernel_ends.py", "test_kernel_rtt.py", "test_kernel_guard.py",
         "test_kernel_loss.py", "test_kernel_ping.py", "test_kernel_escapes.py", "test_bpf_source.py",
         "test_kernel_typed.py", "test_slots.py", "test_growth.py", "test_two_links.py", "test_payload.py",
-        "test_ages.py", "test_connect_failures.py",
+        "test_ages.py", "test_connect_failures.py", "test_accept.py",
         "test_kept.py::test_the_second_start_has_the_same_programs_without_a_compiler",
     ],
     "sock_diag": [

@@ -102,8 +102,8 @@ int reader(struct bpf_raw_tracepoint_args *ctx)
 	return 0;
 }
 
-/* Somebody else than the owner that is known sends. */
-static __always_inline void note_sender(struct conn *c, struct sock *sk)
+/* The process on the CPU is at work on its own socket, and is not the owner that is known. */
+static __always_inline void note_owner(struct conn *c, struct sock *sk)
 {
 	if (is_kernel_thread())
 		return;
@@ -129,7 +129,7 @@ int sender(struct bpf_raw_tracepoint_args *ctx)
 		return 0;
 	owned = ask(&sk->sk_lock_owned);
 	if (owned)
-		note_sender(c, sk);
+		note_owner(c, sk);
 	return 0;
 }
 
@@ -143,9 +143,28 @@ int sent(struct bpf_raw_tracepoint_args *ctx)
 	struct conn *c = conn_of(key);
 
 	if (c && !is_owner(c))
-		note_sender(c, (struct sock *)key);
+		note_owner(c, (struct sock *)key);
 	return 0;
 }
+
+#ifdef TYPED
+/*
+ * fentry/security_sock_graft: accept() has taken a connection off the listener's queue and
+ * gives it to its new struct socket (sock_graft(), include/net/sock.h, from inet_accept()),
+ * in the context of whoever accepts: a process, one of its io_uring workers, or a kernel
+ * thread. sk_uid, the listener's until then, has just become that of the new inode. Other
+ * families, whose sockets have no entry, come by here as well.
+ */
+int accepted(struct bpf_raw_tracepoint_args *ctx)
+{
+	u64 key = ctx->args[0];
+	struct conn *c = conn_of(key);
+
+	if (c)
+		note_owner(c, (struct sock *)key);
+	return 0;
+}
+#endif
 
 static __always_inline void note_reset(struct conn *c, u8 how)
 {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * The kernel side of tcptop-tui: raw tracepoints only, no kernel headers.
+ * The kernel side of tcptop-tui: raw tracepoints, no kernel headers. An iterator (holders.c) and a
+ * program at a function (accepted() in gauges.c) help where the kernel has a hook for them.
  *
  * "tcptop_kernel.h" is generated at start-up from the running kernel's BTF
  * (tcptop_tui/bpf/headers.py); it has just the structs and members used here.
