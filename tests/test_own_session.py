@@ -126,8 +126,11 @@ def test_a_strangers_multiplexer_gets_no_program_of_ours(tmp_path: Path) -> None
     assert not (tmp_path / "was-run").exists()
 
 
-def test_only_the_compiler_is_a_program_that_is_started() -> None:
-    """No other module can start one: what it would get, and from where it comes, need not be asked."""
+def test_three_modules_start_a_process_and_no_other_can() -> None:
+    """The compiler; a fork of a stream, with CAP_BPF, that makes maps; the watcher of the terminal, with nothing.
+
+    What another one would get, and from where it would come, need not be asked.
+    """
     begins = ("exec", "posix_spawn", "spawn", "system", "fork", "popen")
     starts = {f"os.{name}" for name in dir(os) if name.startswith(begins)}
     modules = {"subprocess", "pty", "multiprocessing", "webbrowser"}
@@ -139,7 +142,7 @@ def test_only_the_compiler_is_a_program_that_is_started() -> None:
             imports += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
             if (isinstance(node, ast.Attribute) and ast.unparse(node) in starts) or modules & set(imports):
                 found.add(str(path.relative_to(package)))
-    assert found == {"bpf/loaded.py"}
+    assert found == {"bpf/loaded.py", "bpf/maker.py", "drawing/kept_terminal.py"}
 
 
 @pytest.fixture

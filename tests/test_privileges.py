@@ -91,6 +91,8 @@ def test_the_dashboard(launch: tuple[str, ...]) -> None:
         effective = [names(one["CapEff"]) for one in threads(pid)]
         assert names(status(Path(f"/proc/{pid}"))["CapEff"]) == {"DAC_READ_SEARCH"}
         assert all(one <= {"DAC_READ_SEARCH", "BPF", "SYS_PTRACE"} for one in effective), effective
+        (watcher,) = (int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split())
+        assert not names(status(Path(f"/proc/{watcher}"))["CapPrm"])
         terminal.type("5")  # the ping probe is compiled and attached now
         terminal.until(lambda: echoed(terminal.text))
         terminal.type("q")
