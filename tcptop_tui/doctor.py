@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import shutil
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -31,6 +32,9 @@ from tcptop_tui.privileges import DASHBOARD, NEEDS, STREAM
 from tcptop_tui.settings import Settings
 from tcptop_tui.source.batches import Capture
 from tcptop_tui.text import clean
+
+_LEAST_COLUMNS = 40
+"""Of the tables, also where the terminal does not know its size, or COLUMNS is 0."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,7 +199,7 @@ def report(findings: list[Finding]) -> None:
     for finding in findings:
         mark = Text("ok", "green") if finding.good else Text("not ok", "bold red" if finding.needed else "yellow")
         table.add_row(finding.name, mark, Text(clean(finding.found)), Text(clean(finding.mend)))
-    console = Console()
+    console = Console(width=max(_LEAST_COLUMNS, shutil.get_terminal_size().columns))
     console.print(table)
     had = capabilities.of_thread()
     console.print(_kept_capabilities(had))

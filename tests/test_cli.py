@@ -164,6 +164,16 @@ def test_doctor(bpf_possible: None) -> None:
     assert re.search(r"attaches; accept\(\) (tells its process|has no hook here)", words)
 
 
+@pytest.mark.parametrize("columns", ["0", "1"])
+def test_doctor_where_the_screen_has_no_columns(
+    columns: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a serial console and expect(1) have it; Rich would print nothing at all, or a letter a line."""
+    monkeypatch.setenv("COLUMNS", columns)
+    report([Finding("kernel", good=True, found="Linux")])
+    assert {"kernel", "ok", "Linux"} <= set(capsys.readouterr().out.split())
+
+
 def test_doctor_says_why_auto_falls_back(capsys: pytest.CaptureFixture[str]) -> None:
     """With the last lines of whoever refused it."""
     wrong = Finding("kernel program", good=False, found="set_state is refused: R1", said=("0: r0 = 1", "R1 \x1b[2J"))
