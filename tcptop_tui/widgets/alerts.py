@@ -48,6 +48,7 @@ class AlertStrip(Widget, can_focus=True):
         """Paint the alerts of ``frame``; the cursor stays on its own."""
         alerts = frame.facts.alerts
         if alerts == self._alerts:
+            self.styles.height = self._lines  # the terminal may have another size
             return
         chosen = self._alerts[self._cursor].key if self._cursor < len(self._alerts) else ""
         keys = [alert.key for alert in alerts]

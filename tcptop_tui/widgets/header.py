@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from rich.console import RenderableType
 from rich.style import Style
 from rich.text import Text
+from textual.geometry import Size
 from textual.widget import Widget
 
 from tcptop_tui import formats, text
@@ -59,6 +60,15 @@ class HeaderLines(Widget):
             taller = painted.plain.count("\n") != self._painted.plain.count("\n")
             self._painted = painted
             self.refresh(layout=taller)
+
+    def on_resize(self) -> None:
+        """As much of each line as there is room for now."""
+        self.show(self._frame, self._paused)
+
+    def get_content_height(self, container: Size, viewport: Size, width: int) -> int:
+        """As many lines as there are: each is cut to the width, after a resize as well."""
+        del container, viewport, width
+        return self._painted.plain.count("\n") + 1
 
     def render(self) -> RenderableType:
         """The lines of the latest frame."""
