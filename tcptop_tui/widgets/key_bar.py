@@ -13,6 +13,7 @@ from textual.strip import Strip
 from textual.widget import Widget
 
 from tcptop_tui.text import fit
+from tcptop_tui.widgets.key_names import key_name
 
 _MOST_LINES = 3
 """Of messages."""
@@ -26,6 +27,11 @@ _ORDER = (
 def _rank(binding: Binding) -> int:
     action = binding.action.partition("(")[0].rpartition(".")[2]
     return _ORDER.index(action) if action in _ORDER else -1
+
+
+def _display(binding: Binding) -> str:
+    """As short as the bar needs it, else by the name that the help has."""
+    return binding.key_display or ("⏎" if binding.key == "enter" else key_name(binding.key))
 
 
 class KeyBar(Widget):
@@ -68,15 +74,23 @@ class KeyBar(Widget):
         return wrapped[-_MOST_LINES:]
 
     def on_mount(self) -> None:
-        """Follow the focus, and whatever else decides about keys."""
+        """Follow the focus, dialogs, and whatever else decides about keys."""
         self.screen.bindings_updated_signal.subscribe(self, self._update)
+        self.app.screen_change_signal.subscribe(self, self._follow)
+
+    def _follow(self, screen: Screen[object]) -> None:
+        """Keys of the screen below a dialog do nothing."""
+        screen.bindings_updated_signal.subscribe(self, self._update)
+        self._update(screen)
 
     def _update(self, screen: Screen[object]) -> None:
+        if screen is not self.app.screen:
+            return
         bindings = [one.binding for one in screen.active_bindings.values() if one.binding.show and one.enabled]
         of_app = {one.binding.action for one in screen.active_bindings.values() if one.node is self.app}
         unique = {binding.action: binding for binding in reversed(bindings)}.values()
         ranked = sorted(unique, key=lambda one: _rank(one) if one.action in of_app or _rank(one) > 0 else -1)
-        keys = [(binding, self.app.get_key_display(binding)) for binding in ranked]
+        keys = [(binding, _display(binding)) for binding in ranked]
         if keys != self._keys:
             self._keys = keys
             self.refresh()

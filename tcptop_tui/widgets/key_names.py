@@ -26,5 +26,5 @@ def key_name(key: str) -> str:
 
 
 def key_names(keys: list[str]) -> str:
-    """All keys of one action."""
-    return " ".join(key_name(key) for key in keys if key not in _ALIASES)
+    """All keys of one action, each once."""
+    return " ".join(dict.fromkeys(key_name(key) for key in keys if key not in _ALIASES))
