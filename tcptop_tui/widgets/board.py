@@ -77,7 +77,8 @@ class BoardView(Listing):
         counts = frame.board["count"].sum(axis=0)
         self._empty = {state.name.lower() for state in SHOWN if not counts[state]}
         told = f"Stuck {stuck:,} connection{'' if stuck == 1 else 's'}" if stuck else "Nothing is stuck"
-        title = f"{told}, {len(frame.board):,} process{'' if len(frame.board) == 1 else 'es'}"
+        owners = int((frame.board["pid"] != 0).sum())
+        title = f"{told}, {owners:,} process{'' if owners == 1 else 'es'}"
         self.retitle(title if frame.facts.begun else f"Stuck {formats.UNKNOWN}")
         order = np.arange(len(frame.board))
         by = frame.look.board

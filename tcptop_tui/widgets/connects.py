@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import ClassVar
 
 import numpy as np
@@ -80,9 +81,9 @@ class ConnectsTable(Listing):
         BY_KEY["pid"],
         BY_KEY["comm"],
         BY_KEY["laddr"],
-        BY_KEY["lport"],
+        replace(BY_KEY["lport"], rank=7),
         BY_KEY["raddr"],
-        BY_KEY["rport"],
+        replace(BY_KEY["rport"], rank=1),  # whom it was to, also where there is little room
         Column("ms", "LATENCY", 7, _latency, rank=2),
         Column("result", "RESULT", 12, lambda cell: cell.result, rank=1, right=False, stretch=8),
     )

@@ -27,6 +27,9 @@ _LABEL_CELLS = 19
 _COUNT_CELLS = 7
 _PERCENT_CELLS = 4
 _HEAD_LINES = 4
+_SHORT_HEAD_LINES = 2
+_TALL_LINES = 7
+"""Below that the head has no titles: they would be all that is seen."""
 
 
 class RttView(Titled, can_focus=True):
@@ -95,11 +98,12 @@ class RttView(Titled, can_focus=True):
         hist = self._groups.hist
         if not len(hist):
             return Text(no_samples(self._frame))
-        slots = fitting_slots(hist.sum(axis=0), height - _HEAD_LINES)
+        short = height < _TALL_LINES
+        slots = fitting_slots(hist.sum(axis=0), height - (_SHORT_HEAD_LINES if short else _HEAD_LINES))
         chosen = range(self._first, min(len(hist), self._first + self._fitting))
         # few keys have longer bars, so that small shares can be told apart
         cells = min(width, _MOST_CELLS, (width + _GAP) // len(chosen) - _GAP)
-        columns = [column_lines(self._groups, index, slots, cells, self._unit) for index in chosen]
+        columns = [column_lines(self._groups, index, slots, cells, self._unit, short=short) for index in chosen]
         return Text("\n".join((" " * _GAP).join(line) for line in zip(*columns, strict=True)), no_wrap=True, end="")
 
     def action_group_by(self) -> None:
@@ -117,8 +121,12 @@ class RttView(Titled, can_focus=True):
         self._move_to(self._first + pages * self._fitting)
 
 
-def column_lines(groups: RttGroups, index: int, slots: range, cells: int, unit: RttUnit = "auto") -> list[str]:
+def column_lines(
+    groups: RttGroups, index: int, slots: range, cells: int, unit: RttUnit = "auto", *, short: bool = False
+) -> list[str]:
     """Key, summary and a line for each of ``slots``, ``cells`` wide; bars are shares of the key's samples.
+
+    ``short``: without the number of samples and the titles, for screens of a few lines.
 
     Shares, and the same buckets for all: so a key with few samples can be compared with one with many.
     """
@@ -135,6 +143,8 @@ def column_lines(groups: RttGroups, index: int, slots: range, cells: int, unit: 
         f"p50 {p50} p90 {p90} p99 {p99}",
         f"{unit_title(unit):>{_LABEL_CELLS}} {'count':>{_COUNT_CELLS}} {'%':>{_PERCENT_CELLS}}",
     ]
+    if short:
+        del lines[1::2]
     for slot in slots:
         count = int(hist[slot])
         share = count / max(1, summary.count)
