@@ -68,11 +68,12 @@ def _package_root() -> str:
 
 
 def _from_environment() -> list[str]:
-    """The folders of PYTHONPATH, as they stand in ``sys.path``."""
-    if sys.flags.ignore_environment:
+    """The folders of PYTHONPATH, as they stand in ``sys.path``; an empty one, as in ``:/opt/x``, is the present one."""
+    named = os.environ.get("PYTHONPATH", "")
+    if sys.flags.ignore_environment or not named:
         return []
-    named = os.environ.get("PYTHONPATH", "").split(os.pathsep)
-    return [os.path.abspath(folder) for folder in named if folder]  # noqa: PTH100
+    folders = [os.path.join(_present_folder(), folder) for folder in named.split(os.pathsep)]  # noqa: PTH118
+    return [os.path.normpath(folder) for folder in folders if os.path.isabs(folder)]  # noqa: PTH117
 
 
 def _user_site() -> str:

@@ -49,14 +49,15 @@ def test_nothing_comes_from_the_present_folder(trap: Path, how: str) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="gives a folder away")
+@pytest.mark.parametrize("named", ["{}", ".", ":/usr/nowhere", "/usr/nowhere:"])
 @pytest.mark.parametrize("whose", ["another user's", "everybody's"])
-def test_root_imports_nothing_that_strangers_can_write(trap: Path, whose: str) -> None:
+def test_root_imports_nothing_that_strangers_can_write(trap: Path, whose: str, named: str) -> None:
     if whose == "everybody's":
         trap.chmod(0o1777)
     else:
         os.chown(trap, 65534, 65534)
     snapshot = ["snapshot", "--backend", "diag", "--after", "0.1"]
-    environ = {**os.environ, "PYTHONPATH": str(trap)}
+    environ = {**os.environ, "PYTHONPATH": named.format(trap)}
     done = subprocess.run([*PROGRAM, *snapshot], env=environ, cwd=trap, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr, mark(trap)) == (0, "", "")
 
