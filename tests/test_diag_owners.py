@@ -62,6 +62,27 @@ def pids(owners: Owners, inodes: np.ndarray, *seen: int) -> list[int]:
     return owners.resolve(inodes, np.array(seen, "u4") if seen else None)["pid"].tolist()
 
 
+def test_a_process_whose_first_thread_has_ended_still_has_its_sockets(sock: socket.socket) -> None:
+    code = """
+        import ctypes, threading
+        def report():
+            while open("/proc/self/stat").read().rpartition(")")[2].split()[0] != "Z":
+                pass
+            print(os.getpid(), flush=True)
+            sys.stdin.read()
+            os._exit(0)
+        threading.Thread(target=report).start()
+        ctypes.CDLL(None).syscall({"x86_64": 60}.get(os.uname().machine, 93), 0)  # exit, of this thread alone
+    """
+    process = child(code, sock)
+    mine = inode(sock)
+    sock.close()
+    try:
+        assert pids(Owners(), mine) == [process.pid]
+    finally:
+        end(process)
+
+
 def test_one_look_finds_all(sock: socket.socket) -> None:
     with socket.socket() as other:
         found = Owners().resolve(np.concatenate([inode(other), [0], inode(sock, other)]))

@@ -19,6 +19,8 @@ from tcptop_tui.records import Rows
 _MIN_PERIOD_S = 0.25
 _SCAN_SHARE = 0.05
 """Of one core that looking may take: reading /proc holds the interpreter's lock."""
+_ONE_THREAD = 3
+"""Links of /proc/PID/task of a process with one thread (``proc_task_getattr``, fs/proc/base.c)."""
 
 
 def proc_holders() -> Iterator[Rows]:
@@ -113,7 +115,7 @@ def _described(found: Holders) -> Holders:
 def _sockets_of(pid: int) -> Iterator[int]:
     """Inodes of the sockets that a process has open; nothing when it ended or is not ours to see."""
     try:
-        with os.scandir(f"/proc/{pid}/fd") as entries:
+        with os.scandir(_descriptors(pid)) as entries:
             for entry in entries:
                 try:
                     target = os.readlink(entry.path)
@@ -123,6 +125,18 @@ def _sockets_of(pid: int) -> Iterator[int]:
                     yield int(target[8:-1])
     except OSError:
         return
+
+
+def _descriptors(pid: int) -> Path:
+    """The folder of a process's descriptors.
+
+    A first thread that has ended has none any more (``exit_files()``, kernel/exit.c); the others go on with theirs.
+    """
+    process = Path(f"/proc/{pid}")
+    if any((process / "fd").iterdir()) or (process / "task").stat().st_nlink <= _ONE_THREAD:
+        return process / "fd"
+    threads = (process / "task" / thread / "fd" for thread in os.listdir(process / "task"))
+    return next((folder for folder in threads if any(folder.iterdir())), process / "fd")
 
 
 def comm_of(pid: int) -> bytes:
