@@ -102,3 +102,14 @@ async def test_the_cursor_is_on_the_screen_however_low_it_is(size: tuple[int, in
         table = board.app.panel(ConnectionTable)
         assert table.region.y + 2 + table._cursor - table.scroll_offset.y < table.region.bottom <= bar.y
         assert table._cursor == board.shown - 1
+
+
+@pytest.mark.parametrize(
+    ("view", "told"),
+    [("2", "no connect() that matches the filter since"), ("3", "no connection that matches the filter has ended")],
+)
+async def test_with_a_filter_an_empty_list_speaks_of_what_matches(view: str, told: str) -> None:
+    async with dashboard((80, 24)) as board:
+        await busy(board)
+        await board.press("slash", *"nobody", "enter", view)
+        assert told in screen(board)

@@ -107,7 +107,8 @@ class ConnectsTable(Listing):
         self._frame = frame
         made, order = frame.connects, frame.look.connects
         self.retitle(connects_title(frame), connects_note(frame))
-        told = instead(frame.facts, f"no connect() since {frame.facts.since}")
+        which = " that matches the filter" if frame.look.filter.text else ""
+        told = instead(frame.facts, f"no connect(){which} since {frame.facts.since}")
         self.show_sheet(
             Sheet(made.order, made.ids, self._cell, order.key, order.descending, told, frame.look, self._matches)
         )

@@ -74,7 +74,8 @@ class SessionsTable(Listing):
         first = facts.sessions_total - len(facts.sessions)
         span = f" {facts.span(facts.sessions_since_ns)}" if facts.begun else ""
         self.retitle(f"Closed {counted(facts, len(frame.ended))}{span}")
-        told = instead(facts, f"no connection has ended since {facts.since}")
+        which = " that matches the filter" if frame.look.filter.text else ""
+        told = instead(facts, f"no connection{which} has ended since {facts.since}")
         ids = np.arange(first + 1, first + 1 + len(facts.sessions), dtype=np.uint64)
         self.show_sheet(
             Sheet(frame.ended, ids, self._cell, order.key, order.descending, told, frame.look, self._matches)
