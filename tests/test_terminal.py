@@ -117,7 +117,7 @@ def test_every_view_on_real_traffic(start: Callable[..., Terminal]) -> None:
         free = port(server)
     with contextlib.suppress(ConnectionRefusedError):
         socket.create_connection(("127.0.0.1", free))
-    for key, seen in (("2", "refused"), ("3", "FIN by us"), ("4", "RTT"), ("5", "whom answering"),
+    for key, seen in (("2", "refused"), ("3", "FIN by us"), ("4", "RTT"), ("5", "interrupted"),
                       ("1t", "groups by process"), ("tttt", "Connections")):  # fmt: skip
         terminal.type(key)
         terminal.shows(seen)

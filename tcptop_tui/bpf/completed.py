@@ -39,7 +39,9 @@ class Completion:
         rows = complete(batch.rows, known)
         self.listeners.complete(rows)
         if self._capture != Capture():
-            rows = picked(rows, self._chosen.by_owner(rows, unknown=True))
+            # an ended connection stays unknown; with -p, what has waited for it is to be settled first
+            waits = isinstance(batch, Transitions) or bool(self._capture.pids)
+            rows = picked(rows, self._chosen.by_owner(rows, unknown=waits or not self._chosen.asks_processes))
         if not self._capture.pids:
             return [type(batch)(rows)]
         if isinstance(batch, Transitions):
