@@ -71,6 +71,16 @@ async def test_what_nobody_has_open_is_no_process() -> None:
         await board.more(Table(rows, NOW + SECOND, UTC + SECOND))
         await board.press("6")
         assert "6 Stuck 3 connections, 1 process" in screen(board)
+        await board.press("enter")
+        assert board.shown == 2
+
+
+async def test_enter_on_what_nobody_has_open_shows_no_more_than_that() -> None:
+    async with dashboard() as board:
+        rows = connections({"pid": 0, "comm": b""}, {"pid": 0, "comm": b""}, {}, {"state": State.LISTEN, "pid": 9})
+        await board.more(Table(rows, NOW + SECOND, UTC + SECOND))
+        await board.press("6", "enter")
+        assert board.shown == 2
 
 
 async def test_a_small_screen_shows_whom_a_connect_was_to() -> None:

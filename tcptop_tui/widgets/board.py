@@ -105,6 +105,6 @@ class BoardView(Listing):
         if self.selected_row is None:
             return
         row = self._frame.board[self.selected_row]
-        owner = process_filter(int(row["pid"]), bytes(row["comm"]))
+        owner = process_filter(int(row["pid"]), bytes(row["comm"])) or "!pid>0 !comm:/./"  # nobody's
         states = ",".join(state.name.lower() for state in STUCK if row["count"][state])
         self.post_message(self.Opened(" ".join(filter(None, [owner, f"state:{states}" if states else ""]))))
