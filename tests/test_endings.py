@@ -58,6 +58,16 @@ def test_an_end_waits_for_its_reset_which_may_be_read_later() -> None:
     assert ended["ends"].tolist() == [End.FIN_SENT | End.RST_SENT]
 
 
+def test_a_reset_is_not_of_an_earlier_life_of_its_address() -> None:
+    earlier = CLOSED | {"ts_ns": NOW - MS, "ends": DECEIVED}
+    complete = CLOSED | {"ends": End.FIN_SENT | End.FIN_RECEIVED}
+    moved, _, _ = LateResets().sort_out(transitions(earlier, complete, ANSWER), NO_ENDS, NOW + SECOND)
+    assert moved["ends"].tolist() == [DECEIVED, End.FIN_SENT | End.FIN_RECEIVED]
+    ended = sessions({"skaddr": 7, "end_ns": NOW - 6 * MS, "ends": DECEIVED})
+    _, ended, _ = LateResets().sort_out(transitions(ANSWER), ended, NOW + SECOND)
+    assert ended["ends"].tolist() == [DECEIVED]
+
+
 def test_a_reset_is_of_the_latest_life_of_a_socket() -> None:
     late = LateResets()
     moved = transitions(

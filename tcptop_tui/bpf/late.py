@@ -75,9 +75,12 @@ def _undecided(rows: Rows) -> Mask:
 
 
 def _put_right(rows: Rows, time: str, resets: Rows) -> None:
-    """Of each socket in ``resets`` the latest end before, in place."""
-    places = np.flatnonzero(_undecided(rows))
-    found = places[_latest_before(rows["skaddr"][places], rows[time][places], resets["skaddr"], resets["ts_ns"])]
+    """Of each socket in ``resets`` the end just before, in place; its address may have been another one's before."""
+    places = np.flatnonzero(np.isin(rows["skaddr"], resets["skaddr"]))
+    before, resets_of = _latest_before(rows["skaddr"][places], rows[time][places], resets["skaddr"], resets["ts_ns"])
+    found = places[before]
+    soon = resets["ts_ns"][resets_of] < rows[time][found] + np.uint64(_YOUNG_NS)
+    found = found[soon & _undecided(rows)[found]]
     plain = found[(rows["ends"][found] & _RESET) == 0]
     rows["reset_in"][plain] = State.FIN_WAIT2
     rows["ends"][found] = rows["ends"][found] & ~np.uint8(End.RST_RECEIVED) | End.RST_SENT
@@ -85,14 +88,13 @@ def _put_right(rows: Rows, time: str, resets: Rows) -> None:
 
 def _latest_before(
     keys: NDArray[np.uint64], times: NDArray[np.uint64], wanted: NDArray[np.uint64], until: NDArray[np.uint64]
-) -> NDArray[np.intp]:
-    """For each of ``wanted`` that there is one for the row with this key, the latest one up to a time."""
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """For each of ``wanted`` that has one: the latest row with its key up to a time; and the number of the wanted."""
     every, moments = np.concatenate([keys, wanted]), np.concatenate([times, until])
     order = np.lexsort((np.arange(len(every)) >= len(keys), moments, every))
     before, here = order[:-1], order[1:]
     hit = (before < len(keys)) & (here >= len(keys)) & (every[before] == every[here])
-    found: NDArray[np.intp] = before[hit]
-    return found
+    return before[hit], here[hit] - len(keys)
 
 
 def _split(rows: Rows, time: str, now_ns: int) -> tuple[Rows, Rows]:
