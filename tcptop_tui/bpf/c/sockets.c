@@ -238,6 +238,21 @@ static __always_inline int is_owner(const struct conn *c)
 }
 
 /*
+ * The same, and it has the name that is known: nothing new to say of it. The name is the
+ * thread's; of a thread with another one than its process the long way finds out the same.
+ */
+static __always_inline int is_owner_by_name(const struct conn *c)
+{
+	u64 comm[TASK_COMM_LEN / 8] = {}, known[TASK_COMM_LEN / 8];
+
+	if (!is_owner(c))
+		return 0;
+	bpf_get_current_comm(comm, sizeof(comm));
+	__builtin_memcpy(known, c->comm, sizeof(known));
+	return comm[0] == known[0] && comm[1] == known[1];
+}
+
+/*
  * A process's name, with nothing behind its end: before 5.17 an exec or prctl() that makes
  * it shorter leaves the old letters there (__set_task_comm(), fs/exec.c).
  */

@@ -242,7 +242,8 @@ static __always_inline void take(struct change *ch, u32 program, u8 flags)
 	else
 		read_gauges(c, ch->sk);
 	read_uid(c, ch->sk);
-	if (is_own_act(ch->sk, ch->oldstate, ch->newstate) && in_process(ch->sk))
+	if (is_own_act(ch->sk, ch->oldstate, ch->newstate) &&
+	    !is_owner_by_name(c) && in_process(ch->sk))
 		own_by_current(c);
 	if (ch->newstate == TCP_LISTEN)
 		remember_listener(c, key);
