@@ -103,6 +103,14 @@ def test_what_cannot_be_is_said_in_a_line_and_the_rest_counts(path: Path, text: 
     assert note.isprintable()
 
 
+def test_dots_of_comments_and_of_texts_are_no_names(path: Path) -> None:
+    path.parent.mkdir()
+    path.write_text(f"# {'.' * 300}\n[filters]\nours = '{' '.join(['10.0.0.1'] * 60)}'  # {'1.2.3.4 ' * 60}\n")
+    config, note = load_config(path)
+    assert not note
+    assert config.filters["ours"].startswith("10.0.0.1 ")
+
+
 def test_columns_and_filters_that_can_be_used_are(path: Path) -> None:
     path.parent.mkdir()
     path.write_text(

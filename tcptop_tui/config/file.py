@@ -56,6 +56,10 @@ def _text(path: Path) -> str:
     return "" if path == _NOTHING else read_own(path).decode()
 
 
+_NO_KEY = re.compile(r"""#.*|"[^"\n]*"|'[^'\n]*'""")
+"""Comments and strings: their dots are no parts of a name. Of a quoted key the dots around it stay."""
+
+
 def _parsed(text: str) -> dict[str, Any]:
     """A TOML document.
 
@@ -63,7 +67,7 @@ def _parsed(text: str) -> dict[str, Any]:
         ValueError: it is none.
         RecursionError: it is nested too deeply.
     """
-    if any(part.count(".") > _DEEPEST for part in re.split(r"[^\w\"'. \t-]", text)):
+    if any(part.count(".") > _DEEPEST for part in re.split(r"[^\w. \t-]", _NO_KEY.sub("", text))):
         raise ValueError("a name has too many parts")
     return tomllib.loads(text)
 
