@@ -336,7 +336,8 @@ def test_time_wait_is_not_closed_for_the_connection_that_it_was(diag: SockDiag) 
         ours.close()
         theirs.recv(1)
         theirs.close()
-        waiting = [one for one in diag.dump().rows if one["lport"] == row["lport"][0]]
+        ends = [row["lport"][0], row["rport"][0]]
+        waiting = [one for one in diag.dump().rows if [one["lport"], one["rport"]] == ends]
         assert [int(one["state"]) for one in waiting] == [State.TIME_WAIT]
         with pytest.raises(TcptopError, match="another connection by now"):
             cookie_of(row)
