@@ -10,9 +10,10 @@ import subprocess
 import sys
 import termios
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from fcntl import ioctl
 from pathlib import Path
+from typing import Any
 
 import pyte
 
@@ -99,3 +100,14 @@ class Terminal:
         for end in (self._main, self._other):
             with contextlib.suppress(OSError):
                 os.close(end)
+
+
+@contextlib.contextmanager
+def closed_at_the_end() -> Iterator[Callable[..., Terminal]]:
+    """Gives what starts a ``Terminal``; each is closed when the context ends."""
+    with contextlib.ExitStack() as terminals:
+
+        def start(*arguments: str, **how: Any) -> Terminal:
+            return terminals.enter_context(contextlib.closing(Terminal(*arguments, **how)))
+
+        yield start

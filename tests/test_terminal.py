@@ -15,26 +15,18 @@ import time
 from collections.abc import Callable, Iterator
 from fcntl import ioctl
 from pathlib import Path
-from typing import Any
 
 import pytest
 from sockets import listening, pair, port
-from terminals import Terminal
+from terminals import Terminal, closed_at_the_end
 
 ENTER_SCREEN, LEAVE_SCREEN = b"\x1b[?1049h", b"\x1b[?1049l"
 
 
 @pytest.fixture
 def start(bpf_possible: None) -> Iterator[Callable[..., Terminal]]:
-    begun: list[Terminal] = []
-
-    def begin(*arguments: str, **how: Any) -> Terminal:
-        begun.append(Terminal(*arguments, **how))
-        return begun[-1]
-
-    yield begin
-    for terminal in begun:
-        terminal.close()
+    with closed_at_the_end() as begin:
+        yield begin
 
 
 def programs_of(pid: int) -> int:

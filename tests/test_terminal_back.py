@@ -8,11 +8,10 @@ import termios
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
-from terminals import Terminal
+from terminals import Terminal, closed_at_the_end
 
 ENTER, LEAVE = b"\x1b[?1049h", b"\x1b[?1049l"
 SOON_S = 5
@@ -21,15 +20,8 @@ DIAG = ("--backend", "diag")
 
 @pytest.fixture
 def start() -> Iterator[Callable[..., Terminal]]:
-    begun: list[Terminal] = []
-
-    def begin(*arguments: str, **how: Any) -> Terminal:
-        begun.append(Terminal(*arguments, **how))
-        return begun[-1]
-
-    yield begin
-    for terminal in begun:
-        terminal.close()
+    with closed_at_the_end() as begin:
+        yield begin
 
 
 def is_given_back(terminal: Terminal) -> bool:
