@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -92,6 +94,51 @@ def test_nobody_waits_any_more() -> None:
     request = Request(COUNTS, [], ["count"])
     request.cancel()
     assert request._process.returncode == -signal.SIGKILL
+
+
+@pytest.fixture
+def compiling(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Request]:
+    """A compiler that has made its header tree, below ``tmp_path``, and waits for the end of a header."""
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    pipe = tmp_path_factory.mktemp("pipe") / "header.h"
+    os.mkfifo(pipe)
+    request = Request(f'#include "{pipe}"\n{COUNTS}', [], ["count"], keeps=False)
+    with pipe.open("w"):  # once the compiler has opened it
+        yield request
+
+
+def test_a_compiler_that_is_killed_leaves_no_headers(compiling: Request, tmp_path: Path) -> None:
+    assert list(tmp_path.iterdir())
+    compiling.cancel()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_compiler_that_dies_leaves_no_headers(compiling: Request, tmp_path: Path) -> None:
+    os.kill(compiling._process.pid, signal.SIGKILL)
+    with pytest.raises(BackendUnavailable, match="SIGKILL"):
+        Compiled(compiling)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_next_compiler_removes_what_is_left_when_all_were_killed(compiling: Request, tmp_path: Path) -> None:
+    (left,) = tmp_path.iterdir()
+    in_use, foreign, link = (tmp_path / f"{left.name}{number}" for number in range(3))
+    in_use.mkdir()
+    foreign.mkdir()
+    if os.geteuid() == 0:
+        os.chown(foreign, 65534, 65534)
+    link.symlink_to(in_use)
+    locked = os.open(in_use, os.O_RDONLY)
+    fcntl.flock(locked, fcntl.LOCK_SH)
+    os.kill(compiling._process.pid, signal.SIGKILL)
+    compiling._process.wait()
+    assert left.exists()
+    Compiled(Request(COUNTS, [], ["count"])).close()
+    assert set(tmp_path.iterdir()) == {in_use, link} | ({foreign} if os.geteuid() == 0 else set())
+    os.close(locked)
+    compiling.cancel()
 
 
 def test_the_present_folder_is_not_trusted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,11 +15,10 @@ import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 from tcptop_tui import capabilities
-from tcptop_tui.bpf import headers, kept, library, syscalls
+from tcptop_tui.bpf import headers, kept, library, scratch, syscalls
 from tcptop_tui.bpf.code import Built, Code, MapPlan
 from tcptop_tui.capabilities import Cap
 from tcptop_tui.errors import BackendUnavailable
@@ -35,9 +34,9 @@ def _why(lines: list[str], error: Exception) -> str:
 
 
 def _compile(bcc: Any, text: str, flags: Sequence[str]) -> Any:
-    with tempfile.TemporaryDirectory(prefix="tcptop-") as tree:
-        headers.write_tree(Path(tree))
-        os.environ["BCC_KERNEL_SOURCE"] = tree
+    with scratch.locked_folder() as tree:
+        headers.write_tree(tree)
+        os.environ["BCC_KERNEL_SOURCE"] = str(tree)
         return bcc.BPF(text=text.encode(), cflags=[f"-I{tree}/include", *flags])  # bcc wants bytes
 
 
@@ -113,6 +112,7 @@ def compiled(text: str, flags: Sequence[str], functions: Sequence[str], known: M
 
 def answer(link: socket.socket) -> None:
     """Read one request, load or build, send what came of it."""
+    scratch.remove_abandoned(tempfile.gettempdir())
     asked = json.loads(_read_all(link))
     try:
         built = _kept_or_built(

@@ -16,6 +16,7 @@ from types import MappingProxyType
 
 import tcptop_tui
 from tcptop_tui import capabilities, start
+from tcptop_tui.bpf import scratch
 from tcptop_tui.bpf.btf import VMLINUX_BTF
 from tcptop_tui.bpf.calls import load_libbpf
 from tcptop_tui.bpf.code import NO_PLAN, MapPlan
@@ -52,6 +53,11 @@ def _environment() -> dict[str, str]:
     kept = {name: os.environ[name] for name in _KEPT_VARIABLES if name in os.environ}
     scratch = os.environ.get("TMPDIR", "")
     return kept | ({"TMPDIR": scratch} if scratch and start.is_trusted(scratch, shared=True) else {})
+
+
+def _remove_headers() -> None:
+    """Those of a compiler that could not remove them itself."""
+    scratch.remove_abandoned(_environment().get("TMPDIR", "/tmp"))  # noqa: S108  tempfile's place for them
 
 
 def parts_text(names: Iterable[str]) -> str:
@@ -134,6 +140,8 @@ class Request:
         for descriptor in descriptors:  # Python 3.11 takes the flag for that and forgets it
             os.set_inheritable(descriptor, False)
         ended, said = self._process.wait(), self._last_lines()
+        if ended:
+            _remove_headers()
         if not told:
             raise BackendUnavailable(
                 f"the compiler ended {_how(ended)}", mend="tcptop-tui doctor tells more", said=said
@@ -157,6 +165,7 @@ class Request:
         """Nobody waits for the answer any more."""
         self._process.kill()
         self._process.wait()
+        _remove_headers()
         self._link.close()
         os.close(self._stderr)
 
