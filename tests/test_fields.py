@@ -1,0 +1,229 @@
+"""What every consumer of a field says of one made-up table with every kind of unknown."""
+
+from __future__ import annotations
+
+import io
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+from made import NOW, SECOND, UNKNOWN, UTC, connections, sessions, transitions
+from rich.console import Console
+from syrupy.assertion import SnapshotAssertion
+
+from tcptop_tui import formats
+from tcptop_tui.export.document import SnapshotInput, build
+from tcptop_tui.export.writers import to_csv, to_json, to_text
+from tcptop_tui.filters import FIELDS, Subject, parse
+from tcptop_tui.filters.complete import vocabulary
+from tcptop_tui.model.connects import connects
+from tcptop_tui.model.ended import ended_order
+from tcptop_tui.model.facts import Facts
+from tcptop_tui.model.frame import Look, make_frame
+from tcptop_tui.model.recent import Kept
+from tcptop_tui.model.wall import Wall
+from tcptop_tui.reasons import reason_text, reasons
+from tcptop_tui.records import HOLDING, RTT_SLOTS, SESSION, Flag, Looked, Rows, State, Syn
+from tcptop_tui.source.batches import Loss, Names
+from tcptop_tui.trace import columns as c
+from tcptop_tui.trace import connect, life, states
+from tcptop_tui.trace.output import Form, Layout, Output
+from tcptop_tui.widgets.columns import Cell
+from tcptop_tui.widgets.connections import ConnectionTable
+from tcptop_tui.widgets.connects import ConnectsTable
+from tcptop_tui.widgets.detail_text import facts_table
+from tcptop_tui.widgets.sessions import SessionsTable
+
+pytestmark = pytest.mark.apart
+
+NAMES = Names(netns={1: "blue"}, cgroups={5: "/sys.slice/a.service"}, devices={1: {3: "eth0"}, 2: {3: "wg0"}})
+WALL = Wall().at(NOW, UTC)
+KNOWN: dict[str, Any] = {
+    "pid": 812, "comm": b"nginx", "uid": 0, "netns": 1, "cgroup": 5, "dev": 3, "laddr": "fe80::1", "raddr": "fe80::2",
+    "lport": 443, "rport": 50_000, "tx_bytes": 1536, "rx_bytes": 7, "retrans": 2, "srtt_us": 1240,
+    "flags": Flag.GAUGES | Flag.ACTIVE, "looked": Looked.FOR, "holders": 1, "syn": Syn.OUT,
+}  # fmt: skip
+NOTHING = {**UNKNOWN, "netns": 0, "skaddr": 0, "laddr": "::", "raddr": "::"}
+GIVEN = (
+    KNOWN,
+    *({**KNOWN, name: NOTHING.get(name, 0)} for name in ("pid", "comm", "uid", "netns", "cgroup", "dev", "flags",
+                                                        "srtt_us", "lport", "rport", "born_ns", "state_ns")),
+    {**KNOWN, "uid": 3_999_999_999, "cgroup": 9, "dev": 4, "netns": 2, "comm": b"x\x1b[31m", "laddr": "10.0.0.1"},
+    {**KNOWN, "state": State.LISTEN, "rport": 0, "raddr": "::", "flags": Flag.LISTENER, "looked": Looked.CLOSED},
+    {"state": State.SYN_SENT, "syn": Syn.OUT, "flags": 0, "holders": 2, "id": 16, "raddr": "10.0.0.3", "dev": 3},
+    {"state": State.SYN_SENT, "syn": Syn.NONE, "state_ns": 0},
+    {"born_ns": NOW + SECOND, "state_ns": NOW + SECOND, "tx_bytes": 2**40, "retrans_in": [0, 3, *[0] * 9, 1]},
+    NOTHING,
+)  # fmt: skip
+"""Each field unknown by itself, then all of them."""
+HOLDERS = np.array([(16, 100, 0, b"nginx"), (16, 813, 0, b"=w\x1b")], HOLDING)
+TABLE = connections(*GIVEN)
+RATES = np.array([0.0, 2048.5, *[np.nan] * (len(TABLE) - 3), 3e9])
+ENDS: tuple[dict[str, Any], ...] = (
+    {"state": State.CLOSE, "ends": 3, "established_ns": NOW - 59 * SECOND}, {"err": 111, "state": State.CLOSE},
+    {"state": State.CLOSE, "ends": 8, "reset_in": State.ESTABLISHED}, {"state": State.CLOSE, "err": 5},
+)  # fmt: skip
+CLOSED = sessions(*({**one, **ENDS[place % 4]} for place, one in enumerate(GIVEN)), NOTHING)
+CLOSED["end_ns"] += np.arange(len(CLOSED), dtype=np.uint64)
+CLOSED["rtt_hist"][::2, 10], CLOSED["rtt_sum_us"][::2] = 2, 2481
+_STEPS = (
+    {"oldstate": State.SYN_SENT, "newstate": State.ESTABLISHED}, {"oldstate": State.SYN_SENT, "newstate": State.CLOSE,
+    "err": 111}, {"oldstate": State.ESTABLISHED, "newstate": State.CLOSE, "ends": 16, "reset_in": State.FIN_WAIT1},
+    {"oldstate": State.SYN_SENT, "newstate": State.CLOSE, "syn": Syn.NONE, "spent_ns": NOTHING["spent_ns"]},
+)  # fmt: skip
+MOVES = transitions(
+    *({**one, **_STEPS[place % 4]} for place, one in enumerate(GIVEN)), NOTHING,
+    {**KNOWN, "flags": Flag.DELAYED}, {**KNOWN, "flags": Flag.POLLED, "newstate": State.CLOSE},
+)  # fmt: skip
+MOVES["ts_ns"] += np.arange(len(MOVES), dtype=np.uint64)
+DIALS = MOVES[MOVES["oldstate"] == State.SYN_SENT]
+FACTS = Facts(
+    now_ns=NOW, utc_ns=UTC, rows=TABLE, tx_rate=RATES, rx_rate=RATES[::-1].copy(), names=NAMES, wall=WALL,
+    log=MOVES, kept=Kept(SESSION, (CLOSED,)), holders=HOLDERS,
+)  # fmt: skip
+
+
+def told(value: object) -> str:
+    return json.dumps(value, indent=0, ensure_ascii=False)
+
+
+def same(snapshot: SnapshotAssertion, **parts: object) -> None:
+    for name, value in parts.items():
+        assert value == snapshot(name=name)
+
+
+def cells(rows: Rows, columns: Any, **more: Any) -> list[str]:
+    """The columns of some lists, a line each."""
+    lines = []
+    for place in range(len(rows)):
+        shown = {name: value[place] if isinstance(value, list | np.ndarray) else value for name, value in more.items()}
+        cell = Cell(rows[place], NOW, names=NAMES, wall=WALL, **shown)
+        lines.append(" | ".join(column.text(cell) for column in columns))
+    return lines
+
+
+@pytest.mark.usefixtures("utc")
+def test_screen(snapshot: SnapshotAssertion) -> None:
+    made = connects(FACTS, lambda subject: np.ones(len(subject.rows), np.bool_), "time", descending=True)
+    whys = [made.result(place) or formats.UNKNOWN for place in range(len(made.rows))]
+    ended = [reason_text(code, err) or formats.UNKNOWN
+             for code, err in zip(reasons(CLOSED).tolist(), CLOSED["err"].tolist(), strict=True)]  # fmt: skip
+    same(
+        snapshot,
+        table=cells(TABLE, ConnectionTable.COLUMNS, tx_rate=RATES, rx_rate=RATES[::-1]),
+        table_ms=cells(TABLE[:1], ConnectionTable.COLUMNS, tx_rate=RATES, rx_rate=RATES[::-1], rtt_unit="ms"),
+        sessions=cells(CLOSED, SessionsTable.COLUMNS, result=ended),
+        connects=cells(made.rows, ConnectsTable.COLUMNS, result=whys),
+        columns=[(one.key, one.title, one.width, one.rank, one.right, one.stretch, one.asked, one.sums, one.middle,
+                  one.moves) for one in (*ConnectionTable.COLUMNS, *SessionsTable.COLUMNS, *ConnectsTable.COLUMNS)],
+    )  # fmt: skip
+
+
+@pytest.mark.usefixtures("utc")
+def test_page_of_a_connection(snapshot: SnapshotAssertion) -> None:
+    lines = []
+    for row in (TABLE[0], TABLE[-2], TABLE[-1]):
+        out = io.StringIO()
+        Console(file=out, width=200).print(facts_table(Cell(row, NOW, 1.0, 2.0, NAMES), HOLDERS[:0], 60, alive=True))
+        lines.append(out.getvalue().splitlines())
+    same(snapshot, page=lines)
+
+
+def test_sorting(snapshot: SnapshotAssertion) -> None:
+    everything = np.ones(len(CLOSED), np.bool_)
+
+    def dialled(key: str, *, descending: bool) -> list[int]:
+        made = connects(FACTS, lambda one: np.ones(len(one.rows), np.bool_), key, descending=descending)
+        return made.order.tolist()
+
+    orders = {}
+    for way in (False, True):
+        for column in ConnectionTable.COLUMNS:
+            frame = make_frame(FACTS, Look(sort=column.key, descending=way))
+            orders[f"table {column.key} {way}"] = told(frame.order.tolist())
+        for column in SessionsTable.COLUMNS:
+            order = ended_order(FACTS, everything, column.key, descending=way)
+            orders[f"sessions {column.key} {way}"] = told(order.tolist())
+        for column in ConnectsTable.COLUMNS:
+            orders[f"connects {column.key} {way}"] = told(dialled(column.key, descending=way))
+    same(snapshot, orders=orders)
+
+
+FILTERS = [
+    "port:443", "lport:443", "rport>1000", "rport<60000", "10.0.0.0/8", "ip:6", "ip:4", "laddr:fe80::1%eth0",
+    "laddr:fe80::1%3", "raddr:fe80::2", "dev:eth0", "dev>0", "dev:3", "comm:ngi", "comm=nginx", "/^ng/", "pid:812",
+    "pid<900", "user:root", "uid>=1000", "uid:0", "netns:1", "netns>0", "cgroup:5", "state:estab", "state:listen",
+    "why:refused", "why:fin,reset", "why:error", "rtt>1ms", "rtt<1.24ms", "rtt:1240us", "rtt<=1240us", "age>1s",
+    "age<1d", "instate>2s", "instate<1h", "instate:0-2s", "retrans>0", "retrans:0", "tx>1K", "tx:0", "rx<8", "tx>1K/s",
+    "rx:0/s", "rx<=2048.5/s",
+]  # fmt: skip
+
+
+def test_filters(snapshot: SnapshotAssertion) -> None:
+    found = {}
+    for wanted in FILTERS:
+        for name, rows in (("table", TABLE), ("sessions", CLOSED), ("log", MOVES)):
+            rates = (RATES, RATES[::-1]) if name == "table" else (None, None)
+            matches = parse(wanted).matches(Subject(rows, NOW, *rates, NAMES))
+            found[f"{wanted} {name}"] = told(np.flatnonzero(matches).tolist())
+    same(
+        snapshot,
+        found=found,
+        fields=[(one.name, one.aliases, one.example, one.meaning) for one in FIELDS],
+        words={
+            name: told(list(words))
+            for name, words in vocabulary(TABLE, CLOSED, NAMES, ()).values.items()
+            if name != "netns"
+        },  # this host's, too
+    )
+
+
+def documents() -> Any:
+    return build(
+        SnapshotInput(
+            rows=TABLE, tx_rate=RATES, rx_rate=RATES[::-1], transitions=MOVES, sessions=CLOSED, names=NAMES,
+            hist=np.zeros(RTT_SLOTS, np.uint64), hist_sum_us=0, loss=Loss(), now_ns=NOW, utc_ns=UTC, wall=WALL,
+            host="host", kernel="6.1", backend="bpf", backend_note="", filter_text="", hidden_text="", alerts=(),
+            connections_total=9, holders=HOLDERS,
+        )
+    )  # fmt: skip
+
+
+def test_snapshots(snapshot: SnapshotAssertion) -> None:
+    made = json.loads(to_json(documents()))
+    same(
+        snapshot,
+        connections=[told(one) for one in made["connections"]],
+        transitions=[told(one) for one in made["transitions"]],
+        sessions=[told(one) for one in made["sessions"]],
+        csv=[line for line in to_csv(documents()).decode().splitlines() if line[:1] != "#"],
+        text=to_text(documents()).partition("Connections")[2].splitlines(),
+    )
+
+
+class Written(io.BytesIO):
+    def fileno(self) -> int:
+        return 1
+
+
+def streamed(rows: Rows, times: Rows, columns: Any, form: Form) -> list[str]:
+    file = Written()
+    output = Output(Layout(form, columns), file)
+    output.header()
+    output.lines(c.Lines(rows, times, UTC - NOW, NOW, NAMES))
+    return file.getvalue().decode().splitlines()
+
+
+@pytest.mark.usefixtures("utc")
+@pytest.mark.parametrize("form", ["text", "csv", "json"])
+@pytest.mark.parametrize("wide", [False, True])
+def test_streams(form: Form, wide: bool, snapshot: SnapshotAssertion) -> None:
+    clock = (c.TIME, c.SECONDS)
+    dials = connect.columns(form, wide=wide, clock=clock, lport=wide, uid=wide, dns=wide)
+    same(
+        snapshot,
+        states=streamed(MOVES, MOVES["ts_ns"], states.columns(form, wide=wide, context=wide, clock=clock), form),
+        life=streamed(CLOSED, CLOSED["end_ns"], life.columns(form, wide=wide, clock=clock), form),
+        connect=streamed(DIALS, DIALS["ts_ns"], dials, form),
+    )
