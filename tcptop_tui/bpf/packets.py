@@ -14,6 +14,7 @@ from tcptop_tui.records import PING
 from tcptop_tui.settings import Settings
 from tcptop_tui.source.batches import Loss, Pings, Sink, Status
 
+_PARTS = ("packets.c", "pings.c", "answers.c")
 _RING_BYTES = 1 << 20
 _LOST_PINGS, _LOST_ANSWERS = range(2)  # entries of the map ring_full, c/packets.c
 
@@ -23,7 +24,7 @@ ANSWER = np.dtype([("ts_ns", "<u8"), ("netns", "<u4"), ("length", "<u4"), ("payl
 
 def _compiled(function: str) -> Compiled:
     pages = _RING_BYTES // os.sysconf("SC_PAGE_SIZE")
-    return Compiled(Request(parts_text(["packets.c"]), [f"-DPING_PAGES={pages}", f"-DDNS_PAGES={pages}"], [function]))
+    return Compiled(Request(parts_text(_PARTS), [f"-DPING_PAGES={pages}", f"-DDNS_PAGES={pages}"], [function]))
 
 
 class PingSource:

@@ -26,7 +26,10 @@ from tcptop_tui.settings import Settings
 from tcptop_tui.source.batches import Capture
 
 # bcc rewrites only what stands in one file: the parts are joined, in this order.
-_PARTS = ("records.c", "slots.c", "filter.c", "sockets.c", "ends.c", "transitions.c", "gauges.c", "holders.c")
+_PARTS = (
+    "records.c", "slots.c", "filter.c", "sockets.c", "owners.c", "ends.c", "events.c", "transitions.c", "gauges.c",
+    "holders.c",
+)  # fmt: skip
 
 # (program in c/, raw tracepoint). Attached in this order, run by the kernel in this order:
 # the guard must come after set_state.

@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: Apache-2.0
+/* What goes into the rings: transitions, and what a closed socket leaves behind. */
+static __always_inline void log_transition(const struct capture *want,
+					   const struct conn *c, u64 key,
+					   u64 ts_ns, u64 spent_ns,
+					   u8 oldstate, u8 newstate, u8 flags)
+{
+	u64 current = bpf_get_current_pid_tgid();
+	struct transition *t;
+
+	t = transitions.ringbuf_reserve(sizeof(*t));
+	if (!t) {
+		count(C_RING_FULL);
+		return;
+	}
+	t->ts_ns = ts_ns;
+	t->skaddr = key;
+	t->born_ns = c->born_ns;
+	t->spent_ns = spent_ns;
+	t->tx_bytes = c->tx_bytes;
+	t->rx_bytes = c->rx_bytes;
+	t->cgroup = c->cgroup;
+	t->laddr[0] = c->laddr[0];
+	t->laddr[1] = c->laddr[1];
+	t->raddr[0] = c->raddr[0];
+	t->raddr[1] = c->raddr[1];
+	t->netns = c->netns;
+	t->pid = c->pid;
+	t->uid = c->uid;
+	t->srtt_us = c->srtt_us;
+	t->retrans = c->retrans;
+	t->dev = c->dev;
+	t->lport = c->lport;
+	t->rport = c->rport;
+	t->oldstate = oldstate;
+	t->newstate = newstate;
+	t->flags = flags | (c->flags & ~(F_PENDING | F_DELAYED));
+	t->ends = c->ends;
+	__builtin_memcpy(t->comm, c->comm, sizeof(t->comm));
+	t->err = c->err;
+	t->reset_in = c->reset_in;
+	t->syn = c->syn;
+	t->bystander = current >> 32;
+	t->bystander_tid = current;
+	__builtin_memset(t->bystander_comm, 0, sizeof(t->bystander_comm));
+	if (want->context)
+		bpf_get_current_comm(t->bystander_comm, sizeof(t->bystander_comm));
+	t->started = c->started;
+	transitions.ringbuf_submit(t, BPF_RB_NO_WAKEUP);
+}
+
+/* The last word on a socket: its gauges and its histogram leave the map. */
+static __always_inline void end_session(const struct conn *c, u64 key)
+{
+	struct capture *want = wanted();
+	struct session *s;
+
+	if (!want || !owner_wanted(want, c))
+		return;
+	s = sessions.ringbuf_reserve(sizeof(*s));
+	if (!s) {
+		count(C_SESSION_RING_FULL);
+		return;
+	}
+	s->end_ns = c->state_ns;
+	s->skaddr = key;
+	__builtin_memcpy(&s->conn, c, sizeof(s->conn));
+	sessions.ringbuf_submit(s, BPF_RB_NO_WAKEUP);
+}
