@@ -18,12 +18,12 @@ def run_on_terminal(app: LiveApp) -> int:
     """Run ``app`` on the terminal that ``sys.__stderr__`` is; returns the exit code.
 
     Signals are seen to before the terminal is touched. Until the dashboard has begun they end it at once, and so they
-    do when it is continued after Ctrl+Z: in the background it could only stop once more.
+    do when it is continued in the background: there it could only stop once more.
     """
     screen: Any = sys.__stderr__
 
     def told(number: int) -> None:
-        if terminal.is_lent or not app.end_by_signal(number):
+        if terminal.is_elsewhere() or not app.end_by_signal(number):
             ending.force()
 
     with KeptTerminal(screen.fileno()) as terminal:

@@ -159,6 +159,50 @@ def test_killed_while_stopped_it_leaves_the_terminal_to_who_has_it(shell: Termin
     assert (termios.tcgetattr(shell._other), shell.output[before:]) == (edits, b"")
 
 
+def stopped_from_outside(shell: Terminal) -> psutil.Process:
+    """As somebody on another terminal does it: the dashboard cannot give this one back before. Returns it."""
+    shell.type(f"{command()}\r")
+    drawn(shell)
+    (dashboard,) = psutil.Process(shell.process.pid).children()
+    raw = termios.tcgetattr(shell._other)
+    dashboard.suspend()
+    shell.until(lambda: shell.output.endswith(b"ready> ") and termios.tcgetattr(shell._other) != raw)
+    return dashboard
+
+
+def foreground(shell: Terminal) -> int:
+    """The process group that has the terminal: tpgid of proc(5)."""
+    return int(Path(f"/proc/{shell.process.pid}/stat").read_text().rpartition(")")[2].split()[5])
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGHUP])
+def test_a_shell_that_has_got_the_terminal_keeps_its_settings(shell: Terminal, number: signal.Signals) -> None:
+    dashboard = stopped_from_outside(shell)
+    edits = termios.tcgetattr(shell._other)
+    (watcher,) = dashboard.children()
+    dashboard.send_signal(number)
+    if number != signal.SIGKILL:
+        dashboard.resume()
+    watcher.wait(SOON_S)
+    assert termios.tcgetattr(shell._other) == edits
+    shell.until(lambda: shell.output.rfind(LEAVE) > shell.output.rfind(ENTER))
+    shell.type("echo over $((40 + 2))\r")
+    shell.shows("over 42")
+
+
+def test_a_program_that_has_got_the_terminal_keeps_its_screen(shell: Terminal) -> None:
+    dashboard = stopped_from_outside(shell)
+    shell.type("stty -icanon -echo; cat >/dev/null\r")
+    shell.until(lambda: foreground(shell) != shell.process.pid)
+    (watcher,) = dashboard.children()
+    before, settings = len(shell.output), termios.tcgetattr(shell._other)
+    dashboard.kill()
+    watcher.wait(SOON_S)
+    shell.read_for(0.1)
+    assert LEAVE not in shell.output[before:]
+    assert termios.tcgetattr(shell._other) == settings
+
+
 @pytest.mark.parametrize("how", ["kill %1", "kill -HUP %1", "kill %1; fg", "kill $!; bg"])
 def test_a_signal_while_stopped_ends_it(shell: Terminal, how: str) -> None:
     stopped(shell)

@@ -122,6 +122,12 @@ class KeptTerminal:
         except OSError:  # no process to be had: signals and exceptions are seen to here
             return None
 
+    def is_elsewhere(self) -> bool:
+        """Whether others have it: after Ctrl+Z, and when somebody has stopped the dashboard (kill -STOP)."""
+        with contextlib.suppress(OSError):  # it is not the controlling one
+            return self.is_lent or os.tcgetpgrp(self._screen) != os.getpgrp()
+        return self.is_lent
+
     def __enter__(self) -> Self:
         return self
 

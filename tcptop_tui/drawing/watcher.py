@@ -31,8 +31,23 @@ LEAVE = b"".join(
 """Everything off that Textual's driver may have switched on."""
 
 
+_IFLAG, _LFLAG = 0, 3
+_OFF_IFLAG = termios.IXON | termios.IXOFF | termios.ICRNL | termios.INLCR | termios.IGNCR
+_OFF_LFLAG = termios.ECHO | termios.ICANON | termios.IEXTEN | termios.ISIG
+"""What Textual's driver switches off (``_patch_iflag``, ``_patch_lflag``)."""
+
+
+def _is_ours(now: list[Any], before: list[Any]) -> bool:
+    """Whether the settings are the dashboard's still; a shell that has got the terminal meanwhile has set its own."""
+    input_off, local_off = before[_IFLAG] & ~_OFF_IFLAG, before[_LFLAG] & ~_OFF_LFLAG
+    return bool(now[_IFLAG] == input_off and now[_LFLAG] & ~termios.ISIG == local_off)
+
+
 def restore(screen: int, settings: list[Any]) -> None:
     """Give the terminal back; waits for nothing.
+
+    Settings that somebody else has made since stay, and so does the screen of another program in the foreground. A
+    shell at its prompt gets the screen back: it has set nothing but the settings.
 
     Args:
         screen: a descriptor of it that does not block.
@@ -41,8 +56,11 @@ def restore(screen: int, settings: list[Any]) -> None:
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTTOU})  # also from the background
     try:
         with contextlib.suppress(OSError, termios.error):
-            termios.tcflush(screen, termios.TCIFLUSH)
-            termios.tcsetattr(screen, termios.TCSANOW, settings)
+            if _is_ours(termios.tcgetattr(screen), settings):
+                termios.tcflush(screen, termios.TCIFLUSH)
+                termios.tcsetattr(screen, termios.TCSANOW, settings)
+            elif termios.tcgetattr(screen) != settings and os.tcgetpgrp(screen) not in {os.getpgrp(), os.getsid(0)}:
+                return
         with contextlib.suppress(OSError, termios.error):
             if _written(screen) < len(LEAVE):  # it takes nothing: what waits there is for a screen that has gone
                 termios.tcflow(screen, termios.TCOON)
