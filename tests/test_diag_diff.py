@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from made import NOW, SECOND, connections
 
 from tcptop_tui.diag.diff import Changes, Differ
-from tcptop_tui.records import RTT_SLOTS, UNKNOWN_UID, Rows, State
+from tcptop_tui.records import RTT_SLOTS, UNKNOWN_UID, Looked, Rows, State
 from tcptop_tui.source.batches import Capture
 from tcptop_tui.source.identity import capture_mask, life, tuple_hash
 
@@ -53,6 +53,16 @@ def test_an_acknowledgement_is_a_sample_too_but_silence_or_no_time_is_none() -> 
     _, after = polls([{"srtt_us": 7}, {"srtt_us": 7}, {}, {"srtt_us": 7, "state": CW}],
                      [{"srtt_us": 8}, {"srtt_us": 7}, {"tx_bytes": 9}, {"srtt_us": 8, "state": CW}])  # fmt: skip
     assert after.hists.at(after.rows["hist"]).sum(axis=1).tolist() == [1, 0, 0, 0]
+
+
+def test_what_was_closed_between_the_dump_and_the_look_was_its_owners() -> None:
+    """What two looks have found nobody with is nobody's, though: it is on its way to somebody, for example."""
+    has = {"pid": 7, "comm": b"has-it", "holders": 1, "looked": Looked.FOR}
+    nobody = {"pid": 0, "comm": b"", "holders": 0, "looked": Looked.FOR}
+    *_, later, end = polls([has, has], [nobody, nobody], [nobody], [])
+    assert later.sessions["pid"].tolist() == [7]
+    assert later.rows["pid"].tolist() == [0]
+    assert end.sessions["pid"].tolist() == [0]
 
 
 def test_time_wait_starts_by_its_own_timer() -> None:

@@ -153,8 +153,10 @@ def _carry_over(pairs: _Pairs, before_ns: int, now_ns: int) -> None:
     # what is in another state now was not in it then, whatever its timer was set to
     rows["state_ns"] = np.where(rows["state_ns"] != 0, np.clip(rows["state_ns"], before_ns, now_ns), 0)
     _copy(rows, old, known & (rows["state"] == old["state"]), ("state_ns",))
-    # what a process has closed was its own; of what is still open the latest look says whose it is
-    _copy(rows, old, known & (rows["pid"] == 0) & (rows["looked"] != Looked.FOR), ("pid", "started", "comm"))
+    # what a process has closed was its own; of what is still open the latest look says whose it is. That look comes
+    # after the dump: who is not found for the first time may have closed it in between
+    closed = (rows["looked"] != Looked.FOR) | (old["holders"] != 0)
+    _copy(rows, old, known & (rows["pid"] == 0) & closed, ("pid", "started", "comm"))
     _copy(rows, old, known & (rows["uid"] == UNKNOWN_UID), ("uid",))
     _copy(rows, old, known & (rows["cgroup"] == 0), ("cgroup",))
     uncounted = known & ((rows["flags"] & Flag.GAUGES) == 0)
