@@ -10,12 +10,12 @@ from textual.binding import Binding, BindingType
 from textual.widgets import ContentSwitcher
 
 from tcptop_tui.errors import UsageError
+from tcptop_tui.fields import FIELDS
 from tcptop_tui.filters import parse
 from tcptop_tui.live import VIEWS, LiveApp
 from tcptop_tui.model.board import SHOWN
 from tcptop_tui.model.frame import Order
 from tcptop_tui.model.grouping import GROUPINGS, TITLES
-from tcptop_tui.model.sorting import DESCENDING
 from tcptop_tui.widgets.board import BoardView
 from tcptop_tui.widgets.columns import Column
 from tcptop_tui.widgets.connections import ConnectionTable
@@ -25,7 +25,7 @@ from tcptop_tui.widgets.rtt_view import RttView
 from tcptop_tui.widgets.sessions import SessionsTable
 from tcptop_tui.widgets.sort_dialog import SortDialog
 
-_DESCENDING = DESCENDING | {"time", "ms", "lived", "rtt", *(state.name.lower() for state in SHOWN)}
+_DESCENDING = {*(field.key for field in FIELDS if field.descending), *(state.name.lower() for state in SHOWN)}
 
 SORTED_LISTS: dict[str, type[Listing]] = {
     "connections": ConnectionTable, "connects": ConnectsTable, "sessions": SessionsTable, "board": BoardView,

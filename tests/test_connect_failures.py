@@ -17,7 +17,8 @@ from test_like_ss import LIBC
 from test_payload import MSG_FASTOPEN, elsewhere
 
 from tcptop_tui.bpf.program import Program
-from tcptop_tui.model.attempts import outcomes, result_text, results
+from tcptop_tui.fields.results import result_text, results
+from tcptop_tui.model.attempts import outcomes
 from tcptop_tui.source.batches import Capture
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root")

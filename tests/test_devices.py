@@ -18,9 +18,9 @@ from tcptop_tui.cgroups import Cgroups
 from tcptop_tui.diag.names import Namer
 from tcptop_tui.diag.namespaces import Namespaces
 from tcptop_tui.diag.netlink import SockDiag
+from tcptop_tui.fields.results import results
 from tcptop_tui.filters import Subject, parse
 from tcptop_tui.filters.complete import choice, vocabulary
-from tcptop_tui.model.attempts import results
 from tcptop_tui.model.facts import Facts
 from tcptop_tui.model.grouping import make_tree
 from tcptop_tui.model.outcomes import by_destination, summed

@@ -170,7 +170,7 @@ def test_filters(snapshot: SnapshotAssertion) -> None:
     same(
         snapshot,
         found=found,
-        fields=[(one.name, one.aliases, one.example, one.meaning) for one in FIELDS],
+        fields=[(one.names[0], one.names[1:], one.example, one.hint) for one in FIELDS],
         words={
             name: told(list(words))
             for name, words in vocabulary(TABLE, CLOSED, NAMES, ()).values.items()

@@ -34,7 +34,7 @@ ISSUE_EXAMPLES = [
 ]
 
 SNIPPETS = [
-    *(name for field in FIELDS for name in (field.name, *field.aliases)),
+    *(name for field in FIELDS for name in field.names),
     *'!,:<>=/"\\-.*([]{}%|&46',
     *(">=", "<=", "==", "!=", "&&", "443", "65536", "10.0.0.0/8", "::1", "[::1]", "1.5", "ms", "GB", "/s"),
     *("estab", "time-wait", "root", "nginx", "é", "\x1b[31m", "\u202e", "\t", "\ud800", " ", "  "),
@@ -110,7 +110,7 @@ def test_filters_are_equal_when_their_texts_are() -> None:
     [
         ("prot:443", 0, "did you mean port"),
         ("nginx stat:estab", 6, "did you mean state"),
-        ("qqq:1", 0, "use port, lport"),
+        ("qqq:1", 0, "use port, pid, comm"),
         ("10.0.0.1:443", 0, "ip:10.0.0.1 port:443"),
         ("ip:10.0.0.1:443", 3, "ip:10.0.0.1 port:443"),
         ("[fe80::1]:443", 0, "ip:fe80::1 port:443"),
@@ -186,7 +186,7 @@ def test_other_operators_can_still_be_process_names() -> None:
 
 
 def test_no_field_can_be_taken_for_an_address() -> None:
-    names = [name for field in FIELDS for name in (field.name, *field.aliases)]
+    names = [name for field in FIELDS for name in field.names]
     assert len(names) == len(set(names))
     assert not [name for name in names if re.fullmatch("[0-9a-f]{1,4}", name)]
 

@@ -17,10 +17,11 @@ from test_screens import screen
 from textual.widgets._toast import Toast
 
 from tcptop_tui.config.schema import ColumnChoice, Config
+from tcptop_tui.fields import Records, listed
 from tcptop_tui.filters import parse
 from tcptop_tui.live import _CHOSEN_LISTS, VIEWS
 from tcptop_tui.model.facts import Alert, Facts
-from tcptop_tui.model.sorting import SORT_KEYS, ordered
+from tcptop_tui.model.sorting import ordered
 from tcptop_tui.records import RTT_SLOTS, State
 from tcptop_tui.source.batches import Sessions, Status, Table, Transitions
 from tcptop_tui.text import fit_middle
@@ -37,6 +38,7 @@ from tcptop_tui.widgets.tabs import NAMES, tabs
 
 pytestmark = [pytest.mark.apart, pytest.mark.usefixtures("utc")]
 
+SORT_KEYS = [field.key for field in listed(Records.TABLE)]
 SIZES = {"80x24": (80, 24), "160x50": (160, 50), "40x10": (40, 10)}
 
 

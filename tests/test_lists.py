@@ -15,9 +15,9 @@ from test_keys import Dashboard, dashboard, table
 from test_screens import screen
 from textual.widgets import OptionList
 
+from tcptop_tui.fields import BY_KEY, Subject
 from tcptop_tui.filters import MATCH_ALL, parse
 from tcptop_tui.model.connects import connects
-from tcptop_tui.model.ended import average_rtt_us
 from tcptop_tui.model.facts import Facts
 from tcptop_tui.model.frame import Look, make_frame
 from tcptop_tui.model.grouping import GROUPINGS, make_tree
@@ -167,9 +167,7 @@ def test_a_connect_that_went_between_two_polls_neither_connected_nor_failed() ->
 def test_listeners_are_no_sessions_and_averages_are_of_samples() -> None:
     shown = make_frame(Facts(NOW, UTC, kept=Kept(SESSION, [ended().rows]), sessions_total=4), Look(view="sessions"))
     assert shown.ended.tolist() == [0, 1, 2]
-    averages = average_rtt_us(ended().rows)
-    assert averages[0] == 25
-    assert np.isnan(averages[1])
+    assert BY_KEY["rtt"].values(Subject(ended().rows, NOW))[:2] == [25, None]
 
 
 def test_rows_of_the_log_keep_their_dtype() -> None:

@@ -10,13 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from made import NOW, SECOND, UNKNOWN, UTC, connections, sampled, sessions, transitions
 
+from tcptop_tui.fields import Records, listed
 from tcptop_tui.filters import parse
 from tcptop_tui.model.frame import Look, make_frame
 from tcptop_tui.model.histogram import percentile, slot_bounds, summarise
 from tcptop_tui.model.history import History
 from tcptop_tui.model.rates import Rates
 from tcptop_tui.model.recent import Kept, Recent
-from tcptop_tui.model.sorting import SORT_KEYS
 from tcptop_tui.model.store import Store
 from tcptop_tui.model.succession import Succession
 from tcptop_tui.records import RTT_SLOTS, TRANSITION, Rows, State
@@ -176,7 +176,7 @@ def test_forgotten_sessions_still_count_when_nothing_is_filtered() -> None:
     assert (int(one.hist.sum()), one.ended, one.unfilterable) == (2, 1, 3)
 
 
-@pytest.mark.parametrize("key", SORT_KEYS)
+@pytest.mark.parametrize("key", [field.key for field in listed(Records.TABLE)])
 @pytest.mark.parametrize("descending", [True, False])
 def test_unknown_is_last_either_way(key: str, descending: bool) -> None:
     facts = filled_store().facts()

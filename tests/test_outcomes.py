@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from made import NOW, SECOND, UTC, connections, transitions
 
+from tcptop_tui.fields.results import failed
 from tcptop_tui.filters import parse
 from tcptop_tui.formats import address
 from tcptop_tui.model import outcomes
-from tcptop_tui.model.attempts import failed
 from tcptop_tui.model.connects import Connects
 from tcptop_tui.model.frame import Look, make_frame
 from tcptop_tui.model.outcomes import OutcomeCounter

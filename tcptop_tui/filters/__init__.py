@@ -6,17 +6,16 @@ matches no comparison; ``!`` turns a term's answer round as it is, so ``!rtt>10m
 connections without a sample.
 """
 
+from tcptop_tui.fields import Subject
 from tcptop_tui.filters.errors import FilterError
-from tcptop_tui.filters.fields import FIELDS, Field
+from tcptop_tui.filters.fields import FIELDS
 from tcptop_tui.filters.parse import MATCH_ALL, MAX_CHARS, Filter, parse, parse_ports
 from tcptop_tui.filters.saved import expand
-from tcptop_tui.filters.subject import Subject
 
 __all__ = [
     "FIELDS",
     "MATCH_ALL",
     "MAX_CHARS",
-    "Field",
     "Filter",
     "FilterError",
     "Subject",

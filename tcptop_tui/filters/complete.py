@@ -5,17 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from tcptop_tui import formats, text
-from tcptop_tui.filters.fields import FIELDS
+from tcptop_tui import text
+from tcptop_tui.fields import BY_KEY, Field, Parse, Subject
+from tcptop_tui.filters.fields import BY_NAME, FIELDS
 from tcptop_tui.filters.lexer import quoted
 from tcptop_tui.filters.places import namespace_names
-from tcptop_tui.reasons import WORDS, Reason, reasons
-from tcptop_tui.records import UNKNOWN_UID, Rows, State
+from tcptop_tui.reasons import WORDS, Reason
+from tcptop_tui.records import Rows, State
 from tcptop_tui.source.batches import Names
 from tcptop_tui.source.identity import pair_hash
 
@@ -40,66 +39,52 @@ class Vocabulary:
 
 def vocabulary(rows: Rows, ended: Rows, names: Names, saved: Iterable[str] = ()) -> Vocabulary:
     """What is in a table (dtype ROW) and among ended connections (dtype SESSION)."""
-    raws = [bytes(raw) for raw in _frequent(rows["comm"][rows["comm"] != b""])]
-    processes = [text.clean(raw) for raw in raws if text.clean(raw).encode() == raw]  # others cannot be written
-    states = [formats.state_name(int(number)).lower() for number in _frequent(rows["state"])]
-    lports, rports = (_frequent(rows[name][rows[name] != 0]) for name in ("lport", "rport"))
-    users = [formats.login_name(int(uid)) or str(uid) for uid in _frequent(rows["uid"][rows["uid"] != UNKNOWN_UID])]
-    laddrs, raddrs = (_addresses(rows[name]) for name in ("laddr", "raddr"))
-    why = [WORDS[Reason(code)] for code in _frequent(reasons(ended)) if Reason(code) in WORDS]
-    cgroups = [names.cgroups.get(int(number), str(number)) for number in _frequent(rows["cgroup"][rows["cgroup"] != 0])]
-    return Vocabulary(
-        {
-            "comm": _written(processes),
-            "state": _first(states, _STATES),
-            "lport": list(map(str, lports)), "rport": list(map(str, rports)), "port": _first(lports, rports),
-            "dev": _written(_devices(rows, names)),
-            "laddr": laddrs, "raddr": raddrs, "ip": _first(raddrs, laddrs),
-            "pid": list(map(str, _frequent(rows["pid"][rows["pid"] != 0]))),
-            "uid": list(map(str, _frequent(rows["uid"][rows["uid"] != UNKNOWN_UID]))),
-            "user": _written(users),
-            "netns": [*_written(namespace_names()), *map(str, _frequent(rows["netns"][rows["netns"] != 0]))],
-            "cgroup": [path for path in cgroups if text.clean(path) == path and not _BREAKS.search(path)],
-            "why": _first(why, _ENDS),
-        },
-        [name for name in sorted(saved) if _NAME.fullmatch(name)],
-    )  # fmt: skip
+    subject, over = Subject(rows, 0, names=names), Subject(ended, 0, names=names)
+    values = {
+        one.names[0]: _first(
+            filter(None, map(quoted, namespace_names())) if one.parse is Parse.NETNS else (),
+            *(_present(BY_KEY[key], over if one.parse is Parse.REASON else subject)
+              for key in one.columns or (one.key,)),
+            {Parse.STATE: _STATES, Parse.REASON: _ENDS}.get(one.parse, ()),
+        )
+        for one in FIELDS
+        if one.parse and one.parse not in _QUANTITIES
+    }  # fmt: skip
+    return Vocabulary(values, [name for name in sorted(saved) if _NAME.fullmatch(name)])
 
 
+def _present(field: Field, subject: Subject) -> list[str]:
+    """The values of a field as a filter has to have them, the most frequent first; what it cannot have is left out."""
+    column = field.read(subject)
+    known = np.flatnonzero(column.known)
+    values = column.values[known]
+    keys = pair_hash(values.astype("<u8")) if values.ndim == 2 else values
+    _, first, counts = np.unique(keys, return_index=True, return_counts=True)
+    most = known[first[np.argsort(-counts, kind="stable")[:_MOST]]]
+    raw = column.values[most].tolist()
+    if field.parse is Parse.REASON:
+        return [WORDS[Reason(code)] for code in raw if Reason(code) in WORDS]
+    written = [str(number if value is None else value) for value, number in zip(
+        field.values(subject.take(most)), raw, strict=True)]  # fmt: skip
+    harmless = [value for value in written if not _CHANGED.search(value)]
+    if field.parse in {Parse.NAME, Parse.DEVICE, Parse.USER}:
+        return [shown for shown in map(quoted, harmless) if shown]
+    if field.parse is Parse.STATE:
+        return [value.lower() for value in harmless]
+    return [value for value in harmless if not _BREAKS.search(value)]
+
+
+_QUANTITIES = {Parse.COUNT, Parse.BYTES, Parse.MICROSECONDS, Parse.NANOSECONDS}
+_CHANGED = re.compile(f"[{text.REPLACEMENT}\ufffd]")
+"""What stands for a character that a terminal would obey: no filter finds that."""
 _NAME = re.compile(r"[^\s,:<>=!\"/]+")
 """What can stand behind @."""
 _BREAKS = re.compile(r"[\s,\"]")
 
 
-def _written(values: Iterable[str]) -> list[str]:
-    """As a filter has to have them; those that it cannot have are left out."""
-    return [shown for shown in map(quoted, dict.fromkeys(values)) if shown]
-
-
-def _first(present: Iterable[Any], others: Iterable[Any]) -> list[str]:
-    return list(dict.fromkeys(map(str, [*present, *others])))
-
-
-def _frequent(values: NDArray[Any]) -> list[Any]:
-    found, counts = np.unique(values, return_counts=True)
-    order = np.argsort(-counts, kind="stable")[:_MOST]
-    return list(found[order].tolist())
-
-
-def _devices(rows: Rows, names: Names) -> list[str]:
-    """Names of those that sockets are bound to; what cannot be written as it is is left out."""
-    bound = rows["dev"] != 0
-    pairs = _frequent(rows["netns"][bound].astype(np.uint64) << np.uint64(32) | rows["dev"][bound])
-    known = [names.device(pair >> 32, pair & 0xFFFF_FFFF) for pair in pairs]
-    return [name for name in known if text.clean(name) == name]
-
-
-def _addresses(values: NDArray[np.uint64]) -> list[str]:
-    """Of shape (n, 2)."""
-    words = values.astype("<u8")
-    _, first, counts = np.unique(pair_hash(words), return_index=True, return_counts=True)
-    most = first[np.argsort(-counts, kind="stable")[:_MOST]]
-    return [formats.address((int(high), int(low))) for high, low in words[most].tolist()]
+def _first(*parts: Iterable[str]) -> list[str]:
+    """All of them, each once."""
+    return list(dict.fromkeys(value for part in parts for value in part))
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,11 +112,12 @@ def choice(typed: str, known: Vocabulary, cursor: int) -> Choice:
         return Choice()
     start, part = found.start("part"), found["part"]
     if found["field"]:
-        candidates = list(known.values.get(_canonical(found["field"].lower()), ()))
+        name = found["field"].lower()
+        candidates = list(known.values.get(BY_NAME[name].names[0], ()) if name in BY_NAME else ())
     elif part.startswith("@"):
         candidates = [f"@{name}" for name in known.saved]
     else:
-        fields = [f"{name}:" for one in FIELDS for name in (one.name, *one.aliases)]
+        fields = [f"{name}:" for one in FIELDS for name in one.names]
         bare = [known.values.get(name, ()) for name in ("comm", "port", "ip")]
         candidates = [*fields, *(value for values in bare for value in values)]
     fitting = [one for one in dict.fromkeys(candidates) if one.lower().startswith(part.lower()) and one != part]
@@ -147,7 +133,3 @@ def _begin(typed: str) -> int:
         elif character == " " and not inside:
             begun = place + 1
     return begun
-
-
-def _canonical(name: str) -> str:
-    return next((one.name for one in FIELDS if name in (one.name, *one.aliases)), name)

@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from tcptop_tui.fields import Subject
 from tcptop_tui.filters import units
 from tcptop_tui.filters.addresses import looks_like_address, split_port
 from tcptop_tui.filters.conditions import AnyOf, Condition, Not
 from tcptop_tui.filters.errors import FilterError, shown
-from tcptop_tui.filters.fields import BY_NAME, FIELDS
+from tcptop_tui.filters.fields import BY_NAME, FIELDS, compare
 from tcptop_tui.filters.lexer import Form, Part, Term, Value, terms
-from tcptop_tui.filters.subject import Subject
 from tcptop_tui.records import Mask
 
 MAX_CHARS = 1000
@@ -71,7 +71,7 @@ def _condition(term: Term) -> Condition:
         if part.field:
             name, operator = part.field.casefold(), part.operator
             _check_field(part)
-        parts.append(BY_NAME[name].make(operator, part.value) if name else _guessed(part.value))
+        parts.append(compare(name, operator, part.value) if name else _guessed(part.value))
     either = parts[0] if len(parts) == 1 else AnyOf(tuple(parts))
     return Not(either) if term.negated else either
 
@@ -81,14 +81,14 @@ def _check_field(part: Part) -> None:
     if name in BY_NAME:
         return
     parted = split_port(part.source)
-    close = difflib.get_close_matches(name, [known.name for known in FIELDS], 1)
+    close = difflib.get_close_matches(name, [known.names[0] for known in FIELDS], 1)
     close = close or difflib.get_close_matches(name, BY_NAME, 1)
     if parted:
         mend = f"for an address and a port write ip:{parted[0]} port:{parted[1]}"
     elif close:
         mend = f"did you mean {close[0]}?"
     else:
-        mend = f"use {', '.join(known.name for known in FIELDS)}"
+        mend = f"use {', '.join(known.names[0] for known in FIELDS)}"
     raise FilterError(f"no field {shown(part.field)}", part.column, mend=mend)
 
 
@@ -104,7 +104,7 @@ def _guessed(value: Value) -> Condition:
             name = "port"
         elif looks_like_address(value.text):
             name = "ip"
-    return BY_NAME[name].make(":", value)
+    return compare(name, ":", value)
 
 
 def parse_ports(text: str) -> frozenset[int]:

@@ -6,11 +6,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from tcptop_tui.fields import Subject
 from tcptop_tui.filters import units
 from tcptop_tui.filters.fields import BY_NAME
 from tcptop_tui.filters.lexer import Term, terms
 from tcptop_tui.filters.parse import Filter, parse
-from tcptop_tui.filters.subject import Subject
 from tcptop_tui.records import ROW
 from tcptop_tui.source.batches import Capture
 
@@ -54,7 +54,7 @@ def pin(chosen: Filter, base: Capture) -> Pinned:
 
 def _narrowed(term: Term, capture: Capture) -> Capture | None:
     """None where the term cannot be expressed, or nothing at all would be left."""
-    names = {BY_NAME[part.field.casefold()].name for part in term.parts if part.field}
+    names = {BY_NAME[part.field.casefold()].key for part in term.parts if part.field}
     if len(names) != 1 or not term.parts[0].field:
         return None
     (name,) = names
@@ -69,7 +69,7 @@ def _by_port(term: Term, name: str, capture: Capture) -> Capture | None:
     """Ask the term itself about every port there is: exact, however it is written."""
     rows = np.zeros(units.MAX_PORT + 1, ROW)
     rows[name] = np.arange(len(rows))
-    wanted = frozenset(np.flatnonzero(parse(term.source).matches(Subject(rows, 0, None, None))).tolist())
+    wanted = frozenset(np.flatnonzero(parse(term.source).matches(Subject(rows, 0))).tolist())
     if name == "lport":
         ports = wanted & capture.lports if capture.lports else wanted
         return replace(capture, lports=ports) if ports else None

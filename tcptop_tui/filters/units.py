@@ -63,9 +63,10 @@ def read_port(value: Value) -> Fraction:
     return port
 
 
-def read_duration_ns(default: str) -> Read:
-    """A reader of ``250us``, ``1.5s``, ``1h30m``; a number without a unit is in ``default``."""
-    return _reader(_DURATION_NS, default, "use us, ms, s, m, h or d, as in 10ms")
+def read_duration(default: str, unit: str) -> Read:
+    """A reader of ``250us``, ``1.5s``, ``1h30m`` as ``unit``; a number without a unit is in ``default``."""
+    read = _reader(_DURATION_NS, default, "use us, ms, s, m, h or d, as in 10ms")
+    return lambda value: read(value) / _DURATION_NS[unit]
 
 
 def _reader(units: dict[str, int] | dict[str, Fraction], default: str, mend: str) -> Read:

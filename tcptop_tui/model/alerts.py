@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tcptop_tui import formats, text
+from tcptop_tui.fields.results import results
 from tcptop_tui.filters.names import process_filter
-from tcptop_tui.model.attempts import results
 from tcptop_tui.model.facts import Alert
 from tcptop_tui.model.pulse import Beat
 from tcptop_tui.model.usual import SURE_AFTER, Usual

@@ -7,8 +7,9 @@ from collections import deque
 import numpy as np
 from numpy.typing import NDArray
 
+from tcptop_tui.fields import BY_KEY, Column, Subject
 from tcptop_tui.model.facts import Facts
-from tcptop_tui.model.sorting import arranged, words
+from tcptop_tui.model.sorting import arranged
 from tcptop_tui.records import Mask, Rows, State
 from tcptop_tui.source.identity import process_key
 
@@ -103,10 +104,10 @@ def _order(made: Rows, key: str, *, descending: bool) -> NDArray[np.intp]:
     usual = np.lexsort((-made["count"].sum(axis=1).astype(np.int64), -stuck))
     if key == BY_STUCK:
         return usual if descending else usual[::-1]
-    if key == "comm":
-        return arranged(words(made, "comm")[:, usual], usual, descending=descending)
-    values = made["pid"] if key == "pid" else made["count"][:, _BY_NAME[key]]
-    return arranged(values[usual], usual, descending=descending)
+    if key in BY_KEY:
+        return arranged(BY_KEY[key].read(Subject(made[usual], 0)), usual, descending=descending)
+    counts = made["count"][usual, _BY_NAME[key]]
+    return arranged(Column(counts, counts >= 0), usual, descending=descending)
 
 
 def _growth(facts: Facts, wanted: NDArray[np.uint64]) -> NDArray[np.intp]:

@@ -8,12 +8,13 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from tcptop_tui.filters import Subject
-from tcptop_tui.model.attempts import WAITING, failed, result_text, results, unanswered
+from tcptop_tui.fields import BY_KEY, Subject
+from tcptop_tui.fields.results import WAITING, failed, result_text, results
+from tcptop_tui.model.attempts import unanswered
 from tcptop_tui.model.facts import Facts
 from tcptop_tui.model.outcomes import DESTINATION, by_destination, ranked, summed
-from tcptop_tui.model.sorting import Key, arranged, known, words
-from tcptop_tui.records import TRANSITION, UNKNOWN_NS, Mask, Rows, State, joined, picked
+from tcptop_tui.model.sorting import arranged
+from tcptop_tui.records import TRANSITION, Mask, Rows, State, joined, picked
 from tcptop_tui.source.identity import life, socket_life
 
 _WAITING_BIT, _FAILED_BIT = np.uint64(1 << 62), np.uint64(1 << 61)
@@ -70,10 +71,10 @@ def connects(
         _numbers(kept.failed, len(kept.failed_rows)) | _FAILED_BIT,
         facts.rows["id"][facts.rows["state"] == State.SYN_SENT] | _WAITING_BIT,
     ])  # fmt: skip
-    match = wants(Subject(rows, facts.now_ns, None, None))
+    match = wants(facts.about(rows))
     rows, ids = picked(rows, match), ids[match]
     codes = results(rows)
-    order = arranged(_key(rows, codes, sort), np.arange(len(rows)), descending=descending)
+    order = arranged(BY_KEY[sort].read(facts.about(rows)), np.arange(len(rows)), descending=descending)
     waiting = int(np.count_nonzero(codes == WAITING))
     listed_since = (kept.succeeded_since_ns, kept.failed_since_ns)
     if filtered:
@@ -104,15 +105,3 @@ def connection_of(rows: Rows, outcome: np.void) -> int | None:
         same |= socket_life(rows) == socket_life(one)[0]
     found = np.flatnonzero(same)
     return int(found[-1]) if len(found) else None
-
-
-def _key(rows: Rows, codes: NDArray[np.uint8], sort: str) -> Key:
-    if sort in {"comm", "laddr", "raddr"}:
-        return words(rows, sort)
-    if sort == "ms":
-        return known(rows["spent_ns"], rows["spent_ns"] != UNKNOWN_NS)
-    if sort == "result":
-        return codes
-    if sort == "time":
-        return rows["ts_ns"].astype(np.float64)
-    return known(rows[sort], rows[sort] != 0)

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tcptop_tui import formats
+from tcptop_tui.fields import Subject
 from tcptop_tui.model.departed import NOBODY, Departed
 from tcptop_tui.model.heat import Heat
 from tcptop_tui.model.outcomes import Outcomes
@@ -106,6 +107,15 @@ class Facts:
     """CLOCK_MONOTONIC of the first table."""
     cleared_ns: int = 0
     """When the user has cleared what was; 0: never."""
+
+    @property
+    def subject(self) -> Subject:
+        """``rows`` as fields are read from them."""
+        return Subject(self.rows, self.now_ns, self.tx_rate, self.rx_rate, self.names, self.holders, self.wall.utc_ns)
+
+    def about(self, rows: Rows) -> Subject:
+        """Other rows, dtype SESSION or TRANSITION, in the same way."""
+        return Subject(rows, self.now_ns, names=self.names, utc_ns=self.wall.utc_ns)
 
     @property
     def begun(self) -> bool:

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tcptop_tui.config.schema import RttUnit
-from tcptop_tui.filters import MATCH_ALL, Filter, Subject
+from tcptop_tui.fields import Subject
+from tcptop_tui.filters import MATCH_ALL, Filter
 from tcptop_tui.model.board import BOARD, BY_STUCK, board
 from tcptop_tui.model.connects import Connects, connects
 from tcptop_tui.model.ended import ended_order
@@ -171,10 +172,8 @@ class Frame:
 def make_frame(facts: Facts, look: Look) -> Frame:
     """Filter, sort and sum. Pure, so that it can run in any thread."""
     left = facts.departed.chosen(facts.departed.ended)
-    gone = Facts(now_ns=facts.now_ns, rows=left.rows, tx_rate=left.tx_rate, rx_rate=left.rx_rate)
-    matches, gone_matches = (
-        look.wants(Subject(part.rows, part.now_ns, part.tx_rate, part.rx_rate, facts.names)) for part in (facts, gone)
-    )
+    gone = Facts(now_ns=facts.now_ns, rows=left.rows, tx_rate=left.tx_rate, rx_rate=left.rx_rate, names=facts.names)
+    matches, gone_matches = (look.wants(part.subject) for part in (facts, gone))
     filtered = look.filtered
     ended = _wanted_sessions(facts, look, filtered=filtered)
     listed = matches if look.time_wait else matches & (facts.rows["state"] != State.TIME_WAIT)
@@ -186,7 +185,7 @@ def make_frame(facts: Facts, look: Look) -> Frame:
         left.gone_ns,
         ordered((facts, gone), chosen, look.sort, descending=look.descending),
         int(np.count_nonzero(matches)) - int(np.count_nonzero(listed)),
-        np.flatnonzero(look.wants(Subject(facts.log, facts.now_ns, None, None, facts.names))),
+        np.flatnonzero(look.wants(facts.about(facts.log))),
         _round_trips(facts, matches, ended, filtered=filtered),
         groups=rtt_groups(facts, look.rtt_by, matches, ended, filtered=filtered) if look.rtt_by else None,
     )
@@ -196,7 +195,7 @@ def make_frame(facts: Facts, look: Look) -> Frame:
 def _wanted_sessions(facts: Facts, look: Look, *, filtered: bool) -> Mask:
     """Which ended connections are to be seen; none where nothing that is made depends on it."""
     if filtered or look.rtt_by or look.view == "sessions" or facts.ended is None:
-        return look.wants(Subject(facts.sessions, facts.now_ns, None, None, facts.names))
+        return look.wants(facts.about(facts.sessions))
     return np.zeros(0, np.bool_)
 
 

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from tcptop_tui.model.attempts import CONNECTED, WAITING, failed, outcomes, results
+from tcptop_tui.fields.results import CONNECTED, WAITING, failed, results
+from tcptop_tui.model.attempts import outcomes
 from tcptop_tui.model.history import History
 from tcptop_tui.records import TRANSITION, UNKNOWN_NS, Rows, joined, picked
 from tcptop_tui.source.identity import on_link, peer_hash

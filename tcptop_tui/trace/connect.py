@@ -9,8 +9,9 @@ from typing import Any, Protocol, TypeAlias
 import numpy as np
 
 from tcptop_tui import formats
+from tcptop_tui.fields.results import failed, result_text, results
 from tcptop_tui.filters import Filter
-from tcptop_tui.model.attempts import failed, outcomes, result_text, results, unanswered
+from tcptop_tui.model.attempts import outcomes, unanswered
 from tcptop_tui.records import TRANSITION, Rows
 from tcptop_tui.source.batches import Batch, Loss, Table, Transitions
 from tcptop_tui.trace import columns as c

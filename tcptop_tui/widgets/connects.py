@@ -14,9 +14,9 @@ from textual.containers import Horizontal
 from textual.message import Message
 
 from tcptop_tui import formats
+from tcptop_tui.fields.results import CONNECTED, UNSENT, WAITING
 from tcptop_tui.filters import Filter, Subject
 from tcptop_tui.hostnames import HostNames
-from tcptop_tui.model.attempts import CONNECTED, UNSENT, WAITING
 from tcptop_tui.model.frame import Frame
 from tcptop_tui.reasons import Reason
 from tcptop_tui.records import UNKNOWN_NS, Mask

@@ -1,0 +1,172 @@
+"""All fields, in the order that documents have them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, Final, TypeAlias
+
+from tcptop_tui import formats
+from tcptop_tui.fields import forms as form
+from tcptop_tui.fields import readers as read
+from tcptop_tui.fields.field import Field, Parse, Records
+from tcptop_tui.records import Flag
+
+_TABLE, _ENDED, _MOVES, _CONNECTS, _PAGE = Records
+_LIVES = _TABLE | _ENDED
+_EVENTS = _ENDED | _MOVES | _CONNECTS
+_ALL = _TABLE | _EVENTS
+_COUNTED = _TABLE | _ENDED | _MOVES
+
+_Part: TypeAlias = dict[str, Any]
+
+_NUMBER: _Part = {"write": form.as_is, "show": form.number}
+_TEXT: _Part = {"type": str | None, "right": False}
+_NAME: _Part = {**_TEXT, "write": form.name, "show": form.name, "foreign": True}
+_ADDRESS: _Part = {"type": str, "right": False, "write": form.address, "rank": 3, "width": 15, "stretch": 24,
+                   "middle": True, "parse": Parse.ADDRESS}  # fmt: skip
+_PORT: _Part = {"write": form.as_is, "show": form.port, "width": 6, "parse": Parse.PORT}
+_STATE: _Part = {"type": str, "right": False, "write": form.state, "show": form.state}
+_AGE: _Part = {"type": float | None, "write": form.each(lambda span_ns: round(span_ns / 1e9, 6)), "sums": True,
+               "show": form.each(formats.age_ns), "parse": Parse.NANOSECONDS, "moves": True,
+               "descending": True}  # fmt: skip
+_SPAN: _Part = {"type": float | None, "write": form.milliseconds, "show": form.duration, "width": 7, "rank": 2,
+                "descending": True}  # fmt: skip
+_BYTES: _Part = {"write": form.as_is, "show": form.size, "width": 6, "sums": True, "parse": Parse.BYTES,
+                 "descending": True}  # fmt: skip
+_RATE: _Part = {"type": float | None, "write": form.each(lambda rate: round(rate, 1)), "show": form.size, "width": 6,
+                "sums": True, "descending": True}  # fmt: skip
+_RTT: _Part = {
+    "show": form.rtt,
+    "title": "RTT",
+    "width": 6,
+    "parse": Parse.MICROSECONDS,
+    "descending": True,
+}
+_FLAG: _Part = {"type": bool, "write": form.as_is, "show": form.number}
+
+FIELDS: Final = (
+    Field(key="port", records=Records(0), **_PORT, columns=("lport", "rport"), names=("port",),
+          example="443  port:80,8000-8010", hint="port at either end; a number alone is one"),
+    Field(key="time", records=_EVENTS, read=read.time_ns, json="time", type=str, write=form.time, title="TIME",
+          show=form.clock, width=8, rank=4, right=False, moves=True, descending=True),
+    Field(key="skaddr", records=_EVENTS | _PAGE, read=read.nonzero("skaddr"), source="struct sock *", json="skaddr",
+          type=str | None, write=form.each("{:016x}".format), meaning="socket (skaddr)", show=form.each("{:x}".format)),
+    Field(key="pid", records=_ALL, read=read.nonzero("pid"), json="pid", **_NUMBER, title="PID", meaning="process id",
+          width=7, rank=8, parse=Parse.NUMBER, names=("pid",), example="pid:812", hint="process number"),
+    Field(key="comm", records=_ALL, read=read.name("comm"), source="task_struct.comm", json="comm",
+          **{**_NAME, "show": form.process}, title="PROCESS", meaning="process", width=11, rank=0, stretch=4,
+          parse=Parse.NAME, names=("comm", "process", "proc"), example="nginx  comm=ssh  /^ng/",
+          hint='part of the process name, in any case (= all of it, /regular expression/, "quoted"); '
+          "a word alone is one"),
+    Field(key="uid", records=_ALL | _PAGE, read=read.uid, source="sk_uid", json="uid", **_NUMBER, meaning="user id",
+          parse=Parse.NUMBER, names=("uid",), example="uid>=1000", hint="owner of the socket, by number"),
+    Field(key="user", records=_TABLE, read=read.uid, json="user", **_TEXT, write=form.login, title="USER",
+          meaning="user", show=form.user, width=8, rank=15, parse=Parse.USER, names=("user",), example="user:root",
+          hint="owner of the socket, by name or number"),
+    Field(key="netns", records=_ALL, read=read.nonzero("netns"), source="ns.inum", json="netns", write=form.as_is,
+          title="NETNS", meaning="network namespace", show=form.netns, width=10, rank=16, right=False, asked=True,
+          parse=Parse.NETNS, names=("netns",), example="netns:4026531840",
+          hint="network namespace, by inode number or by its name in ip netns"),
+    Field(key="ip", records=_ALL, read=read.version, json="ip", type=int, **_NUMBER, parse=Parse.VERSION,
+          columns=("raddr", "laddr"), names=("ip", "addr"), example="10.0.0.0/8  ip:::1  ip:6",
+          hint="address or network at either end, or version 4 or 6; an address alone is one"),
+    Field(key="laddr", records=_ALL, read=read.plain("laddr"), json="laddr", **{**_ADDRESS, "rank": 11},
+          title="LADDR", meaning="local address", show=form.local_address, columns=("laddr",), names=("laddr", "src"),
+          example="laddr:127.0.0.1", hint="local address or network"),
+    Field(key="lport", records=_ALL, read=read.nonzero("lport"), json="lport", **_PORT, title="LPORT",
+          meaning="local port", rank=1, columns=("lport",), names=("lport", "sport"), example="lport:22  lport<1024",
+          hint="local port"),
+    Field(key="raddr", records=_ALL, read=read.plain("raddr"), json="raddr", **_ADDRESS, title="RADDR",
+          meaning="remote address", show=form.remote_address, columns=("raddr",), names=("raddr", "dst"),
+          example="raddr:fe80::/10", hint="remote address or network"),
+    Field(key="rport", records=_ALL, read=read.nonzero("rport"), json="rport", **{**_PORT, "show": form.remote_port},
+          title="RPORT", meaning="remote port", rank=4, columns=("rport",), names=("rport", "dport"),
+          example="rport:1000-2000", hint="remote port"),
+    Field(key="oldstate", records=_MOVES, read=read.plain("oldstate"), json="oldstate", **_STATE),
+    Field(key="newstate", records=_MOVES, read=read.plain("newstate"), json="newstate", **_STATE),
+    Field(key="state", records=_TABLE, read=read.plain("state"), source="sk_state", json="state", **_STATE,
+          title="STATE", meaning="state", width=11, rank=2, parse=Parse.STATE, names=("state",),
+          example="state:estab,close_wait",
+          hint="TCP state (of a transition the old or new one), or ss's connected, synchronized, bucket, big"),
+    Field(key="in_state", records=_TABLE, read=read.in_state_ns, json="state_age_s", **_AGE, title="IN STATE",
+          meaning="in this state for", width=9, rank=6, names=("instate", "since"), example="instate>2h30m",
+          hint="time in the state, of a transition in the old one; as age"),
+    Field(key="age", records=_TABLE, read=read.age_ns, json="age_s", **_AGE, title="AGE", meaning="age", width=7,
+          rank=14, names=("age",), example="age>1m",
+          hint="time since it was opened; s (when no unit is given), m, h, d"),
+    Field(key="ms", records=_MOVES | _CONNECTS, read=read.in_state_ns, json="ms", **_SPAN, title="LATENCY"),
+    Field(key="tx_bytes", records=_COUNTED, read=read.gauge("tx_bytes"), source="bytes_acked and what is in flight",
+          json="tx_bytes", **_BYTES, title="TX", meaning="sent", rank=12, per_second=read.tx_rate, names=("tx",),
+          example="tx>10K  tx>1MB/s",
+          hint="bytes sent, or per second; K KiB MiB: 1024s, kB MB: 1000s, Mbit: bits"),
+    Field(key="rx_bytes", records=_COUNTED, read=read.gauge("rx_bytes"), source="bytes_received", json="rx_bytes",
+          **_BYTES, title="RX", meaning="received", rank=13, per_second=read.rx_rate, names=("rx",),
+          example="rx:0  rx>1MB/s", hint="bytes received, or per second; units as tx"),
+    Field(key="tx_rate", records=_TABLE, read=read.tx_rate, json="tx_bytes_per_s", **_RATE, title="TX/s",
+          meaning="sent a second", rank=9),
+    Field(key="rx_rate", records=_TABLE, read=read.rx_rate, json="rx_bytes_per_s", **_RATE, title="RX/s",
+          meaning="received a second", rank=7),
+    Field(key="lived", records=_ENDED, read=read.age_ns, json="ms", **_SPAN, title="LIVED"),
+    Field(key="srtt", records=_TABLE, read=read.nonzero("srtt_us"), source="tcpi_rtt", json="srtt_us",
+          write=form.as_is, **_RTT, meaning="smoothed RTT", rank=5, sums=True, names=("rtt", "srtt"),
+          example="rtt>10ms", hint="smoothed round-trip time; us, ms (when no unit is given), s"),
+    Field(key="rtt", records=_ENDED, read=read.average_rtt_us, json="rtt_avg_us", type=float | None,
+          write=form.each(lambda average_us: round(average_us, 1)), **_RTT, rank=9),
+    Field(key="retrans", records=_ALL, read=read.gauge("retrans"), source="total_retrans", json="retrans", **_NUMBER,
+          title="RETR", meaning="retransmits", width=5, rank=10, sums=True, descending=True, parse=Parse.COUNT,
+          names=("retrans", "retr"), example="retrans>0", hint="segments sent again"),
+    Field(key="netns_name", records=_ALL, read=read.nonzero("netns"), json="netns_name", **_NAME | {
+          "write": form.netns_name, "show": form.netns_name}),
+    Field(key="cgroup", records=_ALL, read=read.nonzero("cgroup"), source="sk_cgrp_data", json="cgroup",
+          **{**_NAME, "write": form.cgroup, "show": form.cgroup_name}, title="CGROUP", meaning="cgroup", width=12,
+          rank=17, stretch=20, asked=True, parse=Parse.CGROUP, names=("cgroup",), example="cgroup:1032",
+          hint="cgroup (v2) and all below it, by its path as /system.slice or its number"),
+    Field(key="result", records=_CONNECTS, read=read.result, json="result", **_TEXT, write=form.result,
+          title="RESULT", show=form.result, width=12, rank=1, stretch=8),
+    Field(key="opened", records=_LIVES | _PAGE, read=read.plain("flags"), json="opened", **_TEXT,
+          write=form.each(form.opened), meaning="opened by", show=form.each(form.opened)),
+    Field(key="handshake", records=_ENDED | _PAGE, read=read.handshake_ns, json="handshake_ms", **_SPAN,
+          meaning="handshake took"),
+    Field(key="why", records=_ENDED | _MOVES, read=read.reason, json="why", **_TEXT, write=form.why, title="WHY",
+          show=form.why, width=12, rank=1, stretch=8, parse=Parse.REASON, names=("why", "reason"),
+          example="why:refused,timeout", hint="how it ended: fin, fin-by-us, fin-by-peer, reset, reset-sent, "
+          "reset-received, refused, timeout, unreachable, given-up, no-port, aborted, nothing-sent, error"),
+    Field(key="reset_in", records=_ENDED | _MOVES | _PAGE, read=read.nonzero("reset_in"), json="reset_in",
+          **{**_STATE, "type": str | None}, meaning="reset came in"),
+    Field(key="retrans_in", records=_LIVES | _PAGE, read=read.plain("retrans_in"), json="retrans_in",
+          type=dict[str, int], write=form.each(form.by_state), meaning="retransmits in",
+          show=form.each(form.counted_states)),
+    Field(key="dev", records=_ALL, read=read.device, source="sk_bound_dev_if", json="dev",
+          **{**_NAME, "write": form.device, "show": form.device}, title="DEVICE", meaning="bound to device", width=8,
+          rank=18, stretch=7, asked=True, parse=Parse.DEVICE, names=("dev", "device", "iface"),
+          example="dev:eth0,wg0",
+          hint="network device that the socket is bound to, by name or number; dev>0: any"),
+    Field(key="ifindex", records=_ALL | _PAGE, read=read.nonzero("dev"), json="ifindex", **_NUMBER,
+          meaning="device number"),
+    Field(key="delayed", records=_MOVES, read=read.flag(Flag.DELAYED), json="delayed", **_FLAG),
+    Field(key="polled", records=_MOVES, read=read.flag(Flag.POLLED), json="polled", **_FLAG),
+    Field(key="holders", records=_TABLE, read=read.plain("holders"), json="holders",
+          type=list[form.Holder] | None, write=form.holders, show=form.number),
+)  # fmt: skip
+
+BY_KEY: Final = {field.key: field for field in FIELDS}
+
+_LATE_RANK = 15
+
+
+def documented(records: Records) -> tuple[Field, ...]:
+    """What documents say of each of ``records``."""
+    return tuple(field for field in FIELDS if field.records & records and field.json)
+
+
+def listed(records: Records, **changes: dict[str, Any]) -> tuple[Field, ...]:
+    """The columns of a list of ``records``; those of a high rank stand on the right.
+
+    Args:
+        records: one kind.
+        changes: by key, what is otherwise in this list.
+    """
+    found = [
+        replace(field, **changes.get(field.key, {})) for field in FIELDS if field.records & records and field.title
+    ]
+    return tuple(sorted(found, key=lambda field: max(field.rank, _LATE_RANK - 1)))
