@@ -168,8 +168,11 @@ def command_line(context: click.Context, /, **given: Any) -> None:
 @click.pass_obj
 def snapshot(place: ConfigPlace, /, after: float, kind: str | None, output: str, **given: Any) -> None:
     """Write what the dashboard would show, without a screen."""
+    from tcptop_tui.export.writers import format_of  # noqa: PLC0415  as below
     from tcptop_tui.headless import take_snapshot  # noqa: PLC0415  numpy and Textual: not for --help
 
+    if given["log_size"] and (kind or format_of(output)) == "csv":
+        raise UsageError("--log-size has no effect in CSV: it has no transitions", mend="leave it out, or write JSON")
     config, note = place.load()
     options = _options(config, **given)
     if place.complaint(note):

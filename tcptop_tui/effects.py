@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,11 +23,13 @@ class Rule:
     beside: str
     """An option, by parameter name; empty: never have they a meaning in this command."""
     void: tuple[str, ...]
-    """Options, by parameter name; those that a command has not are no matter."""
+    """Options, by parameter name; those that a command has not are no matter. Empty: all others."""
     commands: tuple[str, ...] = ()
     """Where that is so; empty: everywhere."""
     value: Any = None
     """Only where ``beside`` has this value; None: where it is given at all."""
+    absent: str = ""
+    """An option, by parameter name, without which they mean nothing; instead of ``beside``."""
 
 
 RULES = (
@@ -38,6 +40,12 @@ RULES = (
     Rule("duration", ("duration_too",), ("rtt",)),
     Rule("", ("since",), ("rtt",)),
     Rule("", ("max_connections", "ring_mb"), ("ping",)),
+    Rule("", ("wide",), ("rtt",)),
+    Rule("", ("count",), ("rtt",), absent="interval"),
+    Rule("as_json", ("since", "wide", "print_uid")),
+    Rule("as_json", ("lport",), ("connect",)),
+    Rule("as_json", ("extension",)),
+    Rule("ebpf", ()),
 )
 """Beside what commands refuse themselves, with reasons of their own."""
 
@@ -121,17 +129,27 @@ def refuse_void(context: click.Context) -> None:
     Raises:
         UsageError: there are some.
     """
-    given = {param.name: param for param in _given(context)}
+    given = {str(param.name): param for param in _given(context)}
     for rule in RULES:
-        if rule.commands and context.info_name not in rule.commands:
+        if not _applies(rule, context, given):
             continue
-        if rule.beside and (rule.beside not in given or rule.value not in {None, context.params[rule.beside]}):
-            continue
-        for name in rule.void:
+        for name in rule.void or sorted(given.keys() - _FOR_ALL - {rule.beside}):
             if name in given:
-                where = f"beside {_shown(given[rule.beside])}" if rule.beside else f"in {context.info_name}"
-                where += f" {rule.value}" if rule.value else ""
-                raise UsageError(f"{_shown(given[name])} has no effect {where}", mend="leave it out")
+                raise UsageError(f"{_shown(given[name])} has no effect {_where(rule, context)}", mend="leave it out")
+
+
+def _applies(rule: Rule, context: click.Context, given: Mapping[str, click.Parameter]) -> bool:
+    if (rule.commands and context.info_name not in rule.commands) or rule.absent in given:
+        return False
+    return not rule.beside or (rule.beside in given and rule.value in {None, context.params[rule.beside]})
+
+
+def _where(rule: Rule, context: click.Context) -> str:
+    names = {param.name: _shown(param) for param in context.command.params}
+    value = f" {rule.value}" if rule.value else ""
+    if rule.absent:
+        return f"without {names[rule.absent]}"
+    return f"beside {names[rule.beside]}{value}" if rule.beside else f"in {context.info_name}"
 
 
 def _shown(param: click.Parameter) -> str:

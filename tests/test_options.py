@@ -1,4 +1,7 @@
-"""Every option of every command does something, or is refused; also before the command, and beside others."""
+"""Every option of every command does something, or is refused; also before the command.
+
+All pairs of options are tried in ``test_options_beside.py``.
+"""
 
 from __future__ import annotations
 
@@ -132,7 +135,10 @@ def test_rules_are_about_options_that_there_are() -> None:
         "trace states --backend diag --context", "trace connect -c -L", "trace connect -c --count 3",
         "trace connect -c -d", "trace rtt -t", "trace rtt --duration 1 -d 2",
         "trace rtt -b -B", "trace ping --ring-mb 1", "trace ping --replay x", "--refresh nan", "snapshot --after nan",
-        "trace states --duration inf",
+        "trace states --duration inf", "trace rtt -w", "trace life --json -w", "trace states --json -t",
+        "trace rtt --count 3", "trace rtt --count 3 -b", "trace rtt --json -e -i 1", "trace connect --json -L",
+        "trace connect --json -U", "trace states --ebpf -p 1", "snapshot --log-size 200 -o x.csv",
+        "snapshot --log-size 200 --format csv",
     ],
 )  # fmt: skip
 def test_what_means_nothing_is_refused_in_a_line(arguments: str) -> None:
