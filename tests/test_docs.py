@@ -1,4 +1,4 @@
-"""The examples of the streams' pages run, and print the header that the page shows."""
+"""The examples of the streams' pages run as shown, links lead somewhere, and the decisions' index is complete."""
 
 from __future__ import annotations
 
@@ -15,8 +15,11 @@ from tcptop_tui.trace.commands import trace
 
 pytestmark = pytest.mark.apart
 
-DOCS = Path(__file__).parent.parent / "docs"
+ROOT = Path(__file__).parent.parent
+DOCS = ROOT / "docs"
 PAGES = sorted(DOCS.glob("trace*.md"))
+DECISIONS = sorted(set((DOCS / "decisions").glob("*.md")) - {DOCS / "decisions" / "README.md"})
+LINKING = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.rglob("*.md"))]
 
 
 def examples() -> list[tuple[str, str, str]]:
@@ -52,10 +55,38 @@ def test_example_runs(page: str, command: str, header: str) -> None:
         assert done.stdout.splitlines()[0].split() == header.split()
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def anchors(page: Path) -> set[str]:
+    """Of a page's headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", LINKING, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_lead_somewhere(page: Path) -> None:
-    for target in re.findall(r"\]\(((?!https)[^)#]+)\)", page.read_text()):
-        assert (DOCS / target).exists(), target
+    for target in re.findall(r"\]\(((?!http)[^)]+)\)", page.read_text()):
+        name, _, anchor = target.partition("#")
+        there = page.parent / name if name else page
+        assert there.exists(), target
+        assert not anchor or anchor in anchors(there), target
+
+
+def test_the_index_has_every_decision_once() -> None:
+    decisions = {}
+    for page in DECISIONS:
+        for number, title in re.findall(r"^## (\d+)\. (.*)$", page.read_text(), re.MULTILINE):
+            assert number not in decisions, f"{number} stands twice"
+            decisions[number] = (title, page.name)
+    index = (DOCS / "decisions" / "README.md").read_text()
+    listed = re.findall(r"^\| (\d+) \| \[(.*)\]\(([\w-]+\.md)#.*\) \|$", index, re.MULTILINE)
+    assert {number: (title, name) for number, title, name in listed} == decisions
+    assert sorted(map(int, decisions)) == list(range(1, len(decisions) + 1))
+
+
+@pytest.mark.parametrize("page", ["glossary.md", "architecture.md"])
+def test_modules_that_a_page_names_exist(page: str) -> None:
+    for name in re.findall(r"`((?:\w+/)*\w+\.(?:py|c))`", (DOCS / page).read_text()):
+        found = [ROOT / "tcptop_tui" / name, ROOT / name, ROOT / "tcptop_tui" / "bpf" / name]
+        assert any(path.exists() for path in found) or list((ROOT / "tcptop_tui").rglob(name)), name
 
 
 @pytest.mark.parametrize("stream", ["states", "life", "connect", "rtt", "ping"])
