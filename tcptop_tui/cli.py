@@ -18,7 +18,7 @@ from tcptop_tui import __version__
 from tcptop_tui.config.file import ConfigPlace, default_path
 from tcptop_tui.config.history import default_path as history_path
 from tcptop_tui.config.schema import LEAST_LOG_ROWS, LEAST_REFRESH_S, MOST_LOG_ROWS, MOST_REFRESH_S, Config
-from tcptop_tui.effects import Checked, Seconds, hand_on, refuse_void
+from tcptop_tui.effects import Checked, Seconds, hand_on, refuse_empty, refuse_void
 from tcptop_tui.errors import TcptopError, UsageError
 from tcptop_tui.export.files import resolve_path
 from tcptop_tui.feed import Feed
@@ -144,6 +144,7 @@ def command_line(context: click.Context, /, **given: Any) -> None:
 
     Without a command it opens the dashboard. Inside: F1 help, / filter, F6 sort, e export, q quit.
     """
+    refuse_empty(context)
     named = given["config_file"] is not None
     place = context.obj = ConfigPlace(Path(given["config_file"]) if named else default_path(), named=named)
     if context.invoked_subcommand is not None:

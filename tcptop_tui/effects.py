@@ -60,6 +60,7 @@ class Checked(click.Command):
             UsageError: such an option was given.
         """
         refuse_dropped(ctx)
+        refuse_empty(ctx)
         refuse_void(ctx)
         return super().invoke(ctx)
 
@@ -121,6 +122,19 @@ def refuse_dropped(context: click.Context) -> None:
         if param.name not in _FOR_ALL and own.get(param.name) != _kind(param):
             mend = f"see {context.command_path} --help"
             raise UsageError(f"{_shown(param)} has no effect before {context.info_name}", mend=mend)
+
+
+def refuse_empty(context: click.Context) -> None:
+    """Options with an empty value, as of a variable of the shell that is not set: it would count as not given.
+
+    An empty filter is one: it matches everything.
+
+    Raises:
+        UsageError: there is one.
+    """
+    for param in _given(context):
+        if context.params[param.name or ""] == "" and param.name != "filter_text":
+            raise UsageError(f"{_shown(param)} is empty", mend="give it a value, or leave it out")
 
 
 def refuse_void(context: click.Context) -> None:

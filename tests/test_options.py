@@ -151,6 +151,23 @@ def test_what_means_nothing_is_refused_in_a_line(arguments: str) -> None:
     assert "needs a terminal" not in told.stderr
 
 
+def texts() -> Iterator[tuple[tuple[str, ...], str]]:
+    """Options of every command that take any text; an empty filter matches everything."""
+    for path in [(), *leaves()]:
+        for param in command_at(path).params:
+            if param.type is click.STRING and param.name != "filter_text":
+                yield path, max(param.opts, key=len)
+
+
+@pytest.mark.parametrize(("path", "name"), texts(), ids=str)
+def test_an_empty_value_is_not_taken_for_none(
+    path: tuple[str, ...], name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As of a variable that is not set: ``--cgroupmap "$PIN"`` showed everything."""
+    assert cli.main([*path, name, ""]) == 2
+    assert capsys.readouterr().err == f"tcptop-tui: {name} is empty: give it a value, or leave it out\n"
+
+
 # -- with a recording --------------------------------------------------------------------------
 
 

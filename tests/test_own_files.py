@@ -208,3 +208,12 @@ def test_doctor_names_the_file(path: Path, text: str | None, said: str, bpf_poss
     assert str(path) in line
     assert said in line
     assert (" not ok " in line) == (said not in {"valid", "not there, all is as it comes"})
+
+
+def test_the_byte_order_mark_of_an_editor_on_windows(tmp_path: Path) -> None:
+    path = tmp_path / "config.toml"
+    path.write_bytes(b"\xef\xbb\xbfrefresh_s = 2.0\r\n")
+    config, note = load_config(path)
+    assert (config.refresh_s, note) == (2.0, "")
+    save_config(path, config, Config(refresh_s=3.0))
+    assert path.read_bytes() == b"\xef\xbb\xbfrefresh_s = 3.0\r\n"

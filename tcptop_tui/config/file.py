@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 import re
 import tomllib
@@ -53,7 +54,7 @@ def load_config(path: Path, *, named: bool = False) -> tuple[Config, str]:
 
 
 def _text(path: Path) -> str:
-    return "" if path == _NOTHING else read_own(path).decode()
+    return "" if path == _NOTHING else read_own(path).decode("utf-8-sig")
 
 
 _NO_KEY = re.compile(r"""#.*|"[^"\n]*"|'[^'\n]*'""")
@@ -142,21 +143,24 @@ def save_config(path: Path, before: Config, after: Config) -> None:
     from tcptop_tui.config.edited import edited  # noqa: PLC0415  10 ms of a start, for who changes something
 
     try:
-        present = _present(path)
+        mark, present = _present(path)
         known_wrong = usable(_parsed(present))[1]
         written = edited(present, msgspec.to_builtins(before), msgspec.to_builtins(after))
         wrong = [one for one in usable(_parsed(written))[1] if one not in known_wrong]
         if wrong:  # the next start reads this
             raise ValueError(wrong[0])
-        write_own(path, written.encode())
+        write_own(path, mark + written.encode())
     except NotOwnError as error:
         raise TcptopError(f"the settings are not saved: {error}") from error
     except _UNUSABLE as error:
         raise TcptopError(f"the settings are not saved in {path}: {_line(error)}", mend="mend the file") from error
 
 
-def _present(path: Path) -> str:
+def _present(path: Path) -> tuple[bytes, str]:
+    """The byte order mark that editors on Windows begin a file with, if it is there, and the text."""
     try:
-        return read_own(path).decode()
+        data = read_own(path)
     except FileNotFoundError:
-        return ""
+        return b"", ""
+    mark = codecs.BOM_UTF8 if data.startswith(codecs.BOM_UTF8) else b""
+    return mark, data.removeprefix(mark).decode()
