@@ -35,7 +35,7 @@ class Running:
     def until(self, happened: Callable[[], bool]) -> None:
         """Wait for batch after batch until it has happened."""
         with self._changed:
-            assert self._changed.wait_for(happened, timeout=20)
+            assert self._changed.wait_for(happened, timeout=60)
 
     def rows(self, lport: int, rport: int | None = None) -> Rows:
         """The table's rows with this local port.

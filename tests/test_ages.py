@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import socket
 import time
 from collections.abc import Iterator
@@ -26,8 +25,8 @@ from tcptop_tui.source.batches import Capture
 SETTINGS = dataclasses.replace(SMALL, refresh_s=0.1, reconcile_s=0.3)
 TCP_LINGER2 = 8
 S = 10**9
-SLACK_NS = S // 2
-"""A timer's grain, a dump's length, and of sock_diag the pause between two."""
+SLACK_NS = 2 * S
+"""A timer's grain, a dump's length, on a busy machine. A wrong timer is 55 s off."""
 
 
 @pytest.fixture(params=[BpfSource, DiagSource])
@@ -53,18 +52,17 @@ def test_time_wait_and_what_its_process_left_behind(source: Running, linger2_s: 
         here, there = port(client), port(server)
         if linger2_s:
             client.setsockopt(socket.IPPROTO_TCP, TCP_LINGER2, linger2_s)
-        time.sleep(0.3)  # older than its states
         source.until(lambda: len(source.rows(here, there)) == 1)
         closed_ns = time.monotonic_ns()
         client.close()
-        row, _ = row_in(source, State.FIN_WAIT2, here, there)
-        assert closed_ns - SLACK_NS <= row["state_ns"] <= closed_ns + SLACK_NS
-        assert born_ns - S // 2 <= row["born_ns"] <= row["state_ns"]
+        row, now_ns = row_in(source, State.FIN_WAIT2, here, there)
+        assert closed_ns - SLACK_NS <= row["state_ns"] <= now_ns
+        assert born_ns - SLACK_NS <= row["born_ns"] <= row["state_ns"]
         done_ns = time.monotonic_ns()
         accepted.close()
         row, now_ns = row_in(source, State.TIME_WAIT, here, there)
         assert done_ns - SLACK_NS <= row["state_ns"] <= now_ns + SLACK_NS
-        assert born_ns - S // 2 <= row["born_ns"] <= row["state_ns"]
+        assert born_ns - SLACK_NS <= row["born_ns"] <= row["state_ns"]
 
 
 def test_fin_wait2_began_before_its_process_closed_it(source: Running) -> None:
@@ -72,16 +70,20 @@ def test_fin_wait2_began_before_its_process_closed_it(source: Running) -> None:
         client, accepted = pair(server)
         here, there = port(client), port(server)
         source.until(lambda: len(source.rows(here, there)) == 1)
-        half_ns = time.monotonic_ns()
         client.shutdown(socket.SHUT_WR)
         until_state(client, F2)
-        time.sleep(1)
-        row_in(source, State.FIN_WAIT2, here, there)
-        client.close()
-        source.until(lambda: source.rows(here, there)["uid"].tolist() in ([2**32 - 1], [os.getuid()]))
-        time.sleep(0.7)
         row, _ = row_in(source, State.FIN_WAIT2, here, there)
-        assert half_ns - S // 10 <= row["state_ns"] <= half_ns + S * 9 // 10
+        time.sleep(1)  # what began with close() is not taken for what began before it
+        client.close()
+        closed_ns = time.monotonic_ns()
+
+        def left_behind() -> bool:
+            """Without an entry of the kernel side, in a table that was made since."""
+            left, now_ns = source.rows(here, there), source.store.facts().now_ns
+            return now_ns > closed_ns and left[["state", "skaddr"]].tolist() == [(State.FIN_WAIT2, 0)]
+
+        source.until(left_behind)
+        assert abs(int(source.rows(here, there)["state_ns"][0]) - int(row["state_ns"])) < S // 10
         accepted.close()
 
 

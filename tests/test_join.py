@@ -217,6 +217,28 @@ def test_time_wait_remembers_a_process_that_had_closed_before_the_first_dump() -
     assert (row["state"], row["pid"], row["comm"], row["tx_bytes"]) == (State.TIME_WAIT, 7, b"curl", 5)
 
 
+@pytest.mark.parametrize("read_late", [False, True])
+def test_time_wait_remembers_what_closed_while_a_dump_was_made(*, read_late: bool) -> None:
+    """The dump sees it open, the map has let it go before it is read; TIME_WAIT has its cookie."""
+    joiner = Joiner()
+    keys, conns = entries({"born_ns": NOW - SECOND})
+    joiner.take_dump(dumped(NOW), met(keys, conns))
+    joiner.table(whole(keys, conns))
+    keys, conns = entries()
+    joiner.take_dump(dumped(NOW + SECOND, {"pid": 42, "tx_bytes": 5}), met(keys, conns))
+    waiting = {"state": State.TIME_WAIT, "pid": 0, "comm": b"", "flags": 0, "state_ns": NOW + 2 * SECOND}
+    if read_late:
+        joiner.table(whole(keys, conns))
+        joiner.take_dump(dumped(NOW + 3 * SECOND, waiting), met(keys, conns))
+    ended_ns = NOW + 2 * SECOND
+    end = {"born_ns": NOW - SECOND, "state_ns": ended_ns, "end_ns": ended_ns, "tx_bytes": 7, "pid": 0, "comm": b""}
+    joiner.note_sessions(sessions(end | {"state": State.CLOSE, "ends": End.FIN_SENT | End.FIN_RECEIVED}))
+    joiner.take_dump(dumped(NOW + 4 * SECOND, waiting), met(keys, conns))
+    row = joiner.table(whole(keys, conns))[0]
+    assert (row["state"], row["born_ns"], row["tx_bytes"]) == (State.TIME_WAIT, NOW - SECOND, 7)
+    assert (row["pid"], row["comm"]) == (42, b"nginx")  # found in /proc, where nobody was seen with it
+
+
 def test_listeners_on_one_address_are_all_there() -> None:
     joiner = Joiner()
     listener = {"state": State.LISTEN, "rport": 0, "raddr": "::"}

@@ -14,7 +14,7 @@ from tcptop_tui.bpf.rebound import NO_REBOUND
 from tcptop_tui.diag.dump import Dump
 from tcptop_tui.diag.rows import TIMEWAIT_NS
 from tcptop_tui.records import DUMPED, Flag, Looked, Mask, Rows, State, parts, picked
-from tcptop_tui.source.identity import Index, cookie_key
+from tcptop_tui.source.identity import Index, cookie_key, tuple_hash
 
 _PART = 4096
 """Rows that are compared at a time: what fits into a cache."""
@@ -164,6 +164,36 @@ def take_over(rows: Rows, which: NDArray[np.intp], source: Rows, place: NDArray[
     rows["flags"][which] |= source["flags"][place] & Flag.GAUGES
     free = rows["id"][which] == 0
     rows["id"][which[free]] = source["id"][place[free]]
+
+
+def closed_since(latest: Compared, before: Compared, same: Mask, place: NDArray[np.intp]) -> NDArray[np.intp]:
+    """Timewait sockets of ``latest`` whose end tells more than row ``place`` of ``before`` about the ``same`` socket.
+
+    The cookie is the one that the connection had (inet_twsk_alloc(), net/ipv4/inet_timewait_sock.c; older kernels give
+    another one). It was open when the dump before read it, and had no entry any more when the map was read; or its end
+    came to be read only after the first dump that had it in TIME_WAIT.
+    """
+    rows = latest.rows
+    untold = rows["born_ns"] == 0
+    untold[same] |= before.full[place]
+    return np.flatnonzero(same & ~latest.full & untold & (rows["state"] != State.SYN_RECV))
+
+
+def take_ends(rows: Rows, which: NDArray[np.intp], ended: Rows) -> None:
+    """Give ``which`` of ``rows``, timewait sockets that some dump has told of, what their ends know (dtype LEFT).
+
+    An owner who was seen with it is believed before the one that a survey found, and that one before a listener's.
+    """
+    if not len(which) or not len(ended):
+        return
+    place, found = Index.of(ended["hash"]).find(tuple_hash(picked(rows, which)))
+    which, place = which[found], place[found]
+    told = picked(rows, which)
+    take_over(rows, which, ended, place, np.zeros(len(rows), np.bool_))
+    for name in ("tx_bytes", "rx_bytes", "retrans"):
+        rows[name][which] = np.maximum(rows[name][which], told[name])
+    guessed = (told["pid"] != 0) & ((ended["flags"][place] & Flag.OWNER_SURE) == 0)
+    own(rows, which[guessed], told, guessed)
 
 
 def _settled_start(rows: Rows, which: NDArray[np.intp], source: Rows, place: NDArray[np.intp]) -> NDArray[np.uint64]:

@@ -14,7 +14,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from tcptop_tui.bpf.compared import Compared, Successors, among, drop_repeated_ids, take_over
+from tcptop_tui.bpf.compared import Compared, Successors, among, closed_since, drop_repeated_ids, take_ends, take_over
 from tcptop_tui.bpf.complete import Known
 from tcptop_tui.bpf.entries import NOWHERE, Entries
 from tcptop_tui.bpf.met import LEFT, left
@@ -247,12 +247,12 @@ class Joiner:
         # a timewait socket that the dump before did not have is younger, whatever its timer was set to
         fresh = np.flatnonzero(~full & ~successors.there & (rows["state_ns"] != 0) & among(rows, before.netns))
         rows["state_ns"][fresh] = np.maximum(rows["state_ns"][fresh], before.now_ns)
+        ended = joined(LEFT, *reversed(self._ended))  # the latest end counts
+        take_ends(rows, closed_since(latest, before, same, place), ended)
         # closed by its process before the dump, gone from the map after it: only its end tells whose it was
         orphaned = full & (rows["pid"] == 0) & ~latest.listens
         sought = np.flatnonzero(orphaned | (~same & ~full & (rows["state"] != State.SYN_RECV)))
-        if len(sought):
-            ended = joined(LEFT, *reversed(self._ended))  # the latest end counts
-            sought = _inherited(rows, sought, ended, ended["hash"], full)
+        sought = _inherited(rows, sought, ended, ended["hash"], full) if len(sought) else sought
         if len(sought):
             _inherited(rows, sought, self._tables.latest, tuple_hash(self._tables.latest), full)
         early = np.flatnonzero((rows["state_ns"] != 0) & (rows["state_ns"] < rows["born_ns"]))
