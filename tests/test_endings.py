@@ -58,12 +58,34 @@ def test_an_end_waits_for_its_reset_which_may_be_read_later() -> None:
     assert ended["ends"].tolist() == [End.FIN_SENT | End.RST_SENT]
 
 
+def test_a_session_may_be_read_after_its_reset() -> None:
+    """The ring of sessions is read first: both may be written between the two readings, and a part of one may wait."""
+    late = LateResets()
+    told = {"ends": DECEIVED, "reset_in": State.FIN_WAIT1}
+    moved, ended, _ = late.sort_out(transitions(CLOSED | told, ANSWER), NO_ENDS, NOW - MS)
+    assert moved["ends"].tolist() == [End.FIN_SENT | End.RST_SENT]
+    assert not len(late.sort_out(NO_MOVES, sessions({"skaddr": 6, "end_ns": NOW + MS} | told), NOW + MS)[1])
+    young = sessions({"skaddr": 7, "end_ns": NOW} | told, {"skaddr": 7, "end_ns": NOW + 2 * MS} | told)
+    _, ended, _ = late.sort_out(NO_MOVES, young, NOW + 300 * MS)
+    assert ended["skaddr"].tolist() == [6, 7, 7]
+    assert ended["ends"].tolist() == [DECEIVED, End.FIN_SENT | End.RST_SENT, DECEIVED]
+
+
+def test_a_reset_does_not_wait_for_its_session_for_ever() -> None:
+    late = LateResets()
+    late.sort_out(transitions(ANSWER), NO_ENDS, NOW)
+    late.sort_out(NO_MOVES, NO_ENDS, NOW + 2 * SECOND)
+    ended = sessions({"skaddr": 7, "end_ns": NOW, "ends": DECEIVED})
+    _, ended, _ = late.sort_out(NO_MOVES, ended, NOW + 2 * SECOND)
+    assert ended["ends"].tolist() == [DECEIVED]
+
+
 def test_a_reset_is_not_of_an_earlier_life_of_its_address() -> None:
     earlier = CLOSED | {"ts_ns": NOW - MS, "ends": DECEIVED}
     complete = CLOSED | {"ends": End.FIN_SENT | End.FIN_RECEIVED}
     moved, _, _ = LateResets().sort_out(transitions(earlier, complete, ANSWER), NO_ENDS, NOW + SECOND)
     assert moved["ends"].tolist() == [DECEIVED, End.FIN_SENT | End.FIN_RECEIVED]
-    ended = sessions({"skaddr": 7, "end_ns": NOW - 6 * MS, "ends": DECEIVED})
+    ended = sessions({"skaddr": 7, "end_ns": NOW - 2 * SECOND, "ends": DECEIVED})
     _, ended, _ = LateResets().sort_out(transitions(ANSWER), ended, NOW + SECOND)
     assert ended["ends"].tolist() == [DECEIVED]
 

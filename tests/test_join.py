@@ -192,7 +192,8 @@ def test_who_has_it_open_is_believed_before_who_listened_and_after_who_was_seen(
 
 def test_time_wait_remembers_its_process() -> None:
     joiner = Joiner()
-    keys, conns = entries({"pid": 42, "comm": b"curl", "tx_bytes": 77, "flags": Flag.GAUGES | Flag.OWNER_SURE})
+    flags = Flag.GAUGES | Flag.OWNER_SURE | Flag.ACTIVE
+    keys, conns = entries({"pid": 42, "comm": b"curl", "tx_bytes": 77, "flags": flags})
     joiner.take_dump(dumped(NOW, {}), met(keys, conns))
     was = int(joiner.table(whole(keys, conns))["id"][0])
     keys, conns = entries()
@@ -200,7 +201,9 @@ def test_time_wait_remembers_its_process() -> None:
     joiner.take_dump(dumped(NOW + SECOND, waiting), met(keys, conns))
     row = joiner.table(whole(keys, conns))[0]
     assert (row["id"], row["pid"], row["comm"], row["tx_bytes"]) == (was, 42, b"curl", 77)
-    assert row["flags"] & Flag.GAUGES
+    assert row["flags"] == Flag.GAUGES | Flag.ACTIVE
+    joiner.take_dump(dumped(NOW + 2 * SECOND, waiting), met(keys, conns))
+    assert joiner.table(whole(keys, conns))["flags"].tolist() == [row["flags"]]
     assert (joiner.missed, joiner.mended) == (0, 0)
 
 
@@ -232,10 +235,12 @@ def test_time_wait_remembers_what_closed_while_a_dump_was_made(*, read_late: boo
         joiner.take_dump(dumped(NOW + 3 * SECOND, waiting), met(keys, conns))
     ended_ns = NOW + 2 * SECOND
     end = {"born_ns": NOW - SECOND, "state_ns": ended_ns, "end_ns": ended_ns, "tx_bytes": 7, "pid": 0, "comm": b""}
-    joiner.note_sessions(sessions(end | {"state": State.CLOSE, "ends": End.FIN_SENT | End.FIN_RECEIVED}))
+    end |= {"flags": Flag.GAUGES | Flag.PASSIVE, "state": State.CLOSE, "ends": End.FIN_SENT | End.FIN_RECEIVED}
+    joiner.note_sessions(sessions(end))
     joiner.take_dump(dumped(NOW + 4 * SECOND, waiting), met(keys, conns))
     row = joiner.table(whole(keys, conns))[0]
     assert (row["state"], row["born_ns"], row["tx_bytes"]) == (State.TIME_WAIT, NOW - SECOND, 7)
+    assert row["flags"] == Flag.GAUGES | Flag.PASSIVE
     assert (row["pid"], row["comm"]) == (42, b"nginx")  # found in /proc, where nobody was seen with it
 
 

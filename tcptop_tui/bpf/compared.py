@@ -22,6 +22,8 @@ _PART = 4096
 
 _TIMEWAIT_LATE_NS = 4_100 * 10**6
 """A timer of a minute goes off that much late at most: the grain of its level (kernel/time/timer.c, HZ 1000)."""
+_KEPT_FLAGS = Flag.GAUGES | Flag.ACTIVE | Flag.PASSIVE
+"""Of those of a connection what is true of its timewait socket."""
 _TIMER_NS = 10**9
 """What a timer says of one start differs by less from dump to dump."""
 
@@ -161,7 +163,7 @@ def take_over(rows: Rows, which: NDArray[np.intp], source: Rows, place: NDArray[
     for name in KEPT_IN_TIME_WAIT:
         rows[name][which] = source[name][place]
     rows["state_ns"][which] = _settled_start(rows, which, source, place)
-    rows["flags"][which] |= source["flags"][place] & Flag.GAUGES
+    rows["flags"][which] |= source["flags"][place] & _KEPT_FLAGS
     free = rows["id"][which] == 0
     rows["id"][which[free]] = source["id"][place[free]]
 

@@ -20,6 +20,12 @@ _YOUNG_NS = 5_000_000
 """An end that is older has had its reset, if there was one: both come from one softirq, within microseconds, unless the
 host takes its CPU away meanwhile."""
 
+_LATE_NS = 10**9
+"""A reset waits so long for the session that it belongs to, and may come so long after it: the session's ring is read
+before the other one, a busy host takes the CPU away in between, and what one reading takes of a ring is limited."""
+
+_MOST_WAITING = 4096
+
 _RESET = End.RST_SENT | End.RST_RECEIVED
 
 
@@ -29,13 +35,15 @@ class LateResets:
 
     _moved: Rows = field(default_factory=lambda: np.zeros(0, TRANSITION))
     _ended: Rows = field(default_factory=lambda: np.zeros(0, SESSION))
+    _answers: Rows = field(default_factory=lambda: np.zeros(0, TRANSITION))
+    """Resets whose sessions have not been read yet."""
 
     def sort_out(self, moved: Rows, ended: Rows, now_ns: int) -> tuple[Rows, Rows, Rows]:
         """Put right the ends that a reset followed; what a reset may still follow waits for the next call.
 
         Args:
             moved: of the ring of transitions, by time; dtype TRANSITION.
-            ended: of the ring of sessions, read before; dtype SESSION.
+            ended: of the ring of sessions, read before: it may lack what the other one has already; dtype SESSION.
             now_ns: CLOCK_MONOTONIC before the rings were read; those that are so young wait.
 
         Returns:
@@ -51,10 +59,17 @@ class LateResets:
         answers = picked(resets, resets["oldstate"] == State.CLOSE)
         if len(answers):
             _put_right(moved, "ts_ns", answers)
-            _put_right(ended, "end_ns", answers)
+        self._put_sessions_right(ended, answers, now_ns)
         moved, self._moved = _split(moved, "ts_ns", now_ns)
         ended, self._ended = _split(ended, "end_ns", now_ns)
         return moved, ended, picked(resets, resets["oldstate"] == State.TIME_WAIT)
+
+    def _put_sessions_right(self, ended: Rows, answers: Rows, now_ns: int) -> None:
+        answers = joined(TRANSITION, self._answers, answers)
+        if len(answers):
+            missing = ~_put_right(ended, "end_ns", answers) & (answers["ts_ns"] + np.uint64(_LATE_NS) > now_ns)
+            answers = picked(answers, missing)[-_MOST_WAITING:]
+        self._answers = answers
 
     def rest(self) -> tuple[Rows, Rows, Rows]:
         """What waits still, as it is: nothing comes any more."""
@@ -74,16 +89,24 @@ def _undecided(rows: Rows) -> Mask:
     return undecided & (rows["newstate"] == State.CLOSE) if rows.dtype == TRANSITION else undecided
 
 
-def _put_right(rows: Rows, time: str, resets: Rows) -> None:
-    """Of each socket in ``resets`` the end just before, in place; its address may have been another one's before."""
+def _put_right(rows: Rows, time: str, resets: Rows) -> Mask:
+    """Of each socket in ``resets`` the end just before, in place; its address may have been another one's before.
+
+    Returns:
+        Which of the ``resets`` have found their end.
+    """
     places = np.flatnonzero(np.isin(rows["skaddr"], resets["skaddr"]))
     before, resets_of = _latest_before(rows["skaddr"][places], rows[time][places], resets["skaddr"], resets["ts_ns"])
     found = places[before]
-    soon = resets["ts_ns"][resets_of] < rows[time][found] + np.uint64(_YOUNG_NS)
-    found = found[soon & _undecided(rows)[found]]
+    soon = resets["ts_ns"][resets_of] < rows[time][found] + np.uint64(_LATE_NS)
+    soon &= _undecided(rows)[found]
+    found = found[soon]
     plain = found[(rows["ends"][found] & _RESET) == 0]
     rows["reset_in"][plain] = State.FIN_WAIT2
     rows["ends"][found] = rows["ends"][found] & ~np.uint8(End.RST_RECEIVED) | End.RST_SENT
+    done = np.zeros(len(resets), np.bool_)
+    done[resets_of[soon]] = True
+    return done
 
 
 def _latest_before(
