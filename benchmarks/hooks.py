@@ -39,8 +39,8 @@ def counting_runs() -> int:
     Raises:
         OSError: the kernel refuses.
     """
-    from tcptop_tui.bpf.calls import libbpf_with, refusal  # noqa: PLC0415  not before the tree is known
-    from tcptop_tui.foreign import Signature  # noqa: PLC0415
+    from tcptop_tui.bpf.load.libbpf import libbpf_with, refusal  # noqa: PLC0415  not before the tree is known
+    from tcptop_tui.host.c_functions import Signature  # noqa: PLC0415
 
     lib = libbpf_with({"bpf_enable_stats": Signature(ct.c_int, (ct.c_int,))})
     descriptor = int(lib.bpf_enable_stats(0))
@@ -59,10 +59,10 @@ def inside(tree: Path, connections: int, round_trips: int) -> None:
     sys.path.insert(0, str(tree))
     from scale import held  # noqa: PLC0415
 
-    from tcptop_tui.bpf.loaded import Compiled, Request  # noqa: PLC0415
+    from tcptop_tui.bpf.load.compiler_client import Compiled, Request  # noqa: PLC0415
     from tcptop_tui.bpf.program import Program  # noqa: PLC0415
     from tcptop_tui.settings import Settings  # noqa: PLC0415
-    from tcptop_tui.source.batches import Capture  # noqa: PLC0415
+    from tcptop_tui.stream.batches import Capture  # noqa: PLC0415
 
     empty = [Compiled(Request(EMPTY, [], ["empty"])) for _ in range(2)]
     empty[0].attach("empty", "inet_sock_set_state")

@@ -12,9 +12,9 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from tcptop_tui import memory
-from tcptop_tui.bpf.calls import libbpf_with
-from tcptop_tui.foreign import Signature
+from tcptop_tui.bpf.load.libbpf import libbpf_with
+from tcptop_tui.host import memory
+from tcptop_tui.host.c_functions import Signature
 
 
 def bpf_ids(kind: str) -> frozenset[int]:

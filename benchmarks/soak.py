@@ -24,7 +24,7 @@ from tcptop_tui.bpf.source import BpfSource
 from tcptop_tui.model.frame import Look, make_frame
 from tcptop_tui.model.store import Store
 from tcptop_tui.settings import Settings
-from tcptop_tui.source.batches import Batch, Capture, Loss, Table, Transitions
+from tcptop_tui.stream.batches import Batch, Capture, Loss, Table, Transitions
 
 _CHURN = Path(__file__).with_name("churn.py")
 _PORTS = (20_001, 20_002)

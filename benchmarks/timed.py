@@ -15,13 +15,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tcptop_tui import cli
-from tcptop_tui.terminal import tell_textual
+from tcptop_tui.cli import entry
+from tcptop_tui.host.terminal import tell_textual
 
 tell_textual()  # before the imports below bring it in
 
 from tcptop_tui.bpf.source import BpfSource  # noqa: E402
-from tcptop_tui.live import LiveApp  # noqa: E402
+from tcptop_tui.dashboard.live import LiveApp  # noqa: E402
 from tcptop_tui.model.store import Store  # noqa: E402
 
 took_ms: dict[str, list[tuple[float, float]]] = defaultdict(list)
@@ -60,6 +60,6 @@ if __name__ == "__main__":
     ):  # fmt: skip
         setattr(owner, method, wrap(name, getattr(owner, method)))
     try:
-        cli.main(sys.argv[2:])
+        entry.main(sys.argv[2:])
     finally:
         Path(sys.argv[1]).write_text(json.dumps(took_ms))

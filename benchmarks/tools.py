@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tcptop_tui.bpf import headers
+from tcptop_tui.bpf.load import headers
 
 _EMPTY = """
 import time

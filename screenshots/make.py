@@ -18,10 +18,10 @@ import threading
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
-from tcptop_tui.app import TcptopApp
+from tcptop_tui.dashboard.app import TcptopApp
 from tcptop_tui.feed import Feed
 from tcptop_tui.settings import Settings
-from tcptop_tui.source.batches import Capture
+from tcptop_tui.stream.batches import Capture
 
 HERE = Path(__file__).parent
 WIDE, SMALL = (160, 50), (80, 24)

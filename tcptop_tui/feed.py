@@ -9,20 +9,20 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from tcptop_tui.capabilities import raised
-from tcptop_tui.diag.closing import cookie_of, destroy
-from tcptop_tui.diag.internals import internals
-from tcptop_tui.diag.owners import runs
+from tcptop_tui.diag.destroy import cookie_of, destroy
 from tcptop_tui.diag.source import DiagSource
+from tcptop_tui.diag.tcp_info import internals
 from tcptop_tui.errors import BackendUnavailable, TcptopError
-from tcptop_tui.export.files import Draft
-from tcptop_tui.privileges import WORKER, Work, narrow_attached
-from tcptop_tui.processes import Asked, process_facts
+from tcptop_tui.host.caller_files import Draft
+from tcptop_tui.host.capabilities import raised
+from tcptop_tui.host.privileges import WORKER, Work, narrow_attached
+from tcptop_tui.host.processes import Asked, process_facts
+from tcptop_tui.host.socket_owners import runs
 from tcptop_tui.records import Rows
 from tcptop_tui.replay.recorder import Recorder
 from tcptop_tui.replay.source import ReplaySource
 from tcptop_tui.settings import Settings
-from tcptop_tui.source.batches import Batch, Capture, Pings, Sink, Source, Status
+from tcptop_tui.stream.batches import Batch, Capture, Pings, Sink, Source, Status
 
 if TYPE_CHECKING:
     from tcptop_tui.bpf.source import BpfSource

@@ -101,7 +101,7 @@ _Field: TypeAlias = tuple[str, Any] | tuple[str, Any, Any]
 _SEEN: list[_Field] = [
     ("born_ns", "<u8"),  # 0: before our time
     ("state_ns", "<u8"),  # start of the present state; 0: unknown
-    ("cookie", "<u8"),  # 0: none given yet; the map has inodes there, too (bpf/inodes.py)
+    ("cookie", "<u8"),  # 0: none given yet; the map has inodes there, too (reconcile/inode_keys.py)
     ("tx_bytes", "<u8"),
     ("rx_bytes", "<u8"),
     ("cgroup", "<u8"),  # id of the socket's cgroup v2; 0: unknown

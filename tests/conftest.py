@@ -14,7 +14,7 @@ from sockets import listening
 from tcptop_tui.bpf.program import Program
 from tcptop_tui.errors import BackendUnavailable
 from tcptop_tui.settings import Settings
-from tcptop_tui.source.batches import Capture
+from tcptop_tui.stream.batches import Capture
 
 # benchmarks measure time, tests do not: a busy machine is no failure
 hypothesis.settings.register_profile("tcptop", deadline=None)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tcptop_tui.cgroups import mount_point
+from tcptop_tui.host.cgroups import mount_point
 
 INSIDE = """
 import json, os, socket, subprocess

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from tcptop_tui.bpf.program import Program
-from tcptop_tui.bpf.slots import Reading
 from tcptop_tui.errors import TcptopError
-from tcptop_tui.processes import Asked
+from tcptop_tui.host.processes import Asked
+from tcptop_tui.reconcile.reading import Reading
 from tcptop_tui.records import (
     CONN,
     PLAIN,
@@ -29,8 +29,8 @@ from tcptop_tui.records import (
     beginnings,
     joined,
 )
-from tcptop_tui.source.batches import Batch, Capture, Sink
-from tcptop_tui.source.hists import Hists
+from tcptop_tui.stream.batches import Batch, Capture, Sink
+from tcptop_tui.stream.histograms import Hists
 
 SECOND = 10**9
 NOW = 1_000 * SECOND

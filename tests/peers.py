@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tcptop_tui.bpf import headers
+from tcptop_tui.bpf.load import headers
 
 _TRACEFS = Path("/sys/kernel/tracing")
 _PATIENCE_S = 60

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from tcptop_tui.capabilities import Cap
+from tcptop_tui.host.capabilities import Cap
 
 PROGRAM = (sys.executable, "-m", "tcptop_tui")
 ROOT: tuple[str, ...] = ()

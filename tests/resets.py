@@ -12,15 +12,15 @@ from pathlib import Path
 
 from sockets import CG, CW, F1, F2, LA, E, reset, until_state
 
-from tcptop_tui import foreign
-from tcptop_tui.foreign import Signature
+from tcptop_tui.host import c_functions
+from tcptop_tui.host.c_functions import Signature
 from tcptop_tui.records import State
 
 TCP_REPAIR, TCP_REPAIR_ON = 19, 1  # include/uapi/linux/tcp.h
 UNSPECIFIED = bytes(16)
 """``struct sockaddr`` of AF_UNSPEC: connect() with it dissolves a connection."""
 CLONE_NEWNET = 0x4000_0000
-LIBC = foreign.load(
+LIBC = c_functions.load(
     None,
     {
         "connect": Signature(ctypes.c_int, (ctypes.c_int, ctypes.c_char_p, ctypes.c_uint)),

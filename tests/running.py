@@ -8,7 +8,7 @@ from collections.abc import Callable
 from tcptop_tui.model.store import Store
 from tcptop_tui.records import Rows
 from tcptop_tui.settings import Settings
-from tcptop_tui.source.batches import Batch, Source
+from tcptop_tui.stream.batches import Batch, Source
 
 
 class Running:

@@ -23,7 +23,7 @@ from test_owners import Actor, acting
 
 from tcptop_tui.bpf.program import Program
 from tcptop_tui.records import Flag, Rows
-from tcptop_tui.source.batches import Capture
+from tcptop_tui.stream.batches import Capture
 
 NOBODY = 65534
 OWN = replace(SMALL, max_connections=2049)

@@ -17,10 +17,10 @@ from tcptop_tui.model.frame import Look, make_frame
 from tcptop_tui.model.store import Store
 from tcptop_tui.records import Rows
 from tcptop_tui.settings import Settings
-from tcptop_tui.source.batches import Sessions, Table
-from tcptop_tui.widgets.connections import ConnectionTable
-from tcptop_tui.widgets.histogram import RttPanel
-from tcptop_tui.widgets.transitions import TransitionLog
+from tcptop_tui.stream.batches import Sessions, Table
+from tcptop_tui.widgets.panels.histogram import RttPanel
+from tcptop_tui.widgets.panels.transitions import TransitionLog
+from tcptop_tui.widgets.views.connections import ConnectionTable
 
 
 async def test_units_of_round_trip_times() -> None:

@@ -14,13 +14,13 @@ from made import entries, whole
 from running import Running
 from sockets import F2, listening, pair, port, until_state
 
-from tcptop_tui.bpf.join import Joiner
-from tcptop_tui.bpf.met import MET
 from tcptop_tui.bpf.source import BpfSource
 from tcptop_tui.diag.dump import Dump
 from tcptop_tui.diag.source import DiagSource
+from tcptop_tui.reconcile.entry_digests import MET
+from tcptop_tui.reconcile.joiner import Joiner
 from tcptop_tui.records import DUMPED, Rows, State
-from tcptop_tui.source.batches import Capture
+from tcptop_tui.stream.batches import Capture
 
 SETTINGS = dataclasses.replace(SMALL, refresh_s=0.1, reconcile_s=0.3)
 TCP_LINGER2 = 8

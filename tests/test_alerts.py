@@ -17,11 +17,11 @@ from tcptop_tui.filters import Subject, parse
 from tcptop_tui.filters.lexer import quoted
 from tcptop_tui.model.alerts import FAILED, PILED, QUIET_S, SURE_AFTER, Alarms
 from tcptop_tui.model.facts import Alert
-from tcptop_tui.model.pulse import SECONDS, Beat
+from tcptop_tui.model.per_second import SECONDS, Beat
 from tcptop_tui.records import TRANSITION, Rows, State, Syn
-from tcptop_tui.source.batches import Table
-from tcptop_tui.widgets.alerts import AlertStrip
-from tcptop_tui.widgets.connections import ConnectionTable
+from tcptop_tui.stream.batches import Table
+from tcptop_tui.widgets.panels.alerts import AlertStrip
+from tcptop_tui.widgets.views.connections import ConnectionTable
 
 NO_LOG = np.zeros(0, TRANSITION)
 NO_PULSE = np.zeros((len(Beat), 0))

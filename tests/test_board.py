@@ -16,8 +16,8 @@ from tcptop_tui.model.grouping import make_tree
 from tcptop_tui.model.store import Store
 from tcptop_tui.records import Rows, State
 from tcptop_tui.settings import Settings
-from tcptop_tui.source.batches import Table
-from tcptop_tui.widgets.board import BoardView
+from tcptop_tui.stream.batches import Table
+from tcptop_tui.widgets.views.board import BoardView
 
 pytestmark = pytest.mark.apart
 

@@ -18,9 +18,9 @@ from running import Running
 from sockets import CW, C, E, listening, pair, path, port, reset, until_closed
 
 from tcptop_tui.bpf.source import BpfSource
-from tcptop_tui.model.pulse import Beat
+from tcptop_tui.model.per_second import Beat
 from tcptop_tui.records import State
-from tcptop_tui.source.batches import Batch, Capture, Status, Table, Transitions
+from tcptop_tui.stream.batches import Batch, Capture, Status, Table, Transitions
 
 ROOMY = dataclasses.replace(SMALL, ring_bytes=8 * 2**20)
 """The test's own thread keeps the worker from running for long: the ring holds what comes meanwhile."""

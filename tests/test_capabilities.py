@@ -10,21 +10,21 @@ from collections.abc import Sequence
 import pytest
 from privileged import BOUNDED, ROOT, names
 
-from tcptop_tui import capabilities, privileges
 from tcptop_tui.errors import TcptopError
+from tcptop_tui.host import capabilities, privileges
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="gives privileges up")
 
 
 def test_no_thread_is_there_before_privileges_are_given_up() -> None:
-    script = "import os, tcptop_tui.cli, tcptop_tui.headless; print(len(os.listdir('/proc/self/task')))"
+    script = "import os, tcptop_tui.cli.entry, tcptop_tui.cli.headless; print(len(os.listdir('/proc/self/task')))"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout == "1\n"
 
 
 def in_a_child(script: str, *, launch: Sequence[str] = ROOT) -> str:
     head = (
-        "import subprocess; from tcptop_tui.capabilities import *; from tcptop_tui.capabilities import Cap\n"
+        "import subprocess; from tcptop_tui.host.capabilities import *; from tcptop_tui.host.capabilities import Cap\n"
         "def children():\n"
         "    told = subprocess.run(['grep', '^Cap', '/proc/self/status'], capture_output=True, text=True).stdout\n"
         "    return [int(line.split()[1], 16) for line in told.splitlines()]\n"
@@ -73,8 +73,8 @@ def test_a_sandbox_that_does_not_let_it(monkeypatch: pytest.MonkeyPatch) -> None
 COMPILING = """
 import re
 from pathlib import Path
-from tcptop_tui import privileges
-from tcptop_tui.bpf.loaded import Request
+from tcptop_tui.host import privileges
+from tcptop_tui.bpf.load.compiler_client import Request
 privileges.narrow(privileges.DASHBOARD)
 request = Request("int f(void *ctx) { return 0; }", [], ["f"])
 permitted, effective = 1, 0

@@ -12,13 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from made import NOW, SECOND, entries, rows_of
 
-from tcptop_tui.bpf.join import Joiner
-from tcptop_tui.bpf.met import met
-from tcptop_tui.bpf.rooms import Rooms
-from tcptop_tui.bpf.slots import Reading
 from tcptop_tui.diag.dump import Dump
+from tcptop_tui.reconcile.entry_digests import met
+from tcptop_tui.reconcile.joiner import Joiner
+from tcptop_tui.reconcile.reading import Reading
+from tcptop_tui.reconcile.table_buffers import Rooms
 from tcptop_tui.records import CONN, DUMPED, PLAIN, ROW, Rows, State, beginnings
-from tcptop_tui.source.hists import Hists
+from tcptop_tui.stream.histograms import Hists
 
 pytestmark = pytest.mark.apart
 

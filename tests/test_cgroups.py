@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from tcptop_tui.cgroups import Cgroups, cgroup_id, mount_point
 from tcptop_tui.diag.netlink import SockDiag
 from tcptop_tui.errors import UsageError
+from tcptop_tui.host.cgroups import Cgroups, cgroup_id, mount_point
 
 LISTENS = "import socket; s=socket.create_server(('127.0.0.1', 0)); print(s.getsockname()[1], flush=True); input()"
 

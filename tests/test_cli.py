@@ -14,8 +14,8 @@ import pytest
 from sockets import listening, pair, port
 
 from tcptop_tui import __version__
-from tcptop_tui.bpf import library
-from tcptop_tui.doctor import Finding, report
+from tcptop_tui.bpf.load import bcc_library
+from tcptop_tui.cli.doctor import Finding, report
 from tcptop_tui.errors import BackendUnavailable
 
 
@@ -216,11 +216,11 @@ def test_pypis_bcc_is_recognised(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     """The package of that name on PyPI is about crystal lattices."""
     (tmp_path / "bcc.py").write_text("lattice = 'body-centred cubic'\n")
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr(library, "_SYSTEM_PATHS", (str(tmp_path / "nowhere"),))
-    library._forget()
+    monkeypatch.setattr(bcc_library, "_SYSTEM_PATHS", (str(tmp_path / "nowhere"),))
+    bcc_library._forget()
     with pytest.raises(BackendUnavailable, match="crystal-lattice"):
-        library.load_bcc()
-    library._forget()
+        bcc_library.load_bcc()
+    bcc_library._forget()
 
 
 def test_a_saved_filter_on_the_command_line(tmp_path: Path) -> None:

@@ -16,14 +16,14 @@ from made import NOW, SECOND, UTC, connections, transitions
 from sockets import listening, pair, port
 from test_keys import dashboard, table
 
-from tcptop_tui import clock
 from tcptop_tui.export.snapshot import Origin, render
+from tcptop_tui.host import clock
 from tcptop_tui.model.frame import Frame, Look, make_frame
 from tcptop_tui.model.store import Store
-from tcptop_tui.model.wall import Wall
+from tcptop_tui.model.wall_clock import Wall
 from tcptop_tui.settings import Settings
-from tcptop_tui.source.batches import Table, Transitions
-from tcptop_tui.widgets.transitions import TransitionLog
+from tcptop_tui.stream.batches import Table, Transitions
+from tcptop_tui.widgets.panels.transitions import TransitionLog
 
 HOUR = 3600 * SECOND
 JUMPS = {"suspended": 8 * HOUR, "set forward": HOUR, "set back": -HOUR, "to 1970": -UTC}
@@ -141,7 +141,7 @@ from conftest import SMALL
 from running import Running
 from sockets import listening, pair, port
 from tcptop_tui.bpf.source import BpfSource
-from tcptop_tui.source.batches import Capture
+from tcptop_tui.stream.batches import Capture
 feed = Running(BpfSource(dataclasses.replace(SMALL, reconcile_s=0.3), Capture()), SMALL)
 feed.until(lambda: bool(feed.store.facts().now_ns))
 with listening() as server:

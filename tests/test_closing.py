@@ -18,16 +18,16 @@ from sockets import LOOPBACK, listening, pair, port
 from terminals import Terminal
 from test_keys import dashboard
 
-from tcptop_tui import capabilities
-from tcptop_tui.diag.closing import cookie_of, destroy
-from tcptop_tui.diag.internals import internals
+from tcptop_tui.diag.destroy import cookie_of, destroy
 from tcptop_tui.diag.netlink import SockDiag
+from tcptop_tui.diag.tcp_info import internals
 from tcptop_tui.errors import TcptopError
 from tcptop_tui.feed import Feed
+from tcptop_tui.host import capabilities
 from tcptop_tui.records import ROW, Rows, State, widened
 from tcptop_tui.settings import Settings
-from tcptop_tui.source.batches import Capture
-from tcptop_tui.widgets.close_dialog import CloseDialog
+from tcptop_tui.stream.batches import Capture
+from tcptop_tui.widgets.dialogs.close import CloseDialog
 
 SO_COOKIE = 57
 

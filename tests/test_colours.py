@@ -15,9 +15,9 @@ from test_terminals import contrast
 from textual.color import Color
 
 from tcptop_tui.config.schema import Config
-from tcptop_tui.source.batches import Loss
-from tcptop_tui.theme import SIXTEEN, THEMES
-from tcptop_tui.widgets.header import HeaderLines
+from tcptop_tui.stream.batches import Loss
+from tcptop_tui.widgets.panels.header import HeaderLines
+from tcptop_tui.widgets.themes import SIXTEEN, THEMES
 
 pytestmark = [pytest.mark.apart, pytest.mark.usefixtures("utc")]
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tcptop_tui.bpf.loaded import Compiled, Request
+from tcptop_tui.bpf.load.compiler_client import Compiled, Request
 from tcptop_tui.errors import BackendUnavailable
 
 COUNTS = """

@@ -18,8 +18,8 @@ from test_payload import MSG_FASTOPEN, elsewhere
 
 from tcptop_tui.bpf.program import Program
 from tcptop_tui.fields.results import result_text, results
-from tcptop_tui.model.attempts import outcomes
-from tcptop_tui.source.batches import Capture
+from tcptop_tui.model.connect_attempts import outcomes
+from tcptop_tui.stream.batches import Capture
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root")
 WITH_CONNECTS = Capture(connects=True)

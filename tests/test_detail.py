@@ -20,18 +20,18 @@ from sockets import listening, pair, port
 from terminals import Terminal
 from test_keys import dashboard, painted
 
-from tcptop_tui.diag.internals import internals
 from tcptop_tui.diag.netlink import SockDiag
-from tcptop_tui.diag.owners import start_of
+from tcptop_tui.diag.tcp_info import internals
 from tcptop_tui.feed import Feed
-from tcptop_tui.processes import Asked, process_facts
+from tcptop_tui.host.processes import Asked, process_facts
+from tcptop_tui.host.socket_owners import start_of
 from tcptop_tui.records import HOLDING, ROW, UNKNOWN_NS, State
 from tcptop_tui.settings import Settings
-from tcptop_tui.source.batches import Capture, Sessions, Table
-from tcptop_tui.widgets.columns import BY_KEY, Cell
-from tcptop_tui.widgets.detail import DetailScreen
-from tcptop_tui.widgets.detail_text import facts_table
-from tcptop_tui.widgets.timeline import lifeline, timeline
+from tcptop_tui.stream.batches import Capture, Sessions, Table
+from tcptop_tui.widgets.details.page import DetailScreen
+from tcptop_tui.widgets.details.text import facts_table
+from tcptop_tui.widgets.details.timeline import lifeline, timeline
+from tcptop_tui.widgets.lists.columns import BY_KEY, Cell
 
 
 @pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_INET6])

@@ -14,28 +14,28 @@ from links import Side, two_links
 from made import connections, sampled, sessions, transitions
 from rich.console import Console
 
-from tcptop_tui.cgroups import Cgroups
 from tcptop_tui.diag.names import Namer
 from tcptop_tui.diag.namespaces import Namespaces
 from tcptop_tui.diag.netlink import SockDiag
 from tcptop_tui.fields.results import results
 from tcptop_tui.filters import Subject, parse
-from tcptop_tui.filters.complete import choice, vocabulary
+from tcptop_tui.filters.completion import choice, vocabulary
+from tcptop_tui.host.cgroups import Cgroups
+from tcptop_tui.model.connect_outcomes import by_destination, summed
 from tcptop_tui.model.facts import Facts
 from tcptop_tui.model.grouping import make_tree
-from tcptop_tui.model.outcomes import by_destination, summed
 from tcptop_tui.model.rtt_groups import rtt_groups
 from tcptop_tui.records import HOLDING, Flag, Rows, State
 from tcptop_tui.replay.recorder import Recorder
 from tcptop_tui.replay.recording import read_batches
-from tcptop_tui.source.batches import Batch, Names
-from tcptop_tui.source.identity import peer_hash
+from tcptop_tui.stream.batches import Batch, Names
+from tcptop_tui.stream.identity import peer_hash
 from tcptop_tui.trace.columns import DEV, IFINDEX, LADDR, LOCAL, Lines
 from tcptop_tui.trace.rtt import totals_of
-from tcptop_tui.widgets.columns import BY_KEY, Cell, ends
-from tcptop_tui.widgets.connects import destination_filter
-from tcptop_tui.widgets.detail_text import facts_table, title
-from tcptop_tui.widgets.transitions import endpoints
+from tcptop_tui.widgets.details.text import facts_table, title
+from tcptop_tui.widgets.lists.columns import BY_KEY, Cell, ends
+from tcptop_tui.widgets.panels.transitions import endpoints
+from tcptop_tui.widgets.views.connects import destination_filter
 
 pytestmark = pytest.mark.apart
 

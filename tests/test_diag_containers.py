@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from tcptop_tui.diag.containers import container_name, container_of
+from tcptop_tui.host.containers import container_name, container_of
 
 pytestmark = pytest.mark.apart
 

@@ -11,8 +11,8 @@ from made import NOW, SECOND, connections
 
 from tcptop_tui.diag.diff import Changes, Differ
 from tcptop_tui.records import RTT_SLOTS, UNKNOWN_UID, Looked, Rows, State
-from tcptop_tui.source.batches import Capture
-from tcptop_tui.source.identity import capture_mask, life, tuple_hash
+from tcptop_tui.stream.batches import Capture
+from tcptop_tui.stream.identity import capture_mask, life, tuple_hash
 
 pytestmark = pytest.mark.apart
 

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from tcptop_tui.diag import netlink
 from tcptop_tui.diag.messages import decode, runs
 from tcptop_tui.diag.netlink import SockDiag
-from tcptop_tui.diag.rows import as_rows
+from tcptop_tui.diag.socket_rows import as_rows
 from tcptop_tui.errors import BackendUnavailable
 from tcptop_tui.records import Flag, Rows, State
 

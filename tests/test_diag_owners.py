@@ -14,8 +14,8 @@ import numpy as np
 import psutil
 import pytest
 
-from tcptop_tui.diag import owners as module
-from tcptop_tui.diag.owners import Owners
+from tcptop_tui.host import socket_owners as module
+from tcptop_tui.host.socket_owners import Owners
 
 
 class Clock:
@@ -244,7 +244,7 @@ def test_without_root_others_are_skipped(sock: socket.socket) -> None:
     code = """
         import socket
         import numpy as np
-        from tcptop_tui.diag.owners import Owners
+        from tcptop_tui.host.socket_owners import Owners
         os.setgid(65534); os.setuid(65534)
         os.close(int(sys.argv[1]))
         own = socket.socket()
@@ -261,7 +261,7 @@ def test_process_1_has_only_what_nobody_else_has() -> None:
     code = """
 import os, socket, sys
 import numpy as np
-from tcptop_tui.diag.owners import Owners
+from tcptop_tui.host.socket_owners import Owners
 assert os.getpid() == 1
 shared, own = socket.socket(), socket.socket()
 read, write = os.pipe()

@@ -12,12 +12,12 @@ import pytest
 from made import SECOND
 from sockets import listening, pair, port, reset, until_closed, until_state
 
-from tcptop_tui.diag.holders import OWNER
 from tcptop_tui.diag.source import DiagSource
+from tcptop_tui.host.socket_holders import OWNER
 from tcptop_tui.records import SESSION, TRANSITION, UNKNOWN_NS, Flag, Rows, State
 from tcptop_tui.settings import Settings
-from tcptop_tui.source.batches import Batch, Capture, Loss, Names, Sessions, Status, Table, Transitions
-from tcptop_tui.source.identity import tuple_hash
+from tcptop_tui.stream.batches import Batch, Capture, Loss, Names, Sessions, Status, Table, Transitions
+from tcptop_tui.stream.identity import tuple_hash
 
 FAST = Settings(refresh_s=0.0)
 E, CW, TW, F1, F2 = State.ESTABLISHED, State.CLOSE_WAIT, State.TIME_WAIT, State.FIN_WAIT1, State.FIN_WAIT2

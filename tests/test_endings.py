@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 from made import NOW, SECOND, sessions, transitions
 
-from tcptop_tui.bpf.half_closed import HalfClosed
-from tcptop_tui.bpf.late import LateResets
+from tcptop_tui.close_reasons import Reason, reasons
 from tcptop_tui.model.store import Store
-from tcptop_tui.reasons import Reason, reasons
+from tcptop_tui.reconcile.half_closed import HalfClosed
+from tcptop_tui.reconcile.late_resets import LateResets
 from tcptop_tui.records import ENDING, SESSION, TRANSITION, End, State
 from tcptop_tui.settings import Settings
-from tcptop_tui.source.batches import Endings, Sessions
+from tcptop_tui.stream.batches import Endings, Sessions
 
 pytestmark = pytest.mark.apart
 

@@ -9,8 +9,8 @@ from test_keys import dashboard, moves, painted, table
 from test_terminals import contrast
 from textual.binding import Binding
 
-from tcptop_tui.app import _PARTS, TcptopApp
 from tcptop_tui.config.schema import Config
+from tcptop_tui.dashboard.app import _PARTS, TcptopApp
 
 pytestmark = pytest.mark.apart
 

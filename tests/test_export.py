@@ -19,12 +19,12 @@ from made import NOW, UNKNOWN, UTC, connections, sessions, transitions
 
 from tcptop_tui.errors import TcptopError
 from tcptop_tui.export.document import SnapshotInput, build
-from tcptop_tui.export.files import ExportError, resolve_path, write_export
 from tcptop_tui.export.writers import default_name, format_of, json_schema, to_csv, to_json, to_text
+from tcptop_tui.host.caller_files import ExportError, resolve_path, write_export
 from tcptop_tui.model.facts import Alert
-from tcptop_tui.model.wall import Wall
+from tcptop_tui.model.wall_clock import Wall
 from tcptop_tui.records import HOLDING, RTT_SLOTS, Flag, Looked, State
-from tcptop_tui.source.batches import Loss, Names
+from tcptop_tui.stream.batches import Loss, Names
 
 NAMES = [
     "pid",

@@ -23,9 +23,9 @@ from tcptop_tui.export.schema import Document
 from tcptop_tui.export.values import iso_time
 from tcptop_tui.export.writers import default_name, to_csv, to_json, to_text
 from tcptop_tui.model.histogram import average, percentile, slot_bounds, summarise
-from tcptop_tui.model.wall import Wall
+from tcptop_tui.model.wall_clock import Wall
 from tcptop_tui.records import ROW, RTT_SLOTS, TRANSITION, Flag, Looked, Rows
-from tcptop_tui.source.batches import Loss, Names
+from tcptop_tui.stream.batches import Loss, Names
 
 pytestmark = pytest.mark.apart
 

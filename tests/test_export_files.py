@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from tcptop_tui.export.files import ExportError, caller, resolve_path, write_export
 from tcptop_tui.export.snapshot import default_path
+from tcptop_tui.host.caller_files import ExportError, caller, resolve_path, write_export
 
 STRANGER = 12345
 

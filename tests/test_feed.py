@@ -9,7 +9,7 @@ import pytest
 from tcptop_tui.errors import BackendUnavailable
 from tcptop_tui.feed import Backend, Feed
 from tcptop_tui.settings import Settings
-from tcptop_tui.source.batches import Batch, Capture, Sink, Status, Table
+from tcptop_tui.stream.batches import Batch, Capture, Sink, Status, Table
 
 pytestmark = pytest.mark.apart
 

@@ -13,27 +13,27 @@ from rich.console import Console
 from syrupy.assertion import SnapshotAssertion
 
 from tcptop_tui import formats
+from tcptop_tui.close_reasons import reason_text, reasons
 from tcptop_tui.export.document import SnapshotInput, build
 from tcptop_tui.export.writers import to_csv, to_json, to_text
 from tcptop_tui.filters import FIELDS, Subject, parse
-from tcptop_tui.filters.complete import vocabulary
-from tcptop_tui.model.connects import connects
-from tcptop_tui.model.ended import ended_order
+from tcptop_tui.filters.completion import vocabulary
+from tcptop_tui.model.connect_list import connects
+from tcptop_tui.model.ended_order import ended_order
 from tcptop_tui.model.facts import Facts
 from tcptop_tui.model.frame import Look, make_frame
-from tcptop_tui.model.recent import Kept
-from tcptop_tui.model.wall import Wall
-from tcptop_tui.reasons import reason_text, reasons
+from tcptop_tui.model.recent_records import Kept
+from tcptop_tui.model.wall_clock import Wall
 from tcptop_tui.records import HOLDING, RTT_SLOTS, SESSION, Flag, Looked, Rows, State, Syn
-from tcptop_tui.source.batches import Loss, Names
+from tcptop_tui.stream.batches import Loss, Names
 from tcptop_tui.trace import columns as c
 from tcptop_tui.trace import connect, life, states
 from tcptop_tui.trace.output import Form, Layout, Output
-from tcptop_tui.widgets.columns import Cell
-from tcptop_tui.widgets.connections import ConnectionTable
-from tcptop_tui.widgets.connects import ConnectsTable
-from tcptop_tui.widgets.detail_text import facts_table
-from tcptop_tui.widgets.sessions import SessionsTable
+from tcptop_tui.widgets.details.text import facts_table
+from tcptop_tui.widgets.lists.columns import Cell
+from tcptop_tui.widgets.views.connections import ConnectionTable
+from tcptop_tui.widgets.views.connects import ConnectsTable
+from tcptop_tui.widgets.views.ended import SessionsTable
 
 pytestmark = pytest.mark.apart
 

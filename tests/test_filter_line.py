@@ -15,12 +15,12 @@ from test_keys import Dashboard, dashboard
 
 from tcptop_tui.config.file import load_config
 from tcptop_tui.config.history import MOST_ENTRIES, History
-from tcptop_tui.filters import FIELDS, FilterError, Subject, complete, expand, parse
-from tcptop_tui.filters.complete import Vocabulary, choice, vocabulary
+from tcptop_tui.filters import FIELDS, FilterError, Subject, completion, expand, parse
+from tcptop_tui.filters.completion import Vocabulary, choice, vocabulary
 from tcptop_tui.records import Flag, State
-from tcptop_tui.source.batches import Names
-from tcptop_tui.widgets.filter_bar import FilterInput
-from tcptop_tui.widgets.saved_filters import SavedFilters
+from tcptop_tui.stream.batches import Names
+from tcptop_tui.widgets.dialogs.saved_filters import SavedFilters
+from tcptop_tui.widgets.panels.filter_bar import FilterInput
 
 pytestmark = pytest.mark.apart
 
@@ -31,7 +31,7 @@ ROWS = connections(
     {"comm": b"\x1b]0;x", "state": State.CLOSE_WAIT, "cgroup": 7, "raddr": "2001:db8::7"},
 )  # fmt: skip
 ENDED = sessions({"state": State.CLOSE, "flags": Flag.ACTIVE, "err": errno.ECONNREFUSED, "established_ns": 0})
-with patch.object(complete, "namespace_names", list):  # not those of this host
+with patch.object(completion, "namespace_names", list):  # not those of this host
     KNOWN = vocabulary(ROWS, ENDED, Names(cgroups={7: "/system.slice/ssh.service"}), ["web", "two words"])
 
 

@@ -13,12 +13,12 @@ from terminals import Terminal
 from test_keys import Dashboard, painted, table
 from test_screens import screen
 
-from tcptop_tui.app import TcptopApp
+from tcptop_tui.dashboard.app import TcptopApp
 from tcptop_tui.diag.namespaces import Namespaces
 from tcptop_tui.diag.source import DiagSource
 from tcptop_tui.settings import Settings
-from tcptop_tui.source.batches import Capture, Status, Table, reading_stage
-from tcptop_tui.widgets.transitions import TransitionLog
+from tcptop_tui.stream.batches import Capture, Status, Table, reading_stage
+from tcptop_tui.widgets.panels.transitions import TransitionLog
 
 SIZES = {"80x24": (80, 24), "160x50": (160, 50), "40x10": (40, 10)}
 

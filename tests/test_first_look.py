@@ -17,24 +17,24 @@ from test_screens import screen
 from textual.widgets._toast import Toast
 
 from tcptop_tui.config.schema import ColumnChoice, Config
+from tcptop_tui.dashboard.live import _CHOSEN_LISTS, VIEWS
+from tcptop_tui.dashboard.views import SORTED_LISTS
 from tcptop_tui.fields import Records, listed
 from tcptop_tui.filters import parse
-from tcptop_tui.live import _CHOSEN_LISTS, VIEWS
 from tcptop_tui.model.facts import Alert, Facts
 from tcptop_tui.model.sorting import ordered
 from tcptop_tui.records import RTT_SLOTS, State
-from tcptop_tui.source.batches import Sessions, Status, Table, Transitions
+from tcptop_tui.stream.batches import Sessions, Status, Table, Transitions
 from tcptop_tui.text import fit_middle
-from tcptop_tui.views import SORTED_LISTS
-from tcptop_tui.widgets.board import BoardView
-from tcptop_tui.widgets.connections import ConnectionTable
-from tcptop_tui.widgets.connects import ConnectsTable, Destinations
-from tcptop_tui.widgets.detail import DetailScreen
-from tcptop_tui.widgets.help import HelpScreen
-from tcptop_tui.widgets.histogram import RttPanel, outside
-from tcptop_tui.widgets.key_bar import KeyBar
-from tcptop_tui.widgets.rtt_view import RttView
-from tcptop_tui.widgets.tabs import NAMES, tabs
+from tcptop_tui.widgets.details.page import DetailScreen
+from tcptop_tui.widgets.dialogs.help import HelpScreen
+from tcptop_tui.widgets.panels.histogram import RttPanel, outside
+from tcptop_tui.widgets.panels.key_bar import KeyBar
+from tcptop_tui.widgets.panels.tabs import NAMES, tabs
+from tcptop_tui.widgets.views.board import BoardView
+from tcptop_tui.widgets.views.connections import ConnectionTable
+from tcptop_tui.widgets.views.connects import ConnectsTable, Destinations
+from tcptop_tui.widgets.views.rtt import RttView
 
 pytestmark = [pytest.mark.apart, pytest.mark.usefixtures("utc")]
 

@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 
 import tcptop_tui
-from tcptop_tui import foreign
-from tcptop_tui.bpf.calls import _FUNCTIONS
-from tcptop_tui.foreign import Signature
+from tcptop_tui.bpf.load.libbpf import _FUNCTIONS
+from tcptop_tui.host import c_functions
+from tcptop_tui.host.c_functions import Signature
 
 ROOT = Path(tcptop_tui.__file__).parent.parent
 LOADERS = {"CDLL", "PyDLL", "OleDLL", "WinDLL", "LibraryLoader", "LoadLibrary", "cdll", "pydll", "pythonapi", "dlopen"}
@@ -31,7 +31,7 @@ int count(void *ctx) { int at = 0; u64 *value = seen.lookup(&at); if (value) (*v
 
 COMPILE = """
 import sys
-from tcptop_tui.bpf.loaded import Compiled, Request
+from tcptop_tui.bpf.load.compiler_client import Compiled, Request
 compiled = Compiled(Request(sys.argv[1], [], ["count"], keeps=False))
 print(*compiled.functions)
 compiled.close()
@@ -56,7 +56,7 @@ def test_every_foreign_function_is_reached_with_its_types() -> None:
         for file in sorted((ROOT / folder).rglob("*.py"))
         if (names := sorted(set(undeclared(file.read_text()))))
     }
-    assert found == {"tcptop_tui/foreign.py": ["CDLL"]}
+    assert found == {"tcptop_tui/host/c_functions.py": ["CDLL"]}
 
 
 def called_of_libbpf(source: str) -> Iterator[str]:
@@ -79,7 +79,7 @@ def test_whoever_uses_libbpf_uses_what_is_declared() -> None:
 
 @pytest.mark.apart
 def test_what_is_not_declared_cannot_be_called() -> None:
-    libc = foreign.load(None, {"getpid": Signature(ct.c_int, ())})
+    libc = c_functions.load(None, {"getpid": Signature(ct.c_int, ())})
     assert libc.getpid() == os.getpid()
     with pytest.raises(AttributeError):
         libc.getppid()
@@ -90,7 +90,7 @@ def test_a_pointer_stays_whole() -> None:
     """And whoever else uses the library sees nothing of it."""
     lib = ct.CDLL(None)
     address = 0x7F12_3456_789A
-    libc = foreign.declared(lib, {"labs": Signature(ct.c_void_p, (ct.c_void_p,))})
+    libc = c_functions.declared(lib, {"labs": Signature(ct.c_void_p, (ct.c_void_p,))})
     assert libc.labs(address) == address
     assert lib.labs.restype is ct.c_int
 

@@ -22,10 +22,10 @@ from tcptop_tui.bpf import program as counters
 from tcptop_tui.bpf.capacity import Capacity, Host
 from tcptop_tui.bpf.program import Program
 from tcptop_tui.bpf.source import BpfSource
-from tcptop_tui.capabilities import Cap
-from tcptop_tui.privileges import _maps_need_it
+from tcptop_tui.host.capabilities import Cap
+from tcptop_tui.host.privileges import _maps_need_it
 from tcptop_tui.settings import Settings
-from tcptop_tui.source.batches import Capture
+from tcptop_tui.stream.batches import Capture
 
 GB = 2**30
 TINY = replace(SMALL, max_connections=2048, block_slots=64)
@@ -166,12 +166,12 @@ _NARROWED = """
 import os, sys
 from tcptop_tui.bpf.program import Program
 from tcptop_tui.bpf.source import BpfSource
-from tcptop_tui.capabilities import Cap
-from tcptop_tui.capabilities import of_thread, raised
-from tcptop_tui.privileges import STREAM, WORKER, Work, narrow
+from tcptop_tui.host.capabilities import Cap
+from tcptop_tui.host.capabilities import of_thread, raised
+from tcptop_tui.host.privileges import STREAM, WORKER, Work, narrow
 from tcptop_tui.feed import Feed
 from tcptop_tui.settings import Settings
-from tcptop_tui.source.batches import Capture
+from tcptop_tui.stream.batches import Capture
 
 settings = Settings(max_connections=4096, block_slots=64, ring_bytes=2**16, session_ring_bytes=2**16)
 narrow(Work(programs="loads"), in_two_steps=True)

@@ -11,11 +11,11 @@ from types import SimpleNamespace
 import pytest
 from privileged import PROGRAM, until
 
-from tcptop_tui.headless import take_snapshot
-from tcptop_tui.privileges import Work
+from tcptop_tui.cli.headless import take_snapshot
+from tcptop_tui.host.privileges import Work
+from tcptop_tui.host.signals import Ending
 from tcptop_tui.settings import Settings
-from tcptop_tui.signals import Ending
-from tcptop_tui.source.batches import Sink
+from tcptop_tui.stream.batches import Sink
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
@@ -49,7 +49,7 @@ class _Feed:
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_the_signal_is_not_lost_whatever_runs_just_then(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tcptop_tui.headless.narrow", lambda *_, **__: None)
+    monkeypatch.setattr("tcptop_tui.cli.headless.narrow", lambda *_, **__: None)
     monkeypatch.setattr(Ending, "arm", lambda *_: None)  # it would end the tests
     with pytest.raises(SystemExit, match="130"):
         take_snapshot(_Feed(), Settings(), SimpleNamespace(), 600, "json", "-")  # type: ignore[arg-type]

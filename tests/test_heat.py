@@ -21,10 +21,10 @@ from tcptop_tui.model.heat import STEP_S, STEPS
 from tcptop_tui.model.store import Store
 from tcptop_tui.records import RTT_SLOTS, State
 from tcptop_tui.settings import Settings
-from tcptop_tui.source.batches import Capture, Sessions, Table
-from tcptop_tui.source.hists import no_samples
-from tcptop_tui.widgets.heat import heat_lines, heat_scale, heat_title
-from tcptop_tui.widgets.histogram import RttPanel
+from tcptop_tui.stream.batches import Capture, Sessions, Table
+from tcptop_tui.stream.histograms import no_samples
+from tcptop_tui.widgets.panels.heat_map import heat_lines, heat_scale, heat_title
+from tcptop_tui.widgets.panels.histogram import RttPanel
 
 START_S = -NOW // SECOND % STEP_S
 """A step begins here, in seconds after NOW."""

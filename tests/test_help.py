@@ -17,8 +17,8 @@ from textual.dom import DOMNode
 from textual.widgets import Static
 
 import tcptop_tui
-from tcptop_tui.app import _PARTS, TcptopApp
-from tcptop_tui.widgets.help import HelpScreen
+from tcptop_tui.dashboard.app import _PARTS, TcptopApp
+from tcptop_tui.widgets.dialogs.help import HelpScreen
 from tcptop_tui.widgets.key_names import key_name, key_names
 
 pytestmark = pytest.mark.apart
@@ -30,7 +30,7 @@ KEYS = README.partition("## Keys")[2].partition("\n## ")[0]
 def with_keys() -> Iterator[type[DOMNode]]:
     """Every class of the program that binds keys."""
     for found in pkgutil.walk_packages(tcptop_tui.__path__, "tcptop_tui."):
-        if found.name.startswith(("tcptop_tui.widgets", "tcptop_tui.actions", "tcptop_tui.views", "tcptop_tui.app")):
+        if found.name.startswith(("tcptop_tui.widgets", "tcptop_tui.dashboard")):
             for one in vars(importlib.import_module(found.name)).values():
                 ours = isinstance(one, type) and issubclass(one, DOMNode) and one.__module__ == found.name
                 if ours and one.__dict__.get("BINDINGS"):

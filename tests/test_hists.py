@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tcptop_tui.records import RTT_SLOTS
-from tcptop_tui.source.hists import NO_HISTS, Hists
+from tcptop_tui.stream.histograms import NO_HISTS, Hists
 
 pytestmark = pytest.mark.apart
 

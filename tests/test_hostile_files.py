@@ -36,7 +36,7 @@ from tcptop_tui.replay.recording import MAGIC as _MAGIC
 from tcptop_tui.replay.recording import layout as _layout
 from tcptop_tui.replay.recording import read_batches
 from tcptop_tui.settings import Settings
-from tcptop_tui.source.batches import Batch, Loss, Names, Pings, Sessions, Status, Table, Transitions
+from tcptop_tui.stream.batches import Batch, Loss, Names, Pings, Sessions, Status, Table, Transitions
 
 pytestmark = pytest.mark.apart
 

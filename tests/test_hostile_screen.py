@@ -21,14 +21,14 @@ from test_keys import painted
 from textual.app import App
 
 from tcptop_tui import formats
-from tcptop_tui.app import TcptopApp
+from tcptop_tui.dashboard.app import TcptopApp
 from tcptop_tui.drawing.driver import ThinDriver
 from tcptop_tui.filters import parse
-from tcptop_tui.hostnames import HostNames
-from tcptop_tui.processes import Asked, ProcessFacts
+from tcptop_tui.host.hostnames import HostNames
+from tcptop_tui.host.processes import Asked, ProcessFacts
 from tcptop_tui.records import PING, State
 from tcptop_tui.settings import Settings
-from tcptop_tui.source.batches import Loss, Names, Pings, Sessions, Status, Table, Transitions
+from tcptop_tui.stream.batches import Loss, Names, Pings, Sessions, Status, Table, Transitions
 from tcptop_tui.text import clean
 
 _PROCESS = """

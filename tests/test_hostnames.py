@@ -12,10 +12,10 @@ from sockets import listening, pair, port
 from terminals import Terminal
 from test_keys import Dashboard, dashboard
 
-from tcptop_tui.hostnames import _MOST_KEPT, _MOST_WAITING, HostNames, service
-from tcptop_tui.source.batches import Table
-from tcptop_tui.widgets.connections import ConnectionTable
-from tcptop_tui.widgets.transitions import TransitionLog
+from tcptop_tui.host.hostnames import _MOST_KEPT, _MOST_WAITING, HostNames, service
+from tcptop_tui.stream.batches import Table
+from tcptop_tui.widgets.panels.transitions import TransitionLog
+from tcptop_tui.widgets.views.connections import ConnectionTable
 
 
 def known(hosts: HostNames, told: threading.Event, address: str) -> str:
@@ -92,7 +92,7 @@ def test_names_from_strangers_are_harmless() -> None:
 
 def test_a_resolver_that_never_answers_does_not_delay_the_end() -> None:
     script = (
-        "import threading\nfrom tcptop_tui.hostnames import HostNames\n"
+        "import threading\nfrom tcptop_tui.host.hostnames import HostNames\n"
         "began = threading.Event()\n"
         "def ask(address):\n    began.set()\n    threading.Event().wait()\n"
         "HostNames(print, ask).host('10.0.0.1')\nassert began.wait(20)"

@@ -17,7 +17,7 @@ from sockets import listening, pair, path, port, until_closed
 
 from tcptop_tui.bpf.source import BpfSource
 from tcptop_tui.records import Rows, State
-from tcptop_tui.source.batches import Capture
+from tcptop_tui.stream.batches import Capture
 
 SO_COOKIE = 57
 """include/uapi/asm-generic/socket.h"""

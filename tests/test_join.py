@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from made import NOW, SECOND, entries, rows_of, sessions, transitions, whole
 
-from tcptop_tui.bpf import join
-from tcptop_tui.bpf.join import Joiner
-from tcptop_tui.bpf.met import met
 from tcptop_tui.diag.dump import Dump
+from tcptop_tui.reconcile import joiner as module
+from tcptop_tui.reconcile.entry_digests import met
+from tcptop_tui.reconcile.joiner import Joiner
 from tcptop_tui.records import DUMPED, ROW, End, Flag, State
-from tcptop_tui.source.identity import tuple_hash
+from tcptop_tui.stream.identity import tuple_hash
 
 pytestmark = pytest.mark.apart
 
@@ -265,7 +265,7 @@ def test_listeners_on_one_address_are_all_there() -> None:
 
 
 def test_what_has_ended_is_kept_for_time_wait_only_and_not_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(join, "_MOST_ENDED", 100)
+    monkeypatch.setattr(module, "_MOST_ENDED", 100)
     joiner = Joiner()
     closed = []
     for number in range(50):

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from conftest import SMALL
 
-from tcptop_tui.bpf.loaded import Compiled
+from tcptop_tui.bpf.load.compiler_client import Compiled
 from tcptop_tui.bpf.program import Program
-from tcptop_tui.source.batches import Capture
+from tcptop_tui.stream.batches import Capture
 
 EXIT = base64.b64encode(bytes.fromhex("b7000000000000009500000000000000")).decode()
 """``r0 = 0; exit``: what somebody might plant."""

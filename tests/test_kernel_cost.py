@@ -14,9 +14,9 @@ import pytest
 from conftest import SMALL, require_bpf
 from peers import tcpstates
 
-from tcptop_tui.bpf.loaded import Compiled, Request
+from tcptop_tui.bpf.load.compiler_client import Compiled, Request
 from tcptop_tui.bpf.program import Program
-from tcptop_tui.source.batches import Capture
+from tcptop_tui.stream.batches import Capture
 
 sys.path.append(str(Path(__file__).parent.parent / "benchmarks"))
 from churn import churn

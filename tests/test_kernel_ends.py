@@ -13,7 +13,7 @@ from resets import dissolve, own_namespace
 from sockets import CW, F1, LOOPBACK, SR, SS, C, E, listening, pair, port, reset, until_closed, until_state
 
 from tcptop_tui.bpf.program import Program
-from tcptop_tui.reasons import Reason, reason_text, reasons
+from tcptop_tui.close_reasons import Reason, reason_text, reasons
 from tcptop_tui.records import End, Flag, Rows
 
 _TCP_FASTOPEN_CONNECT = 30  # include/uapi/linux/tcp.h

@@ -24,7 +24,7 @@ from tcptop_tui.bpf import program as counters
 from tcptop_tui.bpf.program import _ATTACHMENTS, Program
 from tcptop_tui.bpf.source import BpfSource
 from tcptop_tui.records import Flag, Rows, State
-from tcptop_tui.source.batches import Capture
+from tcptop_tui.stream.batches import Capture
 
 ROOMY = dataclasses.replace(SMALL, ring_bytes=2**25, session_ring_bytes=2**24)
 

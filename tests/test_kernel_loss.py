@@ -15,14 +15,14 @@ from made import entries_of
 from sockets import pair, port
 
 from tcptop_tui.bpf import program as counters
-from tcptop_tui.bpf.compiler import _compile
-from tcptop_tui.bpf.library import load_bcc
+from tcptop_tui.bpf.load.bcc_library import load_bcc
+from tcptop_tui.bpf.load.compiler import _compile
 from tcptop_tui.bpf.program import Program, source_text
 from tcptop_tui.bpf.ring import framed
 from tcptop_tui.bpf.slots import SLOT
 from tcptop_tui.records import CONN, SESSION, TRANSITION
 from tcptop_tui.settings import Settings
-from tcptop_tui.source.batches import Capture
+from tcptop_tui.stream.batches import Capture
 
 
 def attached(settings: Settings, capture: Capture) -> Program:

@@ -16,12 +16,12 @@ import pytest
 from made import words
 from streams import Stream
 
-from tcptop_tui import foreign
 from tcptop_tui.bpf.packets import PingSource
-from tcptop_tui.foreign import Signature
+from tcptop_tui.host import c_functions
+from tcptop_tui.host.c_functions import Signature
 from tcptop_tui.records import PING, Rows, joined
 from tcptop_tui.settings import Settings
-from tcptop_tui.source.batches import Batch, Loss, Pings
+from tcptop_tui.stream.batches import Batch, Loss, Pings
 
 pytestmark = pytest.mark.usefixtures("bpf_possible")
 
@@ -180,7 +180,7 @@ def test_a_forwarded_request_is_answered_once(routed: list[str]) -> None:
     child = os.fork()
     if not child:
         with Path(f"/run/netns/{asker}").open() as namespace:
-            foreign.load(None, {"setns": Signature(ct.c_int, (ct.c_int, ct.c_int))}).setns(namespace.fileno(), 0)
+            c_functions.load(None, {"setns": Signature(ct.c_int, (ct.c_int, ct.c_int))}).setns(namespace.fileno(), 0)
         ask("10.77.2.1", 3)
         os._exit(0)
     os.waitpid(child, 0)

@@ -19,9 +19,9 @@ from sockets import CG, CW, F2, LA, E, listening, port
 from test_like_ss import ROUNDS, Mix
 
 from tcptop_tui.bpf.source import BpfSource
-from tcptop_tui.reasons import Reason, reasons
+from tcptop_tui.close_reasons import Reason, reasons
 from tcptop_tui.records import End, Flag, Rows, State
-from tcptop_tui.source.batches import Capture
+from tcptop_tui.stream.batches import Capture
 
 SETTINGS = dataclasses.replace(SMALL, poll_s=0.02, refresh_s=0.2, reconcile_s=2)
 TELLING = ("ends", "reset_in", "err", "end_ns", "skaddr")

@@ -34,7 +34,7 @@ from sockets import (
 from tcptop_tui.bpf import program as counters
 from tcptop_tui.bpf.program import Program
 from tcptop_tui.records import TRANSITION, UNKNOWN_NS, Flag, Rows, State, is_ipv4, joined
-from tcptop_tui.source.batches import Capture
+from tcptop_tui.stream.batches import Capture
 
 FAMILIES = [socket.AF_INET, socket.AF_INET6]
 

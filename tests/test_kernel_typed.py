@@ -14,9 +14,9 @@ from sockets import listening, pair, port, until_closed
 
 from tcptop_tui.bpf import program
 from tcptop_tui.bpf.program import Program
-from tcptop_tui.diag.owners import proc_holders
+from tcptop_tui.host.socket_owners import proc_holders
 from tcptop_tui.records import RTT_SLOTS, Rows
-from tcptop_tui.source.batches import Capture
+from tcptop_tui.stream.batches import Capture
 
 _ENDS = ("lport", "rport", "laddr", "raddr", "dev", "netns", "uid", "cgroup")
 _READ = (*_ENDS, "cookie", "tx_bytes", "rx_bytes", "retrans", "ends")

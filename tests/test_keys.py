@@ -12,20 +12,20 @@ from made import NOW, SECOND, UTC, Script, connections, sampled, sessions, trans
 from textual.pilot import Pilot
 from textual.widgets import Input, OptionList, Select
 
-from tcptop_tui.app import TcptopApp
+from tcptop_tui.dashboard.app import TcptopApp
 from tcptop_tui.filters import parse
 from tcptop_tui.records import State
 from tcptop_tui.settings import Settings
-from tcptop_tui.source.batches import Loss, Sessions, Status, Table, Transitions
-from tcptop_tui.widgets.connections import ConnectionTable
-from tcptop_tui.widgets.detail import DetailScreen
-from tcptop_tui.widgets.export_dialog import ExportDialog
-from tcptop_tui.widgets.filter_bar import FilterBar
-from tcptop_tui.widgets.header import HeaderLines
-from tcptop_tui.widgets.help import HelpScreen
-from tcptop_tui.widgets.histogram import RttPanel
-from tcptop_tui.widgets.sort_dialog import SortDialog
-from tcptop_tui.widgets.transitions import TransitionLog
+from tcptop_tui.stream.batches import Loss, Sessions, Status, Table, Transitions
+from tcptop_tui.widgets.details.page import DetailScreen
+from tcptop_tui.widgets.dialogs.export import ExportDialog
+from tcptop_tui.widgets.dialogs.help import HelpScreen
+from tcptop_tui.widgets.dialogs.sort import SortDialog
+from tcptop_tui.widgets.panels.filter_bar import FilterBar
+from tcptop_tui.widgets.panels.header import HeaderLines
+from tcptop_tui.widgets.panels.histogram import RttPanel
+from tcptop_tui.widgets.panels.transitions import TransitionLog
+from tcptop_tui.widgets.views.connections import ConnectionTable
 
 pytestmark = pytest.mark.apart
 

@@ -24,19 +24,19 @@ from peers import require
 from running import Running
 from sockets import LOOPBACK, port, reset
 
-from tcptop_tui import foreign
 from tcptop_tui.bpf.source import BpfSource
 from tcptop_tui.diag.source import DiagSource
-from tcptop_tui.foreign import Signature
+from tcptop_tui.host import c_functions
+from tcptop_tui.host.c_functions import Signature
 from tcptop_tui.records import State
-from tcptop_tui.source.batches import Capture
+from tcptop_tui.stream.batches import Capture
 
 SETTINGS = dataclasses.replace(SMALL, refresh_s=0.05, reconcile_s=0.2)
 ROUNDS = 8
 FAMILIES = [socket.AF_INET, socket.AF_INET6]
 UNSPECIFIED = bytes(16)
 """``struct sockaddr`` of AF_UNSPEC: connect() with it dissolves a connection."""
-LIBC = foreign.load(None, {"connect": Signature(ctypes.c_int, (ctypes.c_int, ctypes.c_char_p, ctypes.c_uint))})
+LIBC = c_functions.load(None, {"connect": Signature(ctypes.c_int, (ctypes.c_int, ctypes.c_char_p, ctypes.c_uint))})
 
 Ends = tuple[str, str, int, str, int]
 """State, local and remote address and port."""

@@ -17,20 +17,20 @@ from textual.widgets import OptionList
 
 from tcptop_tui.fields import BY_KEY, Subject
 from tcptop_tui.filters import MATCH_ALL, parse
-from tcptop_tui.model.connects import connects
+from tcptop_tui.model.connect_list import connects
+from tcptop_tui.model.connect_outcomes import OutcomeCounter
 from tcptop_tui.model.facts import Facts
 from tcptop_tui.model.frame import Look, make_frame
 from tcptop_tui.model.grouping import GROUPINGS, make_tree
-from tcptop_tui.model.outcomes import OutcomeCounter
-from tcptop_tui.model.recent import Kept
+from tcptop_tui.model.recent_records import Kept
 from tcptop_tui.records import ROW, SESSION, TRANSITION, UNKNOWN_NS, End, Flag, State
-from tcptop_tui.source.batches import Sessions, Table, Transitions
-from tcptop_tui.widgets.connections import ConnectionTable
-from tcptop_tui.widgets.connects import ConnectsTable, Destinations
-from tcptop_tui.widgets.detail import DetailScreen
-from tcptop_tui.widgets.ping_view import PingView
-from tcptop_tui.widgets.rtt_view import RttView
-from tcptop_tui.widgets.sessions import SessionsTable
+from tcptop_tui.stream.batches import Sessions, Table, Transitions
+from tcptop_tui.widgets.details.page import DetailScreen
+from tcptop_tui.widgets.views.connections import ConnectionTable
+from tcptop_tui.widgets.views.connects import ConnectsTable, Destinations
+from tcptop_tui.widgets.views.ended import SessionsTable
+from tcptop_tui.widgets.views.ping import PingView
+from tcptop_tui.widgets.views.rtt import RttView
 
 pytestmark = pytest.mark.apart
 

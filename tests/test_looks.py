@@ -19,7 +19,7 @@ from test_keys import Dashboard, dashboard
 from textual.widgets import Input
 
 from tcptop_tui.records import PING, End, Flag, State, Syn
-from tcptop_tui.source.batches import Loss, Pings, Sessions, Table, Transitions
+from tcptop_tui.stream.batches import Loss, Pings, Sessions, Table, Transitions
 
 pytestmark = [pytest.mark.apart, pytest.mark.usefixtures("utc")]
 

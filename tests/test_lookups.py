@@ -18,7 +18,7 @@ from sockets import listening, port
 from streams import streaming
 
 from tcptop_tui.bpf.packets import NameProbe
-from tcptop_tui.lookups import LONGEST_S, MOST_NAMES, NameCache, answered
+from tcptop_tui.host.dns_answers import LONGEST_S, MOST_NAMES, NameCache, answered
 
 SERVER = ("127.0.0.99", 53)
 SECOND = 10**9

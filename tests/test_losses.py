@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tcptop_tui.bpf import program
-from tcptop_tui.bpf.join import Joiner
-from tcptop_tui.bpf.losses import read_loss
+from tcptop_tui.bpf.loss_counters import read_loss
+from tcptop_tui.reconcile.joiner import Joiner
 
 
 class Busy:

@@ -13,7 +13,7 @@ from sockets import listening, pair, port, reset
 
 from tcptop_tui.bpf.source import BpfSource
 from tcptop_tui.records import Rows, State
-from tcptop_tui.source.batches import Batch, Capture, Table
+from tcptop_tui.stream.batches import Batch, Capture, Table
 
 SETTINGS = dataclasses.replace(SMALL, max_connections=2048, ring_bytes=8 * 2**20, refresh_s=0.05, reconcile_s=0.2)
 

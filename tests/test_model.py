@@ -16,12 +16,12 @@ from tcptop_tui.model.frame import Look, make_frame
 from tcptop_tui.model.histogram import percentile, slot_bounds, summarise
 from tcptop_tui.model.history import History
 from tcptop_tui.model.rates import Rates
-from tcptop_tui.model.recent import Kept, Recent
+from tcptop_tui.model.recent_records import Kept, Recent
+from tcptop_tui.model.row_succession import Succession
 from tcptop_tui.model.store import Store
-from tcptop_tui.model.succession import Succession
 from tcptop_tui.records import RTT_SLOTS, TRANSITION, Rows, State
 from tcptop_tui.settings import Settings
-from tcptop_tui.source.batches import Loss, Sessions, Status, Table, Transitions
+from tcptop_tui.stream.batches import Loss, Sessions, Status, Table, Transitions
 
 pytestmark = pytest.mark.apart
 

@@ -123,7 +123,7 @@ def test_a_file_that_is_no_namespace_is_none(namespaces: Namespaces, named: str)
 
 def test_a_container_names_its_namespace(namespaces: Namespaces) -> None:
     """A process in a cgroup as docker makes it, in a namespace of its own."""
-    from tcptop_tui.cgroups import mount_point  # noqa: PLC0415
+    from tcptop_tui.host.cgroups import mount_point  # noqa: PLC0415
 
     root, identity = mount_point(), "ab" * 32
     if root is None or os.geteuid():

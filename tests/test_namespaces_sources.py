@@ -16,12 +16,12 @@ from elsewhere import Inside, cgroup, in_cgroup, inside
 from running import Running
 from sockets import listening, pair, port, reset
 
-from tcptop_tui.bpf.library import load_bcc
+from tcptop_tui.bpf.load.bcc_library import load_bcc
 from tcptop_tui.bpf.source import BpfSource
 from tcptop_tui.diag.source import DiagSource
 from tcptop_tui.errors import BackendUnavailable
 from tcptop_tui.records import Rows, State
-from tcptop_tui.source.batches import Capture, Names, Status, Table, Transitions
+from tcptop_tui.stream.batches import Capture, Names, Status, Table, Transitions
 
 QUICK = dataclasses.replace(SMALL, refresh_s=0.1, reconcile_s=0.3)
 BOTH = pytest.mark.parametrize("backend", [BpfSource, DiagSource])

@@ -20,10 +20,11 @@ import pytest
 from made import NOW, SECOND, UTC, connections, transitions
 from test_cli import run
 
-from tcptop_tui import cli, effects, headless
-from tcptop_tui.cli import command_line
+from tcptop_tui.cli import entry, headless
+from tcptop_tui.cli.entry import command_line
+from tcptop_tui.options import effects
 from tcptop_tui.replay.recorder import Recorder
-from tcptop_tui.source.batches import Batch, Status, Table, Transitions
+from tcptop_tui.stream.batches import Batch, Status, Table, Transitions
 from tcptop_tui.trace import commands, options
 
 pytestmark = pytest.mark.apart
@@ -78,7 +79,7 @@ def test_an_option_before_a_command_counts_or_is_refused(
 
     monkeypatch.setattr(command_at(path), "callback", lambda *_, **__: note())
     arguments, value = written(param)
-    code = cli.main([*arguments, *path])
+    code = entry.main([*arguments, *path])
     assert (code, got.get(str(param.name))) == (0, value) or (code == 2 and not got)
     if param.name in {one.name for one in command_at(path).params} and path == ("snapshot",):
         assert code == 0
@@ -87,7 +88,7 @@ def test_an_option_before_a_command_counts_or_is_refused(
 def test_what_the_command_itself_has_goes_first(monkeypatch: pytest.MonkeyPatch) -> None:
     got: dict[str, Any] = {}
     monkeypatch.setattr(command_at(("snapshot",)), "callback", lambda *_, **given: got.update(given))
-    assert cli.main(["--filter", "1", "-p", "5", "snapshot", "--filter", "2"]) == 0
+    assert entry.main(["--filter", "1", "-p", "5", "snapshot", "--filter", "2"]) == 0
     assert (got["filter_text"], got["pid"]) == ("2", (5,))
 
 
@@ -107,7 +108,7 @@ def used(*modules: ModuleType) -> set[str]:
 
 
 def test_every_option_is_read() -> None:
-    read = used(cli, headless, commands, options)
+    read = used(entry, headless, commands, options)
     params = {param.name for path in [(), *leaves()] for param in command_at(path).params}
     # main() looks for the first among the arguments; the second may not be given
     assert params - read == {"debug", "version", "readonly"}
@@ -164,7 +165,7 @@ def test_an_empty_value_is_not_taken_for_none(
     path: tuple[str, ...], name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """As of a variable that is not set: ``--cgroupmap "$PIN"`` showed everything."""
-    assert cli.main([*path, name, ""]) == 2
+    assert entry.main([*path, name, ""]) == 2
     assert capsys.readouterr().err == f"tcptop-tui: {name} is empty: give it a value, or leave it out\n"
 
 

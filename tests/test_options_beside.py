@@ -19,13 +19,13 @@ import pytest
 from made import NOW, SECOND, UTC, connections, rows_of, sampled, sessions, transitions, words
 from test_options import command_at, leaves
 
-from tcptop_tui import cli, headless
+from tcptop_tui.cli import entry, headless
 from tcptop_tui.model.store import Store
 from tcptop_tui.records import PING, State
 from tcptop_tui.replay.recorder import Recorder
-from tcptop_tui.source.batches import Batch, Pings, Sessions, Status, Table, Transitions
+from tcptop_tui.stream.batches import Batch, Pings, Sessions, Status, Table, Transitions
 from tcptop_tui.trace import commands, options, rtt
-from tcptop_tui.trace.run import Runner
+from tcptop_tui.trace.stream_loop import Runner
 
 pytestmark = pytest.mark.apart
 
@@ -112,7 +112,7 @@ class Result:
             (commands, "lookups", lookups), (commands, "Journal", Sent), (options, "standard_output", output),
             (headless, "standard_output", output), (headless, "narrow", lambda *_, **__: None),
             (headless, "_collect", self._collect), (headless, "_picture", picture),
-            (cli, "_dashboard", lambda *given: self._seen.append(_told(given))),
+            (entry, "_dashboard", lambda *given: self._seen.append(_told(given))),
         ):  # fmt: skip
             monkeypatch.setattr(where, name, value)
         monkeypatch.setattr(rtt.time, "monotonic", lambda: float(next(clock)))
@@ -144,7 +144,7 @@ class Result:
         os.ftruncate(self._written, 0)
         os.lseek(self._written, 0, os.SEEK_SET)
         os.environ.pop("TCPTOP_ASCII", None)
-        code = cli.main(arguments)
+        code = entry.main(arguments)
         output = os.pread(self._written, 1 << 22, 0)
         if self._made.exists():
             output += b"in a file: " + self._made.read_bytes()

@@ -14,16 +14,16 @@ from made import NOW, SECOND, UTC, connections, transitions
 from tcptop_tui.fields.results import failed
 from tcptop_tui.filters import parse
 from tcptop_tui.formats import address
-from tcptop_tui.model import outcomes
-from tcptop_tui.model.connects import Connects
+from tcptop_tui.model import connect_outcomes
+from tcptop_tui.model.connect_list import Connects
+from tcptop_tui.model.connect_outcomes import OutcomeCounter
 from tcptop_tui.model.frame import Look, make_frame
-from tcptop_tui.model.outcomes import OutcomeCounter
-from tcptop_tui.model.pulse import Beat
+from tcptop_tui.model.per_second import Beat
 from tcptop_tui.model.store import Store
 from tcptop_tui.records import Rows, State, Syn
 from tcptop_tui.settings import Settings
-from tcptop_tui.source.batches import Table, Transitions
-from tcptop_tui.widgets.connects import connects_note, connects_title
+from tcptop_tui.stream.batches import Table, Transitions
+from tcptop_tui.widgets.views.connects import connects_note, connects_title
 
 pytestmark = pytest.mark.apart
 FEW = Settings(connect_rows=100, log_rows=100)
@@ -132,7 +132,7 @@ def test_counts_by_destination_are_those_of_all(batches: list[list[tuple[int, in
 
 
 def test_destinations_are_bounded_and_the_rest_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(outcomes, "MOST_DESTINATIONS", 5)
+    monkeypatch.setattr(connect_outcomes, "MOST_DESTINATIONS", 5)
     counter = OutcomeCounter(limit=100)
     rows: Rows = transitions(*(attempt(0, good=port != 7, rport=port) for port in range(20)))
     counter.note(rows)

@@ -34,7 +34,7 @@ from tcptop_tui.bpf.source import BpfSource
 from tcptop_tui.export.snapshot import Origin, render
 from tcptop_tui.model.frame import Look, make_frame
 from tcptop_tui.records import Flag, Rows, State
-from tcptop_tui.source.batches import Capture
+from tcptop_tui.stream.batches import Capture
 
 _OURS = os.environ.get("TCPTOP_OWN_CLOCK") == "1" and "virtme" in Path("/proc/cmdline").read_text()
 pytestmark = pytest.mark.skipif(not _OURS, reason="the clock here is somebody else's")

@@ -23,10 +23,10 @@ from test_keys import dashboard
 
 import tcptop_tui
 from tcptop_tui.filters import Subject, parse
-from tcptop_tui.source.batches import Table
+from tcptop_tui.stream.batches import Table
 
 GIVEN = "192.0.2.7 50022 10.0.0.1 22"
-ASK = [sys.executable, "-c", "from tcptop_tui.own_session import own_session; print(own_session())"]
+ASK = [sys.executable, "-c", "from tcptop_tui.dashboard.own_connection import own_session; print(own_session())"]
 
 
 def asked(*prefix: str, **environ: str) -> str:
@@ -142,7 +142,7 @@ def test_three_modules_start_a_process_and_no_other_can() -> None:
             imports += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
             if (isinstance(node, ast.Attribute) and ast.unparse(node) in starts) or modules & set(imports):
                 found.add(str(path.relative_to(package)))
-    assert found == {"bpf/loaded.py", "bpf/maker.py", "drawing/kept_terminal.py"}
+    assert found == {"bpf/load/compiler_client.py", "bpf/load/map_maker.py", "drawing/terminal_guard.py"}
 
 
 @pytest.fixture
@@ -198,7 +198,8 @@ def test_clients_of_who_called_sudo_are_found_and_no_others(tmux: tuple[str, ...
         "new-session", "cat", program=theirs, SSH_CONNECTION=GIVEN, TMUX="", SHELL="/bin/sh", cwd=Path("/")
     )
     script = (
-        "import sys, psutil; from tcptop_tui import own_session, privileges; privileges.narrow(privileges.DASHBOARD)\n"
+        "import sys, psutil; from tcptop_tui.dashboard import own_connection as own_session\n"
+        "from tcptop_tui.host import privileges; privileges.narrow(privileges.DASHBOARD)\n"
         "server = psutil.Process(int(sys.argv[1]))\n"
         "print([own_session._environment(one).get('SSH_CONNECTION') for one in own_session._clients(server, 'tmux')])"
     )

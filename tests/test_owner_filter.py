@@ -15,10 +15,10 @@ from sockets import listening, pair, path, port, until_closed
 from test_owners import ACCEPTS, HANDED_ON, acting
 
 from tcptop_tui.bpf.source import BpfSource
-from tcptop_tui.bpf.undecided import Undecided
 from tcptop_tui.diag.source import DiagSource
+from tcptop_tui.reconcile.undecided_owners import Undecided
 from tcptop_tui.records import ROW, SESSION, TRANSITION, Flag, Looked, Rows, State
-from tcptop_tui.source.batches import Capture, Source
+from tcptop_tui.stream.batches import Capture, Source
 
 SETTINGS = dataclasses.replace(SMALL, refresh_s=0.05, reconcile_s=0.1, ring_bytes=8 * 2**20)
 NOBODY = 2**22 + 1

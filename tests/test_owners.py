@@ -22,7 +22,7 @@ from sockets import listening, port, until_closed
 from tcptop_tui.bpf.source import BpfSource
 from tcptop_tui.diag.source import DiagSource
 from tcptop_tui.records import End, Flag, Looked, Rows, State
-from tcptop_tui.source.batches import Capture
+from tcptop_tui.stream.batches import Capture
 
 SETTINGS = dataclasses.replace(SMALL, refresh_s=0.05, reconcile_s=0.2, ring_bytes=8 * 2**20)
 

@@ -13,8 +13,8 @@ from textual.containers import VerticalScroll
 from tcptop_tui.model.store import Store
 from tcptop_tui.model.trends import SAMPLES, trend
 from tcptop_tui.settings import Settings
-from tcptop_tui.source.batches import Table
-from tcptop_tui.widgets.detail import DetailScreen
+from tcptop_tui.stream.batches import Table
+from tcptop_tui.widgets.details.page import DetailScreen
 
 pytestmark = pytest.mark.apart
 

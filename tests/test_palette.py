@@ -7,7 +7,7 @@ from test_keys import dashboard
 from textual.command import CommandPalette
 
 from tcptop_tui.settings import Settings
-from tcptop_tui.widgets.palette import Actions
+from tcptop_tui.widgets.dialogs.palette import Actions
 
 pytestmark = pytest.mark.apart
 

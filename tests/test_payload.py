@@ -21,18 +21,18 @@ from made import entries_of
 from running import Running
 from sockets import CW, F1, F2, E, listening, pair, port, reset, until_closed, until_state
 
-from tcptop_tui import foreign
 from tcptop_tui.bpf.program import Program
 from tcptop_tui.bpf.source import BpfSource
 from tcptop_tui.diag.netlink import SockDiag
 from tcptop_tui.diag.source import DiagSource
-from tcptop_tui.foreign import Signature
+from tcptop_tui.host import c_functions
+from tcptop_tui.host.c_functions import Signature
 from tcptop_tui.records import Rows, State, Syn
-from tcptop_tui.source.batches import Capture
+from tcptop_tui.stream.batches import Capture
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root")
 
-LIBC = foreign.load(None, {"unshare": Signature(ctypes.c_int, (ctypes.c_int,))})
+LIBC = c_functions.load(None, {"unshare": Signature(ctypes.c_int, (ctypes.c_int,))})
 CLONE_NEWNET = 0x40000000
 SETTINGS = dataclasses.replace(SMALL, refresh_s=0.1, reconcile_s=0.3)
 MSG_FASTOPEN, TCP_FASTOPEN, TCP_FASTOPEN_CONNECT = 0x20000000, 23, 30

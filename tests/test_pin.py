@@ -7,9 +7,9 @@ import pytest
 from made import connections
 
 from tcptop_tui.filters import Subject, parse
-from tcptop_tui.filters.pin import pin
-from tcptop_tui.source.batches import Capture
-from tcptop_tui.source.identity import capture_mask
+from tcptop_tui.filters.capture_terms import pin
+from tcptop_tui.stream.batches import Capture
+from tcptop_tui.stream.identity import capture_mask
 
 pytestmark = pytest.mark.apart
 

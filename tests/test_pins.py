@@ -13,13 +13,13 @@ import numpy as np
 import pytest
 from privileged import NOBODY, PROGRAM
 
-from tcptop_tui.bpf.calls import libbpf_with
+from tcptop_tui.bpf.load.libbpf import libbpf_with
+from tcptop_tui.bpf.load.syscalls import MapShape, create_map
 from tcptop_tui.bpf.maps import write_hash
 from tcptop_tui.bpf.program import Program
-from tcptop_tui.bpf.syscalls import MapShape, create_map
-from tcptop_tui.foreign import Signature
+from tcptop_tui.host.c_functions import Signature
 from tcptop_tui.settings import Settings
-from tcptop_tui.source.batches import Capture
+from tcptop_tui.stream.batches import Capture
 
 pytestmark = pytest.mark.usefixtures("bpf_possible")
 

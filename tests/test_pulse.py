@@ -15,12 +15,12 @@ from sockets import listening, pair, port
 from test_keys import dashboard
 
 from tcptop_tui.bpf.source import BpfSource
-from tcptop_tui.model.pulse import SECONDS, Beat
+from tcptop_tui.model.per_second import SECONDS, Beat
 from tcptop_tui.model.store import Store
 from tcptop_tui.records import State
 from tcptop_tui.settings import Settings
-from tcptop_tui.source.batches import Batch, Capture, Sessions, Table, Transitions
-from tcptop_tui.widgets.header import HeaderLines
+from tcptop_tui.stream.batches import Batch, Capture, Sessions, Table, Transitions
+from tcptop_tui.widgets.panels.header import HeaderLines
 from tcptop_tui.widgets.spark import spark
 
 

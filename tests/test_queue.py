@@ -7,8 +7,8 @@ import asyncio
 import pytest
 from made import NOW, UTC, connections, transitions
 
-from tcptop_tui.source.batches import Loss, Status, Table, Transitions
-from tcptop_tui.source.queue import BatchQueue
+from tcptop_tui.stream.batches import Loss, Status, Table, Transitions
+from tcptop_tui.stream.queue import BatchQueue
 
 pytestmark = pytest.mark.apart
 

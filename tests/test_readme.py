@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 import pytest
 
-from tcptop_tui.cli import command_line
+from tcptop_tui.cli.entry import command_line
 from tcptop_tui.filters import parse
 
 pytestmark = pytest.mark.apart

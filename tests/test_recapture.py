@@ -12,7 +12,7 @@ from sockets import listening, pair, path, port, reset, until_closed
 
 from tcptop_tui.bpf import program
 from tcptop_tui.bpf.source import BpfSource
-from tcptop_tui.source.batches import Capture
+from tcptop_tui.stream.batches import Capture
 
 ROOMY = dataclasses.replace(SMALL, ring_bytes=8 * 2**20)
 

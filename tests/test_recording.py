@@ -21,7 +21,7 @@ from test_cli import run
 from tcptop_tui.replay.recorder import Recorder
 from tcptop_tui.replay.recording import HEAD, MAGIC, layout, read_batches
 from tcptop_tui.replay.source import ReplaySource
-from tcptop_tui.source.batches import Batch, Loss, Status, Table, Transitions
+from tcptop_tui.stream.batches import Batch, Loss, Status, Table, Transitions
 
 SNAPSHOT = ("snapshot", "--backend", "diag", "--after", "0.3")
 FACTS = {"lport": 22, "rport": 7001}

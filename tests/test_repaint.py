@@ -11,10 +11,10 @@ from textual.screen import Screen
 
 from tcptop_tui.model.store import Store
 from tcptop_tui.records import State
-from tcptop_tui.source.batches import Sessions, Table
-from tcptop_tui.widgets.columns import COLUMNS, Cell, place
-from tcptop_tui.widgets.connections import ConnectionTable
-from tcptop_tui.widgets.lines import Lines
+from tcptop_tui.stream.batches import Sessions, Table
+from tcptop_tui.widgets.lists.columns import COLUMNS, Cell, place
+from tcptop_tui.widgets.lists.line_cache import Lines
+from tcptop_tui.widgets.views.connections import ConnectionTable
 
 pytestmark = pytest.mark.apart
 

@@ -11,7 +11,7 @@ from made import connections, sampled, sessions
 from tcptop_tui.filters import parse
 from tcptop_tui.model.facts import Facts
 from tcptop_tui.model.frame import Look, make_frame
-from tcptop_tui.model.recent import Kept
+from tcptop_tui.model.recent_records import Kept
 from tcptop_tui.model.rtt_groups import GROUPINGS, RttGroups
 from tcptop_tui.records import RTT_SLOTS, SESSION, Flag
 

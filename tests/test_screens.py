@@ -6,7 +6,7 @@ import pytest
 from syrupy.assertion import SnapshotAssertion
 from test_keys import Dashboard, dashboard
 
-from tcptop_tui.source.batches import Loss, Status
+from tcptop_tui.stream.batches import Loss, Status
 
 pytestmark = [pytest.mark.apart, pytest.mark.usefixtures("utc")]
 

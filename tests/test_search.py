@@ -6,9 +6,9 @@ import pytest
 from test_keys import Dashboard, dashboard, moves
 
 from tcptop_tui.filters.addresses import begun_address
-from tcptop_tui.widgets.connections import ConnectionTable
-from tcptop_tui.widgets.search_bar import SearchBar
-from tcptop_tui.widgets.transitions import TransitionLog
+from tcptop_tui.widgets.panels.search_bar import SearchBar
+from tcptop_tui.widgets.panels.transitions import TransitionLog
+from tcptop_tui.widgets.views.connections import ConnectionTable
 
 pytestmark = pytest.mark.apart
 

@@ -12,12 +12,12 @@ from test_screens import screen
 
 from tcptop_tui.model.facts import Alert
 from tcptop_tui.records import State
-from tcptop_tui.source.batches import Status, Table
-from tcptop_tui.widgets.alerts import AlertStrip
-from tcptop_tui.widgets.connections import ConnectionTable
-from tcptop_tui.widgets.filter_bar import FilterBar
-from tcptop_tui.widgets.header import HeaderLines
-from tcptop_tui.widgets.key_bar import KeyBar
+from tcptop_tui.stream.batches import Status, Table
+from tcptop_tui.widgets.panels.alerts import AlertStrip
+from tcptop_tui.widgets.panels.filter_bar import FilterBar
+from tcptop_tui.widgets.panels.header import HeaderLines
+from tcptop_tui.widgets.panels.key_bar import KeyBar
+from tcptop_tui.widgets.views.connections import ConnectionTable
 
 pytestmark = [pytest.mark.apart, pytest.mark.usefixtures("utc")]
 

@@ -18,8 +18,8 @@ from textual.widgets import Checkbox, Input, Select
 from tcptop_tui.config.file import ConfigPlace, default_path, load_config, save_config
 from tcptop_tui.config.schema import ColumnChoice, Config
 from tcptop_tui.errors import TcptopError
-from tcptop_tui.widgets.connections import ConnectionTable
-from tcptop_tui.widgets.setup import ColumnList, SetupScreen
+from tcptop_tui.widgets.dialogs.setup import ColumnList, SetupScreen
+from tcptop_tui.widgets.views.connections import ConnectionTable
 
 NOBODY = 65534
 

@@ -20,7 +20,7 @@ from tcptop_tui.bpf import slots
 from tcptop_tui.bpf.program import Program
 from tcptop_tui.bpf.slots import SLOT
 from tcptop_tui.records import BRIEF, Flag, Rows, State
-from tcptop_tui.source.batches import Capture
+from tcptop_tui.stream.batches import Capture
 
 _GENERATOR = """
 import socket, struct, sys

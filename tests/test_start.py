@@ -13,8 +13,8 @@ import pytest
 from privileged import PROGRAM, running, until
 from terminals import Terminal
 
-from tcptop_tui import start
-from tcptop_tui.bpf.loaded import Compiled, Request
+from tcptop_tui.bpf.load.compiler_client import Compiled, Request
+from tcptop_tui.host import startup
 
 COUNTS = "BPF_ARRAY(seen, u64, 1); int count(void *ctx) { return 0; }"
 
@@ -75,18 +75,18 @@ def test_bcc_is_not_pythonpaths(trap: Path, bpf_possible: None) -> None:
 def test_folders_that_only_trusted_users_can_change(tmp_path: Path) -> None:
     folder = tmp_path / "open" / "inner"
     folder.mkdir(parents=True)
-    assert start.is_trusted(str(folder))
-    assert not start.is_trusted(str(folder / "missing"))
+    assert startup.is_trusted(str(folder))
+    assert not startup.is_trusted(str(folder / "missing"))
     folder.parent.chmod(0o1777)
-    assert start.is_trusted(str(folder))
-    assert not start.is_trusted(str(folder.parent))
-    assert start.is_trusted(str(folder.parent), shared=True)
+    assert startup.is_trusted(str(folder))
+    assert not startup.is_trusted(str(folder.parent))
+    assert startup.is_trusted(str(folder.parent), shared=True)
     folder.parent.chmod(0o777)
-    assert not start.is_trusted(str(folder))
+    assert not startup.is_trusted(str(folder))
     if os.geteuid() == 0:
         folder.parent.chmod(0o755)
         os.chown(folder.parent, 65534, 65534)
-        assert not start.is_trusted(str(folder))
+        assert not startup.is_trusted(str(folder))
 
 
 @pytest.mark.usefixtures("bpf_possible")
@@ -109,11 +109,11 @@ class TestTheCompilersProcess:
 
     def test_finds_this_code_wherever_it_is(self, tmp_path: Path) -> None:
         """As with pip --user: neither the package nor what it needs is where -I looks."""
-        code = Path(start.__file__).parent
+        code = Path(startup.__file__).parent.parent
         script = (
             "import sys; sys.path = [folder for folder in sys.path if 'site-packages' not in folder]\n"
             f"sys.path += [{str(code.parent)!r}, {str(Path(pytest.__file__).parent.parent)!r}]\n"
-            "from tcptop_tui.bpf.loaded import Compiled, Request\n"
+            "from tcptop_tui.bpf.load.compiler_client import Compiled, Request\n"
             f"Compiled(Request({COUNTS!r}, [], ['count'])).close()"
         )
         base = [str(Path(sys.base_prefix) / "bin" / Path(sys.executable).resolve().name), "-I", "-c", script]
@@ -124,8 +124,8 @@ class TestTheCompilersProcess:
     def test_hands_nothing_on(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """Should a library there start a program: it gets none of what was lent."""
         script = (
-            "import subprocess; from tcptop_tui import capabilities as c, privileges\n"
-            "from tcptop_tui.bpf import compiler\n"
+            "import subprocess; from tcptop_tui.host import capabilities as c, privileges\n"
+            "from tcptop_tui.bpf.load import compiler\n"
             "c.forbid_gains(); c.keep(privileges.COMPILER, ())\n"
             "with c.lent(*privileges.COMPILER):\n"
             "    compiler._hand_nothing_on()\n"

@@ -18,9 +18,9 @@ from sockets import listening, pair, reset
 from streams import Stream
 
 from tcptop_tui.records import SESSION, TRANSITION
-from tcptop_tui.source.batches import Batch, Loss, Sessions, Transitions
+from tcptop_tui.stream.batches import Batch, Loss, Sessions, Transitions
 from tcptop_tui.trace.output import Layout, Output
-from tcptop_tui.trace.run import Moment, Runner
+from tcptop_tui.trace.stream_loop import Moment, Runner
 
 PROGRAM = (sys.executable, "-m", "tcptop_tui")
 SOON_S = 5
@@ -97,7 +97,7 @@ class Counted:
 
 def test_what_is_left_in_a_full_ring_is_counted_when_the_time_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
     now_s = 100.0
-    monkeypatch.setattr("tcptop_tui.trace.run.time.monotonic", lambda: now_s)
+    monkeypatch.setattr("tcptop_tui.trace.stream_loop.time.monotonic", lambda: now_s)
     stream = Counted()
     runner = Runner(stream, Output(Layout("json", ()), io.FileIO(os.devnull, "wb")), None, lambda: None)
     runner.offer(Transitions(np.zeros(5000, TRANSITION)))

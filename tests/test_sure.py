@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len, get_character_cell_size
 
-from tcptop_tui.drawing.sure import sure
+from tcptop_tui.drawing.certain_width import sure
 from tcptop_tui.text import clean
 
 pytestmark = pytest.mark.apart

@@ -7,10 +7,10 @@ import pytest
 from conftest import SMALL, require_bpf
 from sockets import listening, port
 
-from tcptop_tui.bpf.survey import Pace, Surveyor
 from tcptop_tui.diag.namespaces import Namespaces
-from tcptop_tui.diag.owners import Owners
-from tcptop_tui.source.batches import Capture
+from tcptop_tui.host.socket_owners import Owners
+from tcptop_tui.reconcile.survey import Pace, Surveyor
+from tcptop_tui.stream.batches import Capture
 
 PERIOD_S = 2.0
 

@@ -14,14 +14,14 @@ from numpy.typing import NDArray
 
 from tcptop_tui.model import heat
 from tcptop_tui.model.frame import Look, make_frame
-from tcptop_tui.model.samples import LiveSamples, Summed
+from tcptop_tui.model.row_succession import Succession
+from tcptop_tui.model.rtt_totals import LiveSamples, Summed
 from tcptop_tui.model.sorting import stable_order
 from tcptop_tui.model.store import Store
-from tcptop_tui.model.succession import Succession
-from tcptop_tui.model.usual import SURE_AFTER, Usual
+from tcptop_tui.model.usual_rtt import SURE_AFTER, Usual
 from tcptop_tui.records import ROW, Rows
 from tcptop_tui.settings import Settings
-from tcptop_tui.source.batches import Sessions, Table
+from tcptop_tui.stream.batches import Sessions, Table
 
 pytestmark = pytest.mark.apart
 

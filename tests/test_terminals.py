@@ -14,7 +14,7 @@ from textual.color import Color
 
 from tcptop_tui.drawing.glyphs import glyphs
 from tcptop_tui.records import State
-from tcptop_tui.theme import SIXTEEN, THEMES, chosen_theme
+from tcptop_tui.widgets.themes import SIXTEEN, THEMES, chosen_theme
 
 pytestmark = pytest.mark.apart
 

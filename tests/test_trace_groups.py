@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from streams import Stream, calling, streaming
 
-from tcptop_tui.bpf.library import load_bcc
+from tcptop_tui.bpf.load.bcc_library import load_bcc
 
 pytestmark = pytest.mark.usefixtures("bpf_possible")
 

@@ -12,7 +12,7 @@ from streams import Stream, calling, streaming
 
 from tcptop_tui.errors import UsageError
 from tcptop_tui.records import State
-from tcptop_tui.source.batches import Names
+from tcptop_tui.stream.batches import Names
 from tcptop_tui.trace.journal import SOCKET, Journal
 
 

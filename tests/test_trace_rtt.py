@@ -12,7 +12,7 @@ import pytest
 from peers import Peer, bpftrace
 from streams import Call, calling, streaming
 
-from tcptop_tui.bpf.library import load_bcc
+from tcptop_tui.bpf.load.bcc_library import load_bcc
 from tcptop_tui.records import RTT_SLOTS
 from tcptop_tui.trace.rtt import log2_lines
 

@@ -17,7 +17,7 @@ from running import Running
 from tcptop_tui.bpf.source import BpfSource
 from tcptop_tui.diag.source import DiagSource
 from tcptop_tui.records import Flag, Rows, State
-from tcptop_tui.source.batches import Capture, Table
+from tcptop_tui.stream.batches import Capture, Table
 
 QUICK = dataclasses.replace(SMALL, refresh_s=0.1, reconcile_s=0.3)
 BOTH = pytest.mark.parametrize("backend", [BpfSource, DiagSource])

@@ -13,9 +13,9 @@ from textual._xterm_parser import XTermParser
 from textual.widgets import Input, Select
 
 from tcptop_tui.filters import parse
-from tcptop_tui.widgets.detail import DetailScreen
-from tcptop_tui.widgets.help import HelpScreen
-from tcptop_tui.widgets.typed import first_line
+from tcptop_tui.widgets.details.page import DetailScreen
+from tcptop_tui.widgets.dialogs.help import HelpScreen
+from tcptop_tui.widgets.typed_keys import first_line
 
 pytestmark = pytest.mark.apart
 

@@ -16,9 +16,9 @@ from tcptop_tui import formats
 from tcptop_tui.model.facts import Facts
 from tcptop_tui.model.frame import Look, make_frame
 from tcptop_tui.records import PING
-from tcptop_tui.source.batches import Capture
-from tcptop_tui.widgets.ping_view import PingView
-from tcptop_tui.widgets.rtt_view import RttView
+from tcptop_tui.stream.batches import Capture
+from tcptop_tui.widgets.views.ping import PingView
+from tcptop_tui.widgets.views.rtt import RttView
 
 pytestmark = pytest.mark.apart
 

@@ -14,12 +14,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
-from tcptop_tui.bpf.calls import load_libbpf, refusal
 from tcptop_tui.bpf.capacity import CHUNK, SLOT_BYTES, memory, slots_for
-from tcptop_tui.bpf.maker import Maker
-from tcptop_tui.bpf.syscalls import create_map, shape_of
+from tcptop_tui.bpf.load.libbpf import load_libbpf, refusal
+from tcptop_tui.bpf.load.map_maker import Maker
+from tcptop_tui.bpf.load.syscalls import create_map, shape_of
 from tcptop_tui.errors import BackendUnavailable
-from tcptop_tui.privileges import lift_memlock_limit
+from tcptop_tui.host.privileges import lift_memlock_limit
 
 _NAME = "block"
 _FREE_SHARE = 1 / 32

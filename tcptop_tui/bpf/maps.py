@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tcptop_tui.bpf.calls import load_libbpf, refusal
+from tcptop_tui.bpf.load.libbpf import load_libbpf, refusal
 from tcptop_tui.records import Rows, longer
 
 _FEW = 1024

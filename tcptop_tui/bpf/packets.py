@@ -7,12 +7,12 @@ from collections.abc import Callable
 
 import numpy as np
 
-from tcptop_tui.bpf.loaded import Compiled, Request, parts_text
+from tcptop_tui.bpf.load.compiler_client import Compiled, Request, parts_text
 from tcptop_tui.bpf.maps import CounterArray, write_array
 from tcptop_tui.bpf.ring import Ring
 from tcptop_tui.records import PING
 from tcptop_tui.settings import Settings
-from tcptop_tui.source.batches import Loss, Pings, Sink, Status
+from tcptop_tui.stream.batches import Loss, Pings, Sink, Status
 
 _PARTS = ("packets.c", "pings.c", "answers.c")
 _RING_BYTES = 1 << 20

@@ -6,10 +6,10 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from tcptop_tui.bpf import syscalls
-from tcptop_tui.capabilities import Cap, raised
+from tcptop_tui.bpf.load import syscalls
 from tcptop_tui.errors import BackendUnavailable
-from tcptop_tui.source.batches import Capture
+from tcptop_tui.host.capabilities import Cap, raised
+from tcptop_tui.stream.batches import Capture
 
 _HASHES = {1: "hash", 9: "LRU hash"}
 """enum bpf_map_type, include/uapi/linux/bpf.h: what has the keys that somebody put in, and nothing else."""

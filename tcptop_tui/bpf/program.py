@@ -10,20 +10,21 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from tcptop_tui.bpf import headers, pins
+from tcptop_tui.bpf import pins
 from tcptop_tui.bpf.blocks import Places
 from tcptop_tui.bpf.capacity import CHUNK, Capacity, Host, sockets
-from tcptop_tui.bpf.code import MapPlan
-from tcptop_tui.bpf.holders import iterated
-from tcptop_tui.bpf.loaded import Compiled, Request, parts_text, require_kernel
+from tcptop_tui.bpf.holder_iterator import iterated
+from tcptop_tui.bpf.load import headers
+from tcptop_tui.bpf.load.compiled_code import MapPlan
+from tcptop_tui.bpf.load.compiler_client import Compiled, Request, parts_text, require_kernel
+from tcptop_tui.bpf.load.syscalls import shape_of
 from tcptop_tui.bpf.maps import CounterArray, HashMap, write_array, write_hash
 from tcptop_tui.bpf.ring import Ring
 from tcptop_tui.bpf.slots import Slots
-from tcptop_tui.bpf.syscalls import shape_of
-from tcptop_tui.diag.owners import proc_holders
+from tcptop_tui.host.socket_owners import proc_holders
 from tcptop_tui.records import SESSION, TRANSITION, Rows
 from tcptop_tui.settings import Settings
-from tcptop_tui.source.batches import Capture
+from tcptop_tui.stream.batches import Capture
 
 # bcc rewrites only what stands in one file: the parts are joined, in this order.
 _PARTS = (

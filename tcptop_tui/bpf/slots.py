@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import ctypes as ct
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -15,9 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tcptop_tui.bpf.blocks import Blocks, Places, push
-from tcptop_tui.bpf.calls import load_libbpf
+from tcptop_tui.bpf.load.libbpf import load_libbpf
+from tcptop_tui.reconcile.reading import Reading
 from tcptop_tui.records import CONN, PLAIN, Mask, Rows, beginnings, only, picked, put
-from tcptop_tui.source.hists import NO_HISTS, Hists
+from tcptop_tui.stream.histograms import NO_HISTS, Hists
 
 
 def _slot(conn: np.dtype[Any]) -> np.dtype[Any]:
@@ -32,25 +32,6 @@ SLOT = _slot(CONN)
 
 _WINDOW = 4096
 """Slots that are mapped at a time: 1.2 MB."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Reading:
-    """Slots that are not what they were at the reading before, and whatever was asked for besides.
-
-    Of the others nothing has changed. Views into memory that is used again.
-    """
-
-    slots: int
-    """That there are in all: what lies behind is nobody's."""
-    numbers: NDArray[np.intp]
-    """Of the slots, ascending; shape (n,)."""
-    skaddr: NDArray[np.uint64]
-    """Whose they are, 0: nobody's; shape (n,)."""
-    conns: Rows
-    """Their entries, dtype PLAIN, shape (n,); anything where they are nobody's."""
-    hists: Hists
-    """Of all entries; that of the one in a slot has the next number."""
 
 
 class Slots:

@@ -8,25 +8,24 @@ from contextlib import suppress
 
 import numpy as np
 
-from tcptop_tui import clock
-from tcptop_tui.bpf.complete import Listeners
-from tcptop_tui.bpf.completed import Completion
-from tcptop_tui.bpf.half_closed import HalfClosed
-from tcptop_tui.bpf.join import Joiner
-from tcptop_tui.bpf.late import LateResets, without_resets
-from tcptop_tui.bpf.loaded import Request
-from tcptop_tui.bpf.losses import read_loss
+from tcptop_tui.bpf.load.compiler_client import Request
+from tcptop_tui.bpf.loss_counters import read_loss
 from tcptop_tui.bpf.program import Program
-from tcptop_tui.bpf.survey import Found, Pace, Surveyor
-from tcptop_tui.cgroups import Cgroups
-from tcptop_tui.diag.chosen import Chosen
 from tcptop_tui.diag.names import Namer
 from tcptop_tui.diag.namespaces import Namespaces, left_out_note
-from tcptop_tui.diag.owners import Owners
 from tcptop_tui.errors import BackendUnavailable
+from tcptop_tui.host import clock
+from tcptop_tui.host.cgroups import Cgroups
+from tcptop_tui.host.socket_owners import Owners
+from tcptop_tui.reconcile.completion import Completion
+from tcptop_tui.reconcile.half_closed import HalfClosed
+from tcptop_tui.reconcile.joiner import Joiner
+from tcptop_tui.reconcile.late_resets import LateResets, without_resets
+from tcptop_tui.reconcile.owner_fill import Listeners
+from tcptop_tui.reconcile.survey import Found, Pace, Surveyor
 from tcptop_tui.records import BRIEF, Mask, Rows, State, only, picked
 from tcptop_tui.settings import Settings
-from tcptop_tui.source.batches import (
+from tcptop_tui.stream.batches import (
     Capture,
     Endings,
     Loss,
@@ -37,7 +36,8 @@ from tcptop_tui.source.batches import (
     Transitions,
     reading_stage,
 )
-from tcptop_tui.source.identity import cookie_key, ends_mask
+from tcptop_tui.stream.capture_match import Chosen
+from tcptop_tui.stream.identity import cookie_key, ends_mask
 
 _PATIENCE_S = 0.05
 """For a survey, while the rings fill."""

@@ -14,10 +14,10 @@ from typing import Any
 import msgspec
 import platformdirs
 
-from tcptop_tui.config.own_files import NotOwnError, read_own, write_own
 from tcptop_tui.config.schema import ColumnChoice, Config
-from tcptop_tui.config.usable import column_choices, usable
+from tcptop_tui.config.validation import column_choices, usable
 from tcptop_tui.errors import TcptopError
+from tcptop_tui.host.private_files import NotOwnError, read_own, write_own
 
 _MOST_NAMED = 5
 _DEEPEST = 100
@@ -140,7 +140,7 @@ def save_config(path: Path, before: Config, after: Config) -> None:
     Raises:
         TcptopError: it cannot be written, or should not.
     """
-    from tcptop_tui.config.edited import edited  # noqa: PLC0415  10 ms of a start, for who changes something
+    from tcptop_tui.config.toml_edit import edited  # noqa: PLC0415  10 ms of a start, for who changes something
 
     try:
         mark, present = _present(path)

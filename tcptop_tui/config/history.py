@@ -8,7 +8,7 @@ from pathlib import Path
 
 import platformdirs
 
-from tcptop_tui.config.own_files import read_own, write_own
+from tcptop_tui.host.private_files import read_own, write_own
 
 MOST_ENTRIES = 200
 _MOST_CHARS = 1000

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tcptop_tui.diag.rows import resolve_doubt
+from tcptop_tui.diag.socket_rows import resolve_doubt
 from tcptop_tui.records import (
     CONN,
     ROW,
@@ -24,8 +24,8 @@ from tcptop_tui.records import (
     Syn,
     joined,
 )
-from tcptop_tui.source.hists import NO_HISTS, Hists
-from tcptop_tui.source.identity import cookie_key, tuple_hash
+from tcptop_tui.stream.histograms import NO_HISTS, Hists
+from tcptop_tui.stream.identity import cookie_key, tuple_hash
 
 _CARRIED = ("id", "born_ns", "hist", "rtt_sum_us")
 _GAUGES = ("tx_bytes", "rx_bytes", "srtt_us", "retrans")

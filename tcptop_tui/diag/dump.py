@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tcptop_tui.diag.rows import guess_opener
+from tcptop_tui.diag.socket_rows import guess_opener
 from tcptop_tui.records import DUMPED, Mask, Rows, appended, picked
 
 _FEW = 1024

@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from tcptop_tui.cgroups import Cgroups
+from tcptop_tui.host.cgroups import Cgroups
 from tcptop_tui.records import Rows
-from tcptop_tui.source.batches import Names, Sink
+from tcptop_tui.stream.batches import Names, Sink
 
 _MOST = 16_384
 """Cgroups, and namespaces, whose names are kept; of more the oldest are forgotten."""

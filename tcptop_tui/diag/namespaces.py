@@ -15,13 +15,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
-from tcptop_tui import clock, foreign
-from tcptop_tui.capabilities import Cap, of_thread, raised
-from tcptop_tui.diag.containers import container_of
 from tcptop_tui.diag.dump import Dump, Pile
 from tcptop_tui.diag.netlink import SockDiag, new_buffer
 from tcptop_tui.errors import BackendUnavailable, TcptopError
-from tcptop_tui.foreign import Signature
+from tcptop_tui.host import c_functions, clock
+from tcptop_tui.host.c_functions import Signature
+from tcptop_tui.host.capabilities import Cap, of_thread, raised
+from tcptop_tui.host.containers import container_of
 
 _NAMED = "/run/netns"
 """iproute2's NETNS_RUN_DIR."""
@@ -98,7 +98,7 @@ class Visit:
 
     def __init__(self) -> None:
         # os.setns is there from Python 3.12 on
-        self._libc = foreign.load(None, {"setns": Signature(ct.c_int, (ct.c_int, ct.c_int))})
+        self._libc = c_functions.load(None, {"setns": Signature(ct.c_int, (ct.c_int, ct.c_int))})
         self._home = os.open(_OWN, os.O_RDONLY | os.O_CLOEXEC)
 
     def open(self, inode: int, path: str, make: Callable[[], T]) -> T:

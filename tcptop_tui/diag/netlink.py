@@ -16,11 +16,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from tcptop_tui import clock
 from tcptop_tui.diag.dump import Dump, Pile
 from tcptop_tui.diag.messages import HEADER, INET_DIAG_INFO, MESSAGE, decode, runs
-from tcptop_tui.diag.rows import TIMEWAIT_NS, as_rows
+from tcptop_tui.diag.socket_rows import TIMEWAIT_NS, as_rows
 from tcptop_tui.errors import BackendUnavailable
+from tcptop_tui.host import clock
 
 _NETLINK_SOCK_DIAG = 4
 _SOCK_DIAG_BY_FAMILY = 20

@@ -8,18 +8,18 @@ from dataclasses import replace
 
 import numpy as np
 
-from tcptop_tui import clock
-from tcptop_tui.cgroups import Cgroups
-from tcptop_tui.diag.chosen import Chosen
 from tcptop_tui.diag.diff import Differ
 from tcptop_tui.diag.dump import Dump
 from tcptop_tui.diag.names import Namer
 from tcptop_tui.diag.namespaces import Namespaces, left_out_note
-from tcptop_tui.diag.owners import Owners
 from tcptop_tui.errors import BackendUnavailable
+from tcptop_tui.host import clock
+from tcptop_tui.host.cgroups import Cgroups
+from tcptop_tui.host.socket_owners import Owners
 from tcptop_tui.records import SESSION, TRANSITION, Looked, Rows, joined, widened
 from tcptop_tui.settings import Settings
-from tcptop_tui.source.batches import Capture, Loss, Sessions, Sink, Status, Table, Transitions, reading_stage
+from tcptop_tui.stream.batches import Capture, Loss, Sessions, Sink, Status, Table, Transitions, reading_stage
+from tcptop_tui.stream.capture_match import Chosen
 
 _DUMP_SHARE = 0.1
 """Of one core that polling may take: a dump of 100,000 sockets then comes every 3 s or so."""

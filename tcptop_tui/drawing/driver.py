@@ -18,12 +18,12 @@ from typing import Any, Final
 
 from textual.drivers.linux_driver import LinuxDriver
 
+from tcptop_tui.drawing.certain_width import sure
 from tcptop_tui.drawing.glyphs import given_environ, glyphs
 from tcptop_tui.drawing.grid import Grid
-from tcptop_tui.drawing.kept_terminal import KeptTerminal, wait_for_foreground
 from tcptop_tui.drawing.keyboard import Bell, read_keys
 from tcptop_tui.drawing.pens import read_pen
-from tcptop_tui.drawing.sure import sure
+from tcptop_tui.drawing.terminal_guard import KeptTerminal, wait_for_foreground
 from tcptop_tui.text import REPLACEMENT
 
 _TOKEN: Final = re.compile(

@@ -38,12 +38,12 @@ from tcptop_tui.export.values import (
     user,
     whys,
 )
-from tcptop_tui.model import connects as model
+from tcptop_tui.model import connect_list as model
 from tcptop_tui.model import facts
 from tcptop_tui.model.histogram import slot_bounds, summarise
-from tcptop_tui.model.wall import Wall
+from tcptop_tui.model.wall_clock import Wall
 from tcptop_tui.records import HOLDING, RTT_SLOTS, UNKNOWN_NS, Flag, Looked, Rows
-from tcptop_tui.source.batches import Loss, Names
+from tcptop_tui.stream.batches import Loss, Names
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,8 +10,8 @@ from tcptop_tui.errors import UsageError
 from tcptop_tui.export.document import SnapshotInput, build
 from tcptop_tui.export.writers import default_name, to_csv, to_json, to_text
 from tcptop_tui.filters import Subject
-from tcptop_tui.model.connects import connects
-from tcptop_tui.model.ended import is_connection
+from tcptop_tui.model.connect_list import connects
+from tcptop_tui.model.ended_order import is_connection
 from tcptop_tui.model.frame import Frame
 from tcptop_tui.records import Rows
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tcptop_tui import formats, text
-from tcptop_tui.reasons import reason_text, reasons
+from tcptop_tui.close_reasons import reason_text, reasons
 from tcptop_tui.records import UNKNOWN_UID, Flag, Rows
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

@@ -10,11 +10,11 @@ import msgspec
 import numpy as np
 
 from tcptop_tui import formats, text
+from tcptop_tui.close_reasons import reason_text
 from tcptop_tui.fields.field import Form
 from tcptop_tui.fields.results import result_text
 from tcptop_tui.fields.subject import Column, Subject
-from tcptop_tui.hostnames import service
-from tcptop_tui.reasons import reason_text
+from tcptop_tui.host.hostnames import service
 from tcptop_tui.records import Flag, Looked, Rows, State
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tcptop_tui.close_reasons import Reason, reasons
 from tcptop_tui.fields.results import results
 from tcptop_tui.fields.subject import Column, Reader, Subject
-from tcptop_tui.reasons import Reason, reasons
 from tcptop_tui.records import SESSION, TRANSITION, UNKNOWN_NS, UNKNOWN_UID, Flag, Rows, is_ipv4
 
 

@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from tcptop_tui.reasons import Reason, reason_text, reasons
+from tcptop_tui.close_reasons import Reason, reason_text, reasons
 from tcptop_tui.records import Mask, Rows, State, Syn
 
 UNSENT: Final = 253

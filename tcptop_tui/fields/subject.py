@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tcptop_tui.config.schema import RttUnit
-from tcptop_tui.hostnames import HostNames
+from tcptop_tui.host.hostnames import HostNames
 from tcptop_tui.records import HOLDING, Mask, Rows
-from tcptop_tui.source.batches import Names
+from tcptop_tui.stream.batches import Names
 
 NO_NAMES = Names()
 NO_HOLDERS = np.zeros(0, HOLDING)

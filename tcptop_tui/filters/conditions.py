@@ -10,11 +10,11 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from tcptop_tui.cgroups import Cgroups
+from tcptop_tui.close_reasons import reasons
 from tcptop_tui.fields.subject import Reader, Subject
 from tcptop_tui.filters.addresses import Network
-from tcptop_tui.filters.names import distinct
-from tcptop_tui.reasons import reasons
+from tcptop_tui.filters.process_names import distinct
+from tcptop_tui.host.cgroups import Cgroups
 from tcptop_tui.records import TRANSITION, Mask, is_ipv4
 
 

@@ -15,6 +15,7 @@ from tcptop_tui.fields import BY_KEY, Field, Parse
 from tcptop_tui.fields.subject import Reader
 from tcptop_tui.filters import units
 from tcptop_tui.filters.addresses import read_network
+from tcptop_tui.filters.close_reasons import read_reasons
 from tcptop_tui.filters.conditions import (
     AllOf,
     Between,
@@ -28,11 +29,10 @@ from tcptop_tui.filters.conditions import (
     OfVersion,
     OnDevice,
 )
-from tcptop_tui.filters.ends import read_reasons
 from tcptop_tui.filters.errors import shown
 from tcptop_tui.filters.lexer import Form, Value
 from tcptop_tui.filters.patterns import name_test
-from tcptop_tui.filters.places import read_cgroup, read_namespace
+from tcptop_tui.filters.place_names import read_cgroup, read_namespace
 from tcptop_tui.filters.states import read_states
 
 Make: TypeAlias = Callable[[str, Value], Condition]

@@ -8,14 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tcptop_tui import formats, text
+from tcptop_tui.close_reasons import reason_text
 from tcptop_tui.fields.results import results
-from tcptop_tui.filters.names import process_filter
+from tcptop_tui.filters.process_names import process_filter
 from tcptop_tui.model.facts import Alert
-from tcptop_tui.model.pulse import Beat
-from tcptop_tui.model.usual import SURE_AFTER, Usual
-from tcptop_tui.reasons import reason_text
+from tcptop_tui.model.per_second import Beat
+from tcptop_tui.model.usual_rtt import SURE_AFTER, Usual
 from tcptop_tui.records import Rows, State, Syn, picked
-from tcptop_tui.source.identity import peer_hash, process_key
+from tcptop_tui.stream.identity import peer_hash, process_key
 
 PILED = 10
 """Connections of one process in CLOSE_WAIT that are too many ..."""

@@ -11,7 +11,7 @@ from tcptop_tui.fields import BY_KEY, Column, Subject
 from tcptop_tui.model.facts import Facts
 from tcptop_tui.model.sorting import arranged
 from tcptop_tui.records import Mask, Rows, State
-from tcptop_tui.source.identity import process_key
+from tcptop_tui.stream.identity import process_key
 
 STUCK = (
     State.CLOSE_WAIT, State.SYN_SENT, State.SYN_RECV, State.FIN_WAIT1, State.FIN_WAIT2, State.LAST_ACK, State.CLOSING,

@@ -10,16 +10,16 @@ from numpy.typing import NDArray
 
 from tcptop_tui import formats
 from tcptop_tui.fields import Subject
-from tcptop_tui.model.departed import NOBODY, Departed
+from tcptop_tui.model.connect_outcomes import Outcomes
 from tcptop_tui.model.heat import Heat
-from tcptop_tui.model.outcomes import Outcomes
-from tcptop_tui.model.recent import Kept
-from tcptop_tui.model.samples import Summed
+from tcptop_tui.model.lingering import NOBODY, Departed
+from tcptop_tui.model.recent_records import Kept
+from tcptop_tui.model.rtt_totals import Summed
 from tcptop_tui.model.trends import Sample
-from tcptop_tui.model.wall import Wall
+from tcptop_tui.model.wall_clock import Wall
 from tcptop_tui.records import HOLDING, PING, ROW, RTT_SLOTS, SESSION, TRANSITION, Rows
-from tcptop_tui.source.batches import Loss, Names, Status
-from tcptop_tui.source.hists import NO_HISTS, Hists
+from tcptop_tui.stream.batches import Loss, Names, Status
+from tcptop_tui.stream.histograms import NO_HISTS, Hists
 
 
 def _no_rates() -> NDArray[np.float64]:

@@ -11,16 +11,16 @@ from tcptop_tui.config.schema import RttUnit
 from tcptop_tui.fields import Subject
 from tcptop_tui.filters import MATCH_ALL, Filter
 from tcptop_tui.model.board import BOARD, BY_STUCK, board
-from tcptop_tui.model.connects import Connects, connects
-from tcptop_tui.model.ended import ended_order
+from tcptop_tui.model.connect_list import Connects, connects
+from tcptop_tui.model.ended_order import ended_order
 from tcptop_tui.model.facts import Facts
 from tcptop_tui.model.grouping import Tree, make_tree
 from tcptop_tui.model.heat import Columns, slim
 from tcptop_tui.model.rtt_groups import RttGroups, rtt_groups
-from tcptop_tui.model.samples import Summed
+from tcptop_tui.model.rtt_totals import Summed
 from tcptop_tui.model.sorting import DEFAULT_SORT, ordered
 from tcptop_tui.records import ROW, RTT_SLOTS, Mask, Rows, State, joined
-from tcptop_tui.source.identity import life
+from tcptop_tui.stream.identity import life
 
 
 @dataclass(frozen=True, slots=True)

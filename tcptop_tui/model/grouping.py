@@ -12,7 +12,7 @@ from tcptop_tui.model.facts import Facts
 from tcptop_tui.model.rtt_groups import service_ports
 from tcptop_tui.model.sorting import ordered
 from tcptop_tui.records import ROW, UNKNOWN_UID, Flag, Rows, joined
-from tcptop_tui.source.identity import on_link, peer_hash, process_key
+from tcptop_tui.stream.identity import on_link, peer_hash, process_key
 
 GROUPINGS = ("", "process", "raddr", "port", "state")
 COLUMN = {"process": "comm", "raddr": "raddr", "port": "lport", "state": "state"}

@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tcptop_tui.model.history import History
-from tcptop_tui.model.samples import Growth, hist_of
+from tcptop_tui.model.rtt_totals import Growth, hist_of
 from tcptop_tui.records import RTT_SLOTS, Mask, Rows, State, joined, picked
-from tcptop_tui.source.hists import Hists, no_samples
-from tcptop_tui.source.identity import Index, life
+from tcptop_tui.stream.histograms import Hists, no_samples
+from tcptop_tui.stream.identity import Index, life
 
 STEP_S = 5
 """One column of the map. Not finer: over a slow link a map that moves each second is not free."""

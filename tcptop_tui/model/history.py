@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tcptop_tui.memory import is_let_go
+from tcptop_tui.host.memory import is_let_go
 from tcptop_tui.records import Rows, put
 
 _SPARE = 16

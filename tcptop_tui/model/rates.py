@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from tcptop_tui.model.succession import Succession
+from tcptop_tui.model.row_succession import Succession
 from tcptop_tui.records import Flag, Mask, Rows
 
 _PERIOD_NS = 1_000_000_000

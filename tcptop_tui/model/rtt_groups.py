@@ -9,12 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tcptop_tui import formats, text
-from tcptop_tui.filters.names import distinct
+from tcptop_tui.filters.process_names import distinct
 from tcptop_tui.model.facts import Facts
 from tcptop_tui.records import RTT_SLOTS, Flag, Mask, Rows
-from tcptop_tui.source.batches import Names
-from tcptop_tui.source.hists import Hists, hists_of
-from tcptop_tui.source.identity import links, mixed_with
+from tcptop_tui.stream.batches import Names
+from tcptop_tui.stream.histograms import Hists, hists_of
+from tcptop_tui.stream.identity import links, mixed_with
 
 GROUPINGS = ("raddr", "port", "process", "laddr")
 TITLES = {"raddr": "remote address", "port": "service port", "process": "process", "laddr": "local address"}

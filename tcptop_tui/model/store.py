@@ -9,22 +9,22 @@ import numpy as np
 
 from tcptop_tui.model.alerts import Alarms
 from tcptop_tui.model.board import BoardHistory
-from tcptop_tui.model.departed import NOBODY, depart, lingering
+from tcptop_tui.model.connect_outcomes import OutcomeCounter
 from tcptop_tui.model.facts import Facts
 from tcptop_tui.model.heat import HeatHistory
 from tcptop_tui.model.history import History
-from tcptop_tui.model.outcomes import OutcomeCounter
-from tcptop_tui.model.pulse import PulseCounter
+from tcptop_tui.model.lingering import NOBODY, depart, lingering
+from tcptop_tui.model.per_second import PulseCounter
 from tcptop_tui.model.rates import Rates
-from tcptop_tui.model.recent import Recent
-from tcptop_tui.model.samples import LiveSamples, Summed
-from tcptop_tui.model.succession import Succession
+from tcptop_tui.model.recent_records import Recent
+from tcptop_tui.model.row_succession import Succession
+from tcptop_tui.model.rtt_totals import LiveSamples, Summed
 from tcptop_tui.model.trends import Trends
-from tcptop_tui.model.wall import Wall
+from tcptop_tui.model.wall_clock import Wall
 from tcptop_tui.records import PING, ROW, SESSION, TRANSITION, End, Rows, copied, picked
 from tcptop_tui.settings import Settings
-from tcptop_tui.source.batches import Batch, Endings, Loss, Names, Pings, Sessions, Status, Table, Transitions
-from tcptop_tui.source.endings import half_closed, take_endings
+from tcptop_tui.stream.batches import Batch, Endings, Loss, Names, Pings, Sessions, Status, Table, Transitions
+from tcptop_tui.stream.late_endings import half_closed, take_endings
 
 _PACE_S = 3.0
 """Transitions per second are an average over this long."""

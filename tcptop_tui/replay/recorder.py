@@ -14,7 +14,7 @@ import numpy as np
 from tcptop_tui.errors import TcptopError
 from tcptop_tui.records import copied
 from tcptop_tui.replay.recording import HEAD, HISTS, HOLDERS, KIND_OF, MAGIC, layout
-from tcptop_tui.source.batches import Batch, Loss, Names, Sink, Status, Table
+from tcptop_tui.stream.batches import Batch, Loss, Names, Sink, Status, Table
 
 
 class Recorder:

@@ -20,12 +20,12 @@ from typing import IO, Any
 import msgspec
 import numpy as np
 
-from tcptop_tui.config.own_files import open_at_once
 from tcptop_tui.errors import TcptopError, UsageError
-from tcptop_tui.export.files import caller
+from tcptop_tui.host.caller_files import caller
+from tcptop_tui.host.private_files import open_at_once
 from tcptop_tui.records import ENDING, HOLDING, PING, ROW, RTT_SLOTS, SESSION, TRANSITION
-from tcptop_tui.source.batches import Batch, Endings, Loss, Names, Pings, Sessions, Status, Table, Transitions
-from tcptop_tui.source.hists import NO_HISTS, Hists
+from tcptop_tui.stream.batches import Batch, Endings, Loss, Names, Pings, Sessions, Status, Table, Transitions
+from tcptop_tui.stream.histograms import NO_HISTS, Hists
 
 MAGIC = b"tcptop-tui recording 1\n"
 HEAD = struct.Struct("<BxxxIQQ")  # kind, bytes, now_ns, utc_ns

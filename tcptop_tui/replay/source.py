@@ -7,11 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from tcptop_tui.cgroups import Cgroups
-from tcptop_tui.diag.chosen import Chosen
+from tcptop_tui.host.cgroups import Cgroups
 from tcptop_tui.records import only
 from tcptop_tui.replay.recording import read_batches
-from tcptop_tui.source.batches import Batch, Capture, Sessions, Sink, Status, Table, Transitions
+from tcptop_tui.stream.batches import Batch, Capture, Sessions, Sink, Status, Table, Transitions
+from tcptop_tui.stream.capture_match import Chosen
 
 EVERYTHING: Final = Capture()
 CUT_OFF: Final = "cut off here, played to where it is whole"

@@ -9,10 +9,10 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from tcptop_tui import formats, text
+from tcptop_tui.close_reasons import reason_text, reasons
 from tcptop_tui.export.values import iso_time
-from tcptop_tui.reasons import reason_text, reasons
 from tcptop_tui.records import UNKNOWN_NS, UNKNOWN_UID, Flag, Rows, is_ipv4
-from tcptop_tui.source.batches import Names
+from tcptop_tui.stream.batches import Names
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,15 +9,15 @@ from typing import Any, TypeVar
 
 import click
 
-from tcptop_tui.effects import Checked, Seconds, refuse_dropped
 from tcptop_tui.errors import UsageError
 from tcptop_tui.feed import Feed
-from tcptop_tui.privileges import narrow
+from tcptop_tui.host.privileges import narrow
+from tcptop_tui.options.effects import Checked, Seconds, refuse_dropped
 from tcptop_tui.trace import connect, life, ping, rtt, states
-from tcptop_tui.trace.feeds import PingFeed, lookups
 from tcptop_tui.trace.journal import Journal
 from tcptop_tui.trace.options import Common, address_term, check, common
-from tcptop_tui.trace.run import Stream, run_stream
+from tcptop_tui.trace.probes import PingFeed, lookups
+from tcptop_tui.trace.stream_loop import Stream, run_stream
 
 F = TypeVar("F", bound=Callable[..., Any])
 AnyFeed = TypeVar("AnyFeed", bound=Feed | PingFeed)

@@ -11,13 +11,13 @@ import numpy as np
 from tcptop_tui import formats
 from tcptop_tui.fields.results import failed, result_text, results
 from tcptop_tui.filters import Filter
-from tcptop_tui.model.attempts import outcomes, unanswered
+from tcptop_tui.model.connect_attempts import outcomes, unanswered
 from tcptop_tui.records import TRANSITION, Rows
-from tcptop_tui.source.batches import Batch, Loss, Table, Transitions
+from tcptop_tui.stream.batches import Batch, Loss, Table, Transitions
 from tcptop_tui.trace import columns as c
 from tcptop_tui.trace.columns import Column, Lines
 from tcptop_tui.trace.output import Form, Output
-from tcptop_tui.trace.run import Moment
+from tcptop_tui.trace.stream_loop import Moment
 from tcptop_tui.trace.summary import say
 
 _MOST_KEYS = 65_536

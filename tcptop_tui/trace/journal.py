@@ -12,7 +12,7 @@ from pathlib import Path
 from tcptop_tui import formats, text
 from tcptop_tui.errors import UsageError
 from tcptop_tui.records import UNKNOWN_NS, Rows, is_ipv4
-from tcptop_tui.source.batches import Names
+from tcptop_tui.stream.batches import Names
 
 SOCKET = Path("/run/systemd/journal/socket")
 _NOTICE = 5

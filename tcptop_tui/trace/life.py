@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 
 from tcptop_tui.filters import Filter
-from tcptop_tui.model.ended import is_connection
+from tcptop_tui.model.ended_order import is_connection
 from tcptop_tui.records import SESSION, Flag, Mask, Rows, copied, joined, picked
-from tcptop_tui.source.batches import Batch, Endings, Loss, Sessions, Table
-from tcptop_tui.source.endings import half_closed, take_endings
+from tcptop_tui.stream.batches import Batch, Endings, Loss, Sessions, Table
+from tcptop_tui.stream.late_endings import half_closed, take_endings
 from tcptop_tui.trace import columns as c
 from tcptop_tui.trace.columns import Column, Lines
 from tcptop_tui.trace.output import Form, Output
-from tcptop_tui.trace.run import Moment
+from tcptop_tui.trace.stream_loop import Moment
 
 _WAITS_NS = 2 * 10**9
 _MOST_WAITING = 16_384

@@ -10,14 +10,14 @@ from typing import Any, TypeVar
 import click
 
 from tcptop_tui.config.file import ConfigPlace
-from tcptop_tui.effects import Seconds
 from tcptop_tui.errors import UsageError
 from tcptop_tui.feed import Feed
 from tcptop_tui.filters import Filter, expand, parse, parse_ports
+from tcptop_tui.host.terminal import standard_output
+from tcptop_tui.options.effects import Seconds
 from tcptop_tui.replay.recording import opened_recording
 from tcptop_tui.settings import Settings
-from tcptop_tui.source.batches import Capture
-from tcptop_tui.terminal import standard_output
+from tcptop_tui.stream.batches import Capture
 from tcptop_tui.text import clean
 from tcptop_tui.trace import columns as c
 from tcptop_tui.trace.columns import Column
@@ -160,6 +160,6 @@ def _cgroups(path: str) -> frozenset[int]:
     """The id of a cgroup: what lies below it the kernel side finds itself."""
     if not path:
         return frozenset()
-    from tcptop_tui.cgroups import cgroup_id  # noqa: PLC0415  only where it is asked for
+    from tcptop_tui.host.cgroups import cgroup_id  # noqa: PLC0415  only where it is asked for
 
     return frozenset([cgroup_id(path)])

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from tcptop_tui.records import Rows, is_ipv4
-from tcptop_tui.source.batches import Batch, Loss, Pings
+from tcptop_tui.stream.batches import Batch, Loss, Pings
 from tcptop_tui.trace import columns as c
 from tcptop_tui.trace.columns import Column
 from tcptop_tui.trace.output import Form, Output
-from tcptop_tui.trace.run import Moment
+from tcptop_tui.trace.stream_loop import Moment
 
 CPU = Column("cpu", "CPU", c.plain("cpu"), width=3)
 TGID = Column("tgid", "TGID", c.plain("tgid"), width=7)

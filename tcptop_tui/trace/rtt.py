@@ -16,11 +16,11 @@ from tcptop_tui.export.values import iso_time
 from tcptop_tui.filters import Filter
 from tcptop_tui.model.histogram import Histogram, slot_bounds
 from tcptop_tui.records import RTT_SLOTS, Rows
-from tcptop_tui.source.batches import Batch, Loss, Names, Sessions, Table
-from tcptop_tui.source.identity import links
+from tcptop_tui.stream.batches import Batch, Loss, Names, Sessions, Table
+from tcptop_tui.stream.identity import links
 from tcptop_tui.text import clean
 from tcptop_tui.trace.output import Form, Output
-from tcptop_tui.trace.run import Moment
+from tcptop_tui.trace.stream_loop import Moment
 
 Key: TypeAlias = tuple[int, int, int] | None
 """Words of an address, and its link (``identity.links``); None: all of them together."""

@@ -7,12 +7,12 @@ from typing import Any
 
 from tcptop_tui.filters import Filter
 from tcptop_tui.records import Flag
-from tcptop_tui.source.batches import Batch, Loss, Transitions
+from tcptop_tui.stream.batches import Batch, Loss, Transitions
 from tcptop_tui.trace import columns as c
 from tcptop_tui.trace.columns import Column
 from tcptop_tui.trace.journal import Journal
 from tcptop_tui.trace.output import Form, Output
-from tcptop_tui.trace.run import Moment
+from tcptop_tui.trace.stream_loop import Moment
 from tcptop_tui.trace.summary import say
 
 OLDSTATE = Column("oldstate", "OLDSTATE", c.state("oldstate"), width=11)

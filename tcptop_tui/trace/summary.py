@@ -6,7 +6,7 @@ import os
 import select
 import sys
 
-from tcptop_tui.source.batches import Loss
+from tcptop_tui.stream.batches import Loss
 from tcptop_tui.text import clean
 
 

@@ -16,12 +16,12 @@ from types import MappingProxyType
 import pytest
 
 from tcptop_tui.bpf import packets, program
-from tcptop_tui.bpf.calls import libbpf_with, load_libbpf
-from tcptop_tui.bpf.code import NO_PLAN, MapPlan
-from tcptop_tui.bpf.loaded import Compiled, Request
+from tcptop_tui.bpf.load.compiled_code import NO_PLAN, MapPlan
+from tcptop_tui.bpf.load.compiler_client import Compiled, Request
+from tcptop_tui.bpf.load.libbpf import libbpf_with, load_libbpf
+from tcptop_tui.bpf.load.syscalls import MapShape, shape_of
 from tcptop_tui.bpf.maps import _possible_cpus
-from tcptop_tui.bpf.syscalls import MapShape, shape_of
-from tcptop_tui.foreign import Signature
+from tcptop_tui.host.c_functions import Signature
 
 _Descriptors = tuple[dict[str, int], dict[str, int]]
 _Key = tuple[str, tuple[str, ...], tuple[str, ...], frozenset[tuple[str, str]], str]

@@ -4,7 +4,7 @@
  * fail before a SYN is sent never change the socket's state.
  *
  * REGS_NR and REGS_1 to REGS_5 are offsets into struct pt_regs, *_NR are numbers
- * of system calls (tcptop_tui/bpf/headers.py).
+ * of system calls (tcptop_tui/bpf/load/headers.py).
  *
  * Not seen: connects of 32-bit programs, of io_uring before 6.0, and MSG_FASTOPEN
  * by way of io_uring, all only where they fail before a SYN.

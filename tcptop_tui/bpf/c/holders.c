@@ -7,7 +7,7 @@
 #define S_IFMT		00170000	/* include/uapi/linux/stat.h */
 #define S_IFSOCK	0140000
 
-/* tcptop_tui/diag/holders.py: HOLDER */
+/* tcptop_tui/host/socket_holders.py: HOLDER */
 struct holder {
 	u64 skaddr;
 	u64 inode;

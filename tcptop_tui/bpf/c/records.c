@@ -4,10 +4,10 @@
  * program at a function (accepted() in gauges.c) help where the kernel has a hook for them.
  *
  * "tcptop_kernel.h" is generated at start-up from the running kernel's BTF
- * (tcptop_tui/bpf/headers.py); it has just the structs and members used here.
+ * (tcptop_tui/bpf/load/headers.py); it has just the structs and members used here.
  * BLOCK, RING_PAGES, SESSION_RING_PAGES and RTT_UNIT_US come as -D flags,
  * PINNED_CGROUPS and PINNED_MNTNS where maps of somebody else's are to be asked, TYPED where
- * the kernel knows the types of a tracepoint's arguments (tcptop_tui/bpf/compiler.py).
+ * the kernel knows the types of a tracepoint's arguments (tcptop_tui/bpf/load/compiler.py).
  *
  * Two ways out, chosen by rate: *events* (transitions, ended sessions) go
  * through ring buffers of fixed-size records that are read in batches without
@@ -58,7 +58,7 @@ enum {
 #define SYN_OUT		1	/* it has left; snd_una and bytes_acked count it */
 #define SYN_NONE	2	/* a listener's child, TCP_REPAIR, or a connect() that has sent nothing yet */
 
-/* diag/holders.py: OWNER */
+/* host/socket_holders.py: OWNER */
 struct owner {
 	u32 pid;
 	u32 started;

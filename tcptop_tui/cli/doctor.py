@@ -1,0 +1,226 @@
+"""What this host has and lacks for the BPF backend, and what would mend it."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from tcptop_tui import __version__
+from tcptop_tui.bpf.capacity import Capacity, Host
+from tcptop_tui.bpf.load import bcc_library
+from tcptop_tui.bpf.load.btf import VMLINUX_BTF, KernelTypes
+from tcptop_tui.bpf.load.compiler_client import missing_capabilities
+from tcptop_tui.bpf.load.headers import kernel_header
+from tcptop_tui.bpf.load.libbpf import libbpf_version, load_libbpf
+from tcptop_tui.bpf.program import Program
+from tcptop_tui.config.file import ConfigPlace, load_config
+from tcptop_tui.diag.netlink import SockDiag
+from tcptop_tui.errors import TcptopError
+from tcptop_tui.host import capabilities
+from tcptop_tui.host.capabilities import Sets
+from tcptop_tui.host.privileges import DASHBOARD, NEEDS, STREAM
+from tcptop_tui.settings import Settings
+from tcptop_tui.stream.batches import Capture
+from tcptop_tui.text import clean
+
+_LEAST_COLUMNS = 40
+"""Of the tables, also where the terminal does not know its size, or COLUMNS is 0."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One requirement."""
+
+    name: str
+    good: bool
+    found: str
+    mend: str = ""
+    needed: bool = True
+    """Whether the BPF backend fails without it."""
+    said: tuple[str, ...] = ()
+    """The last lines of whoever refused it."""
+
+
+def _check(name: str, look: Callable[[], str], *, needed: bool = True) -> Finding:
+    """``look`` says what it found, or raises what is wrong."""
+    try:
+        return Finding(name, good=True, found=look(), needed=needed)
+    except TcptopError as error:
+        said = getattr(error, "said", ())
+        return Finding(name, good=False, found=error.message, mend=error.mend, needed=needed, said=said)
+    except OSError as error:
+        return Finding(name, good=False, found=str(error), needed=needed)
+
+
+def _kernel() -> str:
+    release = platform.release()
+    major, minor = (int("".join(filter(str.isdigit, part)) or 0) for part in release.split(".")[:2])
+    if (major, minor) < (5, 8):
+        raise TcptopError(f"Linux {release} has no BPF ring buffer", mend="use Linux 5.8 or newer")
+    return f"Linux {release} {platform.machine()}"
+
+
+def _privileges() -> str:
+    missing = missing_capabilities()
+    if missing:
+        raise TcptopError(f"{' and '.join(missing)} missing", mend="run with sudo")
+    return "root" if os.geteuid() == 0 else "capabilities"
+
+
+def _types() -> str:
+    types = KernelTypes()
+    try:
+        kernel_header(types)
+    finally:
+        types.close()
+    return f"{VMLINUX_BTF}, every member found"
+
+
+def _bcc() -> str:
+    module = bcc_library.load_bcc()
+    return f"bcc {getattr(module, '__version__', '')} in {Path(module.__file__).parent}"
+
+
+def _libbcc() -> str:
+    bcc_library.load_bcc()
+    bcc_library.load_libbcc()
+    return f"libbcc.so.0 with {bcc_library.llvm_version() or 'an LLVM of its own'}"
+
+
+def _libbpf() -> str:
+    load_libbpf()
+    return f"libbpf {libbpf_version() or 'older than 0.6'}"
+
+
+def _python() -> str:
+    packages = " ".join(f"{name} {version(name)}" for name in ("textual", "rich", "numpy"))
+    return f"Python {platform.python_version()} ({sys.executable}), {packages}"
+
+
+def _program() -> str:
+    """The proof of everything above: compile, load, attach, detach."""
+    settings, capture = Settings(max_connections=16), Capture()
+    program = Program(settings, capture, Program.request(settings, capture, keeps=False))
+    try:
+        program.attach(Capture(pids=frozenset({os.getpid()})))
+        accepts = "tells its process" if program.sees_accepts else "has no hook here"
+    finally:
+        program.close()
+    return f"compiles, loads and attaches; accept() {accepts}"
+
+
+def _connections() -> str:
+    """How many the kernel side can follow, and what that takes."""
+    host = Host.this()
+    capacity = Capacity.of(Settings(), host)
+    now_mb, most_mb = (capacity.bytes_of(count) / 1e6 for count in (host.sockets, capacity.limit))
+    more = "the memory grows with them" if host.lazy else "all of the hash's memory is taken at the start"
+    return (
+        f"{now_mb:.0f} MB for the {host.sockets:,} sockets that there are and the next ones, at most {most_mb:.0f} MB "
+        f"for {capacity.limit:,}: {more}"
+    )
+
+
+def _sock_diag() -> str:
+    diag = SockDiag()
+    try:
+        return f"{len(diag.dump().rows)} sockets"
+    finally:
+        diag.close()
+
+
+def _settings(place: ConfigPlace) -> str:
+    path, config_note = place.path, load_config(place.path)[1]
+    if config_note:
+        raise TcptopError(clean(config_note))
+    return f"{clean(str(path))}: {'valid' if path.exists() else 'not there, all is as it comes'}"
+
+
+def examine(place: ConfigPlace) -> list[Finding]:
+    """Look at each requirement on its own, and at the settings."""
+    return [
+        _check("tcptop-tui", lambda: __version__, needed=False),
+        _check("Python", _python, needed=False),
+        _check("kernel", _kernel),
+        _check("type information (BTF)", _types),
+        _check("bcc for Python", _bcc),
+        _check("bcc library", _libbcc),
+        _check("libbpf", _libbpf),
+        _check("privileges", _privileges),
+        _check("kernel program", _program),
+        _check("room for connections", _connections, needed=False),
+        _check("sock_diag (fallback)", _sock_diag, needed=False),
+        _check("settings", lambda: _settings(place), needed=False),
+    ]
+
+
+def _table(*titles: str) -> Table:
+    table = Table(box=box.SIMPLE_HEAD)
+    for title in titles:
+        table.add_column(title, overflow="fold", no_wrap=title == "capability")
+    return table
+
+
+def _kept_capabilities(had: Sets) -> Table:
+    """Of the dashboard, each with its reason; of what is missing, what does not work."""
+    table = _table("capability", "", "for, or what is not there without it")
+    for need in NEEDS:
+        if need.wanted(DASHBOARD):
+            kept = had.may(need.cap)
+            mark = Text("kept", "green") if kept else Text("missing", "yellow")
+            table.add_row(Text(str(need.cap)), mark, Text(need.why if kept else need.without))
+    return table
+
+
+def _streams_keep(had: Sets) -> str:
+    names = " ".join(str(need.cap) for need in NEEDS if need.wanted(STREAM) and had.may(need.cap))
+    return f"trace and snapshot keep, once attached: {names or 'none'}"
+
+
+def _children_get(had: Sets) -> str:
+    gains = "none but the compiler's" if capabilities.gains_forbidden() else "as root all"
+    bounds = "the same" if capabilities.bounding() == had.permitted else "as it was: CAP_SETPCAP is missing"
+    return f"Programs that it starts get {gains} (no_new_privs). The bounding set is {bounds}."
+
+
+def report(findings: list[Finding]) -> None:
+    """Print the tables, and what they come to."""
+    table = _table("requirement", "", "found", "mend it with")
+    for finding in findings:
+        mark = Text("ok", "green") if finding.good else Text("not ok", "bold red" if finding.needed else "yellow")
+        table.add_row(finding.name, mark, Text(clean(finding.found)), Text(clean(finding.mend)))
+    console = Console(width=max(_LEAST_COLUMNS, shutil.get_terminal_size().columns))
+    console.print(table)
+    had = capabilities.of_thread()
+    console.print(_kept_capabilities(had))
+    console.print(_streams_keep(had), soft_wrap=True)
+    console.print(_children_get(had), soft_wrap=True)
+    for finding in findings:
+        _print_said(console, finding)
+    console.print(_conclusion(findings), soft_wrap=True)
+
+
+def _print_said(console: Console, finding: Finding) -> None:
+    if finding.said:
+        console.print(Text(f"{finding.name}, last lines:", "bold"))
+        for line in finding.said:
+            console.print(Text(f"  {clean(line)}"), soft_wrap=True)
+
+
+def _conclusion(findings: list[Finding]) -> Text:
+    """Whether BPF is used, or what ``--backend auto`` falls back for."""
+    wrong = next((finding for finding in findings if finding.needed and not finding.good), None)
+    if wrong is None:
+        return Text("The BPF backend works here.")
+    return Text(f"--backend auto polls sock_diag here, because of {wrong.name}: {clean(wrong.found)}")

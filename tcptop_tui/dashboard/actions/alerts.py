@@ -1,0 +1,42 @@
+"""Keys for what is wrong: the alert strip."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from textual import on
+from textual.binding import Binding, BindingType
+
+from tcptop_tui.dashboard.views import ViewsApp
+from tcptop_tui.widgets.panels.alerts import AlertStrip
+from tcptop_tui.widgets.panels.panel import WAITING
+from tcptop_tui.widgets.views.board import BoardView
+
+
+class Alarming(ViewsApp):
+    """Goes to the alerts, and from an alert to what it is about."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("a", "alerts", "Alerts: choose one, Enter shows what it is about", show=False, priority=True),
+    ]
+
+    def action_alerts(self) -> None:
+        """Give the keys to the strip."""
+        strip = self.panel(AlertStrip)
+        if strip.display:
+            self.screen.set_focus(strip)  # at once: the next key may be here already
+        elif not self.frame.facts.begun:
+            self.notify(WAITING, timeout=3)
+        else:
+            self.notify("nothing is wrong, as far as can be seen", timeout=3)
+
+    @on(AlertStrip.Chosen)
+    def _alert_chosen(self, event: AlertStrip.Chosen) -> None:
+        if event.alert is None:
+            self.focus_view()
+            return
+        self.show_filtered(event.alert.filter, event.alert.view)
+
+    @on(BoardView.Opened)
+    def _board_opened(self, event: BoardView.Opened) -> None:
+        self.show_filtered(event.filter, "connections")

@@ -1,0 +1,55 @@
+"""Keys that take something out: snapshots as files."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import ClassVar
+
+from textual import work
+from textual.binding import Binding, BindingType
+
+from tcptop_tui.dashboard.views import ViewsApp
+from tcptop_tui.errors import TcptopError
+from tcptop_tui.export.snapshot import Origin, default_path, render
+from tcptop_tui.host.caller_files import resolve_path, write_export
+from tcptop_tui.model.frame import Frame, make_frame
+from tcptop_tui.text import clean
+from tcptop_tui.widgets.dialogs.export import ExportDialog
+
+
+class Exporting(ViewsApp):
+    """Snapshots of what is shown."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("e", "export", "Export", key_display="e", priority=True),
+    ]
+
+    async def action_export(self) -> None:
+        """Ask for format and path of a snapshot of what is shown now."""
+        frame, picture = self.frame, self.export_screenshot(title="tcptop-tui")
+        utc_ns = time.time_ns()
+
+        def chosen(answer: tuple[str, str] | None) -> None:
+            if answer is not None:
+                self._write(frame, picture, *answer)
+
+        await self.push_screen(ExportDialog(lambda kind: str(default_path(self.host, utc_ns, kind))), chosen)
+
+    @work(thread=True, group="export", exit_on_error=False)
+    def _write(self, frame: Frame, picture: str, kind: str, path: str) -> None:
+        """Write the file away from the event loop; say what came of it."""
+        try:
+            origin = Origin(self.host, self.kernel)
+            # a list without TIME_WAIT is for the eye: who reads the file later would think that there was none
+            whole = frame if frame.look.time_wait else make_frame(frame.facts, replace(frame.look, time_wait=True))
+            written = write_export(resolve_path(path), render(whole, origin, kind, picture))
+        except TcptopError as error:
+            self._tell(str(error), "error")
+        else:
+            self._tell(f"wrote {clean(str(written))}", "information")
+
+    def _tell(self, message: str, severity: str) -> None:
+        say: Callable[[], None] = lambda: self.notify(message, severity=severity, markup=False, timeout=8)  # type: ignore[arg-type]  # noqa: E731
+        self.call_from_thread(say)

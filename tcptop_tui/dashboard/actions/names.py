@@ -1,0 +1,22 @@
+"""n: names instead of numbers."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import ClassVar
+
+from textual.binding import Binding, BindingType
+
+from tcptop_tui.dashboard.views import ViewsApp
+
+
+class Naming(ViewsApp):
+    """Host and service names; filters, order and exports keep the numbers."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("n", "names", "Host and service names instead of numbers", show=False),
+    ]
+
+    def action_names(self) -> None:
+        """Names, or numbers again."""
+        self.set_look(replace(self.look, names=not self.look.names))

@@ -1,0 +1,43 @@
+"""Keys that change how numbers are shown, and begin anew."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from typing import ClassVar
+
+from textual.binding import Binding, BindingType
+
+from tcptop_tui.config.schema import RttUnit
+from tcptop_tui.dashboard.views import ViewsApp
+
+_NEXT_UNIT: dict[RttUnit, RttUnit] = {"auto": "ms", "ms": "us", "us": "auto"}
+_TWICE_S = 3.0
+"""The second press of what cannot be undone must come within this time."""
+
+
+class Adjusting(ViewsApp):
+    """Units, and clearing the history."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("m", "rtt_unit", "Round-trip times in ms, in µs, as they fit", show=False),
+        Binding("x", "clear", "Twice: forget the log and the closed sessions", show=False),
+    ]
+    _asked_s = -_TWICE_S
+
+    def action_rtt_unit(self) -> None:
+        """The next unit."""
+        self.set_look(replace(self.look, rtt_unit=_NEXT_UNIT[self.look.rtt_unit]))
+
+    def action_clear(self) -> None:
+        """Begin anew, when it was pressed twice."""
+        now_s = time.monotonic()
+        if now_s - self._asked_s > _TWICE_S:
+            self._asked_s = now_s
+            self.notify("x again forgets the log, the closed sessions and their round-trip times", timeout=_TWICE_S)
+            return
+        self._asked_s = -_TWICE_S
+        self._store.clear()
+        self.set_paused(paused=False)
+        self.call_next(self.tick)
+        self.notify("the history begins now", timeout=2)

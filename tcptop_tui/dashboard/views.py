@@ -1,0 +1,171 @@
+"""The dashboard's views: which is open, how its list is sorted, what connections are grouped by."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import ClassVar
+
+from textual import on
+from textual.binding import Binding, BindingType
+from textual.widgets import ContentSwitcher
+
+from tcptop_tui.dashboard.live import VIEWS, LiveApp
+from tcptop_tui.errors import UsageError
+from tcptop_tui.fields import FIELDS
+from tcptop_tui.filters import parse
+from tcptop_tui.model.board import SHOWN
+from tcptop_tui.model.frame import Order
+from tcptop_tui.model.grouping import GROUPINGS, TITLES
+from tcptop_tui.widgets.dialogs.sort import SortDialog
+from tcptop_tui.widgets.lists.columns import Column
+from tcptop_tui.widgets.lists.listing import Listing
+from tcptop_tui.widgets.views.board import BoardView
+from tcptop_tui.widgets.views.connections import ConnectionTable
+from tcptop_tui.widgets.views.connects import ConnectsTable
+from tcptop_tui.widgets.views.ended import SessionsTable
+from tcptop_tui.widgets.views.rtt import RttView
+
+_DESCENDING = {*(field.key for field in FIELDS if field.descending), *(state.name.lower() for state in SHOWN)}
+
+SORTED_LISTS: dict[str, type[Listing]] = {
+    "connections": ConnectionTable, "connects": ConnectsTable, "sessions": SessionsTable, "board": BoardView,
+}  # fmt: skip
+
+
+class ViewsApp(LiveApp):
+    """Views by number, their order and their groups."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("1", "view(0)", "Views", key_display="1-6", tooltip="Connections", priority=True),
+        Binding("2", "view(1)", "Connects, with failures and counts by destination", show=False, priority=True),
+        Binding("3", "view(2)", "Closed sessions", show=False, priority=True),
+        Binding("4", "view(3)", "Round-trip times side by side", show=False, priority=True),
+        Binding("5", "view(4)", "Ping: whom echo requests interrupt", show=False, priority=True),
+        Binding("6,b", "view(5)", "Stuck states by process, with ages and growth", show=False, priority=True),
+        Binding("l", "log", "Log and histogram, on or off", show=False),
+        Binding("t,f5", "group", "Group", key_display="F5"),
+        Binding("f6", "pick_sort", "Sort", key_display="F6"),
+        Binding("less_than_sign", "sort_next(-1)", "Sort by the column before", show=False),
+        Binding("greater_than_sign", "sort_next(1)", "Sort by the next column", show=False),
+        Binding("I", "invert", "Invert the order", show=False),
+        Binding("T", "time_wait", "List TIME_WAIT, or only its number", show=False),
+    ]
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Sort only what can be sorted."""
+        if action in {"pick_sort", "sort_next", "invert"}:
+            return self.look.view in SORTED_LISTS
+        return super().check_action(action, parameters)
+
+    # -- views --------------------------------------------------------------------------------
+
+    def action_view(self, number: int) -> None:
+        """Open a view."""
+        self.query_one("#views", ContentSwitcher).current = VIEWS[number]
+        self.set_look(replace(self.look, view=VIEWS[number]))
+        self.refresh_bindings()
+        self.focus_view()
+
+    def focus_view(self) -> None:
+        """Give the keys to the view that is open."""
+        main = self.screen_stack[0]
+        main.set_focus(next((one for one in (self.view, *self.view.query("*")) if one.can_focus), None))
+
+    def show_filtered(self, text: str, view: str) -> None:
+        """Open a view, one of ``VIEWS``, with another filter in force and no groups."""
+        try:
+            wanted = parse(text)
+        except UsageError as error:
+            self.notify(str(error), severity="error", markup=False)
+            return
+        self.set_look(replace(self.look, filter=wanted, group=""))
+        self.action_view(VIEWS.index(view))
+
+    def action_log(self) -> None:
+        """Give the view the whole height, or the log its part of it."""
+        below = self.screen_stack[0].query_one("#below")
+        below.display = not below.display
+
+    def action_time_wait(self) -> None:
+        """Leave TIME_WAIT out of the list of connections, or have it there again."""
+        self.set_look(replace(self.look, time_wait=not self.look.time_wait))
+        if self.look.view != "connections":
+            self.action_view(0)
+
+    # -- groups -------------------------------------------------------------------------------
+
+    def action_group(self) -> None:
+        """Group by the next thing, after the last by nothing."""
+        if self.look.view != "connections":
+            self.action_view(0)
+        by = GROUPINGS[(GROUPINGS.index(self.look.group) + 1) % len(GROUPINGS)]
+        self.set_look(replace(self.look, group=by, folded=frozenset()))
+        self.notify(f"grouped by {TITLES[by]}", timeout=2)
+
+    @on(ConnectionTable.Folded)
+    def _folded(self, event: ConnectionTable.Folded) -> None:
+        tree = self.frame.tree
+        if event.group is not None:
+            self.set_look(replace(self.look, folded=self.look.folded ^ {event.group}))
+        elif tree is not None:
+            every = frozenset(int(group) for group in tree.groups)
+            self.set_look(replace(self.look, folded=frozenset() if every <= self.look.folded else every))
+
+    @on(RttView.Grouped)
+    def _rtt_grouped(self, event: RttView.Grouped) -> None:
+        self.set_look(replace(self.look, rtt_by=event.by))
+
+    # -- sort ---------------------------------------------------------------------------------
+
+    @property
+    def _order(self) -> Order:
+        """Of the view that is open."""
+        orders = {"connects": self.look.connects, "sessions": self.look.sessions, "board": self.look.board}
+        return orders.get(self.look.view) or Order(self.look.sort, self.look.descending)
+
+    @property
+    def _columns(self) -> tuple[Column, ...]:
+        """Of the list that is open."""
+        kind = SORTED_LISTS.get(self.look.view)
+        return () if kind is None else self.panel(kind).offered
+
+    def sort_by(self, key: str | None) -> None:
+        """Sort by a column; by the one that is sorted by already, the other way round."""
+        if key is None or self.look.view not in SORTED_LISTS:
+            return
+        same = key == self._order.key
+        descending = not self._order.descending if same else key in _DESCENDING
+        order = Order(key, descending)
+        if self.look.view == "connects":
+            self.set_look(replace(self.look, connects=order))
+        elif self.look.view == "sessions":
+            self.set_look(replace(self.look, sessions=order))
+        elif self.look.view == "board":
+            self.set_look(replace(self.look, board=order))
+        else:
+            self.set_look(replace(self.look, sort=key, descending=descending))
+
+    def action_sort_next(self, step: int) -> None:
+        """Sort by the neighbouring column."""
+        keys = [column.key for column in self._columns]
+        if keys:
+            place = keys.index(self._order.key) if self._order.key in keys else -min(0, step) - 1
+            self.sort_by(keys[(place + step) % len(keys)])
+
+    def action_invert(self) -> None:
+        """Turn the order round."""
+        self.sort_by(self._order.key)
+
+    async def action_pick_sort(self) -> None:
+        """Choose the column from a list."""
+        if self.look.view in SORTED_LISTS:
+            columns = SORTED_LISTS[self.look.view].COLUMNS
+            await self.push_screen(SortDialog(columns, self._order.key), self._sort_picked)
+
+    def _sort_picked(self, key: str | None) -> None:
+        if key != self._order.key:
+            self.sort_by(key)
+
+    @on(Listing.HeaderClicked)
+    def _header_clicked(self, event: Listing.HeaderClicked) -> None:
+        self.sort_by(event.key)

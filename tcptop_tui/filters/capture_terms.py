@@ -1,0 +1,102 @@
+"""Which terms of a filter a capture filter can apply, so that the kernel drops what they exclude."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from tcptop_tui.fields import Subject
+from tcptop_tui.filters import units
+from tcptop_tui.filters.fields import BY_NAME
+from tcptop_tui.filters.lexer import Term, terms
+from tcptop_tui.filters.parse import Filter, parse
+from tcptop_tui.records import ROW
+from tcptop_tui.stream.batches import Capture
+
+MAX_PIDS = 1024
+"""What the kernel's set of processes has room for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pinned:
+    """What became of a filter's terms."""
+
+    capture: Capture
+    applied: tuple[str, ...]
+    left: tuple[str, ...]
+    """Terms that only the panels apply."""
+
+    @property
+    def told(self) -> str:
+        """One line that says so; empty when nothing was asked for."""
+        said = f"capture {' '.join(self.applied) or 'as it was'}"
+        if self.left:
+            said += f" · in user space: {' '.join(self.left)}"
+        return said if self.applied or self.left else ""
+
+
+def pin(chosen: Filter, base: Capture) -> Pinned:
+    """``base`` narrowed by every term of ``chosen`` that a capture filter can express.
+
+    The panels go on applying all terms: the capture only has to let through no less than they
+    show, and what it cannot know yet (a port not chosen, an owner not seen) it does.
+    """
+    capture = base
+    applied: list[str] = []
+    left: list[str] = []
+    for term in terms(chosen.text):
+        narrowed = _narrowed(term, capture)
+        capture = narrowed or capture
+        (left if narrowed is None else applied).append(term.source)
+    return Pinned(capture, tuple(applied), tuple(left))
+
+
+def _narrowed(term: Term, capture: Capture) -> Capture | None:
+    """None where the term cannot be expressed, or nothing at all would be left."""
+    names = {BY_NAME[part.field.casefold()].key for part in term.parts if part.field}
+    if len(names) != 1 or not term.parts[0].field:
+        return None
+    (name,) = names
+    if name in {"lport", "rport"}:
+        return _by_port(term, name, capture)
+    if name == "pid":
+        return _by_pid(term, capture)
+    return _by_version(term, capture) if name == "ip" else None
+
+
+def _by_port(term: Term, name: str, capture: Capture) -> Capture | None:
+    """Ask the term itself about every port there is: exact, however it is written."""
+    rows = np.zeros(units.MAX_PORT + 1, ROW)
+    rows[name] = np.arange(len(rows))
+    wanted = frozenset(np.flatnonzero(parse(term.source).matches(Subject(rows, 0))).tolist())
+    if name == "lport":
+        ports = wanted & capture.lports if capture.lports else wanted
+        return replace(capture, lports=ports) if ports else None
+    ports = wanted & capture.rports if capture.rports else wanted
+    return replace(capture, rports=ports) if ports else None
+
+
+def _by_pid(term: Term, capture: Capture) -> Capture | None:
+    if term.negated:
+        return None
+    wanted: set[int] = set()
+    operator = ""
+    for part in term.parts:
+        operator = part.operator or operator
+        low, high = units.whole_interval(operator, part.value, units.read_count)
+        if high - low >= MAX_PIDS:
+            return None
+        wanted.update(range(int(low), int(high) + 1))
+    pids = frozenset(wanted - {0})  # 0 is unknown
+    pids = pids & capture.pids if capture.pids else pids
+    return replace(capture, pids=pids) if 0 < len(pids) <= MAX_PIDS else None
+
+
+def _by_version(term: Term, capture: Capture) -> Capture | None:
+    versions = {part.value.text for part in term.parts}
+    if len(versions) != 1 or not versions <= {"4", "6"}:
+        return None
+    wanted = int(versions.pop())
+    wanted = 10 - wanted if term.negated else wanted
+    return replace(capture, ip=wanted) if capture.ip in {0, wanted} else None

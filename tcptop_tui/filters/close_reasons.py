@@ -1,0 +1,52 @@
+"""How a connection ended, in any usual spelling."""
+
+from __future__ import annotations
+
+import difflib
+import re
+
+from tcptop_tui.close_reasons import TEXT, WORDS, Reason
+from tcptop_tui.filters.errors import shown
+from tcptop_tui.filters.lexer import Value
+
+_IGNORED = re.compile(r"[-_ ]")
+
+
+def _plain(name: str) -> str:
+    return _IGNORED.sub("", name.casefold())
+
+
+_FIN = frozenset({Reason.FIN_BY_US, Reason.FIN_BY_PEER})
+_RESET = frozenset({Reason.RESET_SENT, Reason.RESET_RECEIVED})
+
+_NAMES: dict[str, frozenset[Reason]] = {
+    **{_plain(text): frozenset({reason}) for reason, text in TEXT.items() if text},
+    **{_plain(word): frozenset({reason}) for reason, word in WORDS.items()},
+    **{_plain(reason.name): frozenset({reason}) for reason in Reason if reason is not Reason.NONE},
+    **dict.fromkeys(("fin", "closed"), _FIN),
+    **dict.fromkeys(("reset", "rst"), _RESET),
+    "rstsent": frozenset({Reason.RESET_SENT}),
+    **dict.fromkeys(("rstreceived", "resetbypeer"), frozenset({Reason.RESET_RECEIVED})),
+    "resetbyus": frozenset({Reason.RESET_SENT}),
+    **dict.fromkeys(("timeout", "etimedout"), frozenset({Reason.TIMED_OUT})),
+    "econnrefused": frozenset({Reason.REFUSED}),
+    "eaddrnotavail": frozenset({Reason.NO_PORT}),
+    "repair": frozenset({Reason.SILENT}),
+}
+
+_SHOWN = ("fin", "fin-by-us", "fin-by-peer", "reset", "reset-sent", "reset-received", "refused", "timeout",
+          "unreachable", "given-up", "no-port", "aborted", "nothing-sent", "error")  # fmt: skip
+
+
+def read_reasons(value: Value) -> frozenset[Reason]:
+    """The reasons that one word stands for: mostly one.
+
+    Raises:
+        FilterError: there is none of that name.
+    """
+    found = _NAMES.get(_plain(value.text))
+    if found is None:
+        close = difflib.get_close_matches(value.text.casefold(), _SHOWN, 1)
+        mend = f"did you mean {close[0]}?" if close else f"use {', '.join(_SHOWN)}"
+        raise value.error(f"no way to end {shown(value.text)}", mend)
+    return found

@@ -1,0 +1,135 @@
+"""What a filter that is being typed could go on with: fields, and values that are really there."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from tcptop_tui import text
+from tcptop_tui.close_reasons import WORDS, Reason
+from tcptop_tui.fields import BY_KEY, Field, Parse, Subject
+from tcptop_tui.filters.fields import BY_NAME, FIELDS
+from tcptop_tui.filters.lexer import quoted
+from tcptop_tui.filters.place_names import namespace_names
+from tcptop_tui.records import Rows, State
+from tcptop_tui.stream.batches import Names
+from tcptop_tui.stream.identity import pair_hash
+
+_MOST = 200
+_STATES = tuple(state.name.lower() for state in State)
+_ENDS = ("fin", "reset", "refused", "timeout", "unreachable", "aborted")
+_LAST = re.compile(
+    r"""(?:[^\s"]|"[^"]*")*?(?P<token>!*(?:(?P<field>[a-z]+)[:=](?:[^\s,"]*,)*)?(?P<part>"[^"]*|[^\s,"]*))$""",
+    re.IGNORECASE,
+)
+"""The word that is being typed, at the end; blanks in quotation marks do not end one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Vocabulary:
+    """Values by field, the most frequent first."""
+
+    values: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    saved: Sequence[str] = ()
+    """Names of saved filters."""
+
+
+def vocabulary(rows: Rows, ended: Rows, names: Names, saved: Iterable[str] = ()) -> Vocabulary:
+    """What is in a table (dtype ROW) and among ended connections (dtype SESSION)."""
+    subject, over = Subject(rows, 0, names=names), Subject(ended, 0, names=names)
+    values = {
+        one.names[0]: _first(
+            filter(None, map(quoted, namespace_names())) if one.parse is Parse.NETNS else (),
+            *(_present(BY_KEY[key], over if one.parse is Parse.REASON else subject)
+              for key in one.columns or (one.key,)),
+            {Parse.STATE: _STATES, Parse.REASON: _ENDS}.get(one.parse, ()),
+        )
+        for one in FIELDS
+        if one.parse and one.parse not in _QUANTITIES
+    }  # fmt: skip
+    return Vocabulary(values, [name for name in sorted(saved) if _NAME.fullmatch(name)])
+
+
+def _present(field: Field, subject: Subject) -> list[str]:
+    """The values of a field as a filter has to have them, the most frequent first; what it cannot have is left out."""
+    column = field.read(subject)
+    known = np.flatnonzero(column.known)
+    values = column.values[known]
+    keys = pair_hash(values.astype("<u8")) if values.ndim == 2 else values
+    _, first, counts = np.unique(keys, return_index=True, return_counts=True)
+    most = known[first[np.argsort(-counts, kind="stable")[:_MOST]]]
+    raw = column.values[most].tolist()
+    if field.parse is Parse.REASON:
+        return [WORDS[Reason(code)] for code in raw if Reason(code) in WORDS]
+    written = [str(number if value is None else value) for value, number in zip(
+        field.values(subject.take(most)), raw, strict=True)]  # fmt: skip
+    harmless = [value for value in written if not _CHANGED.search(value)]
+    if field.parse in {Parse.NAME, Parse.DEVICE, Parse.USER}:
+        return [shown for shown in map(quoted, harmless) if shown]
+    if field.parse is Parse.STATE:
+        return [value.lower() for value in harmless]
+    return [value for value in harmless if not _BREAKS.search(value)]
+
+
+_QUANTITIES = {Parse.COUNT, Parse.BYTES, Parse.MICROSECONDS, Parse.NANOSECONDS}
+_CHANGED = re.compile(f"[{text.REPLACEMENT}\ufffd]")
+"""What stands for a character that a terminal would obey: no filter finds that."""
+_NAME = re.compile(r"[^\s,:<>=!\"/]+")
+"""What can stand behind @."""
+_BREAKS = re.compile(r"[\s,\"]")
+
+
+def _first(*parts: Iterable[str]) -> list[str]:
+    """All of them, each once."""
+    return list(dict.fromkeys(value for part in parts for value in part))
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What could stand in place of the word that ends at the cursor."""
+
+    before: str = ""
+    words: Sequence[str] = ()
+    after: str = ""
+
+    def text(self, number: int) -> str:
+        """The filter with one of the words."""
+        return self.before + self.words[number] + self.after
+
+    def cursor(self, number: int) -> int:
+        """Behind the word."""
+        return len(self.before) + len(self.words[number])
+
+
+def choice(typed: str, known: Vocabulary, cursor: int) -> Choice:
+    """The words that begin like the one that ends at the cursor, in any case."""
+    before, after = typed[:cursor], typed[cursor:]
+    found = _LAST.match(before, _begin(before))
+    if found is None or not found["token"].strip("!") or after[:1] not in {"", " ", ","}:
+        return Choice()
+    start, part = found.start("part"), found["part"]
+    if found["field"]:
+        name = found["field"].lower()
+        candidates = list(known.values.get(BY_NAME[name].names[0], ()) if name in BY_NAME else ())
+    elif part.startswith("@"):
+        candidates = [f"@{name}" for name in known.saved]
+    else:
+        fields = [f"{name}:" for one in FIELDS for name in one.names]
+        bare = [known.values.get(name, ()) for name in ("comm", "port", "ip")]
+        candidates = [*fields, *(value for values in bare for value in values)]
+    fitting = [one for one in dict.fromkeys(candidates) if one.lower().startswith(part.lower()) and one != part]
+    return Choice(before[:start], fitting, after)
+
+
+def _begin(typed: str) -> int:
+    """Where the last term begins: behind the last blank that is in no quotation marks."""
+    begun, inside = 0, False
+    for place, character in enumerate(typed):
+        if character == '"':
+            inside = not inside
+        elif character == " " and not inside:
+            begun = place + 1
+    return begun

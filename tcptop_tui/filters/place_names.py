@@ -1,0 +1,53 @@
+"""Where a socket lives, by name: network namespaces and cgroups of this host."""
+
+from __future__ import annotations
+
+import os
+import re
+
+from tcptop_tui.errors import UsageError
+from tcptop_tui.filters.errors import shown
+from tcptop_tui.filters.lexer import Value
+from tcptop_tui.filters.units import read_count
+from tcptop_tui.host.cgroups import cgroup_id
+
+_NAMESPACES = "/run/netns"
+"""iproute2's NETNS_RUN_DIR."""
+
+
+def namespace_names() -> list[str]:
+    """What ``ip netns`` lists."""
+    try:
+        return sorted(os.listdir(_NAMESPACES))
+    except OSError:
+        return []
+
+
+def read_namespace(value: Value) -> int:
+    """Inode number of the network namespace that ``ip netns`` lists under this name.
+
+    Raises:
+        FilterError: there is none.
+    """
+    mend = "ip netns lists them; a number is good too"
+    if "/" in value.text or value.text in {".", ".."}:
+        raise value.error(f"{shown(value.text)} cannot be the name of a network namespace", mend)
+    try:
+        return os.stat(f"{_NAMESPACES}/{value.text}").st_ino  # noqa: PTH116  no Path: it refuses surrogates elsewhere
+    except (OSError, ValueError):
+        raise value.error(f"no network namespace {shown(value.text)}", mend) from None
+
+
+def read_cgroup(value: Value) -> int:
+    """Id of the cgroup with this path, from the root of cgroup v2 or of its directory; or the number itself.
+
+    Raises:
+        FilterError: there is none.
+    """
+    if re.fullmatch("[0-9]+", value.text):
+        return int(read_count(value))
+    try:
+        return cgroup_id(value.text)
+    except (UsageError, OSError, ValueError) as error:
+        mend = error.mend if isinstance(error, UsageError) else "give a path as /system.slice/ssh.service"
+        raise value.error(f"no cgroup {shown(value.text)}", mend) from None

@@ -1,0 +1,251 @@
+"""Writing a file as root on behalf of somebody: whole or not at all, and nowhere else."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import pwd
+import re
+import secrets
+import stat
+from pathlib import Path
+from typing import IO
+
+from tcptop_tui.errors import TcptopError
+from tcptop_tui.host import capabilities
+from tcptop_tui.host.privileges import WRITER
+from tcptop_tui.text import clean
+
+_MODE = 0o600  # who talks to whom is nobody else's business
+_MAX_LINKS = 40  # as the kernel (MAXSYMLINKS, include/linux/namei.h)
+_NO_ID = 2**32 - 1  # chown(2) takes it for "leave as it is"
+
+_MENDS = {
+    errno.ENOSPC: "free some space or choose another folder",
+    errno.EDQUOT: "free some space or choose another folder",
+    errno.ENOENT: "make the folder first, or choose another one",
+    errno.EACCES: "choose a folder that you may write to",
+    errno.EPERM: "choose a folder that you may write to",
+    errno.EROFS: "choose a folder on another disk",
+    errno.ENAMETOOLONG: "choose a shorter name",
+}
+
+
+class ExportError(TcptopError):
+    """The file was not written; what was there before is still there."""
+
+
+def _sudo_id(name: str) -> int | None:
+    value = os.environ.get(name, "")
+    return int(value) if re.fullmatch("[0-9]{1,10}", value) and int(value) < _NO_ID else None
+
+
+def caller() -> tuple[int, int]:
+    """Uid and gid of the user who started us, also through sudo."""
+    if os.geteuid() == 0:
+        uid, gid = _sudo_id("SUDO_UID"), _sudo_id("SUDO_GID")
+        if uid is not None and gid is not None:
+            return uid, gid
+    return os.geteuid(), os.getegid()
+
+
+def resolve_path(text: str) -> Path:
+    """The path that a user typed, absolute, with ``~`` for that user's home.
+
+    Raises:
+        ExportError: it names no file, or is relative to a folder that is gone.
+    """
+    if "\0" in text or not text.strip():
+        raise ExportError("no file name was given", mend="type one, e.g. snapshot.json")
+    if text == "~" or text.startswith("~/"):
+        with contextlib.suppress(KeyError):
+            text = pwd.getpwuid(caller()[0]).pw_dir + text[1:]
+    try:
+        return Path(text).absolute()
+    except OSError as error:
+        raise _explained(Path(text), error) from error
+
+
+def write_export(path: Path, data: bytes) -> Path:
+    """Write ``data`` beside ``path`` and rename it there: mode 0600, owned by the caller.
+
+    Nothing is written through a symbolic link: not the last part of the path, which a link of that
+    name makes us refuse, nor a folder on the way that somebody else could have put there. What is
+    there may be replaced only if it is a plain file of root's or the caller's.
+
+    Raises:
+        ExportError: in one line, what and why.
+    """
+    try:
+        with capabilities.raised(*WRITER):
+            folder = _open_folder(path.parent)
+            try:
+                _refuse_unless_replaceable(folder, path)
+                _write_and_rename(folder, path.name, data).close()
+            finally:
+                os.close(folder)
+    except (OSError, ValueError) as error:  # ValueError: a name that no file can have
+        raise _explained(path, error) from error
+    return path
+
+
+def _explained(path: Path, error: OSError | ValueError) -> ExportError:
+    number = error.errno if isinstance(error, OSError) else None
+    why = os.strerror(number).lower() if number else clean(str(error))
+    return ExportError(
+        f"cannot write {clean(str(path))}: {why}", mend=_MENDS.get(number or 0, "choose another file or folder")
+    )
+
+
+def _open_folder(folder: Path) -> int:
+    """An O_PATH descriptor of ``folder``.
+
+    Goes part by part from descriptor to descriptor, so that nobody can swap a part between the look
+    at it and its use. A link may belong to root or to the caller, to nobody else; that holds for
+    links behind links too. The kernel has the same rule, for sticky folders only
+    (fs/namei.c ``may_follow_link``, sysctl fs.protected_symlinks).
+
+    Raises:
+        ExportError: a link of another user is on the way.
+        OSError: it cannot be reached.
+    """
+    parts = list(reversed(folder.parts))
+    links = 0
+    here = os.open(folder.anchor or ".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        while parts:
+            found = os.open(parts.pop(), os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=here)
+            try:
+                if stat.S_ISLNK(os.fstat(found).st_mode):
+                    links += 1
+                    parts += reversed(_follow(found, links, folder).parts)
+                else:
+                    here, found = found, here
+            finally:
+                os.close(found)
+    except BaseException:
+        os.close(here)
+        raise
+    return here
+
+
+def _follow(link: int, links: int, folder: Path) -> Path:
+    """Where a link leads, if it may be followed; an absolute target begins again at ``/``."""
+    if links > _MAX_LINKS:
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
+    if os.fstat(link).st_uid not in {0, caller()[0]}:
+        raise ExportError(
+            f"cannot write to {clean(str(folder))}: a symbolic link of another user is on the way",
+            mend="choose another folder",
+        )
+    return Path(os.readlink("", dir_fd=link))
+
+
+def _refuse_unless_replaceable(folder: int, path: Path) -> None:
+    try:
+        found = os.stat(path.name, dir_fd=folder, follow_symlinks=False)
+    except FileNotFoundError:
+        return
+    if stat.S_ISLNK(found.st_mode):
+        why = "it is a symbolic link"
+    elif not stat.S_ISREG(found.st_mode):
+        why = "it is not a plain file"
+    elif found.st_uid not in {0, caller()[0]}:
+        why = "it belongs to another user"
+    else:
+        return
+    raise ExportError(f"cannot write {clean(str(path))}: {why}", mend="choose another file")
+
+
+def _write_and_rename(folder: int, name: str, data: bytes) -> IO[bytes]:
+    file, temporary = _make(folder)
+    try:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+        os.rename(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
+    except BaseException:
+        _drop(folder, temporary, file)
+        raise
+    return file
+
+
+def _make(folder: int, buffering: int = -1) -> tuple[IO[bytes], str]:
+    """A new file with a name of its own, mode 0600, of the caller's."""
+    temporary = f".tcptop-{secrets.token_hex(8)}"
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    file = os.fdopen(os.open(temporary, flags, _MODE, dir_fd=folder), "wb", buffering)
+    try:
+        os.fchmod(file.fileno(), _MODE)
+        if os.geteuid() == 0:
+            os.fchown(file.fileno(), *caller())
+    except BaseException:
+        _drop(folder, temporary, file)
+        raise
+    return file, temporary
+
+
+def _drop(folder: int, temporary: str, file: IO[bytes]) -> None:
+    with contextlib.suppress(OSError):
+        file.close()
+    with contextlib.suppress(OSError):
+        os.unlink(temporary, dir_fd=folder)
+
+
+class Draft:
+    """A file that is written on for long, and takes its place when there is something in it.
+
+    Args:
+        path: that place; what is there may be replaced as by ``write_export``.
+
+    Raises:
+        ExportError: in one line, what and why.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._published = False
+        self._folder = -1
+        try:
+            with capabilities.raised(*WRITER):
+                self._folder = _open_folder(path.parent)
+                _refuse_unless_replaceable(self._folder, path)
+                self.file, self._temporary = _make(self._folder, buffering=0)
+                """Open for writing, without a buffer."""
+        except (OSError, ValueError) as error:
+            self._close_folder()
+            raise _explained(path, error) from error
+        except ExportError:
+            self._close_folder()
+            raise
+
+    def publish(self) -> None:
+        """Let it take its place; again: nothing.
+
+        Raises:
+            ExportError: somebody has put something else there, or may not be replaced.
+        """
+        if self._published:
+            return
+        try:
+            with capabilities.raised(*WRITER):
+                _refuse_unless_replaceable(self._folder, self._path)
+                os.rename(self._temporary, self._path.name, src_dir_fd=self._folder, dst_dir_fd=self._folder)
+        except OSError as error:
+            raise _explained(self._path, error) from error
+        self._published = True
+
+    def close(self) -> None:
+        """Close it; without ``publish`` there was none."""
+        if self._published:
+            self.file.close()
+        else:
+            with capabilities.raised(*WRITER):
+                _drop(self._folder, self._temporary, self.file)
+        self._close_folder()
+
+    def _close_folder(self) -> None:
+        if self._folder >= 0:
+            os.close(self._folder)
+        self._folder = -1

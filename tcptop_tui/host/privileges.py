@@ -1,0 +1,148 @@
+"""Which capabilities each way of working needs, and giving up all others."""
+
+from __future__ import annotations
+
+import os
+import platform
+import resource
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from tcptop_tui.errors import TcptopError
+from tcptop_tui.host import capabilities
+from tcptop_tui.host.capabilities import Cap
+
+_MAPS_WITHOUT = (5, 19)
+"""From here on the kernel asks for CAP_BPF only where something is made (commit c8644cd0efe7)."""
+
+ALWAYS = (Cap.DAC_READ_SEARCH,)
+"""In force in every thread: Python reads modules when they are needed, from a home folder that may be
+closed to all but its owner."""
+COMPILER = (Cap.BPF, Cap.PERFMON, Cap.DAC_READ_SEARCH)
+"""What the compiler's process is lent."""
+WORKER = (Cap.BPF, Cap.SYS_PTRACE)
+"""In force while a source runs, in its thread."""
+WRITER = (Cap.CHOWN, Cap.DAC_OVERRIDE, Cap.FOWNER)
+"""In force while a file is made on behalf of whoever called sudo."""
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What will be done."""
+
+    looks: bool = True
+    """At this host; a replay does not."""
+    programs: Literal["none", "loads", "loaded"] = "none"
+    """Kernel programs: ``loads`` while some may still be compiled and attached."""
+    closes: bool = False
+    """Connections, with F9."""
+    writes: bool = False
+    """Exports, or a recording."""
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """Why a capability is kept, and what is not there without it."""
+
+    cap: Cap
+    why: str
+    without: str
+    wanted: Callable[[Work], bool]
+
+
+def _as_root(work: Work) -> bool:
+    return work.writes and os.geteuid() == 0
+
+
+def _maps_need_it() -> bool:
+    parts = [int("".join(filter(str.isdigit, part)) or 0) for part in platform.release().split(".")[:2]]
+    return tuple(parts) < _MAPS_WITHOUT
+
+
+NEEDS = (
+    Need(
+        Cap.BPF, "compiles and loads kernel programs", "sock_diag is polled instead",
+        lambda work: work.programs == "loads" or (work.programs == "loaded" and _maps_need_it()),
+    ),
+    Need(
+        Cap.PERFMON, "lets them read kernel memory at tracepoints", "sock_diag is polled instead",
+        lambda work: work.programs == "loads",
+    ),
+    Need(
+        Cap.SYS_PTRACE, "sees sockets and namespaces of all processes",
+        "their connections from before the start have no PID; other network namespaces are not found",
+        lambda work: work.looks,
+    ),
+    Need(
+        Cap.DAC_READ_SEARCH, "lists /proc/PID/fd of other users, reads its own files in a closed home",
+        "other users' connections from before the start have no PID",
+        lambda work: work.looks or os.geteuid() == 0,
+    ),
+    Need(
+        Cap.SYS_ADMIN, "enters other network namespaces for sock_diag, in force only for that",
+        "of other network namespaces only what changes is seen",
+        lambda work: work.looks,
+    ),
+    Need(
+        Cap.NET_ADMIN, "F9 closes a connection, in force only for that; not with --readonly",
+        "F9 says that it may not",
+        lambda work: work.closes,
+    ),
+    Need(Cap.CHOWN, "gives an export to who called sudo", "under sudo nothing can be exported", _as_root),
+    Need(Cap.DAC_OVERRIDE, "exports into a folder of theirs", "only into root's folders can be exported", _as_root),
+    Need(Cap.FOWNER, "exports into a sticky folder of theirs", "not into these", _as_root),
+)  # fmt: skip
+
+
+DASHBOARD = Work(programs="loads", closes=True, writes=True)
+"""What may be done in it without ``--readonly`` and ``--backend diag``."""
+STREAM = Work(programs="loaded")
+"""``trace``, and ``snapshot`` to standard output, once they are attached."""
+
+
+def needed(work: Work) -> frozenset[Cap]:
+    """The capabilities that it takes."""
+    return frozenset(need.cap for need in NEEDS if need.wanted(work))
+
+
+def lift_memlock_limit() -> None:
+    """Let maps take as much memory as they need: before 5.11 they count as locked memory.
+
+    It takes CAP_SYS_RESOURCE, which ``narrow`` gives up, so this comes first; without it the limit stays.
+    """
+    with suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_MEMLOCK, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+
+
+def narrow(work: Work, *, in_two_steps: bool = False) -> None:
+    """Give up what ``work`` does not need; before any thread is started.
+
+    Args:
+        work: what is to come.
+        in_two_steps: ``narrow_attached`` follows. CAP_SETPCAP stays until then: without it nothing
+            can be taken out of the bounding set.
+
+    Raises:
+        TcptopError: a sandbox does not let it.
+    """
+    lift_memlock_limit()
+    kept = needed(work)
+    _give_up(kept | {Cap.SETPCAP} if in_two_steps else kept, frozenset(ALWAYS))
+
+
+def narrow_attached(work: Work) -> None:
+    """Give up what was only needed until now; in the only thread there is, in the midst of its work."""
+    kept = needed(replace(work, programs="loaded") if work.programs == "loads" else work)
+    _give_up(kept, kept & {*ALWAYS, *WORKER})
+
+
+def _give_up(kept: frozenset[Cap], in_force: frozenset[Cap]) -> None:
+    try:
+        capabilities.forbid_gains()
+        capabilities.keep(kept, in_force)
+    except OSError as error:
+        raise TcptopError(
+            f"capabilities cannot be given up ({error.strerror})", mend="let the sandbox allow prctl and capset"
+        ) from error

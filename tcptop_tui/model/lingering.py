@@ -1,0 +1,93 @@
+"""Connections that have just ended: they stay on the screen for some seconds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tcptop_tui.model.rates import Rate
+from tcptop_tui.model.row_succession import Ids
+from tcptop_tui.records import ROW, Mask, Rows, State, joined, picked
+from tcptop_tui.stream.histograms import forget_samples
+from tcptop_tui.stream.identity import socket_life, tuple_hash
+
+
+def _no_hashes() -> NDArray[np.uint64]:
+    return np.zeros(0, np.uint64)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Departed:
+    """Immutable; everything has shape (n,), oldest first.
+
+    A row that is missing from a table has not always ended: the capture may have changed. Only
+    those whose end was reported are ``ended``.
+    """
+
+    rows: Rows = field(default_factory=lambda: np.zeros(0, ROW))
+    """As they were seen last, dtype ROW, without their histograms: those are in the sessions."""
+    tx_rate: Rate = field(default_factory=lambda: np.zeros(0))
+    rx_rate: Rate = field(default_factory=lambda: np.zeros(0))
+    gone_ns: NDArray[np.uint64] = field(default_factory=_no_hashes)
+    """When they were missed first."""
+    ended: Mask = field(default_factory=lambda: np.zeros(0, np.bool_))
+
+    def chosen(self, which: Mask) -> Departed:
+        """Those only."""
+        if which.all():
+            return self
+        rows = picked(self.rows, which)
+        return Departed(rows, self.tx_rate[which], self.rx_rate[which], self.gone_ns[which], self.ended[which])
+
+    def joined(self, other: Departed) -> Departed:
+        """Both."""
+        if not len(other.rows):
+            return self
+        return Departed(
+            joined(ROW, self.rows, other.rows),
+            np.concatenate([self.tx_rate, other.tx_rate]),
+            np.concatenate([self.rx_rate, other.rx_rate]),
+            np.concatenate([self.gone_ns, other.gone_ns]),
+            np.concatenate([self.ended, other.ended]),
+        )
+
+
+NOBODY = Departed()
+
+
+def depart(before: Rows, tx_rate: Rate, rx_rate: Rate, missing: NDArray[np.intp], now_ns: int) -> Departed:
+    """The rows number ``missing`` of a table (dtype ROW), which are not in the next one."""
+    # TIME_WAIT is the end already, and takes a minute
+    missing = missing[before["state"][missing] != State.TIME_WAIT]
+    rows = picked(before, missing)
+    forget_samples(rows)
+    gone_ns = np.full(len(rows), now_ns, np.uint64)
+    return Departed(rows, tx_rate[missing], rx_rate[missing], gone_ns, np.zeros(len(rows), np.bool_))
+
+
+def lingering(present: Departed, ids: Ids, sessions: Rows, oldest_ns: int, limit: int) -> Departed:
+    """Those of ``present`` that have not come back and are not too old; ended ones marked as such.
+
+    Args:
+        present: what was missed so far.
+        ids: of the connections that there are, sorted.
+        sessions: what ended lately, dtype SESSION.
+        oldest_ns: when it may have been missed first.
+        limit: rows at most; the latest stay.
+    """
+    if not len(present.rows):
+        return NOBODY
+    back = np.searchsorted(ids, present.rows["id"], "right") > np.searchsorted(ids, present.rows["id"])
+    kept = present.chosen((present.gone_ns >= oldest_ns) & ~back)
+    kept = kept.chosen(np.arange(len(kept.rows)) >= len(kept.rows) - limit)
+    if kept.ended.all():
+        return kept
+    return replace(kept, ended=kept.ended | _are_among(kept.rows, sessions))
+
+
+def _are_among(rows: Rows, sessions: Rows) -> Mask:
+    """Which of ``rows`` are one of ``sessions``: by socket, since its device may have changed, or by addresses."""
+    by_socket: Mask = (rows["skaddr"] != 0) & np.isin(socket_life(rows), socket_life(sessions))
+    return by_socket | np.isin(tuple_hash(rows), tuple_hash(sessions))

@@ -1,0 +1,158 @@
+"""What the kernel could not know when it wrote an event, filled in from the table and from later events."""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tcptop_tui.reconcile.inode_keys import CHOOSING
+from tcptop_tui.records import ROW, Flag, Mask, Rows, State, picked
+from tcptop_tui.stream.identity import Index, socket_life, tuple_hash
+
+_PLACE = np.dtype([(name, ROW[name]) for name in ("netns", "dev", "laddr", "raddr", "lport", "rport")])
+"""What ``tuple_hash`` asks for."""
+_OWNER = {"pid", "started", "comm", "mntns"}
+
+
+def own(rows: Rows, which: Mask | NDArray[np.intp], source: Rows, place: Mask | NDArray[np.intp]) -> None:
+    """Give ``which`` of ``rows`` the owners of rows ``place`` of ``source`` (dtype ROW)."""
+    for name in _OWNER.intersection(rows.dtype.names or ()):
+        rows[name][which] = source[name][place]
+
+
+def _inherited(rows: Rows) -> Mask:
+    """Of which the process is their listener's, as far as the kernel side knows: another one may have accepted them."""
+    passive: Mask = (rows["flags"] & (Flag.PASSIVE | Flag.OWNER_SURE)) == Flag.PASSIVE
+    return passive
+
+
+class Known:
+    """Who owns what, by one table; indexed when it is first asked.
+
+    Args:
+        table: dtype ROW.
+    """
+
+    def __init__(self, table: Rows) -> None:
+        self.table = table
+
+    def find(self, rows: Rows) -> tuple[NDArray[np.intp], Mask]:
+        """Row of the table for each of ``rows`` (dtype TRANSITION or SESSION), and which of them were found.
+
+        By socket and birth; a socket that had been quiet since before our time is in the table by its
+        addresses and ports only.
+        """
+        place, found = self._by_life.find(socket_life(rows))
+        quiet = np.flatnonzero(~found & (rows["born_ns"] == 0))
+        if len(quiet):
+            place[quiet], found[quiet] = self._by_ends.find(tuple_hash(rows[quiet]))
+        return place, found
+
+    def find_accepted(self, rows: Rows) -> tuple[NDArray[np.intp], Mask]:
+        """The same of accepted ones that nobody has been seen with: few, even where there are many connections."""
+        return self._accepted.find(socket_life(rows))
+
+    @cached_property
+    def _accepted(self) -> Index:
+        return Index.of(socket_life(self.table), np.flatnonzero(_inherited(self.table)))
+
+    @cached_property
+    def _by_life(self) -> Index:
+        return Index.of(socket_life(self.table), np.flatnonzero(self.table["skaddr"] != 0))
+
+    @cached_property
+    def _by_ends(self) -> Index:
+        return Index.of(tuple_hash(self.table))
+
+
+class Listeners:
+    """Who accepts where, by a survey.
+
+    An accepted socket is its listener's until somebody is seen with it. The kernel side says so itself of listeners
+    that it knows; who listened before its start it learns from the first survey.
+
+    Args:
+        rows: dtype ROW, in LISTEN.
+    """
+
+    def __init__(self, rows: Rows) -> None:
+        self._rows = rows
+        self._index = Index.of(_place(rows, rows["laddr"], rows["dev"]))
+        again = np.flatnonzero(self._index.keys[1:] == self._index.keys[:-1])
+        several = np.zeros(len(rows), np.bool_)
+        several[self._index.order[again]] = several[self._index.order[again + 1]] = True
+        self._one = (rows["pid"] != 0) & (rows["holders"] <= 1) & ~several
+        """Of which it can be only one process that accepts."""
+
+    def complete(self, rows: Rows) -> None:
+        """Give accepted ones (dtype TRANSITION or SESSION) without a process their listener's, in place.
+
+        As the kernel finds the listener (``__inet_lookup_listener``, net/ipv4/inet_hashtables.c): the one at the
+        address, then the one at all IPv4 addresses, then the one at all; bound to the device first. Where several
+        are bound alike (SO_REUSEPORT), or several processes have it open, it is not known which one accepts.
+        """
+        left = np.flatnonzero((rows["pid"] == 0) & ((rows["flags"] & Flag.PASSIVE) != 0))
+        if not len(left) or not len(self._rows):
+            return
+        asked = picked(rows, left)
+        undecided = np.ones(len(left), np.bool_)
+        for laddr in (asked["laddr"], _ANY_IPV4, _ANY):
+            for dev in (asked["dev"], 0):
+                place, found = self._index.find(_place(asked, laddr, dev))
+                found &= undecided
+                undecided &= ~found
+                accepted = found & self._one[place]
+                own(rows, left[accepted], self._rows, place[accepted])
+
+
+_ANY_IPV4 = np.array([0, 0xFFFF << 32], ">u8")
+_ANY = np.zeros(2, ">u8")
+
+
+def _place(rows: Rows, laddr: NDArray[np.uint64], dev: NDArray[np.uint32] | int) -> NDArray[np.uint64]:
+    """One 64-bit number for the network namespace and port of each row and this address and device, shape (n,)."""
+    made = np.zeros(len(rows), _PLACE)
+    made["netns"], made["lport"], made["laddr"], made["dev"] = rows["netns"], rows["lport"], laddr, dev
+    return tuple_hash(made)
+
+
+def complete_transitions(moved: Rows, known: Known) -> Rows:
+    """Fill in owners and local ports, in place; dtype TRANSITION.
+
+    The owner of a socket from before our time is ``known``. Some local ports are chosen after the event
+    (``inodes.py``), and an accepted socket's device (``read_endpoints`` in ``c/sockets.c``); the same socket's next
+    transition has it.
+    """
+    complete_owners(moved, known)
+    portless = moved["lport"] == 0
+    if portless.any():
+        _fill_ports(moved, np.flatnonzero(portless))
+    if moved["dev"].any():
+        _fill_devices(moved)
+    return moved
+
+
+def complete_owners(rows: Rows, known: Known) -> Rows:
+    """Give rows (dtype TRANSITION or SESSION) that nobody was seen with the process that is known, in place."""
+    for asked, find in ((rows["pid"] == 0, known.find), (_inherited(rows), known.find_accepted)):
+        which = np.flatnonzero(asked)
+        if len(which):
+            place, found = find(picked(rows, which))
+            own(rows, which[found], known.table, place[found])
+    return rows
+
+
+def _fill_devices(moved: Rows) -> None:
+    accepted = np.flatnonzero(moved["oldstate"] == State.LISTEN)
+    lives = socket_life(moved)
+    place, same = Index.of(lives, np.flatnonzero(moved["oldstate"] == State.SYN_RECV)).find(lives[accepted])
+    moved["dev"][accepted[same]] = moved["dev"][place[same]]
+
+
+def _fill_ports(moved: Rows, portless: NDArray[np.intp]) -> None:
+    lives = socket_life(moved)
+    after = np.flatnonzero(np.isin(moved["oldstate"], CHOOSING) & (moved["lport"] != 0))
+    place, same = Index.of(lives, after).find(lives[portless])
+    moved["lport"][portless[same]] = moved["lport"][place[same]]

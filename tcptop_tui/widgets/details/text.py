@@ -1,0 +1,160 @@
+"""What the page of one connection says, as text and tables."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from tcptop_tui import formats, text
+from tcptop_tui.close_reasons import reason_text, reasons
+from tcptop_tui.export.values import opened, retrans_in
+from tcptop_tui.model.facts import Facts
+from tcptop_tui.model.frame import Frame, Rtt
+from tcptop_tui.model.rtt_totals import Summed
+from tcptop_tui.model.trends import SAMPLES, trend
+from tcptop_tui.records import ROW, UNKNOWN_NS, UNKNOWN_UID, Rows
+from tcptop_tui.stream.batches import Names
+from tcptop_tui.stream.identity import life, tuple_hash
+from tcptop_tui.widgets.lists.columns import COLUMNS, MEANINGS, Cell, ends
+from tcptop_tui.widgets.spark import spark
+
+_HISTORY_ROWS = 200
+_HOLDERS = 32
+"""Processes that are named; exports have them all."""
+_TWO_PAIRS_CELLS = 64
+_TREND_CELLS = 24
+"""Name and largest value, beside the line."""
+
+
+def title(row: Rows, names: Names) -> str:
+    """``nginx 10.0.0.1:443 ↔ 10.0.0.2:5555`` of a row, shape (1,)."""
+    return f"{text.clean(bytes(row['comm'][0]))} {ends(row[0], names)}"
+
+
+def own_history(row: Rows, log: Rows) -> Rows:
+    """The transitions of this connection: by its socket, or by addresses and ports before that."""
+    same = log["skaddr"] == row["skaddr"][0] if row["skaddr"][0] else np.zeros(len(log), np.bool_)
+    same &= log["born_ns"] == row["born_ns"][0]
+    same |= life(log) == life(row)[0]  # on whatever device it was meanwhile
+    same |= tuple_hash(log) == tuple_hash(row)[0]
+    same &= log["ts_ns"] >= row["born_ns"][0]  # what had these addresses and ports before is another one
+    own: Rows = log[same][-_HISTORY_ROWS:]
+    return own
+
+
+def own_samples(row: Rows, facts: Facts) -> Summed:
+    """Of this connection, whether it still has some or left them when it ended."""
+    mine = Summed.of(row, np.zeros(1, np.intp), facts.hists)
+    if mine.connections:
+        return mine
+    sessions = facts.sessions
+    return Summed.of(sessions, np.flatnonzero(life(sessions) == life(row)[0])[-1:])
+
+
+def round_trips(row: Rows, samples: Summed, facts: Facts) -> Rtt:
+    """What the histogram of this connection shows."""
+    heat = facts.heat
+    return Rtt(
+        samples.hist, samples.sum_us, heat=heat.chosen(life(row)), heat_unread=heat.unread, heat_whole=heat.whole
+    )
+
+
+def trend_lines(row: Rows, frame: Frame, width: int) -> Text:
+    """Sparklines of RTT and rates, with the largest value of each."""
+    values = trend(frame.facts.trends, int(row["id"][0]))
+    cells = max(10, min(SAMPLES, width - _TREND_CELLS))
+    drawn = Text.assemble((f"\nThe last {cells} seconds\n", "bold"))
+    lines = []
+    for name, part in zip(("RTT", "sent", "received"), values, strict=True):
+        known = part[-cells:][~np.isnan(part[-cells:])]
+        said = formats.rtt_us if name == "RTT" else formats.rate
+        most = f" up to {said(float(known.max()))}{'' if name == 'RTT' else '/s'}" if len(known) else ""
+        lines.append(f"{name:<9}{spark(part.tolist(), cells)}{most}")
+    return drawn.append("\n".join(lines))
+
+
+def facts_table(cell: Cell, holders: Rows, width: int, *, alive: bool) -> RenderableType:
+    """Every column of the table, and what has no column; two pairs a line where ``width`` cells hold them.
+
+    Args:
+        cell: the connection.
+        holders: the processes that have it open, if these are several, dtype HOLDING.
+        width: of the table.
+        alive: it has not ended.
+    """
+    uid, again = int(cell.row["uid"]), retrans_in(cell.row)
+    pairs = [(MEANINGS.get(column.key, column.title.lower()), column.text(cell)) for column in COLUMNS]
+    pairs += [
+        ("user id", formats.UNKNOWN if uid == UNKNOWN_UID else str(uid)),
+        ("opened by", opened(cell.row) or formats.UNKNOWN),
+        ("handshake took", _handshake(cell.row)),
+        ("reset came in", formats.state_name(int(cell.row["reset_in"])) if cell.row["reset_in"] else formats.UNKNOWN),
+        (
+            "retransmits in",
+            " ".join(f"{name} {count}" for name, count in again.items()) or formats.UNKNOWN,
+        ),
+        ("device number", str(cell.row["dev"]) if cell.row["dev"] else formats.UNKNOWN),
+        ("socket (skaddr)", f"{int(cell.row['skaddr']):x}" if cell.row["skaddr"] else formats.UNKNOWN),
+    ]
+    if len(holders):
+        told = ", ".join(f"{text.clean(bytes(one['comm']))} {one['pid']}" for one in holders[:_HOLDERS])
+        pairs.append(("open in", f"{told}, …" if len(holders) > _HOLDERS else told))
+    table = pairs_table(pairs, width)
+    return table if alive else Group(Text(f"this connection has ended: {_why(cell.row)}", "bold"), table)
+
+
+def pairs_table(pairs: Sequence[tuple[str, str]], width: int) -> RenderableType:
+    """Names and values, read down the left half and then down the right one; one below the other where it is narrow."""
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    columns = 2 if width >= _TWO_PAIRS_CELLS else 1
+    for _ in range(columns):
+        table.add_column(no_wrap=True)
+        table.add_column(overflow="fold")
+    lines = -(-len(pairs) // columns)
+    for line in range(lines):
+        there = [pairs[place] for place in range(line, len(pairs), lines)]
+        table.add_row(*(Text(part, style) for name, value in there for part, style in ((name, "bold"), (value, ""))))
+    return table
+
+
+def _handshake(row: np.void) -> str:
+    """From the first SYN to ESTABLISHED."""
+    if not (row["born_ns"] and row["established_ns"]):
+        return formats.UNKNOWN
+    return formats.duration_ns(int(row["established_ns"]) - int(row["born_ns"]))
+
+
+def _why(row: np.void) -> str:
+    one = np.array([row])
+    return reason_text(int(reasons(one)[0]), int(row["err"])) or formats.UNKNOWN
+
+
+def as_row(session: np.void) -> Rows:
+    """An ended connection as a row of the table, shape (1,)."""
+    row = np.zeros(1, ROW)
+    for name in ROW.names or ():
+        if name in (session.dtype.names or ()):
+            row[name] = session[name]
+    return row
+
+
+def history_table(rows: Rows, frame: Frame) -> RenderableType:
+    """A line for each transition that is still kept."""
+    table = Table(title=Text("\nHistory", "bold"), title_justify="left", box=None, pad_edge=False)
+    for name in ("time", "old state", "new state", "time in old"):
+        table.add_column(name, header_style="")
+    for row in rows:
+        spent_ns = int(row["spent_ns"])
+        table.add_row(
+            formats.clock(frame.facts.wall.utc_ns(int(row["ts_ns"]))),
+            formats.state_name(int(row["oldstate"])),
+            formats.state_name(int(row["newstate"])),
+            formats.UNKNOWN if spent_ns == UNKNOWN_NS else formats.duration_ns(spent_ns),
+        )
+    if not len(rows):
+        return Text.assemble(("\nHistory\n", "bold"), f"no change of state since {frame.facts.since}")
+    return table

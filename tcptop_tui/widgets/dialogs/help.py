@@ -1,0 +1,116 @@
+"""F1: what the screen says, help made from the bindings that are really there, and the filter's own list of fields."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import ClassVar
+
+from rich.console import RenderableType
+from rich.table import Table
+from rich.text import Text
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal, Vertical, VerticalScroll
+from textual.screen import ModalScreen
+from textual.widgets import Static
+
+from tcptop_tui.filters import FIELDS
+from tcptop_tui.widgets.key_names import key_names
+from tcptop_tui.widgets.lists.columns import COLUMNS, MEANINGS
+
+Part = tuple[str, list[tuple[str, str]]]
+"""A title, and what stands below it: names and what they mean."""
+
+_EVERYWHERE = 4
+"""So many parts of the bindings are of the whole application."""
+
+_HEADER: Part = ("The header", [
+    ("sockets", "all of the host, whatever the filter shows, by state"),
+    ("transitions/s", "changes of state in each of the last seconds; the number is the last whole one's"),
+    ("opened/s …", "connections that came to be, connect() calls that failed, connections that ended"),
+    ("retrans/s", "segments that were sent again"),
+    ("lost", "events that are gone for good: a ring was full, or no program was run for them"),
+    ("missed", "connections that only the comparison with sock_diag has found"),
+    ("mended", "rows that this comparison has put right"),
+    ("map full", "connections without bytes and RTT: the kernel's map had no room"),
+    ("behind", "how old what is shown is, while reading does not keep up"),
+    ("5 of 9 match", "what the filter shows, of all"),
+    ("RTT p50 p99", "of what the filter shows: half, and 99 of 100 samples since then were below"),
+])  # fmt: skip
+
+_MARKS: Part = ("Colours and marks", [
+    ("red", "do not trust the numbers: lost, missed, mended, behind"),
+    ("amber", "trouble of the host: alerts, failures, resets, CLOSE_WAIT"),
+    ("dim", "a connection that has ended"),
+    ("▼ ▲", "sorted by this column, the largest or the smallest first"),
+    ("↑12 ↓3", "in view 6: so many more or fewer than a minute ago"),
+    ("░ ▒ ▓ █", "the map of round-trip times: a cell is 5 seconds, the darker the more; its scale stands above"),
+    ("–", "not known; never 0"),
+    ("~", "in the log: found between two polls, not seen as it happened"),
+    ("*", "any: the remote end of a listener"),
+    ("…", "cut: there is more of it"),
+    ("%eth0", "bound to this device"),
+])  # fmt: skip
+
+
+def _columns() -> Part:
+    named = [(column.title, MEANINGS[column.key]) for column in COLUMNS if column.key in MEANINGS]
+    return "Columns (F2 chooses)", [(title, told) for title, told in named if title.lower() != told]
+
+
+class HelpScreen(ModalScreen[None]):
+    """What is seen, keys and filter language.
+
+    Args:
+        bindings: title and bindings of each part of the screen.
+    """
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape,q,f1,question_mark,h,f10", "dismiss(None)", "Close the help")
+    ]
+
+    def __init__(self, bindings: Iterable[tuple[str, list[Binding]]]) -> None:
+        super().__init__()
+        fields = [(field.example, field.hint) for field in FIELDS]
+        filters = ("Filter: spaces join (and), commas list (or), ! negates", fields)
+        keys = [keys_part(*one) for one in bindings]
+        # the keys that work everywhere first: somebody has pressed F1 for one of them
+        self._parts = [*keys[:_EVERYWHERE], _HEADER, _MARKS, _columns(), *keys[_EVERYWHERE:], filters]
+
+    def compose(self) -> ComposeResult:
+        """One page that scrolls, in two columns where there is room."""
+        with VerticalScroll(id="dialog") as page:
+            page.border_title = "Help"
+            page.border_subtitle = "Esc or h closes"
+            with Horizontal(id="help"):
+                for parts in _halves(self._parts):
+                    with Vertical(classes="column"):
+                        for part in parts:
+                            yield Static(part_table(*part))
+
+
+def _halves(parts: list[Part]) -> tuple[list[Part], list[Part]]:
+    """Two columns of about the same length, in the order of ``parts``."""
+    lengths = [len(lines) + 1 for _, lines in parts]
+    first = min(range(len(parts)), key=lambda place: abs(sum(lengths[:place]) - sum(lengths[place:])))
+    return parts[:first], parts[first:]
+
+
+def keys_part(title: str, bindings: list[Binding]) -> Part:
+    """All keys of each action, and what it does."""
+    keys: dict[str, list[str]] = {}
+    for binding in bindings:
+        keys.setdefault(binding.tooltip or binding.description, []).append(binding.key)
+    return title, [(key_names(names), told) for told, names in keys.items()]
+
+
+def part_table(title: str, lines: list[tuple[str, str]]) -> RenderableType:
+    """A title, and a line or more for each name."""
+    heading = Text(title, "bold underline")
+    table = Table(title=heading, title_justify="left", box=None, show_header=False, pad_edge=False)
+    table.add_column(style="bold", min_width=13, max_width=24)
+    table.add_column(ratio=1)
+    table.expand = True
+    for name, told in lines:
+        table.add_row(Text(name), Text(told))
+    return table

@@ -1,0 +1,110 @@
+"""View 6: the stuck-state board."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import ClassVar
+
+import numpy as np
+from rich.style import Style
+from textual.binding import Binding, BindingType
+from textual.message import Message
+
+from tcptop_tui import formats
+from tcptop_tui.filters.process_names import process_filter
+from tcptop_tui.model.board import SHOWN, STUCK
+from tcptop_tui.model.frame import Frame
+from tcptop_tui.records import State
+from tcptop_tui.widgets.lists.columns import BY_KEY, Cell, Column
+from tcptop_tui.widgets.lists.listing import Listing
+from tcptop_tui.widgets.lists.sheet import Sheet
+from tcptop_tui.widgets.panels.panel import instead
+from tcptop_tui.widgets.states import STATE_CLASSES, state_style
+
+_CELLS = 18
+
+
+def _stuck_in(state: State) -> Callable[[Cell], str]:
+    """``214 ↑12   3h``: how many, how many more than a minute ago, and the oldest's age.
+
+    The arrow is not the sort mark's.
+    """
+
+    def shown(cell: Cell) -> str:
+        count = int(cell.row["count"][state])
+        if not count:
+            return ""
+        grown, began_ns = int(cell.row["grown"][state]), int(cell.row["since_ns"][state])
+        growth = f"↑{grown:,}" if grown > 0 else f"↓{-grown:,}" if grown < 0 else ""
+        age = formats.age_ns(cell.now_ns - began_ns) if began_ns else formats.UNKNOWN
+        return f"{count:,} {growth:<4} {age:>6}"
+
+    return shown
+
+
+class BoardView(Listing):
+    """Shows ``Frame.board``."""
+
+    VIEW = 5
+    HELP = "Connections by process and state: how many, how many more (↑) or fewer (↓) than a minute ago, oldest age."
+    COLUMNS: ClassVar[tuple[Column, ...]] = (
+        BY_KEY["comm"],
+        BY_KEY["pid"],
+        *(
+            Column(state.name.lower(), state.name, _CELLS, _stuck_in(state), rank=rank, moves=True)
+            for rank, state in enumerate(SHOWN, start=1)
+        ),
+    )
+    COMPONENT_CLASSES: ClassVar[set[str]] = {"table--header", "table--sorted", "table--cursor", *STATE_CLASSES}
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("enter", "open", "Show them")]
+
+    class Opened(Message):
+        """The user wants to see what a row counts."""
+
+        def __init__(self, wanted: str) -> None:
+            self.filter = wanted
+            super().__init__()
+
+    def __init__(self, *, id: str) -> None:
+        super().__init__(id=id)
+        self._frame = Frame()
+        self._empty: set[str] = set()
+
+    def show(self, frame: Frame) -> None:
+        """Paint ``frame``."""
+        self._frame = frame
+        stuck = int(frame.board["count"][:, list(STUCK)].sum())
+        counts = frame.board["count"].sum(axis=0)
+        self._empty = {state.name.lower() for state in SHOWN if not counts[state]}
+        told = f"Stuck {stuck:,} connection{'' if stuck == 1 else 's'}" if stuck else "Nothing is stuck"
+        owners = int((frame.board["pid"] != 0).sum())
+        title = f"{told}, {owners:,} process{'' if owners == 1 else 'es'}"
+        self.retitle(title if frame.facts.begun else f"Stuck {formats.UNKNOWN}")
+        order = np.arange(len(frame.board))
+        by = frame.look.board
+        told = instead(frame.facts, "no connection")
+        look = (frame.look, frozenset(self._empty))
+        self.show_sheet(Sheet(order, frame.board["id"], self._cell, by.key, by.descending, told, look))
+
+    @property
+    def offered(self) -> tuple[Column, ...]:
+        """Without the states that no process has a connection in: that is most of them."""
+        return tuple(column for column in self.columns if column.key not in self._empty)
+
+    def _cell(self, row: int) -> Cell:
+        return Cell(self._frame.board[row], self._frame.facts.now_ns)
+
+    def cell_style(self, row: int, key: str) -> Style | None:
+        """States in their colours."""
+        del row
+        names = {state.name.lower(): state for state in SHOWN}
+        return state_style(self, names[key]) if key in names else None
+
+    def action_open(self) -> None:
+        """Show the connections that are stuck; all of the process when none is."""
+        if self.selected_row is None:
+            return
+        row = self._frame.board[self.selected_row]
+        owner = process_filter(int(row["pid"]), bytes(row["comm"])) or "!pid>0 !comm:/./"  # nobody's
+        states = ",".join(state.name.lower() for state in STUCK if row["count"][state])
+        self.post_message(self.Opened(" ".join(filter(None, [owner, f"state:{states}" if states else ""]))))
