@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tcptop_tui.cli import entry
+from tcptop_tui.cli.entry import entry
 from tcptop_tui.host.terminal import tell_textual
 
 tell_textual()  # before the imports below bring it in

@@ -19,7 +19,7 @@ import pytest
 from made import NOW, SECOND, UTC, connections, rows_of, sampled, sessions, transitions, words
 from test_options import command_at, leaves
 
-from tcptop_tui.cli import entry, headless
+from tcptop_tui.cli.entry import entry, headless
 from tcptop_tui.model.store import Store
 from tcptop_tui.records import PING, State
 from tcptop_tui.replay.recorder import Recorder

@@ -10,7 +10,11 @@
  * (net/ipv4/tcp.c). An answer to a segment that came after close() leaves after CLOSE as well,
  * and only the tracepoint tells of it: late_reset() in gauges.c.
  */
+#define EPIPE		32
 #define EADDRNOTAVAIL	99
+#define ECONNABORTED	103
+#define ECONNRESET	104
+#define ETIMEDOUT	110
 #define SHUTDOWN_MASK	3	/* include/net/sock.h: both directions */
 
 static __always_inline int has_flag(struct sock *sk, int bit)
@@ -65,6 +69,22 @@ static __always_inline int closes(struct sock *sk, u8 oldstate)
 	       peek(&sk->sk_shutdown) == SHUTDOWN_MASK;
 }
 
+/*
+ * sk_err, if it is about this end. Under IP_RECVERR an ICMP message leaves its errno in sk_err
+ * while the connection goes on (tcp_v4_err(), net/ipv4/tcp_ipv4.c); it ends nothing but a
+ * handshake. A timeout has ETIMEDOUT, or what sk_err_soft has of such a message
+ * (tcp_write_err()). What the others have, tcp_reset() and tcp_abort(), comes from no message.
+ */
+static __always_inline u32 error_of_end(struct sock *sk, u8 oldstate)
+{
+	u32 err = peek(&sk->sk_err);
+
+	if (!err || oldstate == TCP_SYN_SENT || oldstate == TCP_SYN_RECV ||
+	    err == ETIMEDOUT || err == ECONNRESET || err == EPIPE || err == ECONNABORTED)
+		return err;
+	return err == peek(&sk->sk_err_soft) ? err : 0;
+}
+
 /* close() has thrown away what nobody had read; the FIN, which nobody reads either, has a number too. */
 static __always_inline int threw_away(struct sock *sk)
 {
@@ -76,7 +96,11 @@ static __always_inline int threw_away(struct sock *sk)
 
 /*
  * Does a RST follow this CLOSE, which has no error? A socket that is nobody's any more (SOCK_DEAD)
- * gets here from FIN_WAIT2 on its way to TIME_WAIT, or when there is no memory for it.
+ * gets here from FIN_WAIT2 on its way to TIME_WAIT, or when there is no memory for it. From
+ * SYN_RECV it is a child that nobody can have: TCP lets it go without a word
+ * (inet_csk_prepare_forced_close(), net/ipv4/inet_connection_sock.c); MPTCP, whose subflows are
+ * sockets of the kernel's own, has the listener answer with a RST (dispose_child in
+ * subflow_syn_recv_sock(), net/mptcp/subflow.c).
  */
 static __always_inline int reset_follows(struct sock *sk, u8 oldstate)
 {
@@ -90,7 +114,7 @@ static __always_inline int reset_follows(struct sock *sk, u8 oldstate)
 	if (oldstate == TCP_LAST_ACK || oldstate == TCP_CLOSING)
 		return dead || !all_sent(sk) || threw_away(sk);
 	if (oldstate == TCP_SYN_RECV)
-		return !dead;
+		return !dead || peek(&sk->kern_byte) >> SOCK_KERN_BIT & 1;
 	return oldstate == TCP_ESTABLISHED || oldstate == TCP_CLOSE_WAIT ||
 	       oldstate == TCP_FIN_WAIT1;
 }
@@ -124,7 +148,7 @@ static __always_inline void note_end(struct conn *c, struct sock *sk,
 		return;
 	}
 	if (!closes(sk, oldstate))
-		c->err = peek(&sk->sk_err);
+		c->err = error_of_end(sk, oldstate);
 	if (c->err || c->ends & (E_RST_SENT | E_RST_RECEIVED))
 		return;
 	if (reset_follows(sk, oldstate)) {

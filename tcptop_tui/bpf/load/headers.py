@@ -36,7 +36,9 @@ _MEMBERS: dict[str, dict[str, tuple[str, str]]] = {
         "sk_uid": ("sk_uid", "u32"),
         "sk_lock_owned": ("sk_lock.owned", "u32"),
         "sk_err": ("sk_err", "u32"),
+        "sk_err_soft": ("sk_err_soft", "u32"),
         "sk_shutdown": ("sk_shutdown", "u8"),
+        "kern_byte": ("sk_kern_sock", "u8"),
         "sk_receive_qlen": ("sk_receive_queue.qlen", "u32"),
         "sk_cgroup": ("sk_cgrp_data.cgroup", "void *"),
         "sk_socket": ("sk_socket", "void *"),
@@ -120,7 +122,7 @@ _URING_COMPLETE = "io_uring_complete"
 _URING_ARGUMENTS = 3
 """Of io_uring_complete where it has the completion; before it had seven, the result among them."""
 # Members of less than a byte: the C source gets the number of the first bit as a macro.
-_BITS = {"TCP_SOCK_REPAIR_BIT": ("tcp_sock", "repair")}
+_BITS = {"TCP_SOCK_REPAIR_BIT": ("tcp_sock", "repair"), "SOCK_KERN_BIT": ("sock", "sk_kern_sock")}
 
 _KERNEL_TYPES = """
 typedef signed char __s8; typedef unsigned char __u8; typedef __s8 s8; typedef __u8 u8;
