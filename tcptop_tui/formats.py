@@ -6,6 +6,7 @@ import ipaddress
 import math
 import pwd
 import time
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 
 from tcptop_tui.config.schema import RttUnit
@@ -13,6 +14,7 @@ from tcptop_tui.records import UNKNOWN_UID, State
 
 UNKNOWN = "–"
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _DAY_NS = 86_400 * 10**9
 _LINK_LOCAL = 0xFE80 >> 6
 _UNITS = ("", "K", "M", "G", "T", "P", "E")
@@ -109,6 +111,12 @@ def rtt_us(span_us: float, unit: RttUnit = "auto") -> str:
     value, unit_name = (span_us / 1e3, "ms") if span_us < 999_500 else (span_us / 1e6, "s")
     digits = 2 if value < 9.995 else 1 if value < 99.95 else 0
     return f"{value:.{digits}f}{unit_name}"
+
+
+def iso_time(utc_ns: int) -> str:
+    """UTC to the microsecond, as RFC 3339 writes it."""
+    moment = _EPOCH + timedelta(microseconds=utc_ns // 1000)
+    return moment.isoformat(timespec="microseconds").removesuffix("+00:00") + "Z"
 
 
 def clock(utc_ns: int) -> str:

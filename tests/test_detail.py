@@ -23,6 +23,7 @@ from test_keys import dashboard, painted
 from tcptop_tui.diag.netlink import SockDiag
 from tcptop_tui.diag.tcp_info import internals
 from tcptop_tui.feed import Feed
+from tcptop_tui.fields import BY_KEY, Subject
 from tcptop_tui.host.processes import Asked, process_facts
 from tcptop_tui.host.socket_owners import start_of
 from tcptop_tui.records import HOLDING, ROW, UNKNOWN_NS, State
@@ -31,7 +32,6 @@ from tcptop_tui.stream.batches import Capture, Sessions, Table
 from tcptop_tui.widgets.details.page import DetailScreen
 from tcptop_tui.widgets.details.text import facts_table
 from tcptop_tui.widgets.details.timeline import lifeline, timeline
-from tcptop_tui.widgets.lists.columns import BY_KEY, Cell
 
 
 @pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_INET6])
@@ -100,13 +100,13 @@ def test_a_process_is_told_by_its_start_and_not_by_its_name() -> None:
 
 def test_all_who_have_it_open_are_named() -> None:
     holders = np.array([(1, 812, 5, b"nginx"), (1, 813, 5, b"\x1b[1mworker")], HOLDING)
-    (row,) = connections({"id": 1, "holders": 2})
+    subject = Subject(connections({"id": 1, "holders": 2}), NOW)
     out = io.StringIO()
-    Console(file=out, width=200).print(facts_table(Cell(row, NOW), holders, 60, alive=True))
+    Console(file=out, width=200).print(facts_table(subject, holders, 60, alive=True))
     assert "nginx 812, " in out.getvalue()
     assert "worker 813" in out.getvalue()
     assert "\x1b" not in out.getvalue()
-    assert BY_KEY["comm"].shown(Cell(row, NOW)) == "nginx +1"
+    assert BY_KEY["comm"].texts(subject) == ["nginx +1"]
 
 
 def test_a_life_to_scale() -> None:

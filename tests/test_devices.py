@@ -17,8 +17,9 @@ from rich.console import Console
 from tcptop_tui.diag.names import Namer
 from tcptop_tui.diag.namespaces import Namespaces
 from tcptop_tui.diag.netlink import SockDiag
+from tcptop_tui.fields import BY_KEY, Subject
 from tcptop_tui.fields.results import results
-from tcptop_tui.filters import Subject, parse
+from tcptop_tui.filters import parse
 from tcptop_tui.filters.completion import choice, vocabulary
 from tcptop_tui.host.cgroups import Cgroups
 from tcptop_tui.model.connect_outcomes import by_destination, summed
@@ -30,10 +31,10 @@ from tcptop_tui.replay.recorder import Recorder
 from tcptop_tui.replay.recording import read_batches
 from tcptop_tui.stream.batches import Batch, Names
 from tcptop_tui.stream.identity import peer_hash
-from tcptop_tui.trace.columns import DEV, IFINDEX, LADDR, LOCAL, Lines
+from tcptop_tui.trace.columns import DEV, LADDR, LOCAL, Lines, of
 from tcptop_tui.trace.rtt import totals_of
 from tcptop_tui.widgets.details.text import facts_table, title
-from tcptop_tui.widgets.lists.columns import BY_KEY, Cell, ends
+from tcptop_tui.widgets.lists.page import endpoints as ends
 from tcptop_tui.widgets.panels.transitions import endpoints
 from tcptop_tui.widgets.views.connects import destination_filter
 
@@ -123,8 +124,8 @@ def test_not_more_than_a_thousand_are_kept() -> None:
 # where they are shown
 
 
-def row(**fields: object) -> np.void:
-    return connections({"lport": 443, "rport": 5, **fields})[0]
+def row(**fields: object) -> Rows:
+    return connections({"lport": 443, "rport": 5, **fields})
 
 
 def test_the_device_stands_behind_the_local_address() -> None:
@@ -136,13 +137,13 @@ def test_the_device_stands_behind_the_local_address() -> None:
 
 def test_it_is_in_every_place_that_shows_endpoints() -> None:
     one = connections({"dev": 7, "lport": 443})
-    cell = Cell(one[0], 1, names=NAMES)
-    assert BY_KEY["laddr"].text(cell) == "10.0.0.1%eth0"
-    assert BY_KEY["dev"].text(cell) == "eth0"
+    subject = Subject(one, 1, names=NAMES)
+    assert BY_KEY["laddr"].texts(subject) == ["10.0.0.1%eth0"]
+    assert BY_KEY["dev"].texts(subject) == ["eth0"]
     assert title(one, NAMES).startswith("nginx 10.0.0.1%eth0:443")
     assert "10.0.0.1%eth0:443" in endpoints(transitions({"dev": 7})[0], 160, NAMES)
     out = io.StringIO()
-    Console(file=out, width=160).print(facts_table(cell, np.zeros(0, HOLDING), 100, alive=True))
+    Console(file=out, width=160).print(facts_table(subject, np.zeros(0, HOLDING), 100, alive=True))
     assert "eth0" in out.getvalue()
     assert "device number" in out.getvalue()
 
@@ -150,18 +151,18 @@ def test_it_is_in_every_place_that_shows_endpoints() -> None:
 def test_a_hostile_name_is_harmless() -> None:
     assert ends(row(dev=8), NAMES) == "10.0.0.1%v·[2J,a·%:443 ↔ 10.0.0.2:5"
     made = connections({"dev": 8})
-    lines = Lines(made, made["born_ns"], 0, 0, NAMES)
+    lines = Lines(made, 0, names=NAMES)
     assert DEV.values(lines) == ["v·[2J,a·%"]
     assert LOCAL.values(lines) == ["10.0.0.1%v·[2J,a·%"]
 
 
 def test_streams_have_the_address_by_itself_in_json_and_csv() -> None:
     made = transitions({"dev": 7}, {}, {"dev": 9})
-    lines = Lines(made, made["ts_ns"], 0, 0, NAMES)
+    lines = Lines(made, 0, names=NAMES)
     assert LADDR.values(lines) == 3 * ["10.0.0.1"]
     assert LOCAL.values(lines) == ["10.0.0.1%eth0", "10.0.0.1", "10.0.0.1%9"]
     assert DEV.values(lines) == ["eth0", None, "9"]
-    assert IFINDEX.values(lines) == [7, None, 9]
+    assert of("ifindex").values(lines) == [7, None, 9]
 
 
 # in the filter language
@@ -246,7 +247,7 @@ def test_groups_by_remote_address_name_the_link() -> None:
     facts = Facts(now_ns=1, rows=rows, tx_rate=rates, rx_rate=rates, names=NAMES)
     tree = make_tree(facts, np.arange(len(rows)), "raddr", frozenset(), "raddr", descending=False)
     groups = tree.rows[len(rows) :]
-    told = sorted(BY_KEY["raddr"].text(Cell(group, 1, names=NAMES, common="raddr")) for group in groups)
+    told = sorted(BY_KEY["raddr"].texts(Subject(groups, 1, names=NAMES)))
     assert told == ["10.0.0.2", "fe80::2%eth0", "fe80::2%v·[2J,a·%", "fe80::2%wg0"]
 
 
@@ -256,7 +257,7 @@ def test_destinations_name_the_link_and_lead_to_its_connections() -> None:
     asked = {destination_filter(row): int(row["connects"]) for row in made}
     assert asked["raddr:fe80::2%8 rport:179"] == 1
     assert chosen("raddr:fe80::2%8 rport:179", log) == [1]
-    assert {"fe80::2%eth0", "fe80::2%wg0"} <= {BY_KEY["raddr"].text(Cell(row, 1, names=NAMES)) for row in made}
+    assert {"fe80::2%eth0", "fe80::2%wg0"} <= {*BY_KEY["raddr"].texts(Subject(made, 1, names=NAMES))}
 
 
 def test_round_trips_by_address_are_told_apart_by_the_link() -> None:

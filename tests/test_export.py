@@ -20,10 +20,11 @@ from made import NOW, UNKNOWN, UTC, connections, sessions, transitions
 from tcptop_tui.errors import TcptopError
 from tcptop_tui.export.document import SnapshotInput, build
 from tcptop_tui.export.writers import default_name, format_of, json_schema, to_csv, to_json, to_text
+from tcptop_tui.fields import Subject
 from tcptop_tui.host.caller_files import ExportError, resolve_path, write_export
 from tcptop_tui.model.facts import Alert
 from tcptop_tui.model.wall_clock import Wall
-from tcptop_tui.records import HOLDING, RTT_SLOTS, Flag, Looked, State
+from tcptop_tui.records import HOLDING, RTT_SLOTS, Flag, Looked, Rows, State
 from tcptop_tui.stream.batches import Loss, Names
 
 NAMES = [
@@ -56,6 +57,13 @@ NAMES = [
 ]
 
 
+NAMED = Names(netns={1: "blue"}, cgroups={5: "/a"}, devices={1: {3: "=v\x1b0"}, 2: {3: "other"}})
+
+
+def about(rows: Rows) -> Subject:
+    return Subject(rows, NOW, names=NAMED, utc_ns=Wall().at(NOW, UTC).utc_ns)
+
+
 def given(**changes: object) -> SnapshotInput:
     hist = np.zeros(RTT_SLOTS, np.uint64)
     hist[4] = 10
@@ -65,13 +73,12 @@ def given(**changes: object) -> SnapshotInput:
         UNKNOWN,
     )
     made = SnapshotInput(
-        rows=rows, tx_rate=np.array([1.5, 0, np.nan]), rx_rate=np.array([0, 0, np.nan]),
-        transitions=transitions({}, {**UNKNOWN, "flags": Flag.DELAYED}),
-        sessions=sessions({"comm": b"ended", "state": State.CLOSE, "err": 111, "flags": Flag.ACTIVE}, UNKNOWN),
-        names=Names(netns={1: "blue"}, cgroups={5: "/a"}, devices={1: {3: "=v\x1b0"}, 2: {3: "other"}}),
+        table=Subject(rows, NOW, np.array([1.5, 0, np.nan]), np.array([0, 0, np.nan]), NAMED),
+        transitions=about(transitions({}, {**UNKNOWN, "flags": Flag.DELAYED})),
+        sessions=about(sessions({"comm": b"ended", "state": State.CLOSE, "err": 111, "flags": Flag.ACTIVE}, UNKNOWN)),
         hist=hist, hist_sum_us=200,
-        loss=Loss(ring_full=3, skipped=2, mended=1), now_ns=NOW, utc_ns=UTC, wall=Wall().at(NOW, UTC),
-            host="h\x07ost", kernel="6.1",
+        loss=Loss(ring_full=3, skipped=2, mended=1), utc_ns=UTC,
+        host="h\x07ost", kernel="6.1",
         backend="bpf", backend_note="", filter_text="443", hidden_text="lport:22", connections_total=9,
         alerts=(Alert("k", "27 in CLOSE_WAIT: a\x1bb", "comm=a"),),
     )  # fmt: skip
@@ -87,7 +94,8 @@ def test_who_has_a_socket_open() -> None:
     )
     holders = np.array([(3, 1, 0, b"x"), (4, 812, 0, b"nginx"), (4, 813, 0, b"=w\x1bx"), (7, 1, 0, b"x")], HOLDING)
     nothing = np.zeros(4)
-    made = build(given(rows=rows, tx_rate=nothing, rx_rate=nothing, holders=holders))
+    named = given(table=Subject(rows, NOW, nothing, nothing, holders=holders))
+    made = build(named)
     data = json.loads(to_json(made))
     jsonschema.validate(data, json.loads(json_schema()))
     assert [row["holders"] for row in data["connections"]] == [
@@ -96,7 +104,7 @@ def test_who_has_a_socket_open() -> None:
     lines = [line for line in to_csv(made).decode().splitlines() if line[0] != "#"]
     told = [row["holders"] for row in csv.DictReader(lines)]
     assert told == ["812=nginx 813==w·x", "9=nginx", "", ""]
-    assert "nginx +1" in to_text(made)
+    assert "nginx +1" in to_text(named)
 
 
 def test_json_names_and_nulls() -> None:
@@ -109,7 +117,7 @@ def test_json_names_and_nulls() -> None:
     assert first["user"] == "root"
     assert "\x1b" not in hostile["comm"]
     assert (hostile["dev"], hostile["ifindex"], hostile["laddr"]) == ("=v·0", 3, "10.0.0.1")
-    assert "10.0.0.1%=v·0" in to_text(build(given()))
+    assert "10.0.0.1%=v·0" in to_text(given())
     known = {"netns", "netns_name", "ip", "laddr", "raddr", "state", "retrans_in"}
     assert all(unknown[name] is None for name in NAMES if name not in known)
     assert data["meta"]["time"] == "2026-11-18T11:06:40.000000Z"
@@ -135,7 +143,7 @@ def test_json_names_and_nulls() -> None:
     assert data["schema_version"] == 1
     assert data["meta"]["hidden"] == "lport:22"
     assert data["alerts"] == [{"text": "27 in CLOSE_WAIT: a·b", "filter": "comm=a", "severe": True}]
-    assert "alert: 27 in CLOSE_WAIT: a·b" in to_text(build(given())).splitlines()
+    assert "alert: 27 in CLOSE_WAIT: a·b" in to_text(given()).splitlines()
 
 
 def test_csv_is_a_table_with_its_origin() -> None:
@@ -152,7 +160,7 @@ def test_csv_is_a_table_with_its_origin() -> None:
 
 
 def test_text_has_table_log_and_histogram() -> None:
-    told = to_text(build(given()))
+    told = to_text(given())
     assert "filter: 443" in told
     assert "ESTABLISHED" in told
     assert "16 -> 31         : 10       |****************************************|" in told
@@ -160,10 +168,11 @@ def test_text_has_table_log_and_histogram() -> None:
 
 
 def test_nothing_at_all_is_a_document_too() -> None:
-    empty = given(rows=connections(), tx_rate=np.zeros(0), rx_rate=np.zeros(0), transitions=transitions(),
+    empty = given(table=Subject(connections(), NOW, np.zeros(0), np.zeros(0)), transitions=about(transitions()),
                   hist=np.zeros(RTT_SLOTS, np.uint64), hist_sum_us=0)  # fmt: skip
-    for write in (to_json, to_csv, to_text):
-        assert write(build(empty))
+    assert to_json(build(empty))
+    assert to_csv(build(empty))
+    assert to_text(empty)
 
 
 def test_names_and_formats() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,8 +13,6 @@ from made import NOW, SECOND, UNKNOWN, UTC, connections, sessions, transitions
 from rich.console import Console
 from syrupy.assertion import SnapshotAssertion
 
-from tcptop_tui import formats
-from tcptop_tui.close_reasons import reason_text, reasons
 from tcptop_tui.export.document import SnapshotInput, build
 from tcptop_tui.export.writers import to_csv, to_json, to_text
 from tcptop_tui.filters import FIELDS, Subject, parse
@@ -30,7 +29,6 @@ from tcptop_tui.trace import columns as c
 from tcptop_tui.trace import connect, life, states
 from tcptop_tui.trace.output import Form, Layout, Output
 from tcptop_tui.widgets.details.text import facts_table
-from tcptop_tui.widgets.lists.columns import Cell
 from tcptop_tui.widgets.views.connections import ConnectionTable
 from tcptop_tui.widgets.views.connects import ConnectsTable
 from tcptop_tui.widgets.views.ended import SessionsTable
@@ -93,39 +91,35 @@ def same(snapshot: SnapshotAssertion, **parts: object) -> None:
         assert value == snapshot(name=name)
 
 
-def cells(rows: Rows, columns: Any, **more: Any) -> list[str]:
+def cells(fields: Any, page: Subject) -> list[str]:
     """The columns of some lists, a line each."""
-    lines = []
-    for place in range(len(rows)):
-        shown = {name: value[place] if isinstance(value, list | np.ndarray) else value for name, value in more.items()}
-        cell = Cell(rows[place], NOW, names=NAMES, wall=WALL, **shown)
-        lines.append(" | ".join(column.text(cell) for column in columns))
-    return lines
+    return [" | ".join(cells) for cells in zip(*(field.texts(page) for field in fields), strict=True)]
 
 
 @pytest.mark.usefixtures("utc")
 def test_screen(snapshot: SnapshotAssertion) -> None:
     made = connects(FACTS, lambda subject: np.ones(len(subject.rows), np.bool_), "time", descending=True)
-    whys = [made.result(place) or formats.UNKNOWN for place in range(len(made.rows))]
-    ended = [reason_text(code, err) or formats.UNKNOWN
-             for code, err in zip(reasons(CLOSED).tolist(), CLOSED["err"].tolist(), strict=True)]  # fmt: skip
+    lists = ConnectionTable.COLUMNS, SessionsTable.COLUMNS, ConnectsTable.COLUMNS
     same(
         snapshot,
-        table=cells(TABLE, ConnectionTable.COLUMNS, tx_rate=RATES, rx_rate=RATES[::-1]),
-        table_ms=cells(TABLE[:1], ConnectionTable.COLUMNS, tx_rate=RATES, rx_rate=RATES[::-1], rtt_unit="ms"),
-        sessions=cells(CLOSED, SessionsTable.COLUMNS, result=ended),
-        connects=cells(made.rows, ConnectsTable.COLUMNS, result=whys),
-        columns=[(one.key, one.title, one.width, one.rank, one.right, one.stretch, one.asked, one.sums, one.middle,
-                  one.moves) for one in (*ConnectionTable.COLUMNS, *SessionsTable.COLUMNS, *ConnectsTable.COLUMNS)],
+        table=cells(lists[0], FACTS.subject),
+        table_ms=cells(lists[0], replace(FACTS.subject.take(np.array([0])), rtt_unit="ms")),
+        sessions=cells(lists[1], FACTS.about(CLOSED)),
+        connects=cells(lists[2], FACTS.about(made.rows)),
+        columns=[
+            (one.key, one.title, one.width, one.rank, one.right, one.stretch, one.asked, one.sums, one.middle,
+             one.moves) for fields in lists for one in fields
+        ],
     )  # fmt: skip
 
 
 @pytest.mark.usefixtures("utc")
 def test_page_of_a_connection(snapshot: SnapshotAssertion) -> None:
     lines = []
-    for row in (TABLE[0], TABLE[-2], TABLE[-1]):
+    for place in (0, -2, -1):
         out = io.StringIO()
-        Console(file=out, width=200).print(facts_table(Cell(row, NOW, 1.0, 2.0, NAMES), HOLDERS[:0], 60, alive=True))
+        subject = replace(FACTS.subject, rows=TABLE[place:][:1], tx_rate=np.array([1.0]), rx_rate=np.array([2.0]))
+        Console(file=out, width=200).print(facts_table(subject, HOLDERS[:0], 60, alive=True))
         lines.append(out.getvalue().splitlines())
     same(snapshot, page=lines)
 
@@ -179,26 +173,22 @@ def test_filters(snapshot: SnapshotAssertion) -> None:
     )
 
 
-def documents() -> Any:
-    return build(
-        SnapshotInput(
-            rows=TABLE, tx_rate=RATES, rx_rate=RATES[::-1], transitions=MOVES, sessions=CLOSED, names=NAMES,
-            hist=np.zeros(RTT_SLOTS, np.uint64), hist_sum_us=0, loss=Loss(), now_ns=NOW, utc_ns=UTC, wall=WALL,
-            host="host", kernel="6.1", backend="bpf", backend_note="", filter_text="", hidden_text="", alerts=(),
-            connections_total=9, holders=HOLDERS,
-        )
-    )  # fmt: skip
+DOCUMENTED = SnapshotInput(
+    table=FACTS.subject, transitions=FACTS.about(MOVES), sessions=FACTS.about(CLOSED),
+    hist=np.zeros(RTT_SLOTS, np.uint64), hist_sum_us=0, loss=Loss(), utc_ns=UTC, host="host", kernel="6.1",
+    backend="bpf", backend_note="", filter_text="", hidden_text="", alerts=(), connections_total=9,
+)  # fmt: skip
 
 
 def test_snapshots(snapshot: SnapshotAssertion) -> None:
-    made = json.loads(to_json(documents()))
+    made = json.loads(to_json(build(DOCUMENTED)))
     same(
         snapshot,
         connections=[told(one) for one in made["connections"]],
         transitions=[told(one) for one in made["transitions"]],
         sessions=[told(one) for one in made["sessions"]],
-        csv=[line for line in to_csv(documents()).decode().splitlines() if line[:1] != "#"],
-        text=to_text(documents()).partition("Connections")[2].splitlines(),
+        csv=[line for line in to_csv(build(DOCUMENTED)).decode().splitlines() if line[:1] != "#"],
+        text=to_text(DOCUMENTED).partition("Connections")[2].splitlines(),
     )
 
 
@@ -207,11 +197,11 @@ class Written(io.BytesIO):
         return 1
 
 
-def streamed(rows: Rows, times: Rows, columns: Any, form: Form) -> list[str]:
+def streamed(rows: Rows, columns: Any, form: Form) -> list[str]:
     file = Written()
     output = Output(Layout(form, columns), file)
     output.header()
-    output.lines(c.Lines(rows, times, UTC - NOW, NOW, NAMES))
+    output.lines(c.Lines(rows, NOW, names=NAMES, utc_ns=WALL.utc_ns, first_ns=NOW))
     return file.getvalue().decode().splitlines()
 
 
@@ -223,7 +213,7 @@ def test_streams(form: Form, wide: bool, snapshot: SnapshotAssertion) -> None:
     dials = connect.columns(form, wide=wide, clock=clock, lport=wide, uid=wide, dns=wide)
     same(
         snapshot,
-        states=streamed(MOVES, MOVES["ts_ns"], states.columns(form, wide=wide, context=wide, clock=clock), form),
-        life=streamed(CLOSED, CLOSED["end_ns"], life.columns(form, wide=wide, clock=clock), form),
-        connect=streamed(DIALS, DIALS["ts_ns"], dials, form),
+        states=streamed(MOVES, states.columns(form, wide=wide, context=wide, clock=clock), form),
+        life=streamed(CLOSED, life.columns(form, wide=wide, clock=clock), form),
+        connect=streamed(DIALS, dials, form),
     )

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from made import NOW, SECOND, UTC, connections, transitions
 
+from tcptop_tui.fields import BY_KEY, Subject
 from tcptop_tui.fields.results import failed
 from tcptop_tui.filters import parse
 from tcptop_tui.formats import address
@@ -101,7 +102,7 @@ def test_a_deferred_connect_is_neither_waiting_nor_failed() -> None:
     store.apply(table(0, common | {"syn": Syn.NONE}, common | {"syn": Syn.OUT}))
     store.apply(Transitions(transitions(attempt(0.1, good=False, err=0, syn=Syn.NONE))))  # closed before it wrote
     made = view(store).connects
-    assert sorted(made.result(row) for row in made.order) == ["no SYN sent", "no SYN sent", "waiting"]
+    assert sorted(BY_KEY["result"].texts(Subject(made.rows, 0))) == ["no SYN sent", "no SYN sent", "waiting"]
     assert (made.connects, made.failed, made.waiting) == (3, 0, 1)
 
 

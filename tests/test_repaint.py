@@ -12,8 +12,9 @@ from textual.screen import Screen
 from tcptop_tui.model.store import Store
 from tcptop_tui.records import State
 from tcptop_tui.stream.batches import Sessions, Table
-from tcptop_tui.widgets.lists.columns import COLUMNS, Cell, place
+from tcptop_tui.widgets.lists.columns import place
 from tcptop_tui.widgets.lists.line_cache import Lines
+from tcptop_tui.widgets.lists.page import Page
 from tcptop_tui.widgets.views.connections import ConnectionTable
 
 pytestmark = pytest.mark.apart
@@ -110,20 +111,20 @@ async def test_what_has_ended_is_dimmed_whole(monkeypatch: pytest.MonkeyPatch) -
         assert sent == {spot.left for spot in panel._placed}
 
 
-def cells(rows: Any, now_ns: int) -> list[tuple[int, Cell]]:
-    return [(int(row["id"]), Cell(row, now_ns)) for row in rows]
+def cells(rows: Any, now_ns: int) -> tuple[list[int], Page]:
+    return rows["id"].tolist(), Page(rows, now_ns)
 
 
 def test_lines_kept_are_what_they_would_be_made_anew() -> None:
     rows = table(20).rows
-    placed, lines = place(COLUMNS, "comm", 160), Lines()
-    first = lines.made(cells(rows, NOW), placed)
-    assert first == Lines().made(cells(rows, NOW), placed)
+    placed, lines = place(ConnectionTable.COLUMNS, "comm", 160), Lines()
+    first = lines.made(*cells(rows, NOW), placed)
+    assert first == Lines().made(*cells(rows, NOW), placed)
     rows = rows.copy()
     rows["state"][4], rows["srtt_us"][5] = State.LAST_ACK, 12_345
     for change in (1, 7, 3600):
         at_ns = NOW + change * SECOND
         shuffled = rows[::-1] if change == 7 else rows
-        assert lines.made(cells(shuffled, at_ns), placed) == Lines().made(cells(shuffled, at_ns), placed)
-    narrow = place(COLUMNS, "comm", 80)
-    assert lines.made(cells(rows, NOW), narrow) == Lines().made(cells(rows, NOW), narrow)
+        assert lines.made(*cells(shuffled, at_ns), placed) == Lines().made(*cells(shuffled, at_ns), placed)
+    narrow = place(ConnectionTable.COLUMNS, "comm", 80)
+    assert lines.made(*cells(rows, NOW), narrow) == Lines().made(*cells(rows, NOW), narrow)

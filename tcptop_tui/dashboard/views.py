@@ -11,13 +11,12 @@ from textual.widgets import ContentSwitcher
 
 from tcptop_tui.dashboard.live import VIEWS, LiveApp
 from tcptop_tui.errors import UsageError
-from tcptop_tui.fields import FIELDS
+from tcptop_tui.fields import FIELDS, Field
 from tcptop_tui.filters import parse
 from tcptop_tui.model.board import SHOWN
 from tcptop_tui.model.frame import Order
 from tcptop_tui.model.grouping import GROUPINGS, TITLES
 from tcptop_tui.widgets.dialogs.sort import SortDialog
-from tcptop_tui.widgets.lists.columns import Column
 from tcptop_tui.widgets.lists.listing import Listing
 from tcptop_tui.widgets.views.board import BoardView
 from tcptop_tui.widgets.views.connections import ConnectionTable
@@ -124,7 +123,7 @@ class ViewsApp(LiveApp):
         return orders.get(self.look.view) or Order(self.look.sort, self.look.descending)
 
     @property
-    def _columns(self) -> tuple[Column, ...]:
+    def _columns(self) -> tuple[Field, ...]:
         """Of the list that is open."""
         kind = SORTED_LISTS.get(self.look.view)
         return () if kind is None else self.panel(kind).offered

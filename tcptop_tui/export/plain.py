@@ -2,38 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from collections.abc import Sequence
 
 import msgspec
 from rich.cells import cell_len
 
 from tcptop_tui import formats
-from tcptop_tui.export.schema import Connection, Document, Rtt, Transition
+from tcptop_tui.export.document import SnapshotInput, build
+from tcptop_tui.export.schema import Document, Rtt
+from tcptop_tui.fields import Field, Records, Subject, forms, listed
 from tcptop_tui.text import fit
 
 _BAR_CELLS = 40
-
-_Row = TypeVar("_Row", Connection, Transition)
-
-
-@dataclass(frozen=True, slots=True)
-class _Column(Generic[_Row]):
-    title: str
-    value: Callable[[_Row], Any]
-    """None: not known."""
-    form: Callable[[Any], str] = str
-    right: bool = False
-
-    def cells(self, rows: Sequence[_Row]) -> list[str]:
-        """The title and every row's text, all of one width."""
-        told = [self.title, *(self._text(self.value(row)) for row in rows)]
-        width = max(map(cell_len, told))
-        return [fit(cell, width, right=self.right) for cell in told]
-
-    def _text(self, value: Any) -> str:
-        return formats.UNKNOWN if value is None else self.form(value)
 
 
 def provenance(document: Document) -> list[tuple[str, str]]:
@@ -43,67 +23,25 @@ def provenance(document: Document) -> list[tuple[str, str]]:
     return [(name, str(value)) for name, value in {**meta, **loss}.items()]
 
 
-def _process(row: Connection) -> str | None:
-    return formats.shared_name(row.comm, len(row.holders or ())) if row.comm else None
+_TABLE = listed(Records.TABLE)
+_TRANSITIONS = listed(Records.TRANSITIONS, time={"title": "TIME (UTC)", "show": forms.time}, ms={"title": "AFTER"})
 
 
-def _local_address(row: Connection | Transition) -> str:
-    return row.laddr if row.dev is None else f"{row.laddr}%{row.dev}"
+def _table(fields: Sequence[Field], subject: Subject) -> list[str]:
+    """Aligned lines, without optional columns in which nothing is known.
 
-
-def _span(seconds: float) -> str:
-    return formats.duration_ns(round(seconds * 1e9))
-
-
-def _milliseconds(span_ms: float) -> str:
-    return formats.duration_ns(round(span_ms * 1e6))
-
-
-def _note(row: Transition) -> str:
-    return " ".join(word for word, true in (("delayed", row.delayed), ("polled", row.polled)) if true)
-
-
-_CONNECTIONS: tuple[_Column[Connection], ...] = (
-    _Column("PID", lambda row: row.pid, right=True),
-    _Column("PROCESS", _process),
-    _Column("USER", lambda row: row.uid if row.user is None else row.user),
-    _Column("NETNS", lambda row: row.netns, right=True),
-    _Column("LADDR", _local_address, right=True),
-    _Column("LPORT", lambda row: row.lport, right=True),
-    _Column("RADDR", lambda row: row.raddr, right=True),
-    _Column("RPORT", lambda row: row.rport, right=True),
-    _Column("STATE", lambda row: row.state),
-    _Column("IN STATE", lambda row: row.state_age_s, _span, right=True),
-    _Column("AGE", lambda row: row.age_s, _span, right=True),
-    _Column("TX", lambda row: row.tx_bytes, formats.size_bytes, right=True),
-    _Column("RX", lambda row: row.rx_bytes, formats.size_bytes, right=True),
-    _Column("TX/s", lambda row: row.tx_bytes_per_s, formats.rate, right=True),
-    _Column("RX/s", lambda row: row.rx_bytes_per_s, formats.rate, right=True),
-    _Column("RTT", lambda row: row.srtt_us, formats.rtt_us, right=True),
-    _Column("RETR", lambda row: row.retrans, right=True),
-)
-
-_TRANSITIONS: tuple[_Column[Transition], ...] = (
-    _Column("TIME (UTC)", lambda row: row.time),
-    _Column("PID", lambda row: row.pid, right=True),
-    _Column("PROCESS", lambda row: row.comm),
-    _Column("LADDR", _local_address, right=True),
-    _Column("LPORT", lambda row: row.lport, right=True),
-    _Column("RADDR", lambda row: row.raddr, right=True),
-    _Column("RPORT", lambda row: row.rport, right=True),
-    _Column("FROM", lambda row: row.oldstate),
-    _Column("TO", lambda row: row.newstate),
-    _Column("AFTER", lambda row: row.ms, _milliseconds, right=True),
-    _Column("TX", lambda row: row.tx_bytes, formats.size_bytes, right=True),
-    _Column("RX", lambda row: row.rx_bytes, formats.size_bytes, right=True),
-    _Column("NOTE", _note),
-)
-
-
-def _table(columns: Sequence[_Column[_Row]], rows: Sequence[_Row]) -> list[str]:
-    """Aligned lines. Not a rich Table: that takes a minute for 65,536 rows, this a second."""
-    lines = zip(*(column.cells(rows) for column in columns), strict=True)
+    Not a rich Table: that takes a minute for 65,536 rows, this a second.
+    """
+    shown = [field for field in fields if not field.asked or field.read(subject).known.any()]
+    lines = zip(*(_cells(field, subject) for field in shown), strict=True)
     return ["  ".join(cells).rstrip() for cells in lines]
+
+
+def _cells(field: Field, subject: Subject) -> list[str]:
+    """The title and every row's text, all of one width."""
+    told = [field.title, *field.texts(subject)]
+    width = max(map(cell_len, told))
+    return [fit(cell, width, right=field.right) for cell in told]
 
 
 def _histogram(rtt: Rtt) -> list[str]:
@@ -126,18 +64,19 @@ def _summary(rtt: Rtt) -> str:
     return "  ".join((f"{formats.count(rtt.count)} samples", *told))
 
 
-def to_text(document: Document) -> str:
+def to_text(given: SnapshotInput) -> str:
     """Provenance and losses, connections, transitions, histogram; as wide as the widest row."""
+    document = build(given)
     return "\n".join(
         [
             *(f"{name}: {value}".rstrip() for name, value in provenance(document)),
             *(f"alert: {alert.text}" for alert in document.alerts),
             "",
             "Connections",
-            *_table(_CONNECTIONS, document.connections),
+            *_table(_TABLE, given.table),
             "",
             "Transitions",
-            *_table(_TRANSITIONS, document.transitions),
+            *_table(_TRANSITIONS, given.transitions),
             "",
             f"Round-trip times: {_summary(document.rtt)}",
             *_histogram(document.rtt),

@@ -2,108 +2,43 @@
 
 from __future__ import annotations
 
+from inspect import cleandoc
+from typing import TYPE_CHECKING, Any, TypeAlias
+
 import msgspec
+
+from tcptop_tui.fields import Records, documented
 
 SCHEMA_VERSION = 1
 
 
-class Holder(msgspec.Struct, frozen=True):
-    """A process that has a socket open."""
-
-    pid: int
-    comm: str | None
-
-
-class Connection(msgspec.Struct, frozen=True):
-    """One row of the table. ``comm`` is cleaned of what a terminal would obey; ``user`` is uid's login name.
-
-    ``holders`` are all processes that have it open, ``pid`` among them; empty when it has been closed by its process,
-    or not been accepted yet; null while nobody has looked.
-    """
-
-    pid: int | None
-    comm: str | None
-    uid: int | None
-    user: str | None
-    netns: int | None
-    ip: int
-    laddr: str
-    lport: int | None
-    raddr: str
-    rport: int | None
-    state: str
-    state_age_s: float | None
-    age_s: float | None
-    tx_bytes: int | None
-    rx_bytes: int | None
-    tx_bytes_per_s: float | None
-    rx_bytes_per_s: float | None
-    srtt_us: int | None
-    retrans: int | None
-    netns_name: str | None
-    cgroup: str | None
-    opened: str | None
-    retrans_in: dict[str, int]
-    dev: str | None
-    ifindex: int | None
-    holders: list[Holder] | None
+def _rows(name: str, records: Records, told: str) -> Any:
+    """A structure with the fields that documents have of ``records``."""
+    fields = [(field.json, field.type) for field in documented(records)]
+    return msgspec.defstruct(name, fields, frozen=True, namespace={"__doc__": cleandoc(told)}, module=__name__)
 
 
-class Transition(msgspec.Struct, frozen=True):
-    """One change of state; ``ms`` were spent in the old one. ``skaddr`` is in hexadecimal, without 0x."""
+if TYPE_CHECKING:
+    Connection: TypeAlias = Any
+    Transition: TypeAlias = Any
+    Session: TypeAlias = Any
+else:
+    Connection = _rows(
+        "Connection", Records.TABLE,
+        """One row of the table. ``comm`` is cleaned of what a terminal would obey; ``user`` is uid's login name.
 
-    time: str
-    skaddr: str | None
-    pid: int | None
-    comm: str | None
-    uid: int | None
-    netns: int | None
-    ip: int
-    laddr: str
-    lport: int | None
-    raddr: str
-    rport: int | None
-    oldstate: str
-    newstate: str
-    ms: float | None
-    tx_bytes: int | None
-    rx_bytes: int | None
-    delayed: bool
-    polled: bool
-    cgroup: str | None
-    why: str | None
-    reset_in: str | None
-    dev: str | None
-    ifindex: int | None
-
-
-class Session(msgspec.Struct, frozen=True):
-    """A connection that has ended; ``ms`` from its first SYN on, ``handshake_ms`` until ESTABLISHED."""
-
-    time: str
-    skaddr: str | None
-    pid: int | None
-    comm: str | None
-    uid: int | None
-    netns: int | None
-    ip: int
-    laddr: str
-    lport: int | None
-    raddr: str
-    rport: int | None
-    tx_bytes: int | None
-    rx_bytes: int | None
-    ms: float | None
-    handshake_ms: float | None
-    rtt_avg_us: float | None
-    retrans: int | None
-    retrans_in: dict[str, int]
-    opened: str | None
-    cgroup: str | None
-    why: str | None
-    reset_in: str | None
-    dev: str | None
-    ifindex: int | None
+        ``holders`` are all processes that have it open, ``pid`` among them; empty when it has been closed by its
+        process, or not been accepted yet; null while nobody has looked.
+        """,
+    )  # fmt: skip
+    Transition = _rows(
+        "Transition", Records.TRANSITIONS,
+        "One change of state; ``ms`` were spent in the old one. ``skaddr`` is in hexadecimal, without 0x.",
+    )  # fmt: skip
+    Session = _rows(
+        "Session", Records.ENDED,
+        "A connection that has ended; ``ms`` from its first SYN on, ``handshake_ms`` until ESTABLISHED.",
+    )  # fmt: skip
 
 
 class Bucket(msgspec.Struct, frozen=True):

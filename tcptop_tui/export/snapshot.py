@@ -6,14 +6,15 @@ import contextlib
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from tcptop_tui.errors import UsageError
 from tcptop_tui.export.document import SnapshotInput, build
 from tcptop_tui.export.writers import default_name, to_csv, to_json, to_text
-from tcptop_tui.filters import Subject
+from tcptop_tui.fields import Subject
 from tcptop_tui.model.connect_list import connects
 from tcptop_tui.model.ended_order import is_connection
 from tcptop_tui.model.frame import Frame
-from tcptop_tui.records import Rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,29 +33,22 @@ def default_path(host: str, utc_ns: int, kind: str) -> Path:
     return name
 
 
-def _sessions(frame: Frame) -> Rows:
+def _sessions(frame: Frame) -> Subject:
     """The ended connections that the filter shows."""
-    rows, facts = frame.facts.sessions, frame.facts
-    wanted = frame.look.wants(Subject(rows, facts.now_ns, None, None, facts.names))
-    shown: Rows = rows[is_connection(rows) & wanted]
-    return shown
+    sessions = frame.facts.about(frame.facts.sessions)
+    return sessions.take(np.flatnonzero(is_connection(sessions.rows) & frame.look.wants(sessions)))
 
 
 def _input(frame: Frame, origin: Origin) -> SnapshotInput:
     facts, look = frame.facts, frame.look
     return SnapshotInput(
-        rows=frame.rows,
-        tx_rate=facts.tx_rate[frame.present],
-        rx_rate=facts.rx_rate[frame.present],
-        transitions=facts.log[frame.log],
+        table=facts.subject.take(frame.present),
+        transitions=facts.about(facts.log[frame.log]),
         sessions=_sessions(frame),
-        names=facts.names,
         hist=frame.rtt.hist,
         hist_sum_us=frame.rtt.sum_us,
         loss=facts.loss,
-        now_ns=facts.now_ns,
         utc_ns=facts.utc_ns,
-        wall=facts.wall,
         host=origin.host,
         kernel=origin.kernel,
         backend=facts.status.backend,
@@ -63,7 +57,6 @@ def _input(frame: Frame, origin: Origin) -> SnapshotInput:
         hidden_text=frame.look.hidden.text if frame.look.hidden else "",
         alerts=facts.alerts,
         connections_total=len(facts.rows),
-        holders=facts.holders,
         connects=connects(facts, look.wants, "time", descending=True, filtered=look.filtered),
         since_ns=facts.counted_ns,
         transitions_since_ns=facts.log_since_ns,
@@ -84,11 +77,11 @@ def render(frame: Frame, origin: Origin, kind: str, picture: str) -> bytes:
     """
     if kind == "svg":
         return picture.encode()
-    document = build(_input(frame, origin))
+    given = _input(frame, origin)
     if kind == "json":
-        return to_json(document)
+        return to_json(build(given))
     if kind == "csv":
-        return to_csv(document)
+        return to_csv(build(given))
     if kind == "txt":
-        return to_text(document).encode()
+        return to_text(given).encode()
     raise UsageError(f"no format {kind!r}", mend="use json, csv, txt or svg")

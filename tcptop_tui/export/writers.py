@@ -10,9 +10,9 @@ from typing import Any
 
 import msgspec
 
+from tcptop_tui import formats
 from tcptop_tui.export.plain import provenance, to_text
 from tcptop_tui.export.schema import Connection, Document
-from tcptop_tui.export.values import iso_time
 
 __all__ = ["FORMATS", "default_name", "format_of", "json_schema", "to_csv", "to_json", "to_text"]
 
@@ -30,7 +30,7 @@ def format_of(path: str) -> str | None:
 
 def default_name(host: str, utc_ns: int, kind: str) -> str:
     """``tcptop-HOST-20261120T225235Z.json``."""
-    stamp = re.sub(r"[-:]|\.\d+", "", iso_time(utc_ns))
+    stamp = re.sub(r"[-:]|\.\d+", "", formats.iso_time(utc_ns))
     return f"tcptop-{re.sub(r'[^A-Za-z0-9.-]', '_', host)[:64] or 'host'}-{stamp}.{kind}"
 
 

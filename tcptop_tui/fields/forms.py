@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -17,7 +16,6 @@ from tcptop_tui.fields.subject import Column, Subject
 from tcptop_tui.host.hostnames import service
 from tcptop_tui.records import Flag, Looked, Rows, State
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _NOBODY = frozenset({"0.0.0.0", "::"})  # noqa: S104  shown, not bound
 
 
@@ -53,6 +51,7 @@ def _beside(name: str, form: Callable[[Any, Any], Any]) -> Form:
 
 as_is = each(lambda value: value)
 number = each(str)
+mark = each(lambda value: "yes" if value else "")
 milliseconds = each(lambda value: value / 1e6)
 name = each(text.clean)
 address = each(lambda words: formats.address(tuple(words)))
@@ -69,14 +68,8 @@ netns_name = by_subject(lambda value, subject: text.clean(subject.names.netns.ge
 netns = by_subject(lambda value, subject: text.clean(subject.names.netns.get(value, str(value))))
 cgroup = by_subject(lambda value, subject: text.clean(subject.names.cgroups.get(value, str(value))))
 device = by_subject(lambda value, subject: text.clean(subject.names.device(value >> 32, value & 0xFFFF_FFFF)) or None)
-time = by_subject(lambda value, subject: iso_time(subject.utc_ns(value)))
+time = by_subject(lambda value, subject: formats.iso_time(subject.utc_ns(value)))
 clock = by_subject(lambda value, subject: formats.clock(subject.utc_ns(value))[:-4])
-
-
-def iso_time(utc_ns: int) -> str:
-    """UTC to the microsecond, as RFC 3339 writes it."""
-    moment = _EPOCH + timedelta(microseconds=utc_ns // 1000)
-    return moment.isoformat(timespec="microseconds").removesuffix("+00:00") + "Z"
 
 
 def cgroup_name(subject: Subject, column: Column) -> list[Any]:

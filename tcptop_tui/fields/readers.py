@@ -56,7 +56,7 @@ def device(subject: Subject) -> Column:
 
 def time_ns(subject: Subject) -> Column:
     """When it happened, by CLOCK_MONOTONIC."""
-    return _nonzero(subject.rows["end_ns" if subject.has("end_ns") else "ts_ns"])
+    return _known(subject.rows["end_ns" if subject.has("end_ns") else "ts_ns"])
 
 
 def age_ns(subject: Subject) -> Column:

@@ -42,15 +42,13 @@ _RTT: _Part = {
     "parse": Parse.MICROSECONDS,
     "descending": True,
 }
-_FLAG: _Part = {"type": bool, "write": form.as_is, "show": form.number}
+_FLAG: _Part = {"type": bool, "write": form.as_is, "show": form.mark, "right": False}
 
 FIELDS: Final = (
     Field(key="port", records=Records(0), **_PORT, columns=("lport", "rport"), names=("port",),
           example="443  port:80,8000-8010", hint="port at either end; a number alone is one"),
     Field(key="time", records=_EVENTS, read=read.time_ns, json="time", type=str, write=form.time, title="TIME",
           show=form.clock, width=8, rank=4, right=False, moves=True, descending=True),
-    Field(key="skaddr", records=_EVENTS | _PAGE, read=read.nonzero("skaddr"), source="struct sock *", json="skaddr",
-          type=str | None, write=form.each("{:016x}".format), meaning="socket (skaddr)", show=form.each("{:x}".format)),
     Field(key="pid", records=_ALL, read=read.nonzero("pid"), json="pid", **_NUMBER, title="PID", meaning="process id",
           width=7, rank=8, parse=Parse.NUMBER, names=("pid",), example="pid:812", hint="process number"),
     Field(key="comm", records=_ALL, read=read.name("comm"), source="task_struct.comm", json="comm",
@@ -82,8 +80,8 @@ FIELDS: Final = (
     Field(key="rport", records=_ALL, read=read.nonzero("rport"), json="rport", **{**_PORT, "show": form.remote_port},
           title="RPORT", meaning="remote port", rank=4, columns=("rport",), names=("rport", "dport"),
           example="rport:1000-2000", hint="remote port"),
-    Field(key="oldstate", records=_MOVES, read=read.plain("oldstate"), json="oldstate", **_STATE),
-    Field(key="newstate", records=_MOVES, read=read.plain("newstate"), json="newstate", **_STATE),
+    Field(key="oldstate", records=_MOVES, read=read.plain("oldstate"), json="oldstate", **_STATE, title="FROM"),
+    Field(key="newstate", records=_MOVES, read=read.plain("newstate"), json="newstate", **_STATE, title="TO"),
     Field(key="state", records=_TABLE, read=read.plain("state"), source="sk_state", json="state", **_STATE,
           title="STATE", meaning="state", width=11, rank=2, parse=Parse.STATE, names=("state",),
           example="state:estab,close_wait",
@@ -143,8 +141,10 @@ FIELDS: Final = (
           hint="network device that the socket is bound to, by name or number; dev>0: any"),
     Field(key="ifindex", records=_ALL | _PAGE, read=read.nonzero("dev"), json="ifindex", **_NUMBER,
           meaning="device number"),
-    Field(key="delayed", records=_MOVES, read=read.flag(Flag.DELAYED), json="delayed", **_FLAG),
-    Field(key="polled", records=_MOVES, read=read.flag(Flag.POLLED), json="polled", **_FLAG),
+    Field(key="delayed", records=_MOVES, read=read.flag(Flag.DELAYED), json="delayed", **_FLAG, title="DELAYED"),
+    Field(key="polled", records=_MOVES, read=read.flag(Flag.POLLED), json="polled", **_FLAG, title="POLLED"),
+    Field(key="skaddr", records=_EVENTS | _PAGE, read=read.nonzero("skaddr"), source="struct sock *", json="skaddr",
+          type=str | None, write=form.each("{:x}".format), meaning="socket (skaddr)", show=form.each("{:x}".format)),
     Field(key="holders", records=_TABLE, read=read.plain("holders"), json="holders",
           type=list[form.Holder] | None, write=form.holders, show=form.number),
 )  # fmt: skip

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tcptop_tui.fields import BY_KEY, Subject
-from tcptop_tui.fields.results import WAITING, failed, result_text, results
+from tcptop_tui.fields.results import WAITING, failed, results
 from tcptop_tui.model.connect_attempts import unanswered
 from tcptop_tui.model.connect_outcomes import DESTINATION, by_destination, ranked, summed
 from tcptop_tui.model.facts import Facts
@@ -46,10 +46,6 @@ class Connects:
     """From then on ``rows`` has all that did not fail ..."""
     failed_since_ns: int = 0
     """... and all that did."""
-
-    def result(self, row: int) -> str:
-        """``connected``, ``waiting``, ``no SYN sent``, or why not."""
-        return result_text(int(self.results[row]), int(self.rows["err"][row]))
 
 
 def connects(

@@ -151,6 +151,16 @@ class Frame:
         source, place = (self.gone, place) if place >= 0 else (self.facts, number)
         return source.rows[place], float(source.tx_rate[place]), float(source.rx_rate[place])
 
+    def take(self, numbers: NDArray[np.intp]) -> Subject:
+        """Rows as they were seen last; of those that have ended in CLOSE since then, without rates."""
+        here = numbers < len(self.facts.rows)
+        places, left = numbers[here], numbers[~here] - len(self.facts.rows)
+        rows, rates = np.zeros(len(numbers), ROW), np.full((2, len(numbers)), np.nan)
+        rows[here], rows[~here] = self.facts.rows[places], self.gone.rows[left]
+        rates[0, here], rates[1, here] = self.facts.tx_rate[places], self.facts.rx_rate[places]
+        rows["state"][~here], rows["state_ns"][~here] = State.CLOSE, self.gone_at_ns[left]
+        return replace(self.facts.subject, rows=rows, tx_rate=rates[0], rx_rate=rates[1])
+
     def gone_ns(self, number: int) -> int:
         """When a connection ended; 0: it has not."""
         place = number - len(self.facts.rows)

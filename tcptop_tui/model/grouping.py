@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tcptop_tui import formats, text
+from tcptop_tui.fields import Subject
 from tcptop_tui.model.facts import Facts
 from tcptop_tui.model.rtt_groups import service_ports
 from tcptop_tui.model.sorting import ordered
@@ -54,6 +55,10 @@ class Tree:
     def members(self) -> NDArray[np.intp]:
         """``order`` without the groups' own rows."""
         return self.order[self.order < self._first]
+
+    def subject(self, facts: Facts) -> Subject:
+        """All rows, as fields are read from them; ``facts`` are those that it was made of."""
+        return replace(facts.subject, rows=self.rows, tx_rate=self.tx_rate, rx_rate=self.rx_rate)
 
     def is_group(self, row: int) -> bool:
         """Whether a row is a group's."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 
 from tcptop_tui import formats
-from tcptop_tui.fields.results import failed, result_text, results
+from tcptop_tui.fields import BY_KEY, Records
+from tcptop_tui.fields.results import failed, results
 from tcptop_tui.filters import Filter
 from tcptop_tui.model.connect_attempts import outcomes, unanswered
 from tcptop_tui.records import TRANSITION, Rows
@@ -45,29 +46,19 @@ class Queries(Protocol):
         ...
 
 
-def _results(lines: Lines) -> list[Any]:
-    """What came of each connect()."""
-    pairs = zip(results(lines.rows).tolist(), lines.rows["err"].tolist(), strict=True)
-    return [result_text(code, err) or "closed" for code, err in pairs]
-
-
-SADDR = Column("laddr", "SADDR", c.address("laddr"), width=16, wide=26)
+SADDR = c.of("laddr", "SADDR", width=16, wide=26)
 _LOCAL = Column("laddr", "SADDR", c.local_address, width=16, wide=26)
-DADDR = Column("raddr", "DADDR", c.address("raddr"), width=16, wide=26)
+DADDR = c.of("raddr", "DADDR", width=16, wide=26)
 
 
 def _none(lines: Lines) -> list[Any]:  # noqa: ARG001  a table of its own has its own values
     return []
 
 
-DPORT = Column("rport", "DPORT", c.number("rport"), width=6)
-MS = Column("ms", "MS", c.span_ms, c.ms3, width=9)
-RESULT = Column("result", "RESULT", _results, width=11)
+DPORT = c.of("rport", "DPORT", width=6)
+MS = c.of("ms", show=c.ms3, width=9)
+RESULT = c.of("result", width=11)
 QUERY = Column("query", "QUERY", c.query, foreign=True)
-_JSON = (
-    c.UTC, c.SKADDR, c.PID, c.COMM, c.UID, c.IP, SADDR, c.LPORT, DADDR, DPORT, MS, RESULT, c.RETRANS, c.NETNS,
-    c.NETNS_NAME, c.DEV, c.IFINDEX, c.CGROUP,
-)  # fmt: skip
 COUNTS = (
     Column("laddr", "LADDR", _none, width=25),
     Column("raddr", "RADDR", _none, width=25),
@@ -84,7 +75,7 @@ def columns(
     """The columns of tcpconnect, with what came of it behind them; names stand last, they have any length."""
     query = (QUERY,) if dns else ()
     if form == "json":
-        return (*_JSON, *query)
+        return (*c.everything(Records.CONNECTS), *query)
     saddr = SADDR if form == "csv" else _LOCAL
     source = (saddr, c.LPORT) if lport else (saddr,)
     start = (*clock, *((c.UID,) if uid else ()), c.PID, c.COMM, c.IP, *source, DADDR, DPORT)
@@ -107,7 +98,7 @@ class Tally:
         rows = lines.rows
         bad = failed(results(rows)).tolist()
         ends = zip(rows["laddr"].tolist(), rows["raddr"].tolist(), rows["rport"].tolist(), strict=True)
-        for (laddr, raddr, rport), device, lost in zip(ends, c.device(lines), bad, strict=True):
+        for (laddr, raddr, rport), device, lost in zip(ends, BY_KEY["dev"].values(lines), bad, strict=True):
             key = (tuple(laddr), tuple(raddr), rport, device)
             if key not in self.connects and len(self.connects) >= _MOST_KEYS:
                 self.others += 1
@@ -169,14 +160,12 @@ class ConnectStream:
     def _write(self, rows: Rows, moment: Moment) -> None:
         rows = rows[self.chosen.matches(moment.subject(rows))]
         if self.tally is not None:
-            self.tally.add(moment.lines(rows, rows["ts_ns"]))
+            self.tally.add(moment.lines(rows))
             return
-        lines = moment.lines(rows, rows["ts_ns"])
+        lines = moment.lines(rows)
         if self.queries is not None and len(rows):
             self.queries.refresh()
-            lines = Lines(
-                lines.rows, lines.time_ns, lines.utc_offset_ns, lines.first_ns, lines.names, self._queries_of(rows)
-            )
+            lines = replace(lines, queries=self._queries_of(rows))
         self.output.lines(lines)
 
     def _queries_of(self, rows: Rows) -> list[str | None]:

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
+from tcptop_tui.fields import Records
 from tcptop_tui.filters import Filter
 from tcptop_tui.model.ended_order import is_connection
-from tcptop_tui.records import SESSION, Flag, Mask, Rows, copied, joined, picked
+from tcptop_tui.records import SESSION, Mask, Rows, copied, joined, picked
 from tcptop_tui.stream.batches import Batch, Endings, Loss, Sessions, Table
 from tcptop_tui.stream.late_endings import half_closed, take_endings
 from tcptop_tui.trace import columns as c
-from tcptop_tui.trace.columns import Column, Lines
+from tcptop_tui.trace.columns import Column
 from tcptop_tui.trace.output import Form, Output
 from tcptop_tui.trace.stream_loop import Moment
 
@@ -26,43 +26,16 @@ def _kilobytes(value: int) -> str:
     return str(value // 1024) if value >= 1024 or value == 0 else f"{value / 1024:.2f}"
 
 
-def _handshake_ms(lines: Lines) -> list[Any]:
-    """From SYN to ESTABLISHED."""
-    born, done = lines.rows["born_ns"].tolist(), lines.rows["established_ns"].tolist()
-    return [max(0, end - start) / 1e6 if start and end else None for start, end in zip(born, done, strict=True)]
-
-
-def _average_rtt_us(lines: Lines) -> list[Any]:
-    counts = lines.rows["rtt_hist"].sum(axis=1).tolist()
-    return [
-        round(total / count, 1) if count else None
-        for total, count in zip(lines.rows["rtt_sum_us"].tolist(), counts, strict=True)
-    ]
-
-
-def _opened(lines: Lines) -> list[Any]:
-    """Which end opened it, where that was seen."""
-    flags = lines.rows["flags"].tolist()
-    return ["connect" if flag & Flag.ACTIVE else "accept" if flag & Flag.PASSIVE else None for flag in flags]
-
-
-TX_KB = Column("tx_bytes", "TX_KB", c.gauge("tx_bytes"), _kilobytes, width=6)
-RX_KB = Column("rx_bytes", "RX_KB", c.gauge("rx_bytes"), _kilobytes, width=6)
-MS = Column("ms", "MS", c.age_ms, c.ms2, width=9)
-OPENED = Column("opened", "OPENED", _opened, width=7)
-HANDSHAKE = Column("handshake_ms", "HANDSHAKE_MS", _handshake_ms, c.ms3, width=12)
-RTT = Column("rtt_avg_us", "RTT_AVG_US", _average_rtt_us, width=10)
-RETRANS_IN = Column("retrans_in", "RETRANS_IN", c.retrans_in)
-_JSON = (
-    c.UTC, c.SKADDR, c.PID, c.COMM, c.UID, c.IP, c.LADDR, c.LPORT, c.RADDR, c.RPORT, c.TX_BYTES, c.RX_BYTES, MS,
-    OPENED, HANDSHAKE, RTT, c.RETRANS, RETRANS_IN, c.NETNS, c.NETNS_NAME, c.DEV, c.IFINDEX, c.CGROUP, c.WHY, c.RESET_IN,
-)  # fmt: skip
+TX_KB = c.of("tx_bytes", "TX_KB", _kilobytes, width=6)
+RX_KB = c.of("rx_bytes", "RX_KB", _kilobytes, width=6)
+MS = c.of("lived", show=c.ms2, width=9)
+OPENED = c.of("opened", width=7)
 
 
 def columns(form: Form, *, wide: bool, clock: tuple[Column, ...]) -> tuple[Column, ...]:
     """The columns of a form; CSV has tcplife's own, with ``-w`` ours behind them."""
     if form == "json":
-        return _JSON
+        return c.everything(Records.ENDED)
     ends = (c.LADDR if form == "csv" else c.LOCAL, c.LPORT, c.RADDR, c.RPORT, TX_KB, RX_KB, MS)
     more = (c.UID, c.NETNS, c.RETRANS, OPENED) if wide else ()
     if form == "csv":
@@ -105,7 +78,7 @@ class LifeStream:
 
     def _write(self, rows: Rows, moment: Moment) -> None:
         chosen = picked(rows, is_connection(rows) & self.chosen.matches(moment.subject(rows)))
-        self.output.lines(moment.lines(chosen, chosen["end_ns"]))
+        self.output.lines(moment.lines(chosen))
 
     def lost(self, loss: Loss) -> int:
         """See ``Stream``."""

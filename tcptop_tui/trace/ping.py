@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tcptop_tui.fields.forms import address, as_is
+from tcptop_tui.fields.readers import plain
 from tcptop_tui.records import Rows, is_ipv4
 from tcptop_tui.stream.batches import Batch, Loss, Pings
 from tcptop_tui.trace import columns as c
@@ -13,14 +15,14 @@ from tcptop_tui.trace.columns import Column
 from tcptop_tui.trace.output import Form, Output
 from tcptop_tui.trace.stream_loop import Moment
 
-CPU = Column("cpu", "CPU", c.plain("cpu"), width=3)
-TGID = Column("tgid", "TGID", c.plain("tgid"), width=7)
-PID = Column("pid", "PID", c.plain("pid"), width=7)
-COMM = Column("comm", "COMM", c.comm("comm"), width=16, foreign=True)
-SADDR = Column("saddr", "SADDR", c.address("saddr"), width=15, wide=26)
-DADDR = Column("daddr", "DADDR", c.address("daddr"), width=15, wide=26)
-ID = Column("id", "ID", c.plain("id"), width=5)
-SEQ = Column("seq", "SEQ", c.plain("seq"), width=5)
+CPU = Column("cpu", "CPU", c.values(plain("cpu"), as_is), width=3)
+TGID = Column("tgid", "TGID", c.values(plain("tgid"), as_is), width=7)
+PID = Column("pid", "PID", c.values(plain("pid"), as_is), width=7)
+COMM = c.of("comm", width=16)
+SADDR = Column("saddr", "SADDR", c.values(plain("saddr"), address), width=15, wide=26)
+DADDR = Column("daddr", "DADDR", c.values(plain("daddr"), address), width=15, wide=26)
+ID = Column("id", "ID", c.values(plain("id"), as_is), width=5)
+SEQ = Column("seq", "SEQ", c.values(plain("seq"), as_is), width=5)
 
 
 def columns(form: Form, *, wide: bool, clock: tuple[Column, ...]) -> tuple[Column, ...]:
@@ -51,7 +53,7 @@ class PingStream:
         """See ``Stream``."""
         if isinstance(batch, Pings):
             rows = self._wanted(batch.rows)
-            self.output.lines(moment.lines(rows, rows["ts_ns"]))
+            self.output.lines(moment.lines(rows))
 
     def _wanted(self, rows: Rows) -> Rows:
         if not self.ip:

@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tcptop_tui import formats
-from tcptop_tui.export.values import iso_time
 from tcptop_tui.filters import Filter
 from tcptop_tui.model.histogram import Histogram, slot_bounds
 from tcptop_tui.records import RTT_SLOTS, Rows
@@ -200,7 +199,7 @@ class RttStream:
 
     def _document(self, key: Key, hist: Histogram, total_us: int, utc_ns: int) -> Document:
         return Document(
-            time=iso_time(utc_ns),
+            time=formats.iso_time(utc_ns),
             key=_name(key, self._names, None),
             unit=self.wish.unit,
             count=int(hist.sum()),
@@ -212,7 +211,7 @@ class RttStream:
 
     def _print_csv(self, found: list[tuple[Key, tuple[Histogram, int]]], utc_ns: int) -> None:
         lines = "".join(
-            f"{iso_time(utc_ns)},{_name(key, self._names, '')},{self.wish.unit},"
+            f"{formats.iso_time(utc_ns)},{_name(key, self._names, '')},{self.wish.unit},"
             f"{slot_bounds(slot)[0]},{'' if slot_bounds(slot)[1] is None else slot_bounds(slot)[1]},{int(count)}"
             f"{self._extension(hist, total_us)}\n"
             for key, (hist, total_us) in found

@@ -5,8 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from tcptop_tui.fields import Records
+from tcptop_tui.fields.forms import as_is
+from tcptop_tui.fields.forms import name as clean
+from tcptop_tui.fields.readers import name, plain
 from tcptop_tui.filters import Filter
-from tcptop_tui.records import Flag
 from tcptop_tui.stream.batches import Batch, Loss, Transitions
 from tcptop_tui.trace import columns as c
 from tcptop_tui.trace.columns import Column
@@ -15,28 +18,23 @@ from tcptop_tui.trace.output import Form, Output
 from tcptop_tui.trace.stream_loop import Moment
 from tcptop_tui.trace.summary import say
 
-OLDSTATE = Column("oldstate", "OLDSTATE", c.state("oldstate"), width=11)
-NEWSTATE = Column("newstate", "NEWSTATE", c.state("newstate"), width=11)
+OLDSTATE = c.of("oldstate", width=11)
+NEWSTATE = c.of("newstate", width=11)
 ARROW = Column("", "->", lambda lines: ["->"] * len(lines.rows))
-MS = Column("ms", "MS", c.span_ms, c.ms3, width=9)
+MS = c.of("ms", show=c.ms3, width=9)
 BYSTANDER = (
-    Column("context_pid", "ON-CPU", c.plain("bystander"), width=7),
-    Column("context_tid", "TID", c.plain("bystander_tid"), width=7),
-    Column("context_comm", "ON-CPU-COMM", c.comm("bystander_comm"), width=16, foreign=True),
+    Column("context_pid", "ON-CPU", c.values(plain("bystander"), as_is), width=7),
+    Column("context_tid", "TID", c.values(plain("bystander_tid"), as_is), width=7),
+    Column("context_comm", "ON-CPU-COMM", c.values(name("bystander_comm"), clean), width=16, foreign=True),
 )
 _MORE = (c.WHY, c.UID, c.NETNS, c.CGROUP, c.DEV)
-_JSON = (
-    c.UTC, c.SKADDR, c.PID, c.COMM, c.UID, c.IP, c.LADDR, c.LPORT, c.RADDR, c.RPORT, OLDSTATE, NEWSTATE, MS,
-    c.TX_BYTES, c.RX_BYTES, c.RETRANS, c.NETNS, c.NETNS_NAME, c.DEV, c.IFINDEX, c.CGROUP, c.WHY, c.RESET_IN,
-    Column("delayed", "", c.flagged(Flag.DELAYED)), Column("polled", "", c.flagged(Flag.POLLED)),
-)  # fmt: skip
 
 
 def columns(form: Form, *, wide: bool, context: bool, clock: tuple[Column, ...]) -> tuple[Column, ...]:
     """The columns of a form; CSV has tcpstates' own, with ``-w`` ours behind them."""
     bystander = BYSTANDER if context else ()
     if form == "json":
-        return (*_JSON, *bystander)
+        return (*c.everything(Records.TRANSITIONS), *bystander)
     ends = (c.LADDR if form == "csv" else c.LOCAL, c.LPORT, c.RADDR, c.RPORT)
     start = (*clock, c.SKADDR, c.PID, c.COMM)
     if form == "csv":
@@ -65,7 +63,7 @@ class StatesStream:
         rows: Any = batch.rows[self.chosen.matches(moment.subject(batch.rows))]
         if self.journal is not None:
             self.journal.send(rows, moment.names)
-        self.output.lines(moment.lines(rows, rows["ts_ns"]))
+        self.output.lines(moment.lines(rows))
 
     def lost(self, loss: Loss) -> int:
         """See ``Stream``."""

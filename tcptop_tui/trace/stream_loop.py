@@ -11,13 +11,13 @@ from types import FrameType
 from typing import Protocol
 
 from tcptop_tui.errors import TcptopError
-from tcptop_tui.filters import Subject
+from tcptop_tui.fields import Subject
 from tcptop_tui.host import clock
 from tcptop_tui.host.signals import Ending, Handler, Wake, told_by_signals
 from tcptop_tui.records import Rows
 from tcptop_tui.replay.source import CUT_OFF
 from tcptop_tui.stream.batches import Batch, Loss, Names, Pings, Sessions, Sink, Status, Table, Transitions
-from tcptop_tui.trace.columns import Lines
+from tcptop_tui.trace.columns import Lines, times_ns
 from tcptop_tui.trace.output import GivenUp, Output, PipeClosed
 from tcptop_tui.trace.summary import say, say_unless_blocked, summary
 
@@ -70,13 +70,15 @@ class Moment:
 
     def subject(self, rows: Rows) -> Subject:
         """``rows`` as a filter sees them."""
-        return Subject(rows, self.now_ns, None, None, self.names)
+        return Subject(rows, self.now_ns, names=self.names)
 
-    def lines(self, rows: Rows, time_ns: Rows) -> Lines:
-        """``rows`` as lines of these times."""
-        if not self.first_ns and len(time_ns):
-            self.first_ns = int(time_ns[0])
-        return Lines(rows, time_ns, self.utc_offset_ns, self.first_ns, self.names)
+    def lines(self, rows: Rows) -> Lines:
+        """``rows`` as lines."""
+        offset_ns = self.utc_offset_ns
+        lines = Lines(rows, self.now_ns, names=self.names, utc_ns=lambda ts_ns: ts_ns + offset_ns)
+        if not self.first_ns and len(rows):
+            self.first_ns = times_ns(lines)[0]
+        return replace(lines, first_ns=self.first_ns)
 
 
 class Runner:

@@ -11,7 +11,7 @@ from textual.binding import Binding, BindingType
 from tcptop_tui.dashboard.views import ViewsApp
 from tcptop_tui.errors import TcptopError
 from tcptop_tui.widgets.dialogs.close import CloseDialog
-from tcptop_tui.widgets.lists.columns import ends
+from tcptop_tui.widgets.lists.page import endpoints
 from tcptop_tui.widgets.views.connections import ConnectionTable
 
 
@@ -40,6 +40,6 @@ class Closing(ViewsApp):
             cookie = await asyncio.to_thread(self._feed.identify, row)
             if await self.push_screen_wait(CloseDialog(row, names)):
                 await asyncio.to_thread(self._feed.destroy, row, cookie)
-                self.notify(f"closed {ends(row[0], names)}", markup=False, timeout=4)
+                self.notify(f"closed {endpoints(row, names)}", markup=False, timeout=4)
         except TcptopError as error:
             self.notify(str(error), severity="error", markup=False, timeout=8)

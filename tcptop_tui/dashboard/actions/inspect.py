@@ -9,7 +9,7 @@ from textual import events, on
 from textual.binding import Binding, BindingType
 
 from tcptop_tui.dashboard.views import ViewsApp
-from tcptop_tui.filters import Subject, parse
+from tcptop_tui.filters import parse
 from tcptop_tui.model.connect_list import connection_of
 from tcptop_tui.records import ROW
 from tcptop_tui.widgets.details.page import DetailScreen
@@ -71,7 +71,7 @@ class Looking(ViewsApp):
     def _show_destination(self, wanted: str) -> None:
         """The connections to it; if there is none, those that have ended."""
         facts = self.frame.facts
-        there = parse(wanted).matches(Subject(facts.rows, facts.now_ns, None, None, facts.names)).any()
+        there = parse(wanted).matches(facts.subject).any()
         self.show_filtered(wanted, "connections" if there else "sessions")
 
     def on_descendant_focus(self, event: events.DescendantFocus) -> None:

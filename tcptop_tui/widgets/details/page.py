@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -32,7 +33,6 @@ from tcptop_tui.widgets.details.text import (  # fmt: skip
     trend_lines,
 )
 from tcptop_tui.widgets.details.timeline import lifeline, timeline
-from tcptop_tui.widgets.lists.columns import Cell
 from tcptop_tui.widgets.panels.histogram import rtt_lines
 from tcptop_tui.widgets.states import STATE_CLASSES, state_style
 
@@ -66,7 +66,7 @@ class DetailScreen(ModalScreen[None]):
         self._row = row
         self._frame = frame
         self._alive = False
-        self._rates = np.nan, np.nan
+        self._rates = np.full(2, np.nan)
         self._samples = Summed()
         """The latest ones that were told."""
 
@@ -98,11 +98,11 @@ class DetailScreen(ModalScreen[None]):
 
     def _take(self, facts: Facts) -> None:
         place = np.flatnonzero(facts.rows["id"] == self._row["id"][0])
-        self._rates = np.nan, np.nan
+        self._rates = np.full(2, np.nan)
         self._alive = bool(len(place))
         if self._alive:
             self._row = facts.rows[place].copy()
-            self._rates = float(facts.tx_rate[place[0]]), float(facts.rx_rate[place[0]])
+            self._rates = np.concatenate([facts.tx_rate[place], facts.rx_rate[place]])
             self._inquire(self._row.copy())
         else:
             forget_samples(self._row)
@@ -114,12 +114,12 @@ class DetailScreen(ModalScreen[None]):
         if not self.is_mounted or not self.is_attached:
             return  # its parts are not there yet, or have gone
         frame = self._frame
-        cell = Cell(self._row[0], frame.facts.now_ns, *self._rates, frame.facts.names)
+        subject = replace(frame.facts.subject, rows=self._row, tx_rate=self._rates[:1], rx_rate=self._rates[1:])
         shared = frame.facts.holders
         holders = shared[shared["id"] == self._row["id"][0]]
         told = Text(title(self._row, frame.facts.names))  # a str would be parsed as markup
         self.query_one("#dialog").border_title = told
-        self.query_one("#facts", Static).update(facts_table(cell, holders, self._width, alive=self._alive))
+        self.query_one("#facts", Static).update(facts_table(subject, holders, self._width, alive=self._alive))
         self.query_one("#trends", Static).update(trend_lines(self._row, frame, self._width))
         self._show_life(frame)
         self._show_round_trips(frame)

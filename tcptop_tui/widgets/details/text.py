@@ -10,16 +10,15 @@ from rich.table import Table
 from rich.text import Text
 
 from tcptop_tui import formats, text
-from tcptop_tui.close_reasons import reason_text, reasons
-from tcptop_tui.export.values import opened, retrans_in
+from tcptop_tui.fields import BY_KEY, FIELDS, Records, Subject, listed
 from tcptop_tui.model.facts import Facts
 from tcptop_tui.model.frame import Frame, Rtt
 from tcptop_tui.model.rtt_totals import Summed
 from tcptop_tui.model.trends import SAMPLES, trend
-from tcptop_tui.records import ROW, UNKNOWN_NS, UNKNOWN_UID, Rows
+from tcptop_tui.records import ROW, UNKNOWN_NS, Rows
 from tcptop_tui.stream.batches import Names
 from tcptop_tui.stream.identity import life, tuple_hash
-from tcptop_tui.widgets.lists.columns import COLUMNS, MEANINGS, Cell, ends
+from tcptop_tui.widgets.lists.page import endpoints
 from tcptop_tui.widgets.spark import spark
 
 _HISTORY_ROWS = 200
@@ -32,7 +31,7 @@ _TREND_CELLS = 24
 
 def title(row: Rows, names: Names) -> str:
     """``nginx 10.0.0.1:443 ↔ 10.0.0.2:5555`` of a row, shape (1,)."""
-    return f"{text.clean(bytes(row['comm'][0]))} {ends(row[0], names)}"
+    return f"{text.clean(bytes(row['comm'][0]))} {endpoints(row, names)}"
 
 
 def own_history(row: Rows, log: Rows) -> Rows:
@@ -77,34 +76,24 @@ def trend_lines(row: Rows, frame: Frame, width: int) -> Text:
     return drawn.append("\n".join(lines))
 
 
-def facts_table(cell: Cell, holders: Rows, width: int, *, alive: bool) -> RenderableType:
+def facts_table(subject: Subject, holders: Rows, width: int, *, alive: bool) -> RenderableType:
     """Every column of the table, and what has no column; two pairs a line where ``width`` cells hold them.
 
     Args:
-        cell: the connection.
+        subject: the connection, one row.
         holders: the processes that have it open, if these are several, dtype HOLDING.
         width: of the table.
         alive: it has not ended.
     """
-    uid, again = int(cell.row["uid"]), retrans_in(cell.row)
-    pairs = [(MEANINGS.get(column.key, column.title.lower()), column.text(cell)) for column in COLUMNS]
-    pairs += [
-        ("user id", formats.UNKNOWN if uid == UNKNOWN_UID else str(uid)),
-        ("opened by", opened(cell.row) or formats.UNKNOWN),
-        ("handshake took", _handshake(cell.row)),
-        ("reset came in", formats.state_name(int(cell.row["reset_in"])) if cell.row["reset_in"] else formats.UNKNOWN),
-        (
-            "retransmits in",
-            " ".join(f"{name} {count}" for name, count in again.items()) or formats.UNKNOWN,
-        ),
-        ("device number", str(cell.row["dev"]) if cell.row["dev"] else formats.UNKNOWN),
-        ("socket (skaddr)", f"{int(cell.row['skaddr']):x}" if cell.row["skaddr"] else formats.UNKNOWN),
-    ]
+    fields = (*listed(Records.TABLE), *(field for field in FIELDS if field.records & Records.PAGE))
+    pairs = [(field.meaning, field.texts(subject)[0]) for field in fields]
     if len(holders):
         told = ", ".join(f"{text.clean(bytes(one['comm']))} {one['pid']}" for one in holders[:_HOLDERS])
         pairs.append(("open in", f"{told}, …" if len(holders) > _HOLDERS else told))
     table = pairs_table(pairs, width)
-    return table if alive else Group(Text(f"this connection has ended: {_why(cell.row)}", "bold"), table)
+    return (
+        table if alive else Group(Text(f"this connection has ended: {BY_KEY['why'].texts(subject)[0]}", "bold"), table)
+    )
 
 
 def pairs_table(pairs: Sequence[tuple[str, str]], width: int) -> RenderableType:
@@ -119,18 +108,6 @@ def pairs_table(pairs: Sequence[tuple[str, str]], width: int) -> RenderableType:
         there = [pairs[place] for place in range(line, len(pairs), lines)]
         table.add_row(*(Text(part, style) for name, value in there for part, style in ((name, "bold"), (value, ""))))
     return table
-
-
-def _handshake(row: np.void) -> str:
-    """From the first SYN to ESTABLISHED."""
-    if not (row["born_ns"] and row["established_ns"]):
-        return formats.UNKNOWN
-    return formats.duration_ns(int(row["established_ns"]) - int(row["born_ns"]))
-
-
-def _why(row: np.void) -> str:
-    one = np.array([row])
-    return reason_text(int(reasons(one)[0]), int(row["err"])) or formats.UNKNOWN
 
 
 def as_row(session: np.void) -> Rows:

@@ -15,7 +15,7 @@ from textual.widgets import Button, Static
 from tcptop_tui import formats, text
 from tcptop_tui.records import Rows, State
 from tcptop_tui.stream.batches import Names
-from tcptop_tui.widgets.lists.columns import ends
+from tcptop_tui.widgets.lists.page import endpoints
 
 _ABORTED = "The process gets ECONNABORTED, the peer a reset. Data under way is lost."
 _WHAT_HAPPENS = {
@@ -50,7 +50,9 @@ class CloseDialog(ModalScreen[bool]):
         with Vertical(id="dialog") as box:
             box.border_title = "Close this connection?"
             box.border_subtitle = "y closes, n or Esc does not"
-            yield Static(Text(f"{owner}\n{ends(row, self._names)}\n{formats.state_name(int(row['state']))}\n"))
+            yield Static(
+                Text(f"{owner}\n{endpoints(self._row, self._names)}\n{formats.state_name(int(row['state']))}\n")
+            )
             yield Static(_WHAT_HAPPENS.get(State(row["state"]), _ABORTED))
             with Horizontal():
                 yield Button("Cancel", id="no")

@@ -14,9 +14,9 @@ from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.screen import ModalScreen
 from textual.widgets import Static
 
+from tcptop_tui.fields import Records, listed
 from tcptop_tui.filters import FIELDS
 from tcptop_tui.widgets.key_names import key_names
-from tcptop_tui.widgets.lists.columns import COLUMNS, MEANINGS
 
 Part = tuple[str, list[tuple[str, str]]]
 """A title, and what stands below it: names and what they mean."""
@@ -54,7 +54,7 @@ _MARKS: Part = ("Colours and marks", [
 
 
 def _columns() -> Part:
-    named = [(column.title, MEANINGS[column.key]) for column in COLUMNS if column.key in MEANINGS]
+    named = [(field.title, field.meaning) for field in listed(Records.TABLE)]
     return "Columns (F2 chooses)", [(title, told) for title, told in named if title.lower() != told]
 
 

@@ -17,7 +17,7 @@ from textual.widgets import Checkbox, Input, Label, OptionList, Select
 from textual.widgets.option_list import Option
 
 from tcptop_tui.config.schema import ColumnChoice, Config
-from tcptop_tui.widgets.lists.columns import Column
+from tcptop_tui.fields import Field
 
 _NUMBERS = {"refresh_s": "Refresh, s", "linger_s": "Ended stay, s", "log_rows": "Log, lines (next start)"}
 _UNITS = ("auto", "ms", "us")
@@ -48,14 +48,14 @@ class ColumnList(OptionList):
             self.choices = choices
             super().__init__()
 
-    def __init__(self, columns: tuple[Column, ...], *, id: str) -> None:
+    def __init__(self, columns: tuple[Field, ...], *, id: str) -> None:
         super().__init__(id=id)
         self._columns = {column.key: column for column in columns}
         self._order: list[str] = []
         self._shown: set[str] = set()
         self._widths: dict[str, int] = {}
 
-    def fill(self, columns: tuple[Column, ...], choices: tuple[ColumnChoice, ...]) -> None:
+    def fill(self, columns: tuple[Field, ...], choices: tuple[ColumnChoice, ...]) -> None:
         """Show these columns as they are chosen now."""
         self._columns = {column.key: column for column in columns}
         default = tuple(ColumnChoice(column.key) for column in columns if not column.asked)
@@ -147,7 +147,7 @@ class SetupScreen(ModalScreen[Config | None]):
             self.config = config
             super().__init__()
 
-    def __init__(self, config: Config, lists: dict[str, tuple[Column, ...]], themes: list[str]) -> None:
+    def __init__(self, config: Config, lists: dict[str, tuple[Field, ...]], themes: list[str]) -> None:
         super().__init__()
         self._config = config
         self._lists = lists

@@ -10,7 +10,7 @@ from textual.screen import ModalScreen
 from textual.widgets import OptionList
 from textual.widgets.option_list import Option
 
-from tcptop_tui.widgets.lists.columns import Column
+from tcptop_tui.fields import Field
 
 
 class SortDialog(ModalScreen[str | None]):
@@ -18,7 +18,7 @@ class SortDialog(ModalScreen[str | None]):
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,q,f6", "dismiss(None)", "Cancel")]
 
-    def __init__(self, columns: tuple[Column, ...], current: str) -> None:
+    def __init__(self, columns: tuple[Field, ...], current: str) -> None:
         super().__init__()
         self._columns = columns
         self._current = current

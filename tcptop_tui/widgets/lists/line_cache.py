@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from tcptop_tui.text import fit, fit_middle
-from tcptop_tui.widgets.lists.columns import Cell, Placed
-
-
-def _made_from(cell: Cell) -> tuple[object, ...]:
-    """Everything that texts are made from, but for the time."""
-    rates = (None if math.isnan(rate) else rate for rate in (cell.tx_rate, cell.rx_rate))  # NaN differs from itself
-    numbers = cell.hosts is None
-    return (cell.row.tobytes(), *rates, cell.label, cell.common, cell.result, cell.rtt_unit, cell.names, numbers)
+from tcptop_tui.widgets.lists.columns import Placed
+from tcptop_tui.widgets.lists.page import Page, cell_texts
 
 
 @dataclass(slots=True)
@@ -25,27 +21,29 @@ class Lines:
     _placed: tuple[Placed, ...] = ()
     _kept: dict[int, tuple[tuple[object, ...], list[str]]] = field(default_factory=dict)
 
-    def _fitted(self, spot: Placed, cell: Cell) -> str:
-        shown = spot.column.shown(cell)
+    def _fitted(self, spot: Placed, texts: list[str]) -> list[str]:
         if not spot.column.middle:
-            return fit(shown, spot.width, right=spot.column.right)
-        self.widest[spot.column.key] = max(self.widest.get(spot.column.key, 0), len(shown))
-        return fit_middle(shown, spot.width)
+            return [fit(shown, spot.width, right=spot.column.right) for shown in texts]
+        longest = max(map(len, texts), default=0)
+        self.widest[spot.column.key] = max(self.widest.get(spot.column.key, 0), longest)
+        return [fit_middle(shown, spot.width) for shown in texts]
 
-    def made(self, cells: list[tuple[int, Cell]], placed: tuple[Placed, ...]) -> list[list[str]]:
-        """The texts of a row each, given as its id and what it is made from, in the columns ``placed``."""
+    def made(self, ids: Sequence[int], page: Page, placed: tuple[Placed, ...]) -> list[list[str]]:
+        """The texts of the rows of ``page``, which have these ``ids``, in the columns ``placed``."""
         before = self._kept if placed == self._placed else {}
-        self._placed, self._kept = placed, {}
-        made = []
-        for row_id, cell in cells:
-            key = _made_from(cell)
-            known, texts = before.get(row_id, (None, []))
-            # a host name may have been found meanwhile
-            same = known == key and cell.hosts is None
-            texts = [
-                shown if same and not spot.column.moves else self._fitted(spot, cell)
-                for spot, shown in zip(placed, texts if same else [""] * len(placed), strict=True)
-            ]
-            self._kept[row_id] = key, texts
-            made.append(texts)
-        return made
+        origins = page.origins()
+        nothing: tuple[tuple[object, ...], list[str]] = ((), [])
+        known = [before.get(row_id, nothing) for row_id in ids]
+        # a host name may have been found meanwhile
+        changed = [place for place, origin in enumerate(origins) if known[place][0] != origin or page.hosts is not None]
+        fresh = page.take(np.array(changed, np.intp)) if len(changed) < len(ids) else page
+        lines = [list(texts) for _, texts in known]
+        for place in changed:
+            lines[place] = [""] * len(placed)
+        for column, spot in enumerate(placed):
+            which, part = (range(len(ids)), page) if spot.column.moves else (changed, fresh)
+            if len(which):
+                for place, shown in zip(which, self._fitted(spot, cell_texts(spot.column, part)), strict=True):
+                    lines[place][column] = shown
+        self._placed, self._kept = placed, dict(zip(ids, zip(origins, lines, strict=True), strict=True))
+        return lines

@@ -16,10 +16,12 @@ from textual.message import Message
 from textual.strip import Strip
 
 from tcptop_tui.config.schema import ColumnChoice
+from tcptop_tui.fields import Field
 from tcptop_tui.filters import Filter
 from tcptop_tui.text import fit
-from tcptop_tui.widgets.lists.columns import Column, Placed, chosen_columns, place
+from tcptop_tui.widgets.lists.columns import Placed, chosen_columns, place
 from tcptop_tui.widgets.lists.line_cache import Lines
+from tcptop_tui.widgets.lists.page import cell_texts
 from tcptop_tui.widgets.lists.sheet import NO_SHEET, Sheet
 from tcptop_tui.widgets.panels.panel import Panel
 from tcptop_tui.widgets.panels.search_bar import next_match
@@ -30,7 +32,7 @@ _HEADER_LINES = 1
 class Listing(Panel, can_focus=True):
     """Shows a ``Sheet``. The selection belongs to a row's id, not to a line."""
 
-    COLUMNS: ClassVar[tuple[Column, ...]] = ()
+    COLUMNS: ClassVar[tuple[Field, ...]] = ()
     PINNED: ClassVar[str] = "comm"
     """The column that stays when others are brought in from the right."""
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -118,7 +120,7 @@ class Listing(Panel, can_focus=True):
         )
 
     @property
-    def offered(self) -> tuple[Column, ...]:
+    def offered(self) -> tuple[Field, ...]:
         """Those of ``columns`` that have anything to show."""
         return self.columns
 
@@ -135,13 +137,12 @@ class Listing(Panel, can_focus=True):
         if key != self._painted_for:
             top = self.scroll_offset.y
             lines = max(0, self.size.height - _HEADER_LINES)
-            rows = self._sheet.order[top : top + lines].tolist()
+            rows = self._sheet.order[top : top + lines]
             ids = self._sheet.ids[rows].tolist()
-            cells = [(row_id, self._sheet.cell(row)) for row_id, row in zip(ids, rows, strict=True)]
-            placed = self._placed
-            self._painted, self._tones = self._lines.made(cells, placed), [self.tone(row) for row in rows]
+            placed, page = self._placed, self._sheet.page(rows)
+            self._painted, self._tones = self._lines.made(ids, page, placed), [self.tone(row) for row in rows.tolist()]
             if self._placed != placed:  # a longer address has come
-                self._painted = self._lines.made(cells, self._placed)
+                self._painted = self._lines.made(ids, page, self._placed)
                 self.refresh()
             self._painted_for = key
         return self._painted
@@ -187,7 +188,7 @@ class Listing(Panel, can_focus=True):
         del row, key
         return None
 
-    def title(self, column: Column) -> str:
+    def title(self, column: Field) -> str:
         """What stands above a column."""
         return column.title
 
@@ -257,8 +258,8 @@ class Listing(Panel, can_focus=True):
         """All columns of the row under the cursor, as ``pid=812 process=nginx ...``; empty without a row."""
         if self.selected_row is None:
             return ""
-        cell = self._sheet.cell(self.selected_row)
-        pairs = ((column.title.lower().replace(" ", "_"), column.shown(cell)) for column in self.COLUMNS)
+        page = self._sheet.page(np.array([self.selected_row]))
+        pairs = ((field.title.lower().replace(" ", "_"), cell_texts(field, page)[0]) for field in self.COLUMNS)
         return " ".join(f"{title}={_quoted(shown)}" for title, shown in pairs)
 
     def action_move(self, lines: int) -> None:

@@ -9,12 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tcptop_tui.filters import Filter
-from tcptop_tui.records import Mask
-from tcptop_tui.widgets.lists.columns import Cell
+from tcptop_tui.records import ROW, Mask
+from tcptop_tui.widgets.lists.page import Page
 
 
-def _nothing(row: int) -> Cell:
-    raise IndexError(row)
+def _nothing(rows: NDArray[np.intp]) -> Page:
+    return Page(np.zeros(len(rows), ROW), 0)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -25,8 +25,8 @@ class Sheet:
     """Rows in display order, shape (n,)."""
     ids: NDArray[np.uint64]
     """By row: what stays with it from one sheet to the next."""
-    cell: Callable[[int], Cell]
-    """By row: what its texts are made from."""
+    page: Callable[[NDArray[np.intp]], Page]
+    """Some rows, with all that their texts are made from."""
     sort: str = ""
     descending: bool = True
     told: str = ""

@@ -10,13 +10,14 @@ from textual.binding import Binding, BindingType
 from textual.strip import Strip
 
 from tcptop_tui import formats, text
-from tcptop_tui.filters import Filter, Subject
+from tcptop_tui.fields import Subject
+from tcptop_tui.fields.forms import devices
+from tcptop_tui.filters import Filter
 from tcptop_tui.host.hostnames import HostNames
 from tcptop_tui.model.frame import Frame
 from tcptop_tui.records import UNKNOWN_NS, Flag
 from tcptop_tui.stream.batches import Names
 from tcptop_tui.text import fit, fit_middle
-from tcptop_tui.widgets.lists.columns import on_device
 from tcptop_tui.widgets.panels.panel import WAITING, Panel, counted
 from tcptop_tui.widgets.panels.search_bar import next_match
 from tcptop_tui.widgets.states import STATE_CLASSES, state_style
@@ -102,9 +103,7 @@ class TransitionLog(Panel, can_focus=True):
             What to say of it.
         """
         facts = self._frame.facts
-        places = np.flatnonzero(
-            wanted.matches(Subject(facts.log, facts.now_ns, None, None, facts.names))[self._frame.log]
-        )
+        places = np.flatnonzero(wanted.matches(facts.about(facts.log))[self._frame.log])
         now = int(np.searchsorted(self._numbers(self._frame), self._found))
         found, told = next_match(places, now + step if step else self._search_from, step or -1)
         if found is not None:
@@ -207,7 +206,11 @@ def endpoints(row: np.void, width: int, names: Names, hosts: HostNames | None = 
         laddr, raddr = hosts.host(laddr), hosts.host(raddr)
     if room >= 58:
         name = 15
-        laddr, raddr = _shared(on_device(laddr, row, names), raddr, room - name - len(f" []:{lport} ↔ []:{rport}"))
+        laddr, raddr = _shared(
+            laddr + devices(Subject(np.array([row]), 0, names=names))[0],
+            raddr,
+            room - name - len(f" []:{lport} ↔ []:{rport}"),
+        )
         ends = f"{formats.endpoint(laddr, lport)} ↔ {formats.endpoint(raddr, rport)}"
     elif room >= 34:
         name = room - 28

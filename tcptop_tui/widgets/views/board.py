@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 from rich.style import Style
 from textual.binding import Binding, BindingType
 from textual.message import Message
 
 from tcptop_tui import formats
+from tcptop_tui.fields import BY_KEY, Column, Field, Records, Subject
+from tcptop_tui.fields.forms import as_is
 from tcptop_tui.filters.process_names import process_filter
 from tcptop_tui.model.board import SHOWN, STUCK
 from tcptop_tui.model.frame import Frame
 from tcptop_tui.records import State
-from tcptop_tui.widgets.lists.columns import BY_KEY, Cell, Column
 from tcptop_tui.widgets.lists.listing import Listing
+from tcptop_tui.widgets.lists.page import Page
 from tcptop_tui.widgets.lists.sheet import Sheet
 from tcptop_tui.widgets.panels.panel import instead
 from tcptop_tui.widgets.states import STATE_CLASSES, state_style
@@ -24,22 +26,30 @@ from tcptop_tui.widgets.states import STATE_CLASSES, state_style
 _CELLS = 18
 
 
-def _stuck_in(state: State) -> Callable[[Cell], str]:
+def _stuck_in(state: State, rank: int) -> Field:
     """``214 ↑12   3h``: how many, how many more than a minute ago, and the oldest's age.
 
     The arrow is not the sort mark's.
     """
 
-    def shown(cell: Cell) -> str:
-        count = int(cell.row["count"][state])
-        if not count:
-            return ""
-        grown, began_ns = int(cell.row["grown"][state]), int(cell.row["since_ns"][state])
-        growth = f"↑{grown:,}" if grown > 0 else f"↓{-grown:,}" if grown < 0 else ""
-        age = formats.age_ns(cell.now_ns - began_ns) if began_ns else formats.UNKNOWN
-        return f"{count:,} {growth:<4} {age:>6}"
+    def counts(subject: Subject) -> Column:
+        count = subject.rows["count"][:, state]
+        return Column(count, count >= 0)
 
-    return shown
+    def shown(subject: Subject, column: Column) -> list[str]:
+        grown, began_ns = (subject.rows[name][:, state].tolist() for name in ("grown", "since_ns"))
+        return [_cell(*one, subject.now_ns) for one in zip(column.values.tolist(), grown, began_ns, strict=True)]
+
+    return Field(key=state.name.lower(), records=Records(0), read=counts, write=as_is, show=shown, title=state.name,
+                 width=_CELLS, rank=rank, moves=True)  # fmt: skip
+
+
+def _cell(count: int, grown: int, began_ns: int, now_ns: int) -> str:
+    if not count:
+        return ""
+    growth = f"↑{grown:,}" if grown > 0 else f"↓{-grown:,}" if grown < 0 else ""
+    age = formats.age_ns(now_ns - began_ns) if began_ns else formats.UNKNOWN
+    return f"{count:,} {growth:<4} {age:>6}"
 
 
 class BoardView(Listing):
@@ -47,13 +57,10 @@ class BoardView(Listing):
 
     VIEW = 5
     HELP = "Connections by process and state: how many, how many more (↑) or fewer (↓) than a minute ago, oldest age."
-    COLUMNS: ClassVar[tuple[Column, ...]] = (
+    COLUMNS: ClassVar[tuple[Field, ...]] = (
         BY_KEY["comm"],
         BY_KEY["pid"],
-        *(
-            Column(state.name.lower(), state.name, _CELLS, _stuck_in(state), rank=rank, moves=True)
-            for rank, state in enumerate(SHOWN, start=1)
-        ),
+        *(_stuck_in(state, rank) for rank, state in enumerate(SHOWN, start=1)),
     )
     COMPONENT_CLASSES: ClassVar[set[str]] = {"table--header", "table--sorted", "table--cursor", *STATE_CLASSES}
     BINDINGS: ClassVar[list[BindingType]] = [Binding("enter", "open", "Show them")]
@@ -84,15 +91,15 @@ class BoardView(Listing):
         by = frame.look.board
         told = instead(frame.facts, "no connection")
         look = (frame.look, frozenset(self._empty))
-        self.show_sheet(Sheet(order, frame.board["id"], self._cell, by.key, by.descending, told, look))
+        self.show_sheet(Sheet(order, frame.board["id"], self._page, by.key, by.descending, told, look))
 
     @property
-    def offered(self) -> tuple[Column, ...]:
+    def offered(self) -> tuple[Field, ...]:
         """Without the states that no process has a connection in: that is most of them."""
         return tuple(column for column in self.columns if column.key not in self._empty)
 
-    def _cell(self, row: int) -> Cell:
-        return Cell(self._frame.board[row], self._frame.facts.now_ns)
+    def _page(self, rows: NDArray[np.intp]) -> Page:
+        return Page(self._frame.board[rows], self._frame.facts.now_ns)
 
     def cell_style(self, row: int, key: str) -> Style | None:
         """States in their colours."""

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-import math
+from dataclasses import replace
 from typing import ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 from rich.style import Style
 from textual.binding import Binding, BindingType
 from textual.message import Message
 
-from tcptop_tui.filters import Filter, Subject
+from tcptop_tui.fields import Field, Records, listed
+from tcptop_tui.filters import Filter
 from tcptop_tui.host.hostnames import HostNames
 from tcptop_tui.model.frame import Frame
 from tcptop_tui.model.grouping import COLUMN, TITLES
-from tcptop_tui.records import Mask, Rows, State
-from tcptop_tui.widgets.lists.columns import COLUMNS, Cell, Column, titled
+from tcptop_tui.records import Mask, Rows
 from tcptop_tui.widgets.lists.listing import Listing
+from tcptop_tui.widgets.lists.page import Page, as_page
 from tcptop_tui.widgets.lists.sheet import Sheet
 from tcptop_tui.widgets.panels.panel import counted, instead
 from tcptop_tui.widgets.states import STATE_CLASSES, state_style
@@ -27,7 +29,7 @@ class ConnectionTable(Listing):
 
     VIEW = 0
     HELP = "Every TCP connection of this host."
-    COLUMNS = COLUMNS
+    COLUMNS = listed(Records.TABLE)
     COMPONENT_CLASSES: ClassVar[set[str]] = {
         "table--header", "table--sorted", "table--cursor", "table--group", "table--gone", *STATE_CLASSES,
     }  # fmt: skip
@@ -68,42 +70,32 @@ class ConnectionTable(Listing):
         ids, order = (frame.ids, frame.order) if frame.tree is None else (frame.tree.rows["id"], frame.tree.order)
         look = frame.look
         told = instead(frame.facts, "no connection matches the filter" if look.filter.text else "no connection")
-        self.show_sheet(Sheet(order, ids, self._cell, look.sort, look.descending, told, look, self._matches))
+        self.show_sheet(Sheet(order, ids, self._page, look.sort, look.descending, told, look, self._matches))
 
     def _matches(self, wanted: Filter) -> Mask:
         frame, tree = self._frame, self._frame.tree
-        parts = (frame.facts, frame.gone) if tree is None else (tree,)
-        now_ns, names = frame.facts.now_ns, frame.facts.names
-        found = [wanted.matches(Subject(part.rows, now_ns, part.tx_rate, part.rx_rate, names)) for part in parts]
-        matches: Mask = np.concatenate(found)
-        if tree is not None:
-            matches[len(tree.rows) - len(tree.groups) :] = False
+        if tree is None:
+            return np.concatenate([wanted.matches(part.subject) for part in (frame.facts, frame.gone)])
+        matches = wanted.matches(tree.subject(frame.facts))
+        matches[len(tree.rows) - len(tree.groups) :] = False
         return matches
 
-    def _cell(self, row: int) -> Cell:
-        facts, tree = self._frame.facts, self._frame.tree
+    def _page(self, rows: NDArray[np.intp]) -> Page:
+        frame, tree = self._frame, self._frame.tree
         if tree is None:
-            shown, tx_rate, rx_rate = self._frame.row(row)
-        else:
-            shown, tx_rate, rx_rate = tree.rows[row], float(tree.tx_rate[row]), float(tree.rx_rate[row])
-        if gone_ns := self._frame.gone_ns(row):
-            shown, tx_rate, rx_rate = _closed(shown, gone_ns), math.nan, math.nan
-        common = COLUMN[tree.by] if tree is not None and tree.is_group(row) else ""
-        label = "" if tree is None else tree.label(row)
-        look = self._frame.look
-        hosts = self._hosts if look.names else None
-        return Cell(
-            shown, facts.now_ns, tx_rate, rx_rate, facts.names, label, common, rtt_unit=look.rtt_unit, hosts=hosts
-        )
+            return as_page(frame.take(rows), frame.look, self._hosts)
+        page = as_page(tree.subject(frame.facts).take(rows), frame.look, self._hosts)
+        common = [COLUMN[tree.by] if tree.is_group(row) else "" for row in rows.tolist()]
+        return replace(page, labels=[tree.label(row) for row in rows.tolist()], common=common)
 
     def tone(self, row: int) -> object:
         """Groups and what has ended have a style of their own."""
         tree = self._frame.tree
         return self._frame.gone_ns(row) != 0, tree is not None and tree.is_group(row)
 
-    def title(self, column: Column) -> str:
+    def title(self, column: Field) -> str:
         """With the unit of round-trip times that was chosen."""
-        return titled(column, self._frame.look.rtt_unit)
+        return column.titled(self._frame.look.rtt_unit)
 
     def cell_style(self, row: int, key: str) -> Style | None:
         """States in their colours, groups in theirs."""
@@ -149,10 +141,3 @@ class ConnectionTable(Listing):
         if self._frame.tree is not None:
             self._select(0)
             self.post_message(self.Folded(None))
-
-
-def _closed(row: np.void, gone_ns: int) -> np.void:
-    """A connection as it is after its end."""
-    after: np.void = row.copy()
-    after["state"], after["state_ns"] = State.CLOSE, gone_ns
-    return after

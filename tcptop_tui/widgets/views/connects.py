@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import replace
 from typing import ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 from rich.style import Style
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
@@ -15,31 +14,31 @@ from textual.message import Message
 
 from tcptop_tui import formats
 from tcptop_tui.close_reasons import Reason
+from tcptop_tui.fields import BY_KEY, Column, Field, Records, Subject, listed
+from tcptop_tui.fields.forms import as_is, duration, milliseconds, number
+from tcptop_tui.fields.readers import plain
 from tcptop_tui.fields.results import CONNECTED, UNSENT, WAITING
-from tcptop_tui.filters import Filter, Subject
+from tcptop_tui.filters import Filter
 from tcptop_tui.host.hostnames import HostNames
 from tcptop_tui.model.frame import Frame
-from tcptop_tui.records import UNKNOWN_NS, Mask
-from tcptop_tui.widgets.lists.columns import BY_KEY, Cell, Column
+from tcptop_tui.records import Mask
 from tcptop_tui.widgets.lists.listing import Listing
+from tcptop_tui.widgets.lists.page import Page, as_page
 from tcptop_tui.widgets.lists.sheet import Sheet
 from tcptop_tui.widgets.panels.panel import counted, instead
 
 _CLASSES = {"table--header", "table--sorted", "table--cursor", "table--failed", "table--waiting"}
 
 
-def _time(cell: Cell) -> str:
-    return formats.clock(cell.wall.utc_ns(int(cell.row["ts_ns"])))[:-4]
+def _average_ns(subject: Subject) -> Column:
+    average_ns = subject.rows["avg_ns"]
+    return Column(np.nan_to_num(average_ns).round().astype(np.int64), ~np.isnan(average_ns))
 
 
-def _latency(cell: Cell) -> str:
-    spent_ns = int(cell.row["spent_ns"])
-    return formats.UNKNOWN if spent_ns == UNKNOWN_NS else formats.duration_ns(spent_ns)
-
-
-def _average(cell: Cell) -> str:
-    avg_ns = float(cell.row["avg_ns"])
-    return formats.UNKNOWN if math.isnan(avg_ns) else formats.duration_ns(round(avg_ns))
+def _column(key: str, title: str, width: int, *, rank: int) -> Field:
+    return Field(
+        key=key, records=Records(0), read=plain(key), write=as_is, show=number, title=title, width=width, rank=rank
+    )
 
 
 def connects_title(frame: Frame) -> str:
@@ -76,17 +75,11 @@ class ConnectsTable(Listing):
 
     VIEW = 1
     HELP = "What came of each connect() that has sent a SYN, latest first; trace connect has the others."
-    COLUMNS: ClassVar[tuple[Column, ...]] = (
-        Column("time", "TIME", 8, _time, rank=4, right=False, moves=True),
-        BY_KEY["pid"],
-        BY_KEY["comm"],
-        BY_KEY["laddr"],
-        replace(BY_KEY["lport"], rank=7),
-        BY_KEY["raddr"],
-        replace(BY_KEY["rport"], rank=1),  # whom it was to, also where there is little room
-        Column("ms", "LATENCY", 7, _latency, rank=2),
-        Column("result", "RESULT", 12, lambda cell: cell.result, rank=1, right=False, stretch=8),
-    )
+    COLUMNS = listed(
+        Records.CONNECTS,
+        lport={"rank": 7}, rport={"rank": 1},  # whom it was to, also where there is little room
+        retrans={"rank": 18, "asked": True},
+    )  # fmt: skip
     COMPONENT_CLASSES: ClassVar[set[str]] = _CLASSES
     BINDINGS: ClassVar[list[BindingType]] = [Binding("enter", "open", "Open")]
 
@@ -110,18 +103,15 @@ class ConnectsTable(Listing):
         which = " that matches the filter" if frame.look.filter.text else ""
         told = instead(frame.facts, f"no connect(){which} since {frame.facts.since}")
         self.show_sheet(
-            Sheet(made.order, made.ids, self._cell, order.key, order.descending, told, frame.look, self._matches)
+            Sheet(made.order, made.ids, self._page, order.key, order.descending, told, frame.look, self._matches)
         )
 
     def _matches(self, wanted: Filter) -> Mask:
-        facts = self._frame.facts
-        return wanted.matches(Subject(self._frame.connects.rows, facts.now_ns, None, None, facts.names))
+        return wanted.matches(self._frame.facts.about(self._frame.connects.rows))
 
-    def _cell(self, row: int) -> Cell:
-        facts, made = self._frame.facts, self._frame.connects
-        hosts = self._hosts if self._frame.look.names else None
-        result = made.result(row) or formats.UNKNOWN
-        return Cell(made.rows[row], facts.now_ns, names=facts.names, wall=facts.wall, result=result, hosts=hosts)
+    def _page(self, rows: NDArray[np.intp]) -> Page:
+        frame = self._frame
+        return as_page(frame.facts.about(frame.connects.rows[rows]), frame.look, self._hosts)
 
     def cell_style(self, row: int, key: str) -> Style | None:
         """Failures and what waits stand out."""
@@ -142,14 +132,15 @@ class Destinations(Listing):
 
     HELP = "Connects by destination, most failures first."
     PINNED = "raddr"
-    COLUMNS: ClassVar[tuple[Column, ...]] = (
+    COLUMNS: ClassVar[tuple[Field, ...]] = (
         BY_KEY["raddr"],
         BY_KEY["rport"],
-        Column("connects", "CONNECTS", 8, lambda cell: str(cell.row["connects"]), rank=1),
-        Column("failed", "FAILED", 6, lambda cell: str(cell.row["failed"]), rank=0),
-        Column("waiting", "WAIT", 5, lambda cell: str(cell.row["waiting"]), rank=5),
-        Column("avg", "AVG", 7, _average, rank=6),
-    )
+        _column("connects", "CONNECTS", 8, rank=1),
+        _column("failed", "FAILED", 6, rank=0),
+        _column("waiting", "WAIT", 5, rank=5),
+        Field(key="avg", records=Records(0), read=_average_ns, write=milliseconds, show=duration, title="AVG",
+              width=7, rank=6),
+    )  # fmt: skip
     COMPONENT_CLASSES: ClassVar[set[str]] = _CLASSES
     BINDINGS: ClassVar[list[BindingType]] = [Binding("enter", "open", "Show them")]
 
@@ -172,12 +163,11 @@ class Destinations(Listing):
         beyond = f", {formats.count(frame.connects.beyond)} to others" if frame.connects.beyond else ""
         self.retitle(f"By destination {counted(frame.facts, len(rows))}{beyond}{_spans(frame)}")
         numbers = np.arange(len(rows))
-        self.show_sheet(Sheet(numbers, numbers.astype(np.uint64), self._cell, look=frame.look))
+        self.show_sheet(Sheet(numbers, numbers.astype(np.uint64), self._page, look=frame.look))
 
-    def _cell(self, row: int) -> Cell:
-        hosts = self._hosts if self._frame.look.names else None
-        facts = self._frame.facts
-        return Cell(self._frame.connects.destinations[row], facts.now_ns, names=facts.names, hosts=hosts)
+    def _page(self, rows: NDArray[np.intp]) -> Page:
+        frame = self._frame
+        return as_page(frame.facts.about(frame.connects.destinations[rows]), frame.look, self._hosts)
 
     def cell_style(self, row: int, key: str) -> Style | None:
         """Failures stand out."""

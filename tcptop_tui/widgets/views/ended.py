@@ -5,36 +5,23 @@ from __future__ import annotations
 from typing import ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 from rich.style import Style
 from textual.binding import Binding, BindingType
 from textual.message import Message
 
-from tcptop_tui import formats
-from tcptop_tui.close_reasons import Reason, reason_text, reasons
-from tcptop_tui.filters import Filter, Subject
+from tcptop_tui.close_reasons import Reason, reasons
+from tcptop_tui.fields import Field, Records, listed
+from tcptop_tui.filters import Filter
 from tcptop_tui.host.hostnames import HostNames
 from tcptop_tui.model.frame import Frame
 from tcptop_tui.records import Mask
-from tcptop_tui.widgets.lists.columns import BY_KEY, Cell, Column, titled
 from tcptop_tui.widgets.lists.listing import Listing
+from tcptop_tui.widgets.lists.page import Page, as_page
 from tcptop_tui.widgets.lists.sheet import Sheet
 from tcptop_tui.widgets.panels.panel import counted, instead
 
 _FAILURES = frozenset(Reason) - {Reason.NONE, Reason.FIN_BY_US, Reason.FIN_BY_PEER}
-
-
-def _ended(cell: Cell) -> str:
-    return formats.clock(cell.wall.utc_ns(int(cell.row["end_ns"])))[:-4]
-
-
-def _lived(cell: Cell) -> str:
-    born_ns = int(cell.row["born_ns"])
-    return formats.duration_ns(int(cell.row["end_ns"]) - born_ns) if born_ns else formats.UNKNOWN
-
-
-def _rtt(cell: Cell) -> str:
-    count = int(cell.row["rtt_hist"].sum())
-    return formats.rtt_us(int(cell.row["rtt_sum_us"]) / count, cell.rtt_unit) if count else formats.UNKNOWN
 
 
 class SessionsTable(Listing):
@@ -42,14 +29,7 @@ class SessionsTable(Listing):
 
     VIEW = 2
     HELP = "Every connection that has ended, with bytes, duration and the reason."
-    COLUMNS: ClassVar[tuple[Column, ...]] = (
-        Column("time", "ENDED", 8, _ended, rank=4, right=False, moves=True),
-        *(BY_KEY[key] for key in ("pid", "comm", "laddr", "lport", "raddr", "rport", "tx_bytes", "rx_bytes")),
-        Column("lived", "LIVED", 7, _lived, rank=2),
-        Column("rtt", "RTT", 6, _rtt, rank=9),
-        BY_KEY["retrans"],
-        Column("why", "WHY", 12, lambda cell: cell.result, rank=1, right=False, stretch=8),
-    )
+    COLUMNS = listed(Records.ENDED, time={"title": "ENDED"})
     COMPONENT_CLASSES: ClassVar[set[str]] = {"table--header", "table--sorted", "table--cursor", "table--failed"}
     BINDINGS: ClassVar[list[BindingType]] = [Binding("enter", "open", "Open")]
 
@@ -78,25 +58,19 @@ class SessionsTable(Listing):
         told = instead(facts, f"no connection{which} has ended since {facts.since}")
         ids = np.arange(first + 1, first + 1 + len(facts.sessions), dtype=np.uint64)
         self.show_sheet(
-            Sheet(frame.ended, ids, self._cell, order.key, order.descending, told, frame.look, self._matches)
+            Sheet(frame.ended, ids, self._page, order.key, order.descending, told, frame.look, self._matches)
         )
 
     def _matches(self, wanted: Filter) -> Mask:
-        facts = self._frame.facts
-        return wanted.matches(Subject(facts.sessions, facts.now_ns, None, None, facts.names))
+        return wanted.matches(self._frame.facts.about(self._frame.facts.sessions))
 
-    def _cell(self, row: int) -> Cell:
+    def _page(self, rows: NDArray[np.intp]) -> Page:
         facts = self._frame.facts
-        session = facts.sessions[row]
-        why = reason_text(int(self._codes[row]), int(session["err"])) or formats.UNKNOWN
-        return Cell(
-            session, facts.now_ns, names=facts.names, wall=facts.wall, result=why,
-            rtt_unit=self._frame.look.rtt_unit, hosts=self._hosts if self._frame.look.names else None,
-        )  # fmt: skip
+        return as_page(facts.about(facts.sessions[rows]), self._frame.look, self._hosts)
 
-    def title(self, column: Column) -> str:
+    def title(self, column: Field) -> str:
         """With the unit of round-trip times that was chosen."""
-        return titled(column, self._frame.look.rtt_unit)
+        return column.titled(self._frame.look.rtt_unit)
 
     def cell_style(self, row: int, key: str) -> Style | None:
         """Failures stand out."""

@@ -1,0 +1,78 @@
+"""The rows on the screen, and the text of each of their cells."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tcptop_tui import formats
+from tcptop_tui.fields import BY_KEY, Field, Subject
+from tcptop_tui.host.hostnames import HostNames
+from tcptop_tui.model.frame import Look
+from tcptop_tui.records import Rows
+from tcptop_tui.stream.batches import Names
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Subject):
+    """Some rows of a list; in a tree with what stands before them."""
+
+    labels: Sequence[str] = ()
+    """In a tree: what stands in the column of the process, of a member before its own."""
+    common: Sequence[str] = ()
+    """Of groups: key of the column that their members have in common; of others empty."""
+
+    def take(self, which: NDArray[np.intp]) -> Self:
+        """The rows with these numbers."""
+        labels, common = ([part[place] for place in which.tolist()] if part else part
+                          for part in (self.labels, self.common))  # fmt: skip
+        return replace(super(Page, self).take(which), labels=labels, common=common)
+
+    def origins(self) -> list[tuple[object, ...]]:
+        """Everything that the texts of each row are made from, but for the time."""
+        rates = [
+            [None] * len(self.rows) if rate is None else [None if math.isnan(one) else one for one in rate.tolist()]
+            for rate in (self.tx_rate, self.rx_rate)
+        ]  # NaN differs from itself
+        trees = (part or [""] * len(self.rows) for part in (self.labels, self.common))
+        raw = [row.tobytes() for row in self.rows]
+        same = self.rtt_unit, self.names, self.hosts is None
+        return [(*one, *same) for one in zip(raw, *rates, *trees, strict=True)]
+
+
+def as_page(subject: Subject, look: Look, hosts: HostNames | None) -> Page:
+    """``subject`` as somebody wants to see it."""
+    return Page(
+        subject.rows, subject.now_ns, subject.tx_rate, subject.rx_rate, subject.names, subject.holders,
+        subject.utc_ns, look.rtt_unit, hosts if look.names else None,
+    )  # fmt: skip
+
+
+def cell_texts(field: Field, page: Page) -> list[str]:
+    """The cells of one column; a group has its label in place of the process, and sums only."""
+    texts = field.texts(page)
+    if not page.labels:
+        return texts
+    comm = field.key == "comm"
+    return [
+        _in_tree(field, text, label if comm else "", common)
+        for text, label, common in zip(texts, page.labels, page.common, strict=True)
+    ]
+
+
+def _in_tree(field: Field, text: str, label: str, common: str) -> str:
+    if not common:
+        return label + text
+    return label or (text if field.sums or field.key == common else "")
+
+
+def endpoints(rows: Rows, names: Names) -> str:
+    """``10.0.0.1%eth0:443 ↔ 10.0.0.2:5555`` of a row, shape (1,)."""
+    subject = Subject(rows, 0, names=names)
+    laddr, lport, raddr, rport = (BY_KEY[key].texts(subject)[0] for key in ("laddr", "lport", "raddr", "rport"))
+    return f"{formats.endpoint(laddr, lport)} ↔ {formats.endpoint(raddr, rport)}"
