@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 import socket
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -105,6 +108,27 @@ def test_all_that_a_worker_accepts_is_shown(bpf_possible: None) -> None:
         finally:
             feed.close()
             other.close()
+
+
+IN_ITS_OWN = """
+import os, socket, subprocess, sys
+server = socket.create_server(("127.0.0.1", 0))
+client, accepted = socket.create_connection(server.getsockname()), server.accept()
+command = [sys.executable, "-m", "tcptop_tui", "snapshot", "--after", "0.1", "-p", str(os.getpid())]
+sys.exit(subprocess.call([*command, *sys.argv[1:]]))
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="namespaces need root")
+def test_in_a_pid_namespace_the_process_is_the_one_that_has_the_number_there(bpf_possible: None) -> None:
+    """BPF knows the host's PIDs, and would show nothing, or somebody else's: sock_diag finds it in /proc."""
+    inside = ["unshare", "--pid", "--fork", "--mount-proc", sys.executable, "-c", IN_ITS_OWN]
+    told = subprocess.run([*inside, "--backend", "auto"], capture_output=True, text=True, check=True)
+    rows = sorted((row["pid"], row["state"]) for row in json.loads(told.stdout)["connections"])
+    assert rows == [(1, "ESTABLISHED"), (1, "ESTABLISHED"), (1, "LISTEN")]
+    told = subprocess.run([*inside, "--backend", "bpf"], capture_output=True, text=True, check=False)
+    assert (told.returncode, told.stdout) == (1, "")
+    assert "BPF knows the host's PIDs" in told.stderr
 
 
 WANTED, OTHER = 7, 8

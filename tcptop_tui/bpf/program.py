@@ -21,7 +21,8 @@ from tcptop_tui.bpf.load.syscalls import shape_of
 from tcptop_tui.bpf.maps import CounterArray, HashMap, write_array, write_hash
 from tcptop_tui.bpf.ring import Ring
 from tcptop_tui.bpf.slots import Slots
-from tcptop_tui.host.socket_owners import proc_holders
+from tcptop_tui.errors import BackendUnavailable
+from tcptop_tui.host.socket_owners import is_first_pid_namespace, proc_holders
 from tcptop_tui.records import SESSION, TRANSITION, Rows
 from tcptop_tui.settings import Settings
 from tcptop_tui.stream.batches import Capture
@@ -83,6 +84,14 @@ def _sees_failed_connects(capture: Capture) -> bool:
     return capture.connects and headers.knows_syscalls()
 
 
+def _require_pids(capture: Capture) -> None:
+    if capture.pids and not is_first_pid_namespace():
+        raise BackendUnavailable(
+            "-p names a process of this PID namespace, and BPF knows the host's PIDs",
+            mend="use --backend diag, or run it in the host's (docker run --pid=host)",
+        )
+
+
 def _attachments(capture: Capture) -> tuple[tuple[str, str], ...]:
     if not _sees_failed_connects(capture):
         return _ATTACHMENTS
@@ -131,6 +140,7 @@ class Program:
         ]
         functions = (*dict(_SENDERS), *dict(_attachments(capture)), *_FUNCTIONS, *_ITERATORS)
         typed = {name: dict(_ATTACHMENTS)[name] for name in _READING} | _FUNCTIONS | _ITERATORS
+        _require_pids(capture)
         require_kernel()  # who may not use BPF may not open a map either
         with pins.opened(capture) as given:
             plan = MapPlan(_sizes(capacity), ["conns"] if capacity.lazy else [], {"slots": "block"}, given)

@@ -84,7 +84,7 @@ def ended(pids: NDArray[np.uint32], started: NDArray[np.uint32]) -> NDArray[np.u
 
     In a PID namespace of its own /proc has other PIDs than the kernel side: there nothing is known of it.
     """
-    if not _is_first_pid_namespace():
+    if not is_first_pid_namespace():
         return np.zeros(0, np.uint32)
     numbers, first = np.unique(pids, return_index=True)
     known = zip(numbers.tolist(), started[first].tolist(), strict=True)
@@ -98,8 +98,8 @@ def runs(pid: int, since: int) -> bool:
 
 
 @lru_cache(maxsize=1)
-def _is_first_pid_namespace() -> bool:
-    """PROC_PID_INIT_INO, include/linux/proc_ns.h."""
+def is_first_pid_namespace() -> bool:
+    """Whether /proc has the PIDs that the kernel side has (PROC_PID_INIT_INO, include/linux/proc_ns.h)."""
     return os.stat("/proc/self/ns/pid").st_ino == 0xEFFFFFFC  # noqa: PTH116
 
 
