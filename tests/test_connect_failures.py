@@ -7,12 +7,13 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 
 import pytest
 from conftest import SMALL
-from sockets import listening, port
+from sockets import SS, listening, port, until_state
 from test_like_ss import LIBC
 from test_payload import MSG_FASTOPEN, elsewhere
 
@@ -180,6 +181,31 @@ def test_a_signal_does_not_end_an_attempt_and_close_does(watching: Program) -> N
             assert seen(watching, port(server)) == [("connected", 0)]  # the filler
             sock.close()
             assert seen(watching, port(server)) == [("given up", 0)]
+
+    elsewhere(watching, body)
+
+
+def test_the_descriptor_is_another_sockets_when_connect_returns(watching: Program) -> None:
+    """A second thread closes it while connect() waits, and the number is given again (as in falcosecurity/libs#3079)."""
+
+    def body(_diag: object) -> None:
+        server, filler = silent_server()
+        sock, there, told = socket.socket(), server.getsockname(), []
+
+        def connects() -> None:
+            told.append(sock.connect_ex(there))
+
+        waits = threading.Thread(target=connects)
+        waits.start()
+        until_state(sock, SS)
+        with socket.socket() as other:
+            os.dup2(other.fileno(), sock.fileno())
+        server.close()  # the next SYN is refused
+        waits.join()
+        sock.close()
+        filler.close()
+        assert told == [errno.ECONNREFUSED]
+        assert seen(watching, there[1]) == [("connected", 0), ("refused", errno.ECONNREFUSED)]
 
     elsewhere(watching, body)
 

@@ -11,6 +11,9 @@
  */
 #define SOCKADDR_BYTES	24	/* struct sockaddr_in6 up to sin6_addr */
 #define MSG_FASTOPEN	0x20000000
+#define ECONNRESET	104
+#define ETIMEDOUT	110
+#define ECONNREFUSED	111
 #define IORING_OP_CONNECT	16	/* include/uapi/linux/io_uring.h */
 
 /* struct sockaddr as a process has given it */
@@ -20,6 +23,9 @@ struct target {
 
 /* sockets that announced SYN_SENT and whose connect() may still fail: those have lines already */
 BPF_TABLE("lru_hash", u64, u32, announced, 16384);
+
+/* of each thread the socket that it announced SYN_SENT for at last */
+BPF_TABLE("lru_hash", u64, u64, connecting, 16384);
 
 /* what connect() returns when it has not failed, or not yet, or not at the socket's own attempt */
 static __always_inline int fails_early(long result)
@@ -117,6 +123,24 @@ static __always_inline void log_failed(struct sock *sk, const struct target *to,
 			       TCP_CLOSE, TCP_CLOSE, 0);
 }
 
+/*
+ * An answer to a SYN, or that there was none: this thread's connect() has waited for it, and the
+ * socket that it announced tells. Its descriptor leads to another one where a second thread has
+ * closed it meanwhile, and the next socket has got the number.
+ */
+static __always_inline int is_told_already(struct sock *sk, u16 err)
+{
+	u64 thread = bpf_get_current_pid_tgid(), key, *last;
+
+	if (err != ECONNRESET && err != ETIMEDOUT && err != ECONNREFUSED)
+		return 0;
+	last = connecting.lookup(&thread);
+	if (!last || *last == (u64)sk)
+		return 0;
+	key = *last;
+	return !announced.delete(&key);
+}
+
 static __always_inline u64 argument(const char *regs, u32 offset)
 {
 	u64 value = 0;
@@ -175,7 +199,8 @@ int connect_failed(struct bpf_raw_tracepoint_args *ctx)
 		return 0;
 	bpf_probe_read_user(to.raw, sizeof(to.raw), addr);
 	sk = sock_of(argument(regs, REGS_1));
-	log_failed(sk, &to, -result);
+	if (!is_told_already(sk, -result))
+		log_failed(sk, &to, -result);
 	return 0;
 }
 
@@ -253,13 +278,15 @@ int uring_completed(struct bpf_raw_tracepoint_args *ctx)
  */
 int connect_announced(struct bpf_raw_tracepoint_args *ctx)
 {
-	u64 key = ctx->args[0];
+	u64 key = ctx->args[0], thread = bpf_get_current_pid_tgid();
 	u32 one = 1;
 
-	if (ctx->args[2] == TCP_SYN_SENT)
+	if (ctx->args[2] == TCP_SYN_SENT) {
 		announced.update(&key, &one);
-	else if (ctx->args[1] == TCP_SYN_SENT && ctx->args[2] != TCP_CLOSE)
+		connecting.update(&thread, &key);
+	} else if (ctx->args[1] == TCP_SYN_SENT && ctx->args[2] != TCP_CLOSE) {
 		announced.delete(&key);	/* connected: what fails later is another attempt */
+	}
 	return 0;
 }
 
