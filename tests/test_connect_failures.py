@@ -9,11 +9,12 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 
 import pytest
 from conftest import SMALL
-from sockets import SS, listening, port, until_state
+from sockets import LI, SS, C, listening, path, port, until_state
 from test_like_ss import LIBC
 from test_payload import MSG_FASTOPEN, elsewhere
 
@@ -45,6 +46,16 @@ def seen(watching: Program, rport: int) -> Seen:
         (result_text(int(code), int(row["err"])), int(row["err"]))
         for code, row in zip(results(rows), rows, strict=True)
     ]
+
+
+@contextmanager
+def only(watching: Program, **ports: frozenset[int]) -> Iterator[None]:
+    """Look at these alone for a while: what takes a second is not pushed out of the ring by others."""
+    watching.set_capture(replace(WITH_CONNECTS, **ports))
+    try:
+        yield
+    finally:
+        watching.set_capture(WITH_CONNECTS)
 
 
 def by_sendmsg(sock: socket.socket, to: tuple[str, int]) -> object:
@@ -186,26 +197,36 @@ def test_a_signal_does_not_end_an_attempt_and_close_does(watching: Program) -> N
 
 
 def test_the_descriptor_is_another_sockets_when_connect_returns(watching: Program) -> None:
-    """A second thread closes it while connect() waits, and the number is given again (as in falcosecurity/libs#3079)."""
+    """A second thread closes it while connect() waits, and the number is given again (falcosecurity/libs#3079)."""
 
     def body(_diag: object) -> None:
         server, filler = silent_server()
-        sock, there, told = socket.socket(), server.getsockname(), []
+        there, told = server.getsockname(), []
+        with only(watching, rports=frozenset({there[1]})), socket.socket() as sock, filler:
+            waits = threading.Thread(target=lambda: told.append(sock.connect_ex(there)))
+            waits.start()
+            until_state(sock, SS)
+            with socket.socket() as other:
+                os.dup2(other.fileno(), sock.fileno())
+            server.close()  # the next SYN is refused
+            waits.join()
+            assert told == [errno.ECONNREFUSED]
+            assert seen(watching, there[1])[-2:] == [("connected", 0), ("refused", errno.ECONNREFUSED)]
 
-        def connects() -> None:
-            told.append(sock.connect_ex(there))
+    elsewhere(watching, body)
 
-        waits = threading.Thread(target=connects)
-        waits.start()
-        until_state(sock, SS)
-        with socket.socket() as other:
-            os.dup2(other.fileno(), sock.fileno())
-        server.close()  # the next SYN is refused
-        waits.join()
-        sock.close()
-        filler.close()
-        assert told == [errno.ECONNREFUSED]
-        assert seen(watching, there[1]) == [("connected", 0), ("refused", errno.ECONNREFUSED)]
+
+def test_a_listener_that_somebody_else_closes_is_no_attempt(watching: Program) -> None:
+    """SOCK_DESTROY announces CLOSE twice: LISTEN -> CLOSE -> CLOSE."""
+
+    def body(_diag: object) -> None:
+        with socket.socket() as server, only(watching, lports=frozenset({20_002})):
+            server.bind(("127.0.0.1", 20_002))
+            server.listen()
+            subprocess.run(["ss", "-K", "state", "listening", "sport", "=", ":20002"], check=True)
+            rows = watching.transitions.drain("ts_ns")
+        assert path(rows, 20_002)[-2:] == [(LI, C), (C, C)]
+        assert not len(outcomes(rows))
 
     elsewhere(watching, body)
 

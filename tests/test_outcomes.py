@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from made import NOW, SECOND, UTC, connections, transitions
+from made import NOW, SECOND, UTC, connections, sessions, transitions
 
 from tcptop_tui.fields import BY_KEY, Subject
 from tcptop_tui.fields.results import failed
@@ -18,16 +18,22 @@ from tcptop_tui.formats import address
 from tcptop_tui.model import connect_outcomes
 from tcptop_tui.model.connect_list import Connects
 from tcptop_tui.model.connect_outcomes import OutcomeCounter
+from tcptop_tui.model.ended_order import is_connection
 from tcptop_tui.model.frame import Look, make_frame
 from tcptop_tui.model.per_second import Beat
 from tcptop_tui.model.store import Store
-from tcptop_tui.records import Rows, State, Syn
+from tcptop_tui.records import Flag, Rows, State, Syn
 from tcptop_tui.settings import Settings
 from tcptop_tui.stream.batches import Table, Transitions
 from tcptop_tui.widgets.views.connects import connects_note, connects_title
 
 pytestmark = pytest.mark.apart
 FEW = Settings(connect_rows=100, log_rows=100)
+
+
+def test_a_connect_to_port_0_ends_as_a_connection_and_a_listener_does_not() -> None:
+    ended = sessions({"rport": 0, "flags": Flag.ACTIVE}, {"rport": 0, "flags": Flag.LISTENER}, {"rport": 0}, {})
+    assert is_connection(ended).tolist() == [True, False, False, True]
 
 
 def attempt(second: float, *, good: bool, rport: int = 80, **fields: Any) -> dict[str, Any]:

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import numpy as np
 
-from tcptop_tui.records import TRANSITION, UNKNOWN_NS, Rows, State, picked
+from tcptop_tui.records import TRANSITION, UNKNOWN_NS, Flag, Rows, State, picked
 
 _COMMON = tuple(TRANSITION.names or ())
 
 
 def outcomes(rows: Rows) -> Rows:
-    """Of transitions those that end a connect()."""
-    early = (rows["oldstate"] == State.CLOSE) & (rows["newstate"] == State.CLOSE)  # Capture.connects
+    """Of transitions those that end a connect().
+
+    With ``Capture.connects`` one from CLOSE to CLOSE is a connect() that failed before its SYN. Without Flag.ACTIVE
+    it is a listener, which SOCK_DESTROY closes twice (``tcp_done`` in ``tcp_abort``, net/ipv4/tcp.c).
+    """
+    early = (rows["oldstate"] == State.CLOSE) & (rows["newstate"] == State.CLOSE) & ((rows["flags"] & Flag.ACTIVE) != 0)
     return picked(rows, (rows["oldstate"] == State.SYN_SENT) | early)
 
 

@@ -12,8 +12,9 @@ from tcptop_tui.records import Flag, Mask, Rows, picked
 
 
 def is_connection(sessions: Rows) -> Mask:
-    """Which of ``sessions`` (dtype SESSION) had two ends: listeners have not."""
-    connected: Mask = ((sessions["flags"] & Flag.LISTENER) == 0) & (sessions["rport"] != 0)
+    """Which of ``sessions`` (dtype SESSION) had two ends: listeners have not, a connect() to port 0 has."""
+    active, listener = ((sessions["flags"] & flag) != 0 for flag in (Flag.ACTIVE, Flag.LISTENER))
+    connected: Mask = ~listener & (active | (sessions["rport"] != 0))
     return connected
 
 
