@@ -15,8 +15,8 @@ import pytest
 from links import Side
 from resets import Pair, own_namespace
 
-HERE, THERE, NOBODY, STRANGER = "10.9.7.1", "10.9.7.2", "10.9.7.99", "10.9.7.77"
-"""This end, the far one, and two that seem to be on the link: one to connect to, one to connect from."""
+HERE, THERE, SECOND, NOBODY, STRANGER = "10.9.7.1", "10.9.7.2", "10.9.7.3", "10.9.7.99", "10.9.7.77"
+"""This end, the far one with its second address, and two that seem to be there: to connect to, and to connect from."""
 
 _SETUP = """
 set -e
