@@ -221,6 +221,18 @@ def test_a_stream_of_a_recording(recording: str, choice: str, lport: int) -> Non
     assert [json.loads(line)["lport"] for line in told.stdout.splitlines()] == [lport]
 
 
+@pytest.mark.parametrize("command", ["trace states --json", "snapshot --after 0.1"])
+def test_as_many_processes_as_the_kernel_side_takes(recording: str, command: str) -> None:
+    wanted = [word for pid in range(10, 10 + 1024) if pid != 20 for word in ("-p", str(pid))]
+    told = run(*command.split(), "--replay", recording, *wanted, "-p", "10", "-p", "5000")
+    assert told.returncode == 0, told.stderr
+    assert set(re.findall(r'"lport": ?(\d+)', told.stdout)) == {"22"}
+    told = run(*command.split(), "--replay", recording, *wanted, "-p", "5000", "-p", "5001")
+    assert (told.returncode, told.stdout) == (2, "")
+    assert told.stderr.startswith("tcptop-tui: 1,025 processes are more than the 1,024 that -p takes: ")
+    assert told.stderr.count("\n") == 1
+
+
 # -- with settings -----------------------------------------------------------------------------
 
 

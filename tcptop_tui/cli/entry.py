@@ -21,6 +21,7 @@ from tcptop_tui.config.schema import LEAST_LOG_ROWS, LEAST_REFRESH_S, MOST_LOG_R
 from tcptop_tui.errors import TcptopError, UsageError
 from tcptop_tui.feed import Feed
 from tcptop_tui.filters import Filter, expand, parse, parse_ports
+from tcptop_tui.filters.capture_terms import chosen_processes
 from tcptop_tui.host.caller_files import resolve_path
 from tcptop_tui.host.memory import share_one_heap
 from tcptop_tui.host.privileges import DASHBOARD, narrow
@@ -31,7 +32,6 @@ from tcptop_tui.stream.batches import Capture
 from tcptop_tui.text import clean
 
 _PROGRAM = "tcptop-tui"
-_MAX_PIDS = 1024  # entries of the map `pids`, bpf/c/records.c
 
 _NOT_WRITTEN = {errno.EBADF, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EAGAIN, errno.EPIPE}
 """What write(2) says where standard output is closed, full, or a terminal that is gone."""
@@ -86,8 +86,6 @@ def _options(config: Config, **given: Any) -> Options:
         raise UsageError("-4 and -6 exclude each other", mend="leave both out to see both")
     if given["record"] and given["replay"] and Path(given["record"]).absolute() == Path(given["replay"]).absolute():
         raise UsageError("--record and --replay name the same file", mend="record to another one")
-    if len(given["pid"]) > _MAX_PIDS:
-        raise UsageError(f"more than {_MAX_PIDS} processes", mend="use fewer -p, or --filter")
     refresh_s = given["refresh"] or config.refresh_s
     settings = Settings(
         refresh_s=refresh_s,
@@ -102,7 +100,7 @@ def _options(config: Config, **given: Any) -> Options:
     capture = Capture(
         lports=parse_ports(given["lport"]),
         rports=parse_ports(given["rport"]),
-        pids=frozenset(given["pid"]),
+        pids=chosen_processes(given["pid"]),
         ip=4 if given["ipv4"] else 6 if given["ipv6"] else 0,
     )
     feed = Feed(given["backend"], settings, capture, opened_recording(given["replay"]), _target(given["record"]))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import numpy as np
 
+from tcptop_tui.errors import UsageError
 from tcptop_tui.fields import Subject
 from tcptop_tui.filters import units
 from tcptop_tui.filters.fields import BY_NAME
@@ -15,7 +17,20 @@ from tcptop_tui.records import ROW
 from tcptop_tui.stream.batches import Capture
 
 MAX_PIDS = 1024
-"""What the kernel's set of processes has room for."""
+"""What the kernel's set of processes has room for: ``pids`` of bpf/c/records.c."""
+
+
+def chosen_processes(pids: Iterable[int]) -> frozenset[int]:
+    """What ``-p`` has chosen.
+
+    Raises:
+        UsageError: they are more than the kernel side can tell apart.
+    """
+    chosen = frozenset(pids)
+    if len(chosen) > MAX_PIDS:
+        said = f"{len(chosen):,} processes are more than the {MAX_PIDS:,} that -p takes"
+        raise UsageError(said, mend="name fewer, or ranges with --filter, as in pid:8000-9999")
+    return chosen
 
 
 @dataclass(frozen=True, slots=True)

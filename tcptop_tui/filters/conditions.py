@@ -63,6 +63,20 @@ class Between:
         return inside
 
 
+@dataclass(frozen=True, slots=True)
+class OneOf:
+    """A known number that is among ``numbers``."""
+
+    read: Reader
+    numbers: frozenset[int]
+
+    def mask(self, subject: Subject) -> Mask:
+        """See ``Condition``."""
+        found, known = self.read(subject)
+        among: Mask = np.isin(found, np.array(sorted(self.numbers), found.dtype)) & known
+        return among
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class InTable:
     """A port or another small number for which ``table`` has True, in any of the ``columns``."""

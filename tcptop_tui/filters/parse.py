@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import difflib
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from tcptop_tui.fields import Subject
+from tcptop_tui.fields import BY_KEY, Subject
 from tcptop_tui.filters import units
 from tcptop_tui.filters.addresses import looks_like_address, split_port
-from tcptop_tui.filters.conditions import AnyOf, Condition, Not
+from tcptop_tui.filters.conditions import AnyOf, Condition, Not, OneOf
 from tcptop_tui.filters.errors import FilterError, shown
 from tcptop_tui.filters.fields import BY_NAME, FIELDS, compare
 from tcptop_tui.filters.lexer import Form, Part, Term, Value, terms
@@ -48,6 +48,10 @@ class Filter:
         for condition in self._conditions:
             mask &= condition.mask(subject)
         return mask
+
+    def of_processes(self, pids: frozenset[int]) -> Filter:
+        """The same, of these processes only, however many they are; of all if there are none."""
+        return replace(self, _conditions=(*self._conditions, OneOf(BY_KEY["pid"].read, pids))) if pids else self
 
 
 def parse(text: str) -> Filter:

@@ -13,6 +13,7 @@ from tcptop_tui.config.file import ConfigPlace
 from tcptop_tui.errors import UsageError
 from tcptop_tui.feed import Feed
 from tcptop_tui.filters import Filter, expand, parse, parse_ports
+from tcptop_tui.filters.capture_terms import chosen_processes
 from tcptop_tui.host.terminal import standard_output
 from tcptop_tui.options.effects import Seconds
 from tcptop_tui.replay.recording import opened_recording
@@ -88,7 +89,7 @@ class Common:
         return Capture(
             lports=parse_ports(lports),
             rports=parse_ports(rports),
-            pids=frozenset(self.given["pid"]),
+            pids=chosen_processes(self.given["pid"]),
             ip=self.ip,
             cgroups=_cgroups(self.given["cgroup"]),
             cgroup_pin=self.given["cgroupmap"],
@@ -100,13 +101,13 @@ class Common:
 
     def filter(self, *terms: str) -> Filter:
         """The filter that was given, and ``terms``; of a process only what surely is its own."""
-        pids = ",".join(f"pid:{pid}" for pid in self.given["pid"])
         given = self.given["filter_text"]
         filters, note = self.config.saved_filters(given)
         if note:
             click.echo(f"tcptop-tui: {clean(note)}", err=True)
         given = expand(given, filters)
-        return parse(" ".join(filter(None, [given, pids, *terms])))
+        chosen = parse(" ".join(filter(None, [given, *terms])))
+        return chosen.of_processes(chosen_processes(self.given["pid"]))
 
     def settings(self, refresh_s: float = _REFRESH_S) -> Settings:
         """Sizes and periods."""
