@@ -270,6 +270,28 @@ async def test_what_is_on_is_told_without_colours() -> None:
         assert board.app.look.names
 
 
+async def test_time_wait_is_left_out_from_the_start_on(path: Path) -> None:
+    async with dashboard() as board:
+        board.app.config_path = path
+        await opened(board)
+        board.app.screen.query_one("#time_wait", Checkbox).focus()
+        await board.press("space")
+        assert not board.app.look.time_wait
+        await board.press("f10")
+        while not any("saved in" in notice.message for notice in board.app._notifications):
+            await board.pilot.pause()
+    config, _ = load_config(path)
+    assert not config.time_wait
+    async with dashboard(config=config) as board:
+        assert not board.app.look.time_wait
+        await board.press("T")
+        assert board.app.look.time_wait
+        await opened(board)
+        board.app.screen.query_one("#names", Checkbox).focus()
+        await board.press("space")
+        assert board.app.look.time_wait  # as the key has it
+
+
 async def test_impossible_numbers_are_said_and_not_taken() -> None:
     async with dashboard() as board:
         await opened(board)

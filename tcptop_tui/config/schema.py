@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 
 import msgspec
 
@@ -35,7 +35,13 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     names: bool = False
     """Host and service names instead of numbers."""
     rtt_unit: RttUnit = "auto"
+    time_wait: bool = True
+    """List connections in TIME_WAIT, not only their number."""
     columns: dict[str, tuple[ColumnChoice, ...]] = {}
     """By list (``connections``, ``connects``, ``sessions``); a list that is not there has its default columns."""
     filters: dict[str, str] = {}
     """Filters that were given a name."""
+
+    def look(self) -> dict[str, Any]:
+        """What of it a ``Look`` has, by name."""
+        return {"names": self.names, "rtt_unit": self.rtt_unit, "time_wait": self.time_wait}

@@ -115,7 +115,7 @@ class LiveApp(TypedApp):
         self._feed = feed
         self._settings = settings
         self.host, self.kernel = host, kernel
-        self.look = Look(filter=chosen or parse(""), names=self.config.names, rtt_unit=self.config.rtt_unit)
+        self.look = Look(filter=chosen or parse(""), **self.config.look())
         self.frame = Frame(look=self.look)
         self._store = Store(settings)
         self._shown_generation = 0
@@ -212,8 +212,8 @@ class LiveApp(TypedApp):
             self.set_refresh(config.refresh_s)
         if config.theme != before.theme and config.theme in self.available_themes:
             self.theme = config.theme
-        if (config.rtt_unit, config.names) != (before.rtt_unit, before.names):
-            self.set_look(replace(self.look, rtt_unit=config.rtt_unit, names=config.names))
+        if changed := dict(config.look().items() - before.look().items()):  # keys may have changed the others
+            self.set_look(replace(self.look, **changed))
 
     @work(thread=True, group="source", exit_on_error=False)
     def _trace(self, queue: BatchQueue) -> None:

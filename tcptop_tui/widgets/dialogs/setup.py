@@ -20,6 +20,7 @@ from tcptop_tui.config.schema import ColumnChoice, Config
 from tcptop_tui.fields import Field
 
 _NUMBERS = {"refresh_s": "Refresh, s", "linger_s": "Ended stay, s", "log_rows": "Log, lines (next start)"}
+_TICKS = {"names": "Names of hosts and services", "time_wait": "List TIME_WAIT"}
 _UNITS = ("auto", "ms", "us")
 _MOST_CELLS = 200
 
@@ -173,7 +174,8 @@ class SetupScreen(ModalScreen[Config | None]):
                     yield Select(
                         [(name, name) for name in _UNITS], value=self._config.rtt_unit, allow_blank=False, id="rtt_unit"
                     )
-                    yield Tick("Names of hosts and services", value=self._config.names, compact=True, id="names")
+                    for name, told in _TICKS.items():
+                        yield Tick(told, value=getattr(self._config, name), compact=True, id=name)
                     for name, told in _NUMBERS.items():
                         yield Label(told)
                         yield Input(f"{getattr(self._config, name):g}", id=name, max_length=10)
@@ -218,7 +220,7 @@ class SetupScreen(ModalScreen[Config | None]):
 
     @on(Checkbox.Changed)
     def _checked(self, event: Checkbox.Changed) -> None:
-        self._change(names=event.value)
+        self._change(**{str(event.checkbox.id): event.value})
 
     @on(Input.Changed)
     def _typed(self, event: Input.Changed) -> None:
