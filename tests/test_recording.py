@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,9 +19,11 @@ from sockets import listening
 from terminals import Terminal
 from test_cli import run
 
+from tcptop_tui.model.store import Store
 from tcptop_tui.replay.recorder import Recorder
 from tcptop_tui.replay.recording import HEAD, MAGIC, layout, read_batches
 from tcptop_tui.replay.source import ReplaySource
+from tcptop_tui.settings import Settings
 from tcptop_tui.stream.batches import Batch, Loss, Status, Table, Transitions
 
 SNAPSHOT = ("snapshot", "--backend", "diag", "--after", "0.3")
@@ -89,6 +92,33 @@ def test_a_full_disk_ends_only_the_recording(path: Path, room: int) -> None:
     assert len(whole) <= room
     if len(whole) >= len(MAGIC + layout()):
         assert isinstance(list(read_batches(path)), list)
+
+
+def test_what_was_behind_is_behind_in_the_replay(path: Path) -> None:
+    late = replace(table(9 * SECOND), events_ns=NOW + 2 * SECOND)
+    batches = [table(), late, table(10 * SECOND)]
+    found = [one for one in read_batches(recorded(path, *batches)) if isinstance(one, Table)]
+    assert [one.events_ns for one in found] == [0, NOW + 2 * SECOND, 0]
+    store = Store(Settings())
+    behind_s = []
+    for batch in found:
+        store.apply(batch)
+        behind_s.append(store.facts().behind_s)
+    assert behind_s == [0, 7, 0]
+
+
+def test_a_recording_from_before_that_was_recorded_is_played(path: Path) -> None:
+    recorded(path, Status("bpf"), table())
+    path.write_bytes(path.read_bytes().replace(MAGIC, b"tcptop-tui recording 1\n"))
+    assert [type(batch) for batch in read_batches(path)] == [Status, Table]
+
+
+def test_times_that_there_are_not(path: Path) -> None:
+    """A table is not ahead of itself; damaged bytes end in no number that overflows."""
+    recorded(path, replace(table(), events_ns=2**64 - 1))
+    (found,) = read_batches(path)
+    assert isinstance(found, Table)
+    assert found.events_ns == NOW
 
 
 ON_A_SMALL_DISK = """

@@ -13,7 +13,7 @@ import numpy as np
 
 from tcptop_tui.errors import TcptopError
 from tcptop_tui.records import copied
-from tcptop_tui.replay.recording import HEAD, HISTS, HOLDERS, KIND_OF, MAGIC, layout
+from tcptop_tui.replay.recording import EVENTS, HEAD, HISTS, HOLDERS, KIND_OF, MAGIC, NUMBER, layout
 from tcptop_tui.stream.batches import Batch, Loss, Names, Sink, Status, Table
 
 
@@ -88,6 +88,8 @@ class Recorder:
         sampled = found.any(axis=1)
         rows["hist"] = np.where(sampled, np.cumsum(sampled), 0)
         parts = [_batch(HISTS, found[sampled].tobytes()), _batch(HOLDERS, table.holders.tobytes())]
+        if table.events_ns:
+            parts.append(_batch(EVENTS, NUMBER.pack(table.events_ns)))
         self._put(b"".join([*parts, _batch(KIND_OF[Table], rows.tobytes(), table.now_ns, table.utc_ns)]))
 
     def _put(self, data: bytes) -> None:

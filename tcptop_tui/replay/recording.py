@@ -1,9 +1,9 @@
 """A recording: every batch that a source emitted, one after the other in a file.
 
 The file begins with a magic line. A batch is a head of fixed size and its payload: the bytes of
-its rows, or JSON for what has none; before a table stand the histograms of its rows and the processes
-that share a socket. The dtypes stand in the file once, so that a recording of another version is refused instead
-of misread.
+its rows, or JSON for what has none; before a table stand the histograms of its rows, the processes
+that share a socket and, where events waited, up to when they had been passed on (``Table.events_ns``).
+The dtypes stand in the file once, so that a recording of another version is refused instead of misread.
 Nothing in a file is ever run: a recording may come from a stranger.
 """
 
@@ -27,10 +27,13 @@ from tcptop_tui.records import ENDING, HOLDING, PING, ROW, RTT_SLOTS, SESSION, T
 from tcptop_tui.stream.batches import Batch, Endings, Loss, Names, Pings, Sessions, Status, Table, Transitions
 from tcptop_tui.stream.histograms import NO_HISTS, Hists
 
-MAGIC = b"tcptop-tui recording 1\n"
+MAGIC = b"tcptop-tui recording 2\n"
+_EARLIER = b"tcptop-tui recording 1\n"
+"""The same without ``EVENTS``."""
 HEAD = struct.Struct("<BxxxIQQ")  # kind, bytes, now_ns, utc_ns
+NUMBER = struct.Struct("<Q")
 _PART_BYTES = 1 << 20
-_MOST_BYTES = {4: 1 << 16, 5: 1 << 16, 7: 1 << 24, 3: 1 << 30, 8: 1 << 30, 9: 1 << 30}
+_MOST_BYTES = {11: 8, 4: 1 << 16, 5: 1 << 16, 7: 1 << 24, 3: 1 << 30, 8: 1 << 30, 9: 1 << 30}
 """Of a batch, by kind; of events as many as the largest ring holds, twice."""
 _MOST_EVENT_BYTES = 1 << 28
 _LATEST_NS = 1 << 62
@@ -43,14 +46,14 @@ _ROWS: dict[int, tuple[type[Any], np.dtype[Any]]] = {
     6: (Pings, PING),
     10: (Endings, ENDING),
 }
-HISTS, HOLDERS = 8, 9
+HISTS, HOLDERS, EVENTS = 8, 9, 11
 _HIST = np.dtype(("<u4", (RTT_SLOTS,)))
 _NOTES: dict[int, type[Any]] = {4: Loss, 5: Status, 7: Names}
 KIND_OF = {kind: number for number, (kind, _) in _ROWS.items()} | {kind: number for number, kind in _NOTES.items()}
 _ITEM_BYTES = (
     {kind: dtype.itemsize for kind, (_, dtype) in _ROWS.items()}
     | dict.fromkeys(_NOTES, 1)
-    | {HISTS: _HIST.itemsize, HOLDERS: HOLDING.itemsize}
+    | {HISTS: _HIST.itemsize, HOLDERS: HOLDING.itemsize, EVENTS: NUMBER.size}
 )
 
 
@@ -76,7 +79,7 @@ def read_batches(path: Path, stopped: Callable[[], bool] = lambda: False) -> Gen
     """
     with _opened(path) as file:
         _check_beginning(path, file)
-        last_ns, hists, holders = 0, NO_HISTS, np.zeros(0, HOLDING)
+        last_ns, events_ns, hists, holders = 0, 0, NO_HISTS, np.zeros(0, HOLDING)
         while len(head := file.read(HEAD.size)) == HEAD.size:
             kind, size, now_ns, utc_ns = HEAD.unpack(head)
             if max(now_ns, utc_ns) > _LATEST_NS or (kind == KIND_OF[Table] and now_ns < last_ns):
@@ -89,15 +92,20 @@ def read_batches(path: Path, stopped: Callable[[], bool] = lambda: False) -> Gen
                 hists = Hists.of(np.frombuffer(payload, "<u4").reshape(-1, RTT_SLOTS))
             elif kind == HOLDERS:
                 holders = np.frombuffer(payload, HOLDING)
+            elif kind == EVENTS:
+                events_ns = int.from_bytes(payload, "little")
             else:
                 batch = _batch(path, kind, payload, now_ns, utc_ns)
-                yield replace(batch, hists=hists, holders=holders) if isinstance(batch, Table) else batch
+                if isinstance(batch, Table):
+                    batch = replace(batch, hists=hists, holders=holders, events_ns=min(events_ns, now_ns))
+                    events_ns = 0
+                yield batch
         return bool(head)
 
 
 def _check_beginning(path: Path, file: IO[bytes]) -> None:
     known = layout()
-    if file.read(len(MAGIC)) != MAGIC:
+    if file.read(len(MAGIC)) not in {MAGIC, _EARLIER}:
         raise UsageError(f"{path} is not a recording", mend="make one with --record")
     if file.read(len(known)) != known:
         raise UsageError(f"{path} was recorded by another version", mend="replay it with that one")
