@@ -11,7 +11,7 @@ import tty
 from collections.abc import Iterator
 
 import pytest
-from terminals import Terminal
+from terminals import Terminal, closed_at_the_end
 from textual.events import Key
 from textual.message import Message
 
@@ -71,6 +71,42 @@ def test_a_lone_escape_is_one(typist: Typist, waits: list[float | None]) -> None
     assert typist.keys(1) == ["escape"]
     typist.type(b"b")
     assert typist.keys(1) == ["b"]
+
+
+@pytest.mark.parametrize(
+    ("typed", "keys"),
+    [
+        (b"\x1bq", ["escape", "q"]), (b"\x1b2", ["escape", "2"]), (b"\x1b/", ["escape", "slash"]),
+        (b"\x1bT", ["escape", "T"]), (b"\x1b\r", ["escape", "enter"]), (b"\x1b\x1bq", ["escape", "escape", "q"]),
+        (b"\x1b\x1b[A", ["escape", "up"]), (b"a\x1b2\x1b[B/", ["a", "escape", "2", "down", "slash"]),
+        (b"\x1bOP\x1b[5~x", ["f1", "pageup", "x"]), (b"\x1bb\x1bf\x1b\x7f", ["ctrl+left", "ctrl+right", "ctrl+w"]),
+        (b"q\x1b", ["q", "escape"]), (b"\x1b\x1b", ["escape", "escape"]),
+        (b"\x1b[200~\x1bq\x1b[201~\x1bq", ["escape", "q"]),
+    ],
+)  # fmt: skip
+def test_escape_and_a_key_that_come_together_are_two_keys(typist: Typist, typed: bytes, keys: list[str]) -> None:
+    """Not Alt and that key, nor a character that Alt makes on a Mac."""
+    typist.type(typed)
+    assert typist.keys(len(keys) + typed.count(b"[200~")) == keys
+
+
+def test_escape_and_a_key_in_two_parts(typist: Typist) -> None:
+    """Sooner than a sequence is given up, as a fast hand or a slow link has it."""
+    for part in (b"\x1b", b"2", b"\x1b", b"[A"):
+        typist.type(part)
+    assert typist.keys(3) == ["escape", "2", "up"]
+
+
+def test_escape_leaves_the_line_and_the_next_key_opens_a_view() -> None:
+    with closed_at_the_end() as start:
+        terminal = start("--backend", "diag")
+        terminal.shows("backend diag")
+        terminal.type("/port:22")
+        terminal.shows("Filter:  port:22")
+        terminal.type("\x1b2")
+        terminal.shows("LATENCY")
+        terminal.type("q")
+        assert terminal.ended() == 0
 
 
 def test_a_character_in_two_parts(typist: Typist) -> None:

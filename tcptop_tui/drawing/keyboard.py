@@ -14,9 +14,10 @@ from threading import Event
 
 from textual import constants
 from textual._xterm_parser import XTermParser
-from textual.events import Paste
+from textual.events import Key, Paste
 from textual.message import Message
 
+from tcptop_tui.drawing.escapes import ESCAPE, Escapes
 from tcptop_tui.drawing.pastes import Pastes
 
 _MOST_BYTES = 4096
@@ -51,16 +52,59 @@ class Bell(Event):
         os.close(self._fd)
 
 
+class _Typed:
+    """Makes keys, pastes and the terminal's answers of what is typed.
+
+    Args:
+        take: gets each of them.
+    """
+
+    def __init__(self, take: Callable[[Message], object]) -> None:
+        self._take = take
+        self._parser, self._pastes, self._escapes = XTermParser(), Pastes(), Escapes()
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+
+    def read(self, data: bytes) -> None:
+        """Take in what has come."""
+        self._hand_out(self._pastes.read(self._decoder.decode(data)))
+
+    def give_up(self) -> None:
+        """Nothing more comes for now: what looked like the beginning of something is keys."""
+        self._hand_out(self._pastes.give_up())
+        self._hand_on(self._escapes.give_up())
+
+    def tick(self) -> None:
+        """Let the parser look at its clock."""
+        for message in self._parser.tick():
+            self._take(message)
+
+    @property
+    def waits(self) -> bool:
+        """Whether ``give_up`` would hand out anything."""
+        return self._pastes.waits or self._escapes.waits
+
+    @property
+    def in_paste(self) -> bool:
+        """The end of a paste has not come yet."""
+        return self._pastes.is_open
+
+    def _hand_out(self, parts: Iterable[str | Paste]) -> None:
+        for part in parts:
+            if isinstance(part, Paste):
+                self._hand_on(self._escapes.give_up())
+                self._take(part)
+            else:
+                self._hand_on(self._escapes.read(part))
+
+    def _hand_on(self, parts: Iterable[str]) -> None:
+        for part in parts:
+            for message in [Key("escape", ESCAPE)] if part == ESCAPE else self._parser.feed(part):
+                self._take(message)
+
+
 def read_keys(fileno: int, ended: Bell, take: Callable[[Message], object]) -> None:
     """Until ``ended``, or until the terminal has gone, give what is typed there to ``take``, key by key."""
-    parser, pastes = XTermParser(), Pastes()
-    decoder = codecs.getincrementaldecoder("utf-8")("replace")
-
-    def hand_out(parts: Iterable[str | Paste]) -> None:
-        for part in parts:
-            for message in parser.feed(part) if isinstance(part, str) else [part]:
-                take(message)
-
+    text = _Typed(take)
     with selectors.SelectSelector() as selector:
         selector.register(fileno, selectors.EVENT_READ)
         selector.register(ended, selectors.EVENT_READ)
@@ -74,11 +118,10 @@ def read_keys(fileno: int, ended: Bell, take: Callable[[Message], object]) -> No
                     return
                 if not read:
                     return
-                hand_out(pastes.read(decoder.decode(read)))
-            elif pastes.waits:
-                hand_out(pastes.give_up())
+                text.read(read)
+            elif text.waits:
+                text.give_up()
                 typed = True
-            for message in parser.tick():
-                take(message)
+            text.tick()
             # the rest of a paste, or of what Escape began, or nothing
-            waits_s = _PASTE_S if pastes.is_open else constants.ESCAPE_DELAY if typed else None
+            waits_s = _PASTE_S if text.in_paste else constants.ESCAPE_DELAY if typed else None
