@@ -217,3 +217,15 @@ def test_the_byte_order_mark_of_an_editor_on_windows(tmp_path: Path) -> None:
     assert (config.refresh_s, note) == (2.0, "")
     save_config(path, config, Config(refresh_s=3.0))
     assert path.read_bytes() == b"\xef\xbb\xbfrefresh_s = 3.0\r\n"
+
+
+def test_a_file_that_takes_seconds_to_edit_is_left_alone(path: Path) -> None:
+    """All of a large file is read; only what F2 changes is not written into it."""
+    text = "refresh_s = 2.0\n[filters]\n" + "".join(f"f{number} = 'lport:22'\n" for number in range(10_000))
+    path.write_text(text)
+    config, note = load_config(path)
+    assert (config.refresh_s, len(config.filters), note) == (2.0, 10_000, "")
+    with pytest.raises(TcptopError) as told:
+        save_config(path, config, Config(refresh_s=3.0))
+    assert str(told.value) == f"the settings are not saved: {path} has more than 128 KiB: make it smaller"
+    assert path.read_text() == text

@@ -22,6 +22,8 @@ from tcptop_tui.host.private_files import NotOwnError, read_own, write_own
 _MOST_NAMED = 5
 _DEEPEST = 100
 """Parts of a dotted name; tomllib's time grows with their square."""
+_MOST_EDITED_BYTES = 1 << 17
+"""Half a second of tomlkit, which slows down every key: 2 kB take 15 ms, 1 MB takes 8 s."""
 _NOT_OURS = ": the settings in it are not used"
 _NOTHING = Path(os.devnull)
 _UNUSABLE = (OSError, ValueError, RecursionError)
@@ -145,6 +147,9 @@ def save_config(path: Path, before: Config, after: Config) -> None:
     try:
         mark, present = _present(path)
         known_wrong = usable(_parsed(present))[1]
+        if len(present) > _MOST_EDITED_BYTES:
+            problem = f"the settings are not saved: {path} has more than {_MOST_EDITED_BYTES >> 10} KiB"
+            raise TcptopError(problem, mend="make it smaller")
         written = edited(present, msgspec.to_builtins(before), msgspec.to_builtins(after))
         wrong = [one for one in usable(_parsed(written))[1] if one not in known_wrong]
         if wrong:  # the next start reads this
