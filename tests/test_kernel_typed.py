@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,13 +15,15 @@ from made import entries_of
 from sockets import listening, pair, port, until_closed
 
 from tcptop_tui.bpf import program
+from tcptop_tui.bpf.load.btf import KernelTypes
+from tcptop_tui.bpf.load.headers import kernel_header
 from tcptop_tui.bpf.program import Program
-from tcptop_tui.host.socket_owners import proc_holders
+from tcptop_tui.host.socket_owners import proc_holders, start_of
 from tcptop_tui.records import RTT_SLOTS, Rows
 from tcptop_tui.stream.batches import Capture
 
 _ENDS = ("lport", "rport", "laddr", "raddr", "dev", "netns", "uid", "cgroup")
-_READ = (*_ENDS, "cookie", "tx_bytes", "rx_bytes", "retrans", "ends")
+_READ = (*_ENDS, "cookie", "tx_bytes", "rx_bytes", "retrans", "ends", "pid", "started", "comm", "holders")
 
 
 @pytest.fixture
@@ -36,6 +40,33 @@ def test_the_dear_way_is_not_gone_without_need(tracer: Program) -> None:
     """Every kernel that this was tested on knows the types: a program that the verifier refuses is a mistake."""
     assert tracer._compiled.typed == {*program._READING, *program._FUNCTIONS, *program._ITERATORS}
     assert tracer.holders is not proc_holders
+
+
+def test_the_current_task_has_a_type_where_the_kernel_tells_it() -> None:
+    types = KernelTypes()
+    told = "#define HAVE_TYPED_TASK 1\n" in kernel_header(types)
+    types.close()
+    assert told == (" bpf_get_current_task_btf\n" in Path("/proc/kallsyms").read_text())
+
+
+@pytest.mark.parametrize("name", [b"a", b"seven77", b"eight888", b"nine99999", b"fifteen55555555"])
+def test_they_agree_on_who_it_was(both: tuple[Program, Program], server: socket.socket, name: bytes) -> None:
+    """A name may end in either word that is loaded of it, or fill both but for the end."""
+    comm = Path("/proc/self/comm")
+    before = comm.read_bytes().removesuffix(b"\n")
+    comm.write_bytes(name)
+    try:
+        client = socket.create_connection(server.getsockname())
+        here = port(client)
+        client.close()
+    finally:
+        comm.write_bytes(before)
+    for tracer in both:
+        told = tracer.transitions.drain()
+        told = told[told["lport"] == here]
+        assert set(told["comm"].tolist()) == {name}
+        assert set(told["pid"].tolist()) == {os.getpid()}
+        assert set(told["started"].tolist()) == {start_of(os.getpid())}
 
 
 @pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_INET6])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import socket
 import subprocess
 import sys
@@ -100,6 +101,22 @@ def test_there_are_as_many_as_were_asked_for(server: socket.socket, follow: Call
     assert full(tracer) == 20
     closed(second + third)
     assert followed(tracer) == set()
+
+
+def test_what_each_cpu_keeps_is_no_connections_room(server: socket.socket, follow: Callable[..., Program]) -> None:
+    """A slot that is given back waits for the next socket on the same CPU."""
+    tracer = follow(64, port(server))
+    cpus = os.sched_getaffinity(0)
+    try:
+        for cpu in cpus:
+            os.sched_setaffinity(0, {cpu})
+            closed(opened(server, 1))
+    finally:
+        os.sched_setaffinity(0, cpus)
+    pairs = opened(server, 64)
+    assert followed(tracer) == clients(pairs)
+    assert full(tracer) == 0
+    closed(pairs)
 
 
 def test_what_is_taken_away_comes_back_with_its_next_segment(

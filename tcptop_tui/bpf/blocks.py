@@ -33,7 +33,7 @@ class Places:
     """Descriptors of the maps that ``c/slots.c`` works with; somebody else's."""
 
     conns: int
-    """Hash: number of the slot by socket; its size is the limit."""
+    """Hash: number of the slot by socket."""
     slots: int
     """Array of the blocks."""
     block: int
@@ -43,7 +43,7 @@ class Places:
     chunks: int
     """Queue: those that were not."""
     vacant: int
-    """Stack: slots that are nobody's, of those that were."""
+    """Stack: slots that are nobody's, of those that were; as many as there may be at all."""
 
 
 class Blocks:
@@ -61,8 +61,7 @@ class Blocks:
         self._places = places
         self._shape = shape_of(places.block)
         self.block_slots = self._shape.max_entries
-        self._limit = shape_of(places.conns).max_entries
-        self._most = -(-self._limit // CHUNK) * CHUNK
+        self._most = shape_of(places.vacant).max_entries
         self._made: list[int] = []
         self._maker: Maker | None = None
         self._blocks: list[int] = []

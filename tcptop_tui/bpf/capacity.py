@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from tcptop_tui.bpf.maps import possible_cpus
 from tcptop_tui.records import CONN
 from tcptop_tui.settings import Settings
 
@@ -77,6 +78,11 @@ class Capacity:
         slots = -(-slots_for(connections, self.block_slots, self.limit) // self.block_slots) * self.block_slots
         entries = connections * _LAZY_ENTRY_BYTES if self.lazy else self.limit * _ENTRY_BYTES
         return slots * SLOT_BYTES + entries + _power_of_two(self.limit) * _RESERVED_BYTES
+
+
+def most_slots(limit: int) -> int:
+    """That there may be for ``limit`` connections: each CPU may keep one to itself (``c/slots.c``); in whole chunks."""
+    return -(-(limit + possible_cpus()) // CHUNK) * CHUNK
 
 
 def slots_for(used: int, block_slots: int, most: int) -> int:

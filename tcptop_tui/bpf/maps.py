@@ -97,7 +97,7 @@ class CounterArray:
     def __init__(self, fd: int, entries: int) -> None:
         self._fd = fd
         # the kernel writes a value for each *possible* CPU (bpf_percpu_array_copy)
-        self._values = np.zeros((entries, _possible_cpus()), "<u8")
+        self._values = np.zeros((entries, possible_cpus()), "<u8")
 
     def read(self) -> NDArray[np.uint64]:
         """The sums, shape (entries,)."""
@@ -108,7 +108,7 @@ class CounterArray:
         return sums
 
 
-def _possible_cpus() -> int:
+def possible_cpus() -> int:
     """From ``/sys/devices/system/cpu/possible``, e.g. ``0-127``."""
     with open("/sys/devices/system/cpu/possible", encoding="ascii") as file:
         return int(file.read().strip().replace(",", "-").split("-")[-1]) + 1

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from tcptop_tui.bpf import pins
 from tcptop_tui.bpf.blocks import Places
-from tcptop_tui.bpf.capacity import CHUNK, Capacity, Host, sockets
+from tcptop_tui.bpf.capacity import CHUNK, Capacity, Host, most_slots, sockets
 from tcptop_tui.bpf.holder_iterator import iterated
 from tcptop_tui.bpf.load import headers
 from tcptop_tui.bpf.load.compiled_code import MapPlan
@@ -22,6 +22,7 @@ from tcptop_tui.bpf.maps import CounterArray, HashMap, write_array, write_hash
 from tcptop_tui.bpf.ring import Ring
 from tcptop_tui.bpf.slots import Slots
 from tcptop_tui.errors import BackendUnavailable
+from tcptop_tui.host.socket_holders import OWNER
 from tcptop_tui.host.socket_owners import is_first_pid_namespace, proc_holders
 from tcptop_tui.records import SESSION, TRANSITION, Rows
 from tcptop_tui.settings import Settings
@@ -71,6 +72,9 @@ _CONNECTS = (
     ("connect_failed", "sys_exit"),
     ("connect_forgotten", "tcp_destroy_sock"),
 )
+
+LISTENER = np.dtype([("owner", OWNER), ("file", "<u8")])
+"""``struct listener`` of c/records.c, 40 bytes; its file is the kernel side's."""
 
 _AF = {0: 0, 4: 2, 6: 10}
 
@@ -204,7 +208,9 @@ class Program:
 
         Until somebody is seen with it an accepted socket counts as its listener's.
         """
-        write_hash(self._map_fd("listeners"), keys, owners)
+        listeners = np.zeros(len(keys), LISTENER)
+        listeners["owner"] = owners
+        write_hash(self._map_fd("listeners"), keys, listeners)
 
     def recursion_misses(self) -> int:
         """How often the kernel did not run ``set_state`` because it was running already."""
@@ -224,10 +230,10 @@ class Program:
 
 def _sizes(capacity: Capacity) -> dict[str, int]:
     """Entries of the maps that depend on how many connections there may be (``c/slots.c``)."""
-    chunks = -(-capacity.limit // CHUNK)
+    slots = most_slots(capacity.limit)
     return {
-        "conns": capacity.limit, "chunks": chunks, "vacant": chunks * CHUNK,
-        "slots": -(-chunks * CHUNK // capacity.block_slots),
+        "conns": capacity.limit, "chunks": slots // CHUNK, "vacant": slots,
+        "slots": -(-slots // capacity.block_slots),
     }  # fmt: skip
 
 

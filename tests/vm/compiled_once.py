@@ -20,7 +20,7 @@ from tcptop_tui.bpf.load.compiled_code import NO_PLAN, MapPlan
 from tcptop_tui.bpf.load.compiler_client import Compiled, Request
 from tcptop_tui.bpf.load.libbpf import libbpf_with, load_libbpf
 from tcptop_tui.bpf.load.syscalls import MapShape, shape_of
-from tcptop_tui.bpf.maps import _possible_cpus
+from tcptop_tui.bpf.maps import possible_cpus
 from tcptop_tui.host.c_functions import Signature
 
 _Descriptors = tuple[dict[str, int], dict[str, int]]
@@ -43,7 +43,7 @@ def _empty_hash(fd: int, shape: MapShape) -> None:
 
 
 def _zero_array(fd: int, shape: MapShape) -> None:
-    copies = _possible_cpus() if shape.type == _PERCPU_ARRAY else 1
+    copies = possible_cpus() if shape.type == _PERCPU_ARRAY else 1
     value = ct.create_string_buffer((shape.value_size + 7) // 8 * 8 * copies)
     for index in range(shape.max_entries):
         key = ct.c_uint32(index)

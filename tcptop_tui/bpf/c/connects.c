@@ -114,13 +114,13 @@ static __always_inline void log_failed(struct sock *sk, const struct target *to,
 	if (!want || !c || !take_target(c, to))
 		return;
 	ask_identity(c, sk);
-	own_by_current(c);
+	own_by_current(c, current_task());
 	c->flags |= F_ACTIVE;
 	c->syn = SYN_NONE;
 	c->err = err;
 	if (conn_wanted(want, c) && owner_wanted(want, c) && cgroup_wanted(want, sk))
-		log_transition(want, c, key, bpf_ktime_get_ns(), ~0ULL,
-			       TCP_CLOSE, TCP_CLOSE, 0);
+		log_transition(want, c, key, bpf_get_current_pid_tgid(),
+			       bpf_ktime_get_ns(), ~0ULL, TCP_CLOSE, TCP_CLOSE, 0);
 }
 
 /*

@@ -28,35 +28,30 @@ static __always_inline int has_flag(struct sock *sk, int bit)
  * number and makes snd_nxt the same. A socket that was connected before has others in both
  * (tcp_disconnect()); a SYN that TCP_FASTOPEN_CONNECT puts off has left snd_nxt at 0.
  */
-static __always_inline int had_no_port(struct sock *sk)
+static __always_inline int had_no_port(struct tcp_sock *tp)
 {
-	struct tcp_sock *tp = (struct tcp_sock *)sk;
 	u32 next = peek(&tp->snd_nxt), last = peek(&tp->write_seq);
 
 	return !peek(&tp->segs_out) && (!last || (next && next != last));
 }
 
 /* Everything that we had to send was acknowledged, our FIN as the last of it. */
-static __always_inline int all_acknowledged(struct sock *sk)
+static __always_inline int all_acknowledged(struct tcp_sock *tp)
 {
-	struct tcp_sock *tp = (struct tcp_sock *)sk;
-
 	return peek(&tp->snd_una) == peek(&tp->write_seq);
 }
 
-static __always_inline int all_sent(struct sock *sk)
+static __always_inline int all_sent(struct tcp_sock *tp)
 {
-	struct tcp_sock *tp = (struct tcp_sock *)sk;
-
 	return peek(&tp->snd_nxt) == peek(&tp->write_seq);
 }
 
 /* Both FINs are through: nothing but TIME_WAIT, or nothing, is left of it. */
-static __always_inline int is_complete(struct sock *sk, u8 oldstate)
+static __always_inline int is_complete(struct subject of, u8 oldstate)
 {
 	if (oldstate == TCP_FIN_WAIT2)
-		return has_flag(sk, SOCK_DONE_BIT);
-	return (oldstate == TCP_LAST_ACK || oldstate == TCP_CLOSING) && all_acknowledged(sk);
+		return has_flag(of.sk, SOCK_DONE_BIT);
+	return (oldstate == TCP_LAST_ACK || oldstate == TCP_CLOSING) && all_acknowledged(of.tp);
 }
 
 /*
@@ -86,12 +81,11 @@ static __always_inline u32 error_of_end(struct sock *sk, u8 oldstate)
 }
 
 /* close() has thrown away what nobody had read; the FIN, which nobody reads either, has a number too. */
-static __always_inline int threw_away(struct sock *sk)
+static __always_inline int threw_away(struct subject of)
 {
-	struct tcp_sock *tp = (struct tcp_sock *)sk;
-	u32 behind = peek(&tp->copied_seq) + has_flag(sk, SOCK_DONE_BIT);
+	u32 behind = peek(&of.tp->copied_seq) + has_flag(of.sk, SOCK_DONE_BIT);
 
-	return (s32)(peek(&tp->rcv_nxt) - behind) > 0 && !peek(&sk->sk_receive_qlen);
+	return (s32)(peek(&of.tp->rcv_nxt) - behind) > 0 && !peek(&of.sk->sk_receive_qlen);
 }
 
 /*
@@ -102,24 +96,23 @@ static __always_inline int threw_away(struct sock *sk)
  * sockets of the kernel's own, has the listener answer with a RST (dispose_child in
  * subflow_syn_recv_sock(), net/mptcp/subflow.c).
  */
-static __always_inline int reset_follows(struct sock *sk, u8 oldstate)
+static __always_inline int reset_follows(struct subject of, u8 oldstate)
 {
-	struct tcp_sock *tp = (struct tcp_sock *)sk;
-	int dead = has_flag(sk, SOCK_DEAD_BIT);
+	int dead = has_flag(of.sk, SOCK_DEAD_BIT);
 
-	if (peek(&tp->repair_byte) >> TCP_SOCK_REPAIR_BIT & 1)
+	if (peek(&of.tp->repair_byte) >> TCP_SOCK_REPAIR_BIT & 1)
 		return 0;
 	if (oldstate == TCP_FIN_WAIT2)
-		return !dead || (s32)peek(&tp->linger2) < 0;
+		return !dead || (s32)peek(&of.tp->linger2) < 0;
 	if (oldstate == TCP_LAST_ACK || oldstate == TCP_CLOSING)
-		return dead || !all_sent(sk) || threw_away(sk);
+		return dead || !all_sent(of.tp) || threw_away(of);
 	if (oldstate == TCP_SYN_RECV)
-		return !dead || peek(&sk->kern_byte) >> SOCK_KERN_BIT & 1;
+		return !dead || peek(&of.sk->kern_byte) >> SOCK_KERN_BIT & 1;
 	return oldstate == TCP_ESTABLISHED || oldstate == TCP_CLOSE_WAIT ||
 	       oldstate == TCP_FIN_WAIT1;
 }
 
-static __always_inline void note_fin(struct conn *c, struct sock *sk, u8 newstate)
+static __always_inline void note_fin(struct conn *c, struct tcp_sock *tp, u8 newstate)
 {
 	c->ends &= ~(E_RST_SENT | E_RST_RECEIVED);	/* it has survived that one */
 	c->reset_in = 0;
@@ -128,33 +121,33 @@ static __always_inline void note_fin(struct conn *c, struct sock *sk, u8 newstat
 	if (newstate == TCP_CLOSE_WAIT)
 		c->ends |= E_FIN_RECEIVED | E_PEER_FIRST;
 	if (newstate == TCP_CLOSING)	/* our FIN may still wait behind data */
-		c->ends |= all_sent(sk) ? E_FIN_RECEIVED : E_FIN_RECEIVED | E_PEER_FIRST;
+		c->ends |= all_sent(tp) ? E_FIN_RECEIVED : E_FIN_RECEIVED | E_PEER_FIRST;
 }
 
-static __always_inline void note_end(struct conn *c, struct sock *sk,
+static __always_inline void note_end(struct conn *c, struct subject of,
 				     u8 oldstate, u8 newstate)
 {
 	if (newstate != TCP_CLOSE) {
-		note_fin(c, sk, newstate);
+		note_fin(c, of.tp, newstate);
 		return;
 	}
-	if (oldstate == TCP_SYN_SENT && had_no_port(sk)) {
+	if (oldstate == TCP_SYN_SENT && had_no_port(of.tp)) {
 		c->err = EADDRNOTAVAIL;
-		c->lport = peek(&sk->skc_num);	/* inet_sport may be that of an earlier life */
+		c->lport = peek(&of.sk->skc_num);	/* inet_sport may be that of an earlier life */
 		return;
 	}
-	if (!(c->ends & (E_RST_SENT | E_RST_RECEIVED)) && is_complete(sk, oldstate)) {
+	if (!(c->ends & (E_RST_SENT | E_RST_RECEIVED)) && is_complete(of, oldstate)) {
 		c->ends |= E_FIN_RECEIVED;
 		return;
 	}
-	if (!closes(sk, oldstate))
-		c->err = error_of_end(sk, oldstate);
+	if (!closes(of.sk, oldstate))
+		c->err = error_of_end(of.sk, oldstate);
 	if (c->err || c->ends & (E_RST_SENT | E_RST_RECEIVED))
 		return;
-	if (reset_follows(sk, oldstate)) {
+	if (reset_follows(of, oldstate)) {
 		c->ends |= E_RST_SENT;
 		c->reset_in = oldstate;
-	} else if (!all_sent(sk)) {
+	} else if (!all_sent(of.tp)) {
 		c->ends &= ~E_FIN_SENT;	/* it waited behind data, and has gone with them */
 	}
 }

@@ -2,10 +2,9 @@
 /* What goes into the rings: transitions, and what a closed socket leaves behind. */
 static __always_inline void log_transition(const struct capture *want,
 					   const struct conn *c, u64 key,
-					   u64 ts_ns, u64 spent_ns,
+					   u64 current, u64 ts_ns, u64 spent_ns,
 					   u8 oldstate, u8 newstate, u8 flags)
 {
-	u64 current = bpf_get_current_pid_tgid();
 	struct transition *t;
 
 	t = transitions.ringbuf_reserve(sizeof(*t));

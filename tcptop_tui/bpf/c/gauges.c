@@ -1,20 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 /* What moves between two states: segments, readers, senders, resets, retransmits. */
 /* The entry of a socket from before our time, at its first segment. */
-static __always_inline struct conn *adopt(struct sock *sk, u64 key)
+static __always_inline struct conn *adopt(struct subject of, u64 key)
 {
 	struct conn *c = blank(P_SEGMENT);
 	struct capture *want = wanted();
 
 	if (!c || !want)
 		return 0;
-	read_endpoints(c, sk);
-	if (!conn_wanted(want, c) || !cgroup_wanted(want, sk))
+	read_endpoints(c, of);
+	if (!conn_wanted(want, c) || !cgroup_wanted(want, of.sk))
 		return 0;
-	read_identity(c, sk);
-	read_uid(c, sk);
+	read_identity(c, of.sk);
+	read_uid(c, of.sk);
 	c->state = TCP_ESTABLISHED;
-	if (enter(key, c))
+	if (enter(P_SEGMENT, key, c))
 		return 0;
 	return conn_of(key);
 }
@@ -67,16 +67,16 @@ int segment(struct bpf_raw_tracepoint_args *ctx)
 {
 	u64 key = ctx->args[0];
 	struct conn *c = conn_of(key);
-	struct sock *sk = traced(ctx);
+	struct subject of = traced(ctx);
 
-	if (!sk)
+	if (!of.tp)
 		return 0;
 	if (!c)
-		c = adopt(sk, key);
+		c = adopt(of, key);
 	if (!c)
 		return 0;
-	add_rtt(c, peek(&((struct tcp_sock *)sk)->srtt_us) >> 3);
-	read_gauges(c, sk);
+	add_rtt(c, peek(&of.tp->srtt_us) >> 3);
+	read_gauges(c, of);
 	moved(c);
 	return 0;
 }
@@ -90,14 +90,14 @@ int reader(struct bpf_raw_tracepoint_args *ctx)
 {
 	u64 key = ctx->args[0];
 	struct conn *c = conn_of(key);
-	struct sock *sk = traced(ctx);
+	struct subject of = traced(ctx);
 
-	if (!c || !sk)
+	if (!c || !of.tp)
 		return 0;
-	read_uid(c, sk);
-	if (!is_owner(c) && in_process(sk))
-		own_by_current(c);
-	read_gauges(c, sk);
+	read_uid(c, of.sk);
+	if (!is_owner(c))
+		own_in_process(c, of.sk, current_task());
+	read_gauges(c, of);
 	moved(c);
 	return 0;
 }
@@ -105,10 +105,12 @@ int reader(struct bpf_raw_tracepoint_args *ctx)
 /* The process on the CPU is at work on its own socket, and is not the owner that is known. */
 static __always_inline void note_owner(struct conn *c, struct sock *sk)
 {
-	if (is_kernel_thread())
+	struct task_struct *task = current_task();
+
+	if (is_kernel_thread(task))
 		return;
 	c->uid = ask(&sk->sk_uid);
-	own_by_current(c);
+	own_by_current(c, task);
 	moved(c);
 }
 
@@ -211,7 +213,8 @@ static __always_inline void log_late_reset(struct sock *sk, u64 key)
 	ask_ends(c, sk, state);
 	c->ends = E_RST_SENT;
 	if (conn_wanted(want, c))
-		log_transition(want, c, key, bpf_ktime_get_ns(), ~0ULL, state, 0, 0);
+		log_transition(want, c, key, bpf_get_current_pid_tgid(),
+			       bpf_ktime_get_ns(), ~0ULL, state, 0, 0);
 }
 
 /*
@@ -259,12 +262,12 @@ int retransmit(struct bpf_raw_tracepoint_args *ctx)
 {
 	u64 key = ctx->args[0], state;
 	struct conn *c = conn_of(key);
-	struct sock *sk = traced(ctx);
+	struct subject of = traced(ctx);
 
-	if (!c || !sk)
+	if (!c || !of.tp)
 		return 0;
-	read_endpoints(c, sk);
-	read_gauges(c, sk);
+	read_endpoints(c, of);
+	read_gauges(c, of);
 	state = c->state;
 	asm volatile("" : "+r"(state));	/* or LLVM moves the check out of sight */
 	if (state < sizeof(c->retrans_in) && c->retrans_in[state] != 255)
@@ -289,6 +292,6 @@ int destroy(struct bpf_raw_tracepoint_args *ctx)
 		return 0;
 	count_escaped(want, &slot->conn, TCP_CLOSE);
 	end_session(&slot->conn, key);
-	leave(key, slot, at);
+	leave(P_DESTROY, key, slot, at);
 	return 0;
 }

@@ -67,6 +67,12 @@ struct owner {
 	char comm[TASK_COMM_LEN];
 };
 
+/* tcptop_tui/bpf/program.py: LISTENER */
+struct listener {
+	struct owner owner;
+	u64 file;		/* its struct file, 0: not known */
+};
+
 struct conn {
 	u64 born_ns;		/* first transition seen, 0: before our time */
 	u64 state_ns;		/* when the present state began, 0: unknown */
@@ -171,6 +177,7 @@ enum program {
 	P_RESET,
 	P_CONNECT,		/* connects.c */
 	PROGRAMS,
+	P_DESTROY,		/* needs none */
 };
 
 enum counter {
@@ -186,6 +193,12 @@ enum counter {
 /* slots.c */
 #define CHUNK	64		/* slots that are opened at once */
 
+/* what set_state and its guard hand to each other on one CPU; see slots.c */
+struct handed {
+	u32 latest;		/* slot of the entry that set_state has written to last */
+	u32 spare;		/* number of a slot that the guard has given back, plus 1; 0: none */
+};
+
 /* sizes that are 1 here are said when the maps are made (_sizes() of tcptop_tui/bpf/program.py) */
 BPF_TABLE("hash", u64, u32, conns, 1);
 BPF_F_TABLE("array", u32, struct slot, block, BLOCK, BPF_F_MMAPABLE);
@@ -193,10 +206,11 @@ BPF_ARRAY_OF_MAPS(slots, "block", 1);
 BPF_TABLE("array", u32, u64, extent, 1);	/* slots of all chunks that were opened */
 BPF_QUEUE(chunks, u32, 1);
 BPF_STACK(vacant, u32, 1);
-BPF_TABLE("lru_hash", u64, struct owner, listeners, 16384);	/* by skaddr */
+BPF_TABLE("lru_hash", u64, struct listener, listeners, 16384);	/* by skaddr */
 BPF_TABLE("percpu_array", u32, u64, counters, C_MAX);
 BPF_TABLE("percpu_array", u32, u64, settled, SETTLED_SLOTS);
 BPF_TABLE("percpu_array", u32, struct conn, scratch, PROGRAMS);
+BPF_TABLE("percpu_array", u32, struct handed, handed, 1);
 BPF_TABLE("array", u32, struct capture, capture, 1);
 BPF_TABLE("array", u32, u64, lports, 1024);	/* 65,536 bits */
 BPF_TABLE("array", u32, u64, rports, 1024);

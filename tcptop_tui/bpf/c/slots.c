@@ -37,6 +37,38 @@ static __always_inline struct slot *slot_of(u64 key, u32 *at)
 	return slot;
 }
 
+static __always_inline struct handed *handed_here(void)
+{
+	u32 zero = 0;
+
+	return handed.lookup(&zero);
+}
+
+/* As slot_of(), for the guard: mostly set_state has just found it, or made it. */
+static __always_inline struct slot *latest_slot_of(u64 key, u32 *at)
+{
+	struct handed *here = handed_here();
+	struct slot *slot;
+
+	if (here) {
+		*at = here->latest;
+		slot = slot_at(*at);
+		if (slot && slot->skaddr == key) {
+			asm volatile("" : "+r"(slot));	/* as in slot_of() */
+			return slot;
+		}
+	}
+	return slot_of(key, at);
+}
+
+static __always_inline void note_latest(u32 at)
+{
+	struct handed *here = handed_here();
+
+	if (here)
+		here->latest = at;
+}
+
 /* The entry of a socket, 0 if it has none. */
 static __always_inline struct conn *conn_of(u64 key)
 {
@@ -91,7 +123,7 @@ static __always_inline void fill(struct slot *slot, u64 key, const struct conn *
 	mark(slot);
 }
 
-static __always_inline void vacate(struct slot *slot, u32 at)
+static __always_inline void vacate(struct slot *slot)
 {
 	slot->lives++;
 	asm volatile("" ::: "memory");
@@ -99,36 +131,73 @@ static __always_inline void vacate(struct slot *slot, u32 at)
 	asm volatile("" ::: "memory");
 	slot->lives++;
 	mark(slot);
-	vacant.push(&at, BPF_ANY);
+}
+
+/* The slot that the guard has kept for set_state, on this CPU; not 0 when there is none. */
+static __always_inline int take_spare(u32 *at)
+{
+	struct handed *here = handed_here();
+	u32 spare = here ? here->spare : 0;
+
+	if (!spare)
+		return -1;
+	here->spare = 0;
+	*at = spare - 1;
+	return 0;
+}
+
+/*
+ * Keep a slot for set_state, which takes no lock to get it, or give it to everybody. Only the
+ * guard puts one there, only set_state takes it away, and neither interrupts itself on a CPU.
+ */
+static __always_inline void keep_spare(u32 at)
+{
+	struct handed *here = handed_here();
+
+	if (here && !here->spare)
+		here->spare = at + 1;
+	else
+		vacant.push(&at, BPF_ANY);
 }
 
 /* A slot that nobody has; not 0 when there is none. */
-static __always_inline int take_slot(u32 *at)
+static __always_inline int take_slot(u32 program, u32 *at)
 {
+	if (program == P_SET_STATE && !take_spare(at))
+		return 0;
 	return vacant.pop(at) && open_chunk(at);
 }
 
 /* Make `c` the entry of a socket that has none; not 0 where there is no room. */
-static __always_inline int enter(u64 key, const struct conn *c)
+static __always_inline int enter(u32 program, u64 key, const struct conn *c)
 {
 	struct slot *slot;
 	u32 at = 0;
 
-	if (take_slot(&at))
+	if (take_slot(program, &at))
 		return -1;
 	slot = slot_at(at);
 	if (!slot)
 		return -1;
 	fill(slot, key, c);
-	if (!conns.update(&key, &at))
+	if (!conns.update(&key, &at)) {
+		if (program == P_SET_STATE)
+			note_latest(at);
 		return 0;
-	vacate(slot, at);
+	}
+	vacate(slot);
+	vacant.push(&at, BPF_ANY);
 	return -1;
 }
 
 /* The socket has no entry any more; `slot`, number `at`, was its. */
-static __always_inline void leave(u64 key, struct slot *slot, u32 at)
+static __always_inline void leave(u32 program, u64 key, struct slot *slot, u32 at)
 {
-	if (!conns.delete(&key))	/* or user space was faster */
-		vacate(slot, at);
+	if (conns.delete(&key))		/* user space was faster */
+		return;
+	vacate(slot);
+	if (program == P_GUARD)
+		keep_spare(at);
+	else
+		vacant.push(&at, BPF_ANY);
 }

@@ -9,7 +9,9 @@
 
 /*
  * The same of what a tracepoint's argument leads to: where the kernel knows its type it
- * is a load, with the same 0, at a tenth of the cost.
+ * is a load, with the same 0, at a tenth of the cost. Most of that is a check of the address,
+ * which the JIT puts before each load (BPF_PROBE_MEM); since 6.2 what the argument itself
+ * points at is trusted and needs none (PTR_TRUSTED, kernel/bpf/verifier.c).
  */
 #ifdef TYPED
 #define peek(member)	(*(member))
@@ -17,26 +19,32 @@
 #define peek(member)	ask(member)
 #endif
 
-/* The socket that a tracepoint is about, its first argument; 0, if TYPED, for what is not TCP. */
-static __always_inline struct sock *traced(struct bpf_raw_tracepoint_args *ctx)
-{
-#ifdef TYPED
-	void *sk;
+/* The socket that a tracepoint is about, its first argument, and the same as TCP's; that is 0, if TYPED, for others. */
+struct subject {
+	struct sock *sk;
+	struct tcp_sock *tp;
+};
 
+static __always_inline struct subject traced(struct bpf_raw_tracepoint_args *ctx)
+{
+	struct subject of;
+#ifdef TYPED
 	/* in assembly: bcc would replace every load by way of a pointer that it can follow */
-	asm volatile("%0 = *(u64 *)(%1 + 0)" : "=r"(sk) : "r"(ctx));
-	return (struct sock *)bpf_skc_to_tcp_sock(sk);
+	asm volatile("%0 = *(u64 *)(%1 + 0)" : "=r"(of.sk) : "r"(ctx));
+	of.tp = bpf_skc_to_tcp_sock(of.sk);
 #else
-	return (struct sock *)ctx->args[0];
+	of.sk = (struct sock *)ctx->args[0];
+	of.tp = (struct tcp_sock *)of.sk;
 #endif
+	return of;
 }
 
-static __always_inline int is_tcp(struct sock *sk)
+static __always_inline int is_tcp(struct subject of)
 {
 #ifdef TYPED
-	return !!sk;
+	return !!of.tp;
 #else
-	return peek(&sk->sk_protocol) == IPPROTO_TCP;
+	return peek(&of.sk->sk_protocol) == IPPROTO_TCP;
 #endif
 }
 
@@ -61,9 +69,11 @@ static __always_inline u16 swapped(u16 port)
  * skc_num is 0 again when CLOSE is announced: tcp_set_state() (net/ipv4/tcp.c)
  * gives the port back first. inet_sport keeps it.
  */
-static __always_inline void read_endpoints(struct conn *c, struct sock *sk)
+static __always_inline void read_endpoints(struct conn *c, struct subject of)
 {
-	c->lport = swapped(peek(&((struct inet_sock *)sk)->inet_sport));	/* both are big-endian */
+	struct sock *sk = of.sk;
+
+	c->lport = swapped(peek(&((struct inet_sock *)of.tp)->inet_sport));	/* both are big-endian */
 	c->rport = swapped(peek(&sk->skc_dport));
 	c->cookie = peek(&sk->skc_cookie);
 	c->dev = peek(&sk->skc_bound_dev_if);
@@ -137,14 +147,13 @@ static __always_inline u64 payload_sent(struct conn *c, struct tcp_sock *tp, u8 
  * bytes_received counts the peer's FIN (tcp_rcv_nxt_update() in net/ipv4/tcp_input.c),
  * which tcp_fin() marks with SOCK_DONE.
  */
-static __always_inline void read_gauges(struct conn *c, struct sock *sk)
+static __always_inline void read_gauges(struct conn *c, struct subject of)
 {
-	struct tcp_sock *tp = (struct tcp_sock *)sk;
-	u64 received = peek(&tp->bytes_received);
+	u64 received = peek(&of.tp->bytes_received);
 
-	c->retrans = peek(&tp->total_retrans);
-	c->tx_bytes = payload_sent(c, tp, peek(&sk->skc_state));
-	if (received && peek(&sk->skc_flags) >> SOCK_DONE_BIT & 1)
+	c->retrans = peek(&of.tp->total_retrans);
+	c->tx_bytes = payload_sent(c, of.tp, peek(&of.sk->skc_state));
+	if (received && peek(&of.sk->skc_flags) >> SOCK_DONE_BIT & 1)
 		received--;
 	c->rx_bytes = received;
 	c->flags |= F_GAUGES;
@@ -162,12 +171,18 @@ static __always_inline void begin_gauges(struct conn *c, u8 newstate)
 		c->syn = SYN_NONE;
 }
 
-/* as SOCK_INODE(), include/net/sock.h: it lies behind what the kernel knows the type of */
+/* as SOCK_INODE(), include/net/sock.h, has it, which lies behind what the kernel knows the type of; so has the file */
 static __always_inline u64 inode_of(struct sock *sk)
 {
-	struct socket_alloc *socket = peek(&sk->sk_socket);
+	struct socket *socket = peek(&sk->sk_socket);
+#ifdef TYPED
+	struct file *file = peek(&socket->file);
+	struct inode *inode = peek(&file->f_inode);
 
-	return ask(&socket->i_ino);
+	if (inode)
+		return peek(&inode->i_ino);
+#endif
+	return ask(&((struct socket_alloc *)socket)->i_ino);
 }
 
 /*

@@ -37,17 +37,17 @@ static __always_inline int is_birth(u8 oldstate, u8 newstate)
 	       (oldstate == TCP_LISTEN && newstate == TCP_SYN_RECV);
 }
 
-static __always_inline void begin_life(struct conn *c, struct sock *sk,
+static __always_inline void begin_life(struct conn *c, struct subject of,
 				       u8 oldstate, u8 newstate, u64 now_ns)
 {
-	read_endpoints(c, sk);
-	read_identity(c, sk);
+	read_endpoints(c, of);
+	read_identity(c, of.sk);
 	if (is_birth(oldstate, newstate))
 		c->born_ns = now_ns;
 	if (is_own_context(oldstate, newstate))
-		read_bound(c, sk, newstate);
+		read_bound(c, of.sk, newstate);
 	else if (oldstate == TCP_LISTEN && newstate == TCP_SYN_RECV)
-		own_by_listener(c, sk);
+		own_by_listener(c, of.tp);
 	if (newstate == TCP_LISTEN) {
 		c->flags |= F_LISTENER;
 	} else if (newstate == TCP_SYN_SENT) {
@@ -71,21 +71,21 @@ static __always_inline int must_wait(const struct capture *want,
 }
 
 static __always_inline void log_pending(const struct capture *want,
-					struct conn *c, u64 key)
+					struct conn *c, u64 key, u64 current)
 {
 	u8 flags = c->flags & F_DELAYED;
 
 	if (!(c->flags & F_PENDING))
 		return;
 	c->flags &= ~(F_PENDING | F_DELAYED);
-	log_transition(want, c, key, c->state_ns, ~0ULL, c->pending_old,
-		       c->pending_new, flags);
+	log_transition(want, c, key, current, c->state_ns, ~0ULL,
+		       c->pending_old, c->pending_new, flags);
 }
 
 /* Write one transition into the socket's entry and into the ring. */
 static __always_inline void record(const struct capture *want, struct conn *c,
-				   u64 key, u64 now_ns, u8 oldstate,
-				   u8 newstate, u8 flags)
+				   u64 key, u64 current, u64 now_ns,
+				   u8 oldstate, u8 newstate, u8 flags)
 {
 	u64 spent_ns = time_spent(c, now_ns);
 
@@ -94,8 +94,9 @@ static __always_inline void record(const struct capture *want, struct conn *c,
 		c->pending_new = newstate;
 		c->flags |= F_PENDING | flags;
 	} else if (owner_wanted(want, c)) {
-		log_pending(want, c, key);
-		log_transition(want, c, key, now_ns, spent_ns, oldstate, newstate, flags);
+		log_pending(want, c, key, current);
+		log_transition(want, c, key, current, now_ns, spent_ns,
+			       oldstate, newstate, flags);
 	} else {
 		c->flags &= ~(F_PENDING | F_DELAYED);
 		count(C_EXCLUDED);
@@ -109,7 +110,7 @@ static __always_inline void record(const struct capture *want, struct conn *c,
 
 /* Socket, its address, old and new state of raw tracepoint inet_sock_set_state. */
 struct change {
-	struct sock *sk;
+	struct subject of;
 	u64 key;
 	u8 oldstate;
 	u8 newstate;
@@ -120,12 +121,12 @@ struct change {
  * logged without, or, where the filter asks for that end, is not known to be wanted.
  */
 static __always_inline void no_room(const struct capture *want, struct conn *c,
-				    u64 key, int birth)
+				    u64 key, u64 current, int birth)
 {
 	if (remote_unknown(c)) {
 		if (want->by_rport || want->family)
 			return;
-		log_pending(want, c, key);
+		log_pending(want, c, key, current);
 	}
 	if (birth)
 		count(C_MAP_FULL);
@@ -135,10 +136,10 @@ static __always_inline void no_room(const struct capture *want, struct conn *c,
  * The entry is of a socket that was here before: its end was not seen, and another
  * one has got its address. Ports do not change during a life, once they are known.
  */
-static __always_inline int is_other(const struct conn *c, struct sock *sk)
+static __always_inline int is_other(const struct conn *c, struct subject of)
 {
-	u16 lport = swapped(peek(&((struct inet_sock *)sk)->inet_sport));
-	u16 rport = swapped(peek(&sk->skc_dport));
+	u16 lport = swapped(peek(&((struct inet_sock *)of.tp)->inet_sport));
+	u16 rport = swapped(peek(&of.sk->skc_dport));
 
 	return (c->lport && lport && c->lport != lport) ||
 	       (c->rport && rport && c->rport != rport);
@@ -149,11 +150,12 @@ static __always_inline void take(struct change *ch, u32 program, u8 flags)
 {
 	u64 key = ch->key, now_ns = bpf_ktime_get_ns();
 	int birth = is_birth(ch->oldstate, ch->newstate);
+	struct task_struct *current = current_task();
 	struct capture *want = wanted();
 	u32 at = 0;
 	struct slot *slot = slot_of(key, &at);
 	struct conn *c = slot ? &slot->conn : 0;
-	int anew = birth || !c || is_other(c, ch->sk);
+	int anew = birth || !c || is_other(c, ch->of);
 
 	if (!want)
 		return;
@@ -165,48 +167,50 @@ static __always_inline void take(struct change *ch, u32 program, u8 flags)
 		c = blank(program);
 		if (!c)
 			return;
-		begin_life(c, ch->sk, ch->oldstate, ch->newstate, now_ns);
+		begin_life(c, ch->of, ch->oldstate, ch->newstate, now_ns);
 	} else {
-		read_endpoints(c, ch->sk);
+		read_endpoints(c, ch->of);
 	}
 	if (birth)
 		begin_gauges(c, ch->newstate);
 	else
-		read_gauges(c, ch->sk);
-	read_uid(c, ch->sk);
-	if (is_own_act(ch->sk, ch->oldstate, ch->newstate) &&
-	    !is_owner_by_name(c) && in_process(ch->sk))
-		own_by_current(c);
+		read_gauges(c, ch->of);
+	read_uid(c, ch->of.sk);
+	if (is_own_act(ch->of.sk, ch->oldstate, ch->newstate) &&
+	    !is_owner_by_name(c))
+		own_in_process(c, ch->of.sk, current);
 	if (ch->newstate == TCP_LISTEN)
-		remember_listener(c, key);
-	note_end(c, ch->sk, ch->oldstate, ch->newstate);
-	if (!conn_wanted(want, c) || (!c->seen && !cgroup_wanted(want, ch->sk))) {
+		remember_listener(c, ch->of.sk, key);
+	note_end(c, ch->of, ch->oldstate, ch->newstate);
+	if (!conn_wanted(want, c) || (!c->seen && !cgroup_wanted(want, ch->of.sk))) {
 		if (slot)
-			leave(key, slot, at);
+			leave(program, key, slot, at);
 		settle(key);
 		count(C_EXCLUDED);
 		return;
 	}
 	c->seen++;
-	record(want, c, key, now_ns, ch->oldstate, ch->newstate, flags);
+	record(want, c, key, ids_of(current), now_ns, ch->oldstate, ch->newstate, flags);
 	if (c->seen != 1) {
-		if (slot)
+		if (slot) {
 			mark(slot);
+			note_latest(at);
+		}
 		return;
 	}
 	/* first transition of this entry: it is still in scratch */
 	if (slot) {
 		fill(slot, key, c);
-	} else if (enter(key, c)) {
+	} else if (enter(program, key, c)) {
 		settle(key);
-		no_room(want, c, key, birth);
+		no_room(want, c, key, ids_of(current), birth);
 	}
 }
 
+/* All of it but the socket. */
 static __always_inline void read_change(struct change *ch,
 					struct bpf_raw_tracepoint_args *ctx)
 {
-	ch->sk = traced(ctx);
 	ch->key = ctx->args[0];
 	ch->oldstate = ctx->args[1];
 	ch->newstate = ctx->args[2];
@@ -223,7 +227,8 @@ int set_state(struct bpf_raw_tracepoint_args *ctx)
 	struct change ch;
 
 	read_change(&ch, ctx);
-	if (is_tcp(ch.sk))
+	ch.of = traced(ctx);
+	if (is_tcp(ch.of))
 		take(&ch, P_SET_STATE, 0);
 	return 0;
 }
@@ -253,13 +258,14 @@ int set_state_guard(struct bpf_raw_tracepoint_args *ctx)
 	u64 key;
 
 	read_change(&ch, ctx);
-	if (!is_tcp(ch.sk))
-		return 0;
-	key = ch.key;
+	key = ch.key;	/* of a TCP socket, if there is an entry */
 	if (ch.oldstate == TCP_LISTEN && ch.newstate == TCP_CLOSE)
 		listeners.delete(&key);
-	slot = slot_of(key, &at);
+	slot = latest_slot_of(key, &at);
 	if (!slot ? !is_settled(key) : was_skipped(&slot->conn, &ch)) {
+		ch.of = traced(ctx);
+		if (!is_tcp(ch.of))
+			return 0;
 		take(&ch, P_GUARD, F_DELAYED);
 		count(C_CAUGHT);
 		slot = slot_of(key, &at);
@@ -270,7 +276,7 @@ int set_state_guard(struct bpf_raw_tracepoint_args *ctx)
 		return 0;
 	if (ch.newstate == TCP_CLOSE) {
 		end_session(&slot->conn, key);
-		leave(key, slot, at);
+		leave(P_GUARD, key, slot, at);
 	}
 	return 0;
 }

@@ -122,6 +122,10 @@ class KernelTypes:
             raise BackendUnavailable(f"this kernel's BTF has no function {name}")
         return type_id
 
+    def has_function(self, name: str) -> bool:
+        """Whether this kernel has a function of that name."""
+        return int(self._lib.btf__find_by_name_kind(self._btf, name.encode(), _KIND_FUNC)) > 0
+
     def _find(self, type_id: int, wanted: str) -> tuple[int, int] | None:
         """(type id, offset in bits) of member ``wanted``, anonymous members searched too."""
         for name, member_type, offset in self._members(type_id):

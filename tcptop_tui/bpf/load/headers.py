@@ -82,7 +82,9 @@ _MEMBERS: dict[str, dict[str, tuple[str, str]]] = {
         "group_leader": ("group_leader", "void *"),
         "start_boottime": ("start_boottime", "u64"),
         "tgid": ("tgid", "u32"),
+        "pid": ("pid", "u32"),
         "comm": ("comm", "char[16]"),
+        "comm_words": ("comm", "u64[2]"),
     },
     "files_struct": {"fdt": ("fdt", "void *")},
     "fdtable": {"fd": ("fd", "void *")},
@@ -107,6 +109,9 @@ _DISPENSABLE = {
     ("file", "f_count"): "HAVE_FILE_COUNT",
     ("file", "f_ref"): "HAVE_FILE_REF",
 }
+
+# Helpers that a kernel may lack, and the macro that says it has it.
+_HELPERS = {"bpf_get_current_task_btf": "HAVE_TYPED_TASK"}
 
 # Numbers of connect(), sendto(), sendmsg(), sendmmsg(); where struct pt_regs keeps number and arguments at their end.
 _SYSCALLS = {"x86_64": ((42, 44, 46, 307), ("orig_ax", "di", "si", "dx", "r10", "r8"))}
@@ -214,7 +219,8 @@ def kernel_header(types: KernelTypes) -> str:
         BackendUnavailable: a member is missing; its name is in the message.
     """
     bits = [f"#define {name} {types.member(struct, path).bit}\n" for name, (struct, path) in _BITS.items()]
-    return "#pragma once\n" + "".join(bits) + "\n".join(_struct(types, struct) for struct in _MEMBERS)
+    helpers = [f"#define {macro} 1\n" for name, macro in _HELPERS.items() if types.has_function(name)]
+    return "#pragma once\n" + "".join(bits + helpers) + "\n".join(_struct(types, struct) for struct in _MEMBERS)
 
 
 def knows_syscalls() -> bool:
