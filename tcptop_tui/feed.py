@@ -65,6 +65,7 @@ class Feed:
         )
         """What privileges it takes."""
         self._source: Source | None = None
+        self._details = False
         self._prepared: BpfSource | None = None
         self._opening = threading.Lock()
 
@@ -88,6 +89,13 @@ class Feed:
         change = getattr(self._source, "retime", None)  # a recording has its own pace
         if change is not None:
             change(self._settings)
+
+    def want_details(self, *, wanted: bool) -> None:
+        """From any thread: have ``Table.details``, or do without; before ``run``, from the first table on."""
+        self._details = wanted
+        change = getattr(self._source, "want_details", None)  # a recording has what was recorded
+        if change is not None:
+            change(wanted=wanted)
 
     def ask(self, row: Rows) -> Asked:
         """What the kernel and /proc know now of a connection (dtype ROW, shape (1,)); nothing when it has gone."""
@@ -146,6 +154,7 @@ class Feed:
 
     def _play(self, source: Source, sink: Sink, stopped: Callable[[float], bool]) -> None:
         self._source = source
+        self.want_details(wanted=self._details)
         self._feed(source, sink, stopped)
 
     def _feed(self, source: Source, sink: Sink, stopped: Callable[[float], bool]) -> None:

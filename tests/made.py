@@ -103,6 +103,11 @@ class Script:
         self.attached = 0
         self.detached = threading.Event()
         self.refusal = ""
+        self.details = False
+
+    def want_details(self, *, wanted: bool) -> None:
+        """Remember it."""
+        self.details = wanted
 
     def ask(self, row: Rows) -> Asked:
         """Nobody has these connections."""

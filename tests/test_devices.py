@@ -208,7 +208,7 @@ def test_names_are_those_of_the_rows_not_of_this_host() -> None:
 
 
 def test_completion_knows_the_names_that_are_there() -> None:
-    known = vocabulary(connections(*ROWS), sessions(), NAMES)
+    known = vocabulary(Subject(connections(*ROWS), 0, names=NAMES), Subject(sessions(), 0))
     assert known.values["dev"] == ["eth0", "wg0", '"7"']
     assert choice("dev:", known, 4).words == ["eth0", "wg0", '"7"']
     assert choice("dev:eth0,w", known, 10).words == ["wg0"]

@@ -20,7 +20,7 @@ from made import NOW, UNKNOWN, UTC, connections, sessions, transitions
 from tcptop_tui.errors import TcptopError
 from tcptop_tui.export.document import SnapshotInput, build
 from tcptop_tui.export.writers import default_name, format_of, json_schema, to_csv, to_json, to_text
-from tcptop_tui.fields import Subject
+from tcptop_tui.fields import FIELDS, Subject
 from tcptop_tui.host.caller_files import ExportError, resolve_path, write_export
 from tcptop_tui.model.facts import Alert
 from tcptop_tui.model.wall_clock import Wall
@@ -54,6 +54,7 @@ NAMES = [
     "dev",
     "ifindex",
     "holders",
+    *(field.json for field in FIELDS if field.detail),
 ]
 
 

@@ -21,7 +21,7 @@ from tcptop_tui import formats
 from tcptop_tui.export.document import SnapshotInput, build
 from tcptop_tui.export.schema import Document
 from tcptop_tui.export.writers import default_name, to_csv, to_json, to_text
-from tcptop_tui.fields import Subject
+from tcptop_tui.fields import FIELDS, Subject
 from tcptop_tui.model.histogram import average, percentile, slot_bounds, summarise
 from tcptop_tui.model.wall_clock import Wall
 from tcptop_tui.records import ROW, RTT_SLOTS, TRANSITION, Flag, Looked, Rows
@@ -69,6 +69,9 @@ def test_any_bytes_make_a_document_that_reads_back(rows: Rows, moves: Rows) -> N
     assert to_text(inputs(rows, moves)).replace("\n", "").isprintable()
 
 
+DETAILS = {field.json for field in FIELDS if field.detail}
+
+
 def test_every_unknown_is_null_on_its_own() -> None:
     keys = {
         "pid": ["pid"], "uid": ["uid", "user"], "comm": ["comm"], "born_ns": ["age_s"], "state_ns": ["state_age_s"],
@@ -89,7 +92,7 @@ def test_every_unknown_is_null_on_its_own() -> None:
     for field, names in keys.items():
         (row,) = snapshot(connections({**known, field: UNKNOWN.get(field, 0)})).connections
         nulls = {name for name, value in msgspec.to_builtins(row).items() if value is None}
-        assert nulls == {*names, "rx_bytes_per_s", "netns_name"}
+        assert nulls == {*names, "rx_bytes_per_s", "netns_name", *DETAILS}
 
 
 def test_a_uid_that_nobody_has_is_a_number_without_a_name() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,9 +13,13 @@ import pytest
 from made import NOW, SECOND, UNKNOWN, UTC, connections, sessions, transitions
 from rich.console import Console
 from syrupy.assertion import SnapshotAssertion
+from test_keys import dashboard, table
 
+from tcptop_tui import fields
+from tcptop_tui.config.schema import ColumnChoice
 from tcptop_tui.export.document import SnapshotInput, build
 from tcptop_tui.export.writers import to_csv, to_json, to_text
+from tcptop_tui.fields.manual import manual
 from tcptop_tui.filters import FIELDS, Subject, parse
 from tcptop_tui.filters.completion import vocabulary
 from tcptop_tui.model.connect_list import connects
@@ -25,6 +30,7 @@ from tcptop_tui.model.recent_records import Kept
 from tcptop_tui.model.wall_clock import Wall
 from tcptop_tui.records import HOLDING, RTT_SLOTS, SESSION, Flag, Looked, Rows, State, Syn
 from tcptop_tui.stream.batches import Loss, Names
+from tcptop_tui.stream.socket_details import SOCKET_DETAIL
 from tcptop_tui.trace import columns as c
 from tcptop_tui.trace import connect, life, states
 from tcptop_tui.trace.output import Form, Layout, Output
@@ -91,9 +97,9 @@ def same(snapshot: SnapshotAssertion, **parts: object) -> None:
         assert value == snapshot(name=name)
 
 
-def cells(fields: Any, page: Subject) -> list[str]:
+def cells(listed: Any, page: Subject) -> list[str]:
     """The columns of some lists, a line each."""
-    return [" | ".join(cells) for cells in zip(*(field.texts(page) for field in fields), strict=True)]
+    return [" | ".join(cells) for cells in zip(*(field.texts(page) for field in listed), strict=True)]
 
 
 @pytest.mark.usefixtures("utc")
@@ -108,7 +114,7 @@ def test_screen(snapshot: SnapshotAssertion) -> None:
         connects=cells(lists[2], FACTS.about(made.rows)),
         columns=[
             (one.key, one.title, one.width, one.rank, one.right, one.stretch, one.asked, one.sums, one.middle,
-             one.moves) for fields in lists for one in fields
+             one.moves) for listed in lists for one in listed
         ],
     )  # fmt: skip
 
@@ -122,6 +128,14 @@ def test_page_of_a_connection(snapshot: SnapshotAssertion) -> None:
         Console(file=out, width=200).print(facts_table(subject, HOLDERS[:0], 60, alive=True))
         lines.append(out.getvalue().splitlines())
     same(snapshot, page=lines)
+
+
+def test_the_page_of_the_docs_is_made_from_the_registry() -> None:
+    assert (Path(__file__).parent.parent / "docs/fields.md").read_text() == manual()
+    for field in fields.FIELDS:
+        assert field.json or field.names, field.key
+        assert field.meaning or field.hint, field.key
+        assert bool(field.names) == bool(field.hint) == bool(field.example), field.key
 
 
 def test_sorting(snapshot: SnapshotAssertion) -> None:
@@ -167,7 +181,7 @@ def test_filters(snapshot: SnapshotAssertion) -> None:
         fields=[(one.names[0], one.names[1:], one.example, one.hint) for one in FIELDS],
         words={
             name: told(list(words))
-            for name, words in vocabulary(TABLE, CLOSED, NAMES, ()).values.items()
+            for name, words in vocabulary(FACTS.subject, FACTS.about(CLOSED)).values.items()
             if name != "netns"
         },  # this host's, too
     )
@@ -217,3 +231,29 @@ def test_streams(form: Form, wide: bool, snapshot: SnapshotAssertion) -> None:
         life=streamed(CLOSED, life.columns(form, wide=wide, clock=clock), form),
         connect=streamed(DIALS, dials, form),
     )
+
+
+async def test_details_are_wanted_while_a_column_an_order_a_filter_or_an_export_needs_them() -> None:
+    details = np.zeros(1, SOCKET_DETAIL)
+    details["id"], details["cwnd"], details["read_ns"] = 1, 77, NOW
+    async with dashboard((160, 50)) as board:
+        app, feed, given = board.app, board.script, table()
+        await board.more(replace(given, now_ns=given.now_ns + SECOND))
+        assert not feed.details
+        app.sort_by("cwnd")
+        await board.more(replace(given, now_ns=given.now_ns + 2 * SECOND))
+        assert feed.details
+        app.sort_by("pid")
+        app.set_look(replace(app.look, filter=parse("unacked>3")))
+        await board.more(replace(given, now_ns=given.now_ns + 3 * SECOND))
+        assert feed.details
+        app.set_look(replace(app.look, filter=parse("")))
+        app.panel(ConnectionTable).choose_columns([ColumnChoice("comm"), ColumnChoice("cwnd")])
+        await board.more(replace(given, now_ns=given.now_ns + 4 * SECOND, details=details))
+        assert feed.details
+        assert any(" 77 " in f"{line} " for line in board.lines(ConnectionTable))
+        app.panel(ConnectionTable).choose_columns([])
+        await board.more(replace(given, now_ns=given.now_ns + 5 * SECOND))
+        assert not feed.details
+        await board.press("e")
+        assert feed.details

@@ -32,7 +32,9 @@ ROWS = connections(
 )  # fmt: skip
 ENDED = sessions({"state": State.CLOSE, "flags": Flag.ACTIVE, "err": errno.ECONNREFUSED, "established_ns": 0})
 with patch.object(completion, "namespace_names", list):  # not those of this host
-    KNOWN = vocabulary(ROWS, ENDED, Names(cgroups={7: "/system.slice/ssh.service"}), ["web", "two words"])
+    KNOWN = vocabulary(
+        Subject(ROWS, 0, names=Names(cgroups={7: "/system.slice/ssh.service"})), Subject(ENDED, 0), ["web", "two words"]
+    )
 
 
 def completions(typed: str, known: Vocabulary) -> list[str]:
@@ -83,7 +85,7 @@ def test_strangers_names_do_not_reach_the_line() -> None:
 @given(st.lists(st.binary(min_size=1, max_size=15).filter(lambda raw: b"\0" not in raw), min_size=1, max_size=8))
 def test_every_name_that_is_offered_means_what_it_says(names: list[bytes]) -> None:
     rows = connections(*({"comm": name} for name in names))
-    for typed in completions("comm=", vocabulary(rows, ENDED, Names())):
+    for typed in completions("comm=", vocabulary(Subject(rows, 0), Subject(ENDED, 0))):
         assert parse(typed).matches(Subject(rows, NOW, None, None)).any(), typed
 
 

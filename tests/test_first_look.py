@@ -177,7 +177,7 @@ async def test_the_narrowest_screen_has_a_port_and_what_it_is_sorted_by(key: str
         if board.app.look.sort != key:  # it was: the order was turned round
             board.app.sort_by(key)
             await board.press()
-        columns = {spot.column.key for spot in board.app.panel(ConnectionTable)._placed}
+        columns = {spot.column.key for spot in board.app.panel(ConnectionTable).placed}
         assert {"comm", key} <= columns
         assert columns & {"lport", "rport"}
         assert re.search("[▼▲]", board.lines(ConnectionTable)[0])

@@ -299,7 +299,7 @@ async def test_a_click_on_a_title_of_the_destinations_does_not_sort() -> None:
     async with dashboard() as board:
         await filled(board)
         await board.press("2")
-        spots = {spot.column.key: spot.left for spot in board.app.panel(Destinations)._placed}
+        spots = {spot.column.key: spot.left for spot in board.app.panel(Destinations).placed}
         for key in ("failed", "raddr"):
             await board.pilot.click(Destinations, offset=(spots[key] + 1, 1))
             await board.press("down")

@@ -108,7 +108,7 @@ async def test_what_has_ended_is_dimmed_whole(monkeypatch: pytest.MonkeyPatch) -
         panel = board.app.panel(ConnectionTable)
         lines = [line for line, text in enumerate(board.lines(ConnectionTable)) if " CLOSE " in text]
         sent = {region.x for regions in drawn for region in regions if [region.y] == lines}
-        assert sent == {spot.left for spot in panel._placed}
+        assert sent == {spot.left for spot in panel.placed}
 
 
 def cells(rows: Any, now_ns: int) -> tuple[list[int], Page]:

@@ -25,17 +25,7 @@ from tcptop_tui.reconcile.owner_fill import Listeners
 from tcptop_tui.reconcile.survey import Found, Pace, Surveyor
 from tcptop_tui.records import BRIEF, Mask, Rows, State, only, picked
 from tcptop_tui.settings import Settings
-from tcptop_tui.stream.batches import (
-    Capture,
-    Endings,
-    Loss,
-    Sessions,
-    Sink,
-    Status,
-    Table,
-    Transitions,
-    reading_stage,
-)
+from tcptop_tui.stream.batches import Capture, Endings, Loss, Sessions, Sink, Status, Table, Transitions, reading_stage
 from tcptop_tui.stream.capture_match import Chosen
 from tcptop_tui.stream.identity import cookie_key, ends_mask
 
@@ -71,6 +61,7 @@ class BpfSource:
         self._diag: Namespaces | None = None
         self._surveyor: Surveyor | None = None
         self._pending: Capture | None = None
+        self._details = False
         self._cgroups = Cgroups()
         self._chosen = Chosen(capture, self._cgroups)
         self._namer = Namer(self._cgroups)
@@ -108,7 +99,7 @@ class BpfSource:
         """
         try:
             self._diag = Namespaces(self._settings.max_namespaces)
-            self._diag.on_sockets = self._note_read
+            self._diag.on_sockets, self._diag.details = self._note_read, self._details
             request, self._request = self._request, None
             self._program = Program(self._settings, self._capture, request)
             self._program.attach(self._capture)
@@ -150,6 +141,12 @@ class BpfSource:
     def retime(self, settings: Settings) -> None:
         """From any thread: other periods from the next poll on; sizes stay."""
         self._settings = settings
+
+    def want_details(self, *, wanted: bool) -> None:
+        """From any thread: have ``Table.details``, from the next survey on, or do without."""
+        self._details = wanted
+        if self._diag is not None:
+            self._diag.details, self._pace.asked = wanted, wanted
 
     def recapture(self, capture: Capture) -> None:
         """From any thread: look at something else from the next poll on."""
@@ -286,14 +283,15 @@ class BpfSource:
         self._seeded = True
         self._namer.note(rows)
         self._offer_names(sink)
-        sink.offer(Table(rows, now_ns, utc_ns, self._joiner.hists, self._joiner.holders, self._events_ns))
+        hists, holders, details = self._joiner.hists, self._joiner.holders, self._joiner.details
+        sink.offer(Table(rows, now_ns, utc_ns, hists, holders, details, self._events_ns))
         self._offer_loss(sink)
 
     def _reconcile(self, sink: Sink, timeout_s: float = 0) -> None:
         """Have a survey made when it is time, and take up what it has found, if it has within ``timeout_s``."""
         if self._surveyor is None:
             raise RuntimeError("run() before open()")
-        if not self._surveyor.busy and self._pace.due(self._settings.reconcile_s):
+        if not self._surveyor.busy and self._pace.due(self._settings.reconcile_s, steady=self._details):
             self._pace.started()
             self._surveyor.start(self._capture)
         found = self._surveyor.take(timeout_s)

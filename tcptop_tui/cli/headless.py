@@ -117,6 +117,7 @@ def take_snapshot(
     if kind == "svg":
         data = asyncio.run(_picture(feed, settings, chosen, seconds, config)).encode()
     else:
+        feed.want_details(wanted=True)
         store = _collect(
             feed, settings, seconds, lambda: feed.narrow(replace(work, writes=output != "-" or feed.replaces))
         )

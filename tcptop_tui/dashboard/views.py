@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
+from functools import cached_property
 from typing import ClassVar
 
 from textual import on
@@ -11,7 +13,7 @@ from textual.widgets import ContentSwitcher
 
 from tcptop_tui.dashboard.live import VIEWS, LiveApp
 from tcptop_tui.errors import UsageError
-from tcptop_tui.fields import FIELDS, Field
+from tcptop_tui.fields import BY_KEY, FIELDS, Field
 from tcptop_tui.filters import parse
 from tcptop_tui.model.board import SHOWN
 from tcptop_tui.model.frame import Order
@@ -49,6 +51,29 @@ class ViewsApp(LiveApp):
         Binding("I", "invert", "Invert the order", show=False),
         Binding("T", "time_wait", "List TIME_WAIT, or only its number", show=False),
     ]
+
+    exporting = False
+    """A snapshot is being made: it has every field."""
+
+    @cached_property
+    def detailed(self) -> asyncio.Event:
+        """Set while there are details of sockets."""
+        return asyncio.Event()
+
+    async def tick(self) -> None:
+        """Show what is new, and say whether details of sockets are wanted: who looks at none does not pay for them."""
+        await super().tick()
+        self.want_details()
+        if len(self._store.details):
+            self.detailed.set()
+        else:
+            self.detailed.clear()
+
+    def want_details(self) -> None:
+        """Have them for the columns on the screen, for filter and order, and for exports."""
+        shown = self.panel(ConnectionTable).placed if self.look.view == "connections" else ()
+        keys = {*(spot.column.key for spot in shown), *self.look.keys}
+        self._feed.want_details(wanted=self.exporting or any(BY_KEY[key].detail for key in keys if key in BY_KEY))
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Sort only what can be sorted."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tcptop_tui.diag.socket_rows import guess_opener
 from tcptop_tui.records import DUMPED, Mask, Rows, appended, picked
+from tcptop_tui.stream.socket_details import NO_DETAILS, SOCKET_DETAIL
 
 _FEW = 1024
 
@@ -26,12 +27,15 @@ class Dump:
     """CLOCK_MONOTONIC just before."""
     netns: frozenset[int]
     """Inode numbers of the network namespaces that were read; one may have no socket."""
+    details: Rows = field(default_factory=lambda: NO_DETAILS)
+    """Of each socket, dtype SOCKET_DETAIL, shape (n,); empty: nobody wanted them."""
 
     def only(self, which: Mask) -> Dump:
         """Of the same moment, with ``which`` of the sockets."""
         if which.all():
             return self
-        return Dump(picked(self.rows, which), self.inode[which], self.now_ns, self.netns)
+        details = picked(self.details, which) if len(self.details) else self.details
+        return Dump(picked(self.rows, which), self.inode[which], self.now_ns, self.netns, details)
 
 
 class Pile:
@@ -40,18 +44,23 @@ class Pile:
     Args:
         expected: how many there may be.
         told: called after each part with the number of sockets so far.
+        details: keep ``stream.socket_details`` of each as well.
     """
 
-    def __init__(self, expected: int = 0, told: Callable[[int], None] | None = None) -> None:
+    def __init__(self, expected: int = 0, told: Callable[[int], None] | None = None, *, details: bool = False) -> None:
         self._told = told
+        self.details = details
         room = max(_FEW, expected + expected // 8)
         self._rows: Rows = np.empty(room, DUMPED)
         self._inode: NDArray[np.uint32] = np.empty(room, np.uint32)
+        self._details: Rows = np.empty(room, SOCKET_DETAIL) if details else NO_DETAILS
         self.count = 0
 
-    def add(self, rows: Rows, inode: NDArray[np.uint32]) -> None:
-        """More of them, dtype DUMPED, with their inodes."""
+    def add(self, rows: Rows, inode: NDArray[np.uint32], details: Rows = NO_DETAILS) -> None:
+        """More of them, dtype DUMPED, with their inodes, and their details where these are kept."""
         self._rows, self._inode = appended(self._rows, self.count, rows), appended(self._inode, self.count, inode)
+        if self.details:
+            self._details = appended(self._details, self.count, details)
         self.count += len(rows)
         if self._told is not None:
             self._told(self.count)
@@ -69,13 +78,14 @@ class Pile:
         if not latest.all():
             which = start + np.flatnonzero(latest)
             rows, inode = picked(self._rows, which), self._inode[which]
+            details = picked(self._details, which) if self.details else NO_DETAILS
             self.cut(start)
-            self.add(rows, inode)
+            self.add(rows, inode, details)
 
     def dump(self, now_ns: int, netns: frozenset[int]) -> Dump:
         """All of them; nothing is added afterwards."""
         guess_opener(self._rows[: self.count])
-        return Dump(self._rows[: self.count], self._inode[: self.count], now_ns, netns)
+        return Dump(self._rows[: self.count], self._inode[: self.count], now_ns, netns, self._details[: self.count])
 
 
 def _latest(cookie: NDArray[np.uint64]) -> Mask:

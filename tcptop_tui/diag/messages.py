@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from tcptop_tui.records import Rows
 
 INET_DIAG_INFO = 2
+INET_DIAG_CONG = 4
 INET_DIAG_CGROUP_ID = 21
 
 HEADER = np.dtype([("length", "<u4"), ("type", "<u2"), ("flags", "<u2"), ("seq", "<u4"), ("pid", "<u4")])
@@ -50,6 +51,8 @@ TCP_INFO = np.dtype(
 
 _ATTRIBUTE = np.dtype([("length", "<u2"), ("type", "<u2")])
 _ID = np.dtype([("id", "<u8")])
+_TEXT = np.dtype([("text", "S16")])
+_USUAL = (INET_DIAG_INFO, INET_DIAG_CGROUP_ID)
 _LENGTH_AND_TYPE = struct.Struct("<IH")
 
 
@@ -65,6 +68,8 @@ class Sockets:
     """Bytes of tcp_info that the kernel gave; 0: none (TIME_WAIT, requests)."""
     cgroups: NDArray[np.uint64]
     """Ids of the sockets' cgroups (v2); 0: not given (TIME_WAIT, requests, before Linux 5.8)."""
+    congestion: NDArray[np.bytes_]
+    """Names of their algorithms, S16; b"": not given, or not asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,21 +126,35 @@ def _first_run(data: NDArray[np.uint8]) -> tuple[int, int, int, int]:
     return 0, length, int(other.argmax()) or most, kind
 
 
-def decode(data: NDArray[np.uint8], places: NDArray[np.intp]) -> Sockets:
+def decode(data: NDArray[np.uint8], places: NDArray[np.intp], *, congestion: bool = False) -> Sockets:
     """Columns of the messages that begin at ``places``; copies, ``data`` may be used again.
 
     Each of them must be whole, as ``runs`` finds them, and have at least MESSAGE's length.
+
+    Args:
+        data: as it was read.
+        places: offsets in it.
+        congestion: the names of algorithms were asked for.
     """
     padded = np.concatenate([data, np.zeros(TCP_INFO.itemsize, "u1")])
     messages = _at(padded, places, MESSAGE)
     ends = places + messages["header"]["length"].astype(np.intp)
-    info, group = _find(padded, places, ends, (INET_DIAG_INFO, INET_DIAG_CGROUP_ID))
+    wanted = (INET_DIAG_CONG, *_USUAL) if congestion else _USUAL
+    group, info, *others = reversed(_find(padded, places, ends, wanted))
     infos = _at(padded, info.starts, TCP_INFO)
     for name, (dtype, offset, *_) in (TCP_INFO.fields or {}).items():
         infos[name][info.sizes < offset + dtype.itemsize] = 0
     cgroups = _at(padded, group.starts, _ID)["id"].astype(np.uint64)
     cgroups[group.sizes != _ID.itemsize] = 0
-    return Sockets(messages, infos, info.sizes, cgroups)
+    names = _names(padded, others[0] if others else _Found.none(len(places)))
+    return Sockets(messages, infos, info.sizes, cgroups, names)
+
+
+def _names(data: NDArray[np.uint8], found: _Found) -> NDArray[np.bytes_]:
+    """Texts that end with a NUL, S16; b"" where there is none."""
+    raw = _at(data, found.starts, _TEXT)["text"].view("u1").reshape(-1, _TEXT.itemsize)
+    raw[np.arange(_TEXT.itemsize) >= found.sizes[:, None]] = 0
+    return raw.view(f"S{_TEXT.itemsize}").reshape(-1)
 
 
 def _at(data: NDArray[np.uint8], places: NDArray[np.intp], dtype: np.dtype[Any]) -> Rows:
@@ -146,15 +165,15 @@ def _at(data: NDArray[np.uint8], places: NDArray[np.intp], dtype: np.dtype[Any])
 
 
 def _find(
-    data: NDArray[np.uint8], places: NDArray[np.intp], ends: NDArray[np.intp], kinds: tuple[int, int]
-) -> tuple[_Found, _Found]:
-    """The first attribute of the first of ``kinds`` in each message, and one of the second before it.
+    data: NDArray[np.uint8], places: NDArray[np.intp], ends: NDArray[np.intp], kinds: tuple[int, ...]
+) -> list[_Found]:
+    """The first attribute of the first of ``kinds`` in each message, and one of each other before it.
 
     Goes from attribute to attribute in all messages at once: some half a dozen steps, since the
-    kernel writes few others before INET_DIAG_INFO, and INET_DIAG_CGROUP_ID among these
+    kernel writes few others before INET_DIAG_INFO, and INET_DIAG_CGROUP_ID among these; INET_DIAG_CONG is next
     (``inet_sk_diag_fill`` and ``inet_diag_msg_attrs_fill``, net/ipv4/inet_diag.c).
     """
-    found = (_Found.none(len(places)), _Found.none(len(places)))
+    found = [_Found.none(len(places)) for _ in kinds]
     at = places + MESSAGE.itemsize
     left = np.flatnonzero(at + _ATTRIBUTE.itemsize <= ends)
     while len(left):

@@ -154,6 +154,8 @@ class Namespaces:
         self.left_out = 0
         self.names: dict[int, str] = {}
         """By inode number: ``ip netns`` name, else container, where there is one."""
+        self.details = False
+        """Whether dumps have ``stream.socket_details``; may be set in any thread."""
         self.on_sockets: Callable[[int], None] | None = None
         """Called in the thread of ``dump`` with the number of sockets that it has read so far."""
         self._most = most
@@ -180,7 +182,8 @@ class Namespaces:
         """
         if self._clock() >= self._not_before_s:
             self.look()
-        pile, now_ns, netns = Pile(self._expected, self.on_sockets), clock.monotonic_ns(), {self._own}
+        pile = Pile(self._expected, self.on_sockets, details=self.details)
+        now_ns, netns = clock.monotonic_ns(), {self._own}
         self._open[self._own].dump_onto(pile)
         for inode, diag in list(self._open.items()):
             if inode != self._own:

@@ -17,10 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tcptop_tui.diag.dump import Dump, Pile
-from tcptop_tui.diag.messages import HEADER, INET_DIAG_INFO, MESSAGE, decode, runs
+from tcptop_tui.diag.messages import HEADER, INET_DIAG_CONG, INET_DIAG_INFO, MESSAGE, decode, runs
+from tcptop_tui.diag.socket_details import as_details
 from tcptop_tui.diag.socket_rows import TIMEWAIT_NS, as_rows
 from tcptop_tui.errors import BackendUnavailable
 from tcptop_tui.host import clock
+from tcptop_tui.stream.socket_details import NO_DETAILS
 
 _NETLINK_SOCK_DIAG = 4
 _SOCK_DIAG_BY_FAMILY = 20
@@ -45,9 +47,10 @@ def new_buffer() -> NDArray[np.uint8]:
     return np.zeros(_BUFFER_BYTES, "u1")
 
 
-def _request(family: int, states: int) -> bytes:
+def _request(family: int, states: int, *, details: bool) -> bytes:
     """``struct inet_diag_req_v2`` (include/uapi/linux/inet_diag.h) behind its header."""
-    body = struct.pack("<BBBBI48x", family, socket.IPPROTO_TCP, 1 << (INET_DIAG_INFO - 1), 0, states)
+    wanted = 1 << (INET_DIAG_INFO - 1) | details << (INET_DIAG_CONG - 1)
+    body = struct.pack("<BBBBI48x", family, socket.IPPROTO_TCP, wanted, 0, states)
     return struct.pack("<IHHII", HEADER.itemsize + len(body), _SOCK_DIAG_BY_FAMILY, _NLM_F_REQUEST_DUMP, 1, 0) + body
 
 
@@ -128,7 +131,7 @@ class SockDiag:
         Raises:
             OSError: the kernel's answer.
         """
-        self._socket.send(_request(family, states))
+        self._socket.send(_request(family, states, details=pile.details))
         used_bytes, places, more, interrupted = 0, [np.zeros(0, np.intp)], True, False
         while more:
             read = self._socket.recv_into(self._buffer.data[used_bytes:])
@@ -139,11 +142,12 @@ class SockDiag:
             interrupted |= bool((end_flags or 0) & _NLM_F_DUMP_INTR)
             full = len(self._buffer) - used_bytes < _MOST_READ_BYTES
             if full or (not more and len(places) > 1):  # most namespaces have no sockets
-                sockets = decode(self._buffer[:used_bytes], np.concatenate(places))
+                sockets = decode(self._buffer[:used_bytes], np.concatenate(places), congestion=pile.details)
                 interrupted |= bool((sockets.messages["header"]["flags"] & _NLM_F_DUMP_INTR).any())
                 # the clock of this part: with 400,000 sockets all of them take seconds
-                rows = as_rows(sockets, clock.monotonic_ns(), self._netns, self._fin_timeout_ns)
-                pile.add(rows, sockets.messages["inode"])
+                now_ns = clock.monotonic_ns()
+                rows = as_rows(sockets, now_ns, self._netns, self._fin_timeout_ns)
+                pile.add(rows, sockets.messages["inode"], as_details(sockets, now_ns) if pile.details else NO_DETAILS)
                 used_bytes, places = 0, [np.zeros(0, np.intp)]
         return interrupted
 

@@ -17,7 +17,7 @@ _MAPPED = np.uint64(0xFFFF_0000_0000)
 _HALF = np.uint64(32)
 _RTT_END_BYTES = 72
 _REQUESTS = (State.SYN_RECV, State.NEW_SYN_RECV)
-_NOT_CONNECTED = (State.LISTEN, State.CLOSE, State.BOUND_INACTIVE)
+NOT_CONNECTED = (State.LISTEN, State.CLOSE, State.BOUND_INACTIVE)
 _FIN_QUEUED = (State.FIN_WAIT1, State.FIN_WAIT2, State.CLOSING, State.LAST_ACK)
 _AFTER_FIN = (State.CLOSE_WAIT, State.LAST_ACK, State.CLOSING)
 
@@ -92,7 +92,7 @@ def _fill_gauges(rows: Rows, sockets: Sockets) -> None:
     then the round-trip time is all that is taken.
     """
     infos = sockets.infos
-    connected = ~np.isin(rows["state"], _NOT_CONNECTED)
+    connected = ~np.isin(rows["state"], NOT_CONNECTED)
     timed = connected & (sockets.info_bytes >= _RTT_END_BYTES)
     rows["srtt_us"][timed] = infos["rtt_us"][timed]
     known = connected & (sockets.info_bytes >= TCP_INFO.itemsize)

@@ -20,6 +20,7 @@ from tcptop_tui.records import SESSION, TRANSITION, Looked, Rows, joined, widene
 from tcptop_tui.settings import Settings
 from tcptop_tui.stream.batches import Capture, Loss, Sessions, Sink, Status, Table, Transitions, reading_stage
 from tcptop_tui.stream.capture_match import Chosen
+from tcptop_tui.stream.socket_details import numbered
 
 _DUMP_SHARE = 0.1
 """Of one core that polling may take: a dump of 100,000 sockets then comes every 3 s or so."""
@@ -49,6 +50,7 @@ class DiagSource:
         self._diag: Namespaces | None = None
         self._owners = Owners()
         self._pending: Capture | None = None
+        self._details = False
         self._cgroups = Cgroups()
         self._choose(capture)
         self._namer = Namer(self._cgroups)
@@ -67,6 +69,12 @@ class DiagSource:
     def retime(self, settings: Settings) -> None:
         """From any thread: other periods from the next poll on; sizes stay."""
         self._settings = settings
+
+    def want_details(self, *, wanted: bool) -> None:
+        """From any thread: have ``Table.details`` from the next poll on, or do without."""
+        self._details = wanted
+        if self._diag is not None:
+            self._diag.details = wanted
 
     def recapture(self, capture: Capture) -> None:
         """From any thread: look at something else from the next poll on."""
@@ -89,6 +97,7 @@ class DiagSource:
                 "a pinned map can only be asked with BPF", mend="leave --backend diag out, and run as root"
             )
         self._diag = Namespaces(self._settings.max_namespaces)
+        self._diag.details = self._details
 
     def run(self, sink: Sink, stopped: Callable[[float], bool]) -> None:
         """Poll until ``stopped``.
@@ -141,8 +150,8 @@ class DiagSource:
         self._offer_left_out(sink, self._diag.left_out)
         self._offer(sink)
         utc_ns = time.time_ns() - (clock.monotonic_ns() - dump.now_ns)
-        holders = sharing.named(rows["id"])
-        sink.offer(Table(self._wanted(changes.rows), dump.now_ns, utc_ns, changes.hists, holders))
+        holders, details = sharing.named(rows["id"]), numbered(dump.only(early).details, rows["id"])
+        sink.offer(Table(self._wanted(changes.rows), dump.now_ns, utc_ns, changes.hists, holders, details=details))
 
     def _find_owners(self, dump: Dump) -> None:
         owners, rows = self._owners.resolve(dump.inode), dump.rows

@@ -44,6 +44,8 @@ class Parse(Enum):
     """Or 4 or 6."""
     DEVICE = auto()
     NAME = auto()
+    WORD = auto()
+    """A name that the kernel has chosen."""
     USER = auto()
     NETNS = auto()
     CGROUP = auto()
@@ -96,6 +98,8 @@ class Field:
     """Has a meaning for a group."""
     middle: bool = False
     """Too long a text is cut in its middle, and has its cells before columns of a high rank."""
+    detail: bool = False
+    """Of the block beside the table, which is only made while somebody wants a field of it."""
     moves: bool = False
     """Shows a time, so that its text changes though the row does not."""
     descending: bool = False

@@ -11,6 +11,7 @@ from tcptop_tui.close_reasons import Reason, reasons
 from tcptop_tui.fields.results import results
 from tcptop_tui.fields.subject import Column, Reader, Subject
 from tcptop_tui.records import SESSION, TRANSITION, UNKNOWN_NS, UNKNOWN_UID, Flag, Rows, is_ipv4
+from tcptop_tui.stream import socket_details
 
 
 def plain(name: str) -> Reader:
@@ -36,6 +37,25 @@ def flag(bit: int) -> Reader:
 def name(column: str) -> Reader:
     """A process name, dtype S16."""
     return lambda subject: Column(subject.rows[column], subject.rows[column] != b"")
+
+
+def detail(name: str) -> Reader:
+    """A number or a name of the socket that stands beside the table."""
+
+    def read(subject: Subject) -> Column:
+        if not len(subject.details) or not subject.has("id"):
+            return _nothing(subject.rows)
+        place, there = socket_details.at(subject.details, subject.rows["id"])
+        values = subject.details[name][place]
+        return Column(values, there & (values != socket_details.unknown(values.dtype)))
+
+    return read
+
+
+def details_age_ns(subject: Subject) -> Column:
+    """Since they were read."""
+    read_ns, there = detail("read_ns")(subject)
+    return Column(_elapsed(read_ns.astype(np.uint64), subject.now_ns).values, there)
 
 
 def uid(subject: Subject) -> Column:

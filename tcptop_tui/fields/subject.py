@@ -13,6 +13,7 @@ from tcptop_tui.config.schema import RttUnit
 from tcptop_tui.host.hostnames import HostNames
 from tcptop_tui.records import HOLDING, Mask, Rows
 from tcptop_tui.stream.batches import Names
+from tcptop_tui.stream.socket_details import NO_DETAILS
 
 NO_NAMES = Names()
 NO_HOLDERS = np.zeros(0, HOLDING)
@@ -37,6 +38,8 @@ class Subject:
     """Of the host that the rows are of: in a recording that is another one."""
     holders: Rows = field(default_factory=lambda: NO_HOLDERS)
     """Of rows that several processes have open, dtype HOLDING, sorted by ``id``."""
+    details: Rows = field(default_factory=lambda: NO_DETAILS)
+    """Of rows that are in a table, dtype SOCKET_DETAIL, sorted by ``id``; empty while nobody wants them."""
     utc_ns: Callable[[int], int] = _as_it_is
     """From CLOCK_MONOTONIC to UTC."""
     rtt_unit: RttUnit = "auto"

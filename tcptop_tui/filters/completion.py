@@ -14,15 +14,14 @@ from tcptop_tui.fields import BY_KEY, Field, Parse, Subject
 from tcptop_tui.filters.fields import BY_NAME, FIELDS
 from tcptop_tui.filters.lexer import quoted
 from tcptop_tui.filters.place_names import namespace_names
-from tcptop_tui.records import Rows, State
-from tcptop_tui.stream.batches import Names
+from tcptop_tui.records import State
 from tcptop_tui.stream.identity import pair_hash
 
 _MOST = 200
 _STATES = tuple(state.name.lower() for state in State)
 _ENDS = ("fin", "reset", "refused", "timeout", "unreachable", "aborted")
 _LAST = re.compile(
-    r"""(?:[^\s"]|"[^"]*")*?(?P<token>!*(?:(?P<field>[a-z]+)[:=](?:[^\s,"]*,)*)?(?P<part>"[^"]*|[^\s,"]*))$""",
+    r"""(?:[^\s"]|"[^"]*")*?(?P<token>!*(?:(?P<field>[a-z_]+)[:=](?:[^\s,"]*,)*)?(?P<part>"[^"]*|[^\s,"]*))$""",
     re.IGNORECASE,
 )
 """The word that is being typed, at the end; blanks in quotation marks do not end one."""
@@ -37,13 +36,12 @@ class Vocabulary:
     """Names of saved filters."""
 
 
-def vocabulary(rows: Rows, ended: Rows, names: Names, saved: Iterable[str] = ()) -> Vocabulary:
+def vocabulary(table: Subject, ended: Subject, saved: Iterable[str] = ()) -> Vocabulary:
     """What is in a table (dtype ROW) and among ended connections (dtype SESSION)."""
-    subject, over = Subject(rows, 0, names=names), Subject(ended, 0, names=names)
     values = {
         one.names[0]: _first(
             filter(None, map(quoted, namespace_names())) if one.parse is Parse.NETNS else (),
-            *(_present(BY_KEY[key], over if one.parse is Parse.REASON else subject)
+            *(_present(BY_KEY[key], ended if one.parse is Parse.REASON else table)
               for key in one.columns or (one.key,)),
             {Parse.STATE: _STATES, Parse.REASON: _ENDS}.get(one.parse, ()),
         )
@@ -67,7 +65,7 @@ def _present(field: Field, subject: Subject) -> list[str]:
     written = [str(number if value is None else value) for value, number in zip(
         field.values(subject.take(most)), raw, strict=True)]  # fmt: skip
     harmless = [value for value in written if not _CHANGED.search(value)]
-    if field.parse in {Parse.NAME, Parse.DEVICE, Parse.USER}:
+    if field.parse in {Parse.NAME, Parse.WORD, Parse.DEVICE, Parse.USER}:
         return [shown for shown in map(quoted, harmless) if shown]
     if field.parse is Parse.STATE:
         return [value.lower() for value in harmless]

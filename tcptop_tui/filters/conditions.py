@@ -77,6 +77,20 @@ class OneOf:
         return among
 
 
+@dataclass(frozen=True, slots=True)
+class Equal:
+    """A known name, S16, that is this one; in small letters."""
+
+    read: Reader
+    wanted: str
+
+    def mask(self, subject: Subject) -> Mask:
+        """See ``Condition``."""
+        names, known = self.read(subject)
+        equal: Mask = (names == self.wanted.encode()) & known
+        return equal
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class InTable:
     """A port or another small number for which ``table`` has True, in any of the ``columns``."""

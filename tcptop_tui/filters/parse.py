@@ -36,6 +36,8 @@ class Filter:
 
     text: str
     """As typed, without the blanks that may be left out."""
+    keys: frozenset[str] = field(repr=False, compare=False)
+    """Of the fields that it names."""
     _conditions: tuple[Condition, ...] = field(repr=False, compare=False)
 
     def matches(self, subject: Subject) -> Mask:
@@ -63,7 +65,9 @@ def parse(text: str) -> Filter:
     if len(text) > MAX_CHARS:
         raise FilterError(f"longer than {MAX_CHARS} characters", MAX_CHARS, mend="shorten it")
     found = list(terms(text))
-    return Filter(" ".join(term.source for term in found), tuple(_condition(term) for term in found))
+    conditions = tuple(_condition(term) for term in found)
+    named = {BY_NAME[part.field.casefold()].key for term in found for part in term.parts if part.field}
+    return Filter(" ".join(term.source for term in found), frozenset(named), conditions)
 
 
 def _condition(term: Term) -> Condition:

@@ -20,6 +20,7 @@ from tcptop_tui.model.wall_clock import Wall
 from tcptop_tui.records import HOLDING, PING, ROW, RTT_SLOTS, SESSION, TRANSITION, Rows
 from tcptop_tui.stream.batches import Loss, Names, Status
 from tcptop_tui.stream.histograms import NO_HISTS, Hists
+from tcptop_tui.stream.socket_details import NO_DETAILS
 
 
 def _no_rates() -> NDArray[np.float64]:
@@ -53,6 +54,8 @@ class Facts:
     """Round-trip times, by ``hist`` of ``rows``."""
     holders: Rows = field(default_factory=lambda: np.zeros(0, HOLDING))
     """All processes of those of ``rows`` that several have open, dtype HOLDING, sorted by ``id`` and PID."""
+    details: Rows = field(default_factory=lambda: NO_DETAILS)
+    """More of the sockets of ``rows``, dtype SOCKET_DETAIL, sorted by ``id``; empty while nobody wants it."""
     departed: Departed = NOBODY
     """Connections that have just ended; they are not in ``rows`` any more."""
     log: Rows = field(default_factory=lambda: np.zeros(0, TRANSITION))
@@ -111,7 +114,10 @@ class Facts:
     @property
     def subject(self) -> Subject:
         """``rows`` as fields are read from them."""
-        return Subject(self.rows, self.now_ns, self.tx_rate, self.rx_rate, self.names, self.holders, self.wall.utc_ns)
+        return Subject(
+            self.rows, self.now_ns, self.tx_rate, self.rx_rate, self.names, self.holders, self.details,
+            self.wall.utc_ns,
+        )  # fmt: skip
 
     def about(self, rows: Rows) -> Subject:
         """Other rows, dtype SESSION or TRANSITION, in the same way."""

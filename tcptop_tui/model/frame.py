@@ -64,6 +64,12 @@ class Look:
         """Whether something may be left out."""
         return bool(self.filter.text) or self.hidden is not None
 
+    @property
+    def keys(self) -> frozenset[str]:
+        """Of the fields that rows are chosen and ordered by."""
+        hidden = frozenset[str]() if self.hidden is None else self.hidden.keys
+        return self.filter.keys | hidden | ({self.sort} if self.view == "connections" else set())
+
     def wants(self, subject: Subject) -> Mask:
         """Which rows are to be seen."""
         matches = self.filter.matches(subject)

@@ -156,6 +156,11 @@ class Store:
             return math.nan
         return (after - before) * 1e9 / max(1, end_ns - start_ns)
 
+    @property
+    def details(self) -> Rows:
+        """``Facts.details`` of the present state."""
+        return self._table[0].details
+
     def facts(self) -> Facts:
         """The present state; cheap, the arrays are shared and never written to again."""
         table, tx_rate, rx_rate = self._table
@@ -171,6 +176,7 @@ class Store:
             rows=table.rows,
             hists=table.hists,
             holders=table.holders,
+            details=table.details,
             tx_rate=tx_rate,
             rx_rate=rx_rate,
             departed=self._departed,

@@ -59,6 +59,8 @@ class Compared:
     """The network namespaces that were read."""
     rebound: Rows
     """Entries that the dump has with another device, dtype REBOUND."""
+    details: Rows
+    """Of ``rows``, dtype SOCKET_DETAIL; empty where nobody wanted them."""
 
     @classmethod
     def of(cls, dump: Dump, rebound: Rows = NO_REBOUND) -> Compared:
@@ -71,7 +73,7 @@ class Compared:
         return cls(
             rows, Index.of(dump_key(dump)), np.zeros(0, "<u8"), np.zeros(0, np.intp), listens,
             full, none, none.copy(), none, none.copy(), np.zeros(len(rows), np.intp), Waiting.of(dump),
-            dump.now_ns, dump.netns, rebound,
+            dump.now_ns, dump.netns, rebound, dump.details,
         )  # fmt: skip
 
     @classmethod

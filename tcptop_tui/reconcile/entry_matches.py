@@ -49,6 +49,13 @@ class Entries:
         """The slots that there are entries in."""
         return np.flatnonzero(self.skaddr)
 
+    def ids_of(self, dump: Compared) -> NDArray[np.uint64]:
+        """Of the rows of ``dump``, the latest one, as the latest table has them."""
+        ids, present = dump.ids.copy(), self.present
+        known = present[(self.dumped[present] != NOWHERE) & (self.born_ns[present] < dump.now_ns)]
+        ids[self.dumped[known]] = self.ids[known]
+        return ids
+
     @property
     def again(self) -> NDArray[np.intp]:
         """Slots to be read whether or not they have moved, ascending.

@@ -33,18 +33,10 @@ from tcptop_tui.reconcile.reading import Reading
 from tcptop_tui.reconcile.rebinding import NO_REBOUND
 from tcptop_tui.reconcile.state_depth import STEPS
 from tcptop_tui.reconcile.table_writer import Tables
-from tcptop_tui.records import (
-    TRANSITION,
-    UNKNOWN_NS,
-    End,
-    Mask,
-    Rows,
-    State,
-    joined,
-    picked,
-)
+from tcptop_tui.records import TRANSITION, UNKNOWN_NS, End, Mask, Rows, State, joined, picked
 from tcptop_tui.stream.histograms import Hists
 from tcptop_tui.stream.identity import Index, socket_life, tuple_hash
+from tcptop_tui.stream.socket_details import numbered
 
 _MOST_ENDED = 65_536
 _HALF_WAITS_NS = 10**10
@@ -199,11 +191,12 @@ class Joiner:
     @property
     def holders(self) -> Rows:
         """Of the latest table, dtype HOLDING, sorted by ``id`` and PID."""
-        dump, entries = self._dump, self._entries
-        ids, present = dump.ids.copy(), entries.present
-        known = present[(entries.dumped[present] != NOWHERE) & (entries.born_ns[present] < dump.now_ns)]
-        ids[entries.dumped[known]] = entries.ids[known]
-        return self._sharing.named(ids)
+        return self._sharing.named(self._entries.ids_of(self._dump))
+
+    @property
+    def details(self) -> Rows:
+        """Of the latest table, dtype SOCKET_DETAIL, sorted by ``id``."""
+        return numbered(self._dump.details, self._entries.ids_of(self._dump))
 
     def take_dump(
         self, dump: Dump, met: Rows, expected: Mask | None = None, rebound: Rows = NO_REBOUND,

@@ -51,22 +51,26 @@ class Pace:
         self._clock = clock
         self.moving = True
         """Something has happened since the last one began."""
+        self.asked = False
+        """Somebody waits for it; may be set in any thread."""
         self._started_s = -math.inf
         self._rest_s = 0.0
         self._doubts = False
 
-    def due(self, period_s: float) -> bool:
-        """Is it time, with ``period_s`` between two of them where something happens?"""
+    def due(self, period_s: float, *, steady: bool = False) -> bool:
+        """Is it time, with ``period_s`` between two of them where something happens, or always if ``steady``?"""
+        if self.asked:
+            return True
         if self._doubts:
             period_s = min(_CONFIRM_S, period_s)
-        elif not self.moving:
+        elif not self.moving and not steady:
             period_s *= _QUIET_PERIODS
         return self._clock() >= self._started_s + max(period_s, self._rest_s)
 
     def started(self) -> None:
         """One has begun."""
         self._started_s = self._clock()
-        self.moving = False
+        self.moving = self.asked = False
 
     def took(self, cpu_s: float, *, doubts: bool) -> None:
         """It has been compared: the more work, the longer until the next one. ``doubts``: that one must confirm it."""

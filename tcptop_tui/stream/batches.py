@@ -10,6 +10,7 @@ import numpy as np
 
 from tcptop_tui.records import HOLDING, Rows
 from tcptop_tui.stream.histograms import NO_HISTS, Hists
+from tcptop_tui.stream.socket_details import NO_DETAILS
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +47,8 @@ class Table:
     """Round-trip times, by ``hist`` of the rows."""
     holders: Rows = field(default_factory=lambda: np.zeros(0, HOLDING))
     """dtype HOLDING, sorted by ``id`` and PID: all processes that have a socket open, of those that several have."""
+    details: Rows = field(default_factory=lambda: NO_DETAILS)
+    """dtype SOCKET_DETAIL, sorted by ``id``; empty while nobody wants them (``Source.want_details``)."""
     events_ns: int = 0
     """Transitions and ended connections from before this have been offered; later ones wait in the kernel's rings or in
     the worker. 0: none waits."""

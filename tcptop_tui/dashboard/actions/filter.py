@@ -39,7 +39,7 @@ class Filtering(ViewsApp):
     async def _learn(self) -> None:
         """What there is to complete with: away from the loop, 30 ms at 100,000 connections."""
         facts = self.frame.facts
-        known = await asyncio.to_thread(vocabulary, facts.rows, facts.sessions, facts.names, self.config.filters)
+        known = await asyncio.to_thread(vocabulary, facts.subject, facts.about(facts.sessions), self.config.filters)
         self.panel(FilterBar).knows(known)
 
     @on(FilterBar.Changed)

@@ -85,7 +85,8 @@ def facts_table(subject: Subject, holders: Rows, width: int, *, alive: bool) -> 
         width: of the table.
         alive: it has not ended.
     """
-    fields = (*listed(Records.TABLE), *(field for field in FIELDS if field.records & Records.PAGE))
+    columns = (field for field in listed(Records.TABLE) if not field.detail)  # the kernel is asked for those
+    fields = (*columns, *(field for field in FIELDS if field.records & Records.PAGE))
     pairs = [(field.meaning, field.texts(subject)[0]) for field in fields]
     if len(holders):
         told = ", ".join(f"{text.clean(bytes(one['comm']))} {one['pid']}" for one in holders[:_HOLDERS])

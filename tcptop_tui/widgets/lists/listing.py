@@ -97,7 +97,7 @@ class Listing(Panel, can_focus=True):
         if before is None or len(before[0]) != len(after):
             self.refresh()
             return
-        placed = self._placed
+        placed = self.placed
         toned = [old != new for old, new in zip(before[1], self._tones, strict=True)]
         regions = [
             Region(placed[column].left, line + _HEADER_LINES, placed[column].width, 1)
@@ -112,9 +112,9 @@ class Listing(Panel, can_focus=True):
     # -- painting -----------------------------------------------------------------------------
 
     @property
-    def _placed(self) -> tuple[Placed, ...]:
-        wide = tuple(self._lines.widest.items())
-        exact = self.columns != self.COLUMNS
+    def placed(self) -> tuple[Placed, ...]:
+        """The columns that are on the screen."""
+        wide, exact = tuple(self._lines.widest.items()), self.columns != self.COLUMNS
         return place(
             self.offered, self.PINNED, self.size.width, self._skip, exact=exact, sort=self._sheet.sort, wide=wide
         )
@@ -139,10 +139,10 @@ class Listing(Panel, can_focus=True):
             lines = max(0, self.size.height - _HEADER_LINES)
             rows = self._sheet.order[top : top + lines]
             ids = self._sheet.ids[rows].tolist()
-            placed, page = self._placed, self._sheet.page(rows)
+            placed, page = self.placed, self._sheet.page(rows)
             self._painted, self._tones = self._lines.made(ids, page, placed), [self.tone(row) for row in rows.tolist()]
-            if self._placed != placed:  # a longer address has come
-                self._painted = self._lines.made(ids, page, self._placed)
+            if self.placed != placed:  # a longer address has come
+                self._painted = self._lines.made(ids, page, self.placed)
                 self.refresh()
             self._painted_for = key
         return self._painted
@@ -168,7 +168,7 @@ class Listing(Panel, can_focus=True):
         row = int(self._sheet.order[position])
         segments: list[Segment] = []
         plain = ""
-        for spot, cell in zip(self._placed, cells, strict=True):
+        for spot, cell in zip(self.placed, cells, strict=True):
             extra = None if selected else self.cell_style(row, spot.column.key)
             if extra is None:
                 plain += f"{cell} "
@@ -196,7 +196,7 @@ class Listing(Panel, can_focus=True):
         plain = self.get_component_rich_style("table--header")
         chosen = self.get_component_rich_style("table--sorted")
         segments: list[Segment] = []
-        for spot in self._placed:
+        for spot in self.placed:
             title, style = self.title(spot.column), plain
             if spot.column.key == self._sheet.sort:
                 title = (title + ("▼" if self._sheet.descending else "▲"))[-spot.width :]
@@ -292,7 +292,7 @@ class Listing(Panel, can_focus=True):
         if spot is None:
             return
         if spot.y < _HEADER_LINES:
-            for placed in self._placed if self._sheet.sort else ():  # else its order is its own
+            for placed in self.placed if self._sheet.sort else ():  # else its order is its own
                 if placed.left <= spot.x < placed.left + placed.width:
                     self.post_message(self.HeaderClicked(placed.column.key))
             return

@@ -16,6 +16,7 @@ from tcptop_tui.host.hostnames import HostNames
 from tcptop_tui.model.frame import Look
 from tcptop_tui.records import Rows
 from tcptop_tui.stream.batches import Names
+from tcptop_tui.stream.socket_details import at
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,14 +43,21 @@ class Page(Subject):
         trees = (part or [""] * len(self.rows) for part in (self.labels, self.common))
         raw = [row.tobytes() for row in self.rows]
         same = self.rtt_unit, self.names, self.hosts is None
-        return [(*one, *same) for one in zip(raw, *rates, *trees, strict=True)]
+        return [(*one, *same) for one in zip(raw, self._beside(), *rates, *trees, strict=True)]
+
+    def _beside(self) -> list[bytes]:
+        """The details of each row, as bytes."""
+        if not len(self.details) or not self.has("id"):
+            return [b""] * len(self.rows)
+        places, there = at(self.details, self.rows["id"])
+        return [self.details[place].tobytes() if known else b"" for place, known in zip(places, there, strict=True)]
 
 
 def as_page(subject: Subject, look: Look, hosts: HostNames | None) -> Page:
     """``subject`` as somebody wants to see it."""
     return Page(
         subject.rows, subject.now_ns, subject.tx_rate, subject.rx_rate, subject.names, subject.holders,
-        subject.utc_ns, look.rtt_unit, hosts if look.names else None,
+        subject.details, subject.utc_ns, look.rtt_unit, hosts if look.names else None,
     )  # fmt: skip
 
 

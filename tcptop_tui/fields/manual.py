@@ -1,0 +1,33 @@
+"""The page of docs that lists all fields; docs/fields.md is this, and a test says so."""
+
+from __future__ import annotations
+
+from tcptop_tui.fields.field import Field, Records
+from tcptop_tui.fields.registry import FIELDS
+
+_HEAD = """\
+# Fields
+
+Made from `tcptop_tui/fields/registry.py`; a test compares them. JSON and CSV have the first name, lists the column, the
+filter language the names under *filter*. *in*: documents have it of connections (t: table), ended ones (e), state
+transitions (s), connects (c). What is not known is null, empty in CSV and `–` on the screen, matches no filter and is
+sorted last. † marks optional columns. ‡ marks those that are read from sock_diag only while a column, the order, the
+filter or an export needs them; `details_age_s` says how old they are.
+
+| JSON, CSV | column | filter | in | the kernel's | what it is |
+| --- | --- | --- | --- | --- | --- |
+"""
+_LETTERS = {Records.TABLE: "t", Records.ENDED: "e", Records.TRANSITIONS: "s", Records.CONNECTS: "c"}
+
+
+def manual() -> str:
+    """Markdown."""
+    return _HEAD + "".join(f"| {' | '.join(_cells(field))} |\n" for field in FIELDS)
+
+
+def _cells(field: Field) -> list[str]:
+    marks = "‡" if field.detail else "†" if field.asked else ""
+    names = " ".join(f"`{name}`" for name in field.names)
+    there = "".join(letter for records, letter in _LETTERS.items() if field.records & records)
+    told = field.hint or field.meaning
+    return [f"`{field.json}`" if field.json else "", field.title + marks, names, there, field.source, told]
