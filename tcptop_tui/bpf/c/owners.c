@@ -196,6 +196,36 @@ static __always_inline void own_by_listener(struct conn *c, struct tcp_sock *chi
 	__builtin_memcpy(c->comm, owner->comm, sizeof(c->comm));
 }
 
+/*
+ * MPTCP joins a second path to a connection (MP_JOIN) by a TCP socket of the kernel's own
+ * (__mptcp_subflow_connect(), net/mptcp/subflow.c): a worker connects it, or whoever runs
+ * `ip mptcp`. It is the process's that has the first path. What TCP keeps for its upper
+ * protocol (ULP) is the struct mptcp_subflow_context, which leads to the struct mptcp_sock.
+ */
+static __always_inline void own_by_first_path(struct conn *c, struct subject of, u64 key)
+{
+#if defined HAVE_IS_MPTCP && defined HAVE_MPTCP_SUBFLOW && defined HAVE_MPTCP_SOCK
+	struct mptcp_subflow_context *path;
+	struct mptcp_sock *whole;
+	struct conn *known;
+	u64 first;
+
+	if (!peek(&of.tp->is_mptcp))
+		return;
+	path = peek(&((struct inet_connection_sock *)of.tp)->icsk_ulp_data);
+	whole = ask(&path->conn);
+	first = (u64)ask(&whole->first);
+	known = first != key ? conn_of(first) : 0;
+	if (!known)
+		return;
+	c->pid = known->pid;
+	c->started = known->started;
+	c->mntns = known->mntns;
+	c->flags |= known->flags & F_OWNER_SURE;
+	__builtin_memcpy(c->comm, known->comm, sizeof(c->comm));
+#endif
+}
+
 static __always_inline void remember_listener(const struct conn *c, struct sock *sk, u64 key)
 {
 	struct listener made = { .owner = { .pid = c->pid, .started = c->started, .mntns = c->mntns } };

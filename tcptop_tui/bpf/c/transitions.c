@@ -176,8 +176,10 @@ static __always_inline void take(struct change *ch, u32 program, u8 flags)
 	else
 		read_gauges(c, ch->of);
 	read_uid(c, ch->of.sk);
+	if (ch->newstate == TCP_SYN_SENT)
+		own_by_first_path(c, ch->of, key);
 	if (is_own_act(ch->of.sk, ch->oldstate, ch->newstate) &&
-	    !is_owner_by_name(c))
+	    !(birth && c->pid) && !is_owner_by_name(c))
 		own_in_process(c, ch->of.sk, current);
 	if (ch->newstate == TCP_LISTEN)
 		remember_listener(c, ch->of.sk, key);

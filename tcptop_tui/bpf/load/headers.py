@@ -44,6 +44,9 @@ _MEMBERS: dict[str, dict[str, tuple[str, str]]] = {
         "sk_socket": ("sk_socket", "void *"),
     },
     "inet_sock": {"inet_sport": ("inet_sport", "u16")},
+    "inet_connection_sock": {"icsk_ulp_data": ("icsk_ulp_data", "void *")},
+    "mptcp_subflow_context": {"conn": ("conn", "void *")},
+    "mptcp_sock": {"first": ("first", "void *")},
     "tcp_sock": {
         "srtt_us": ("srtt_us", "u32"),
         "bytes_sent": ("bytes_sent", "u64"),
@@ -60,6 +63,7 @@ _MEMBERS: dict[str, dict[str, tuple[str, str]]] = {
         "copied_seq": ("copied_seq", "u32"),
         "linger2": ("linger2", "u32"),
         "repair_byte": ("repair", "u8"),
+        "is_mptcp": ("is_mptcp", "u8"),
     },
     "sk_buff": {
         "data": ("data", "void *"),
@@ -103,9 +107,13 @@ _MEMBERS: dict[str, dict[str, tuple[str, str]]] = {
 
 # What a kernel may lack, and the macro that says it has it: a socket points at its cgroup since
 # 5.15 (struct sock_cgroup_data, include/linux/cgroup-defs.h), with CONFIG_SOCK_CGROUP_DATA;
-# a file counts who refers to it in f_ref since 6.13, in f_count before (include/linux/fs.h).
+# a file counts who refers to it in f_ref since 6.13, in f_count before (include/linux/fs.h);
+# MPTCP is there since 5.6, with CONFIG_MPTCP.
 _DISPENSABLE = {
     ("sock", "sk_cgroup"): "HAVE_SOCK_CGROUP",
+    ("tcp_sock", "is_mptcp"): "HAVE_IS_MPTCP",
+    ("mptcp_subflow_context", "conn"): "HAVE_MPTCP_SUBFLOW",
+    ("mptcp_sock", "first"): "HAVE_MPTCP_SOCK",
     ("file", "f_count"): "HAVE_FILE_COUNT",
     ("file", "f_ref"): "HAVE_FILE_REF",
 }
