@@ -42,6 +42,14 @@ def test_the_dear_way_is_not_gone_without_need(tracer: Program) -> None:
     assert tracer.holders is not proc_holders
 
 
+def test_nor_when_every_connect_is_asked_for(bpf_possible: None) -> None:
+    tracer = Program(SMALL, Capture(connects=True))
+    typed, holders = tracer._compiled.typed, tracer.holders
+    tracer.close()
+    assert typed == {*program._READING, *program._FUNCTIONS, *program._ITERATORS}
+    assert holders is not proc_holders
+
+
 def test_the_current_task_has_a_type_where_the_kernel_tells_it() -> None:
     types = KernelTypes()
     told = "#define HAVE_TYPED_TASK 1\n" in kernel_header(types)

@@ -21,7 +21,7 @@ struct holder {
 static int (*write_record)(void *file, const void *data, u32 bytes) = (void *)BPF_FUNC_seq_write;
 
 /* struct bpf_iter__task_file (kernel/bpf/task_iter.c), in assembly as in traced() */
-#define argument(name, at)	asm volatile("%0 = *(u64 *)(%1 + " #at ")" : "=r"(name) : "r"(ctx))
+#define iter_argument(name, at)	asm volatile("%0 = *(u64 *)(%1 + " #at ")" : "=r"(name) : "r"(ctx))
 
 /*
  * iter/task_file: for each descriptor of each process that the reader's PID namespace has,
@@ -37,8 +37,8 @@ int holder(struct bpf_raw_tracepoint_args *ctx)
 	struct sock *sk;
 	void **meta;
 
-	argument(task, 8);
-	argument(file, 24);
+	iter_argument(task, 8);
+	iter_argument(file, 24);
 	if (!task || !file)
 		return 0;
 	inode = peek(&file->f_inode);
@@ -57,7 +57,7 @@ int holder(struct bpf_raw_tracepoint_args *ctx)
 	found.started = peek(&leader->start_boottime) / TICK_NS;
 	found.mntns = mntns_of(task);
 	read_comm(found.comm, leader);
-	argument(meta, 0);
+	iter_argument(meta, 0);
 	write_record(*meta, &found, sizeof(found));
 	return 0;
 }
