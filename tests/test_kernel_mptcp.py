@@ -78,11 +78,6 @@ def _with_unread(here: socket.socket, there: socket.socket) -> None:
     here.close()
 
 
-def _full(here: socket.socket, _: socket.socket) -> None:
-    fill(here)
-    here.close()
-
-
 def _full_reset(here: socket.socket, _: socket.socket) -> None:
     fill(here)
     reset(here)
@@ -100,13 +95,16 @@ def _both_at_once(here: socket.socket, there: socket.socket) -> None:
 
 
 _WAYS: list[Callable[[socket.socket, socket.socket], None]] = [
-    _close, _reset, _dissolve, _destroy, _with_unread, _full, _full_reset, _late_data, _both_at_once,
+    _close, _reset, _dissolve, _destroy, _with_unread, _full_reset, _late_data, _both_at_once,
 ]  # fmt: skip
 
 
 @pytest.mark.usefixtures("mptcp", "namespace")
 def test_subflows_of_mptcp(source: Running, held: ExitStack) -> None:
-    """Workers of the kernel close them, and the two ends agree."""
+    """Workers of the kernel close them, and the two ends agree.
+
+    Not with a close() behind data that nobody takes: the kernel may leave that connection open for a minute.
+    """
     server = held.enter_context(socket.socket(socket.AF_INET, socket.SOCK_STREAM, _MPTCP))
     server.bind(("127.0.0.1", 0))
     server.listen()

@@ -156,12 +156,15 @@ def test_every_way_out_of_every_state(source: Running) -> None:
 
 
 def of_both_ends(source: Running) -> list[tuple[Rows, Rows]]:
-    """Pairs of sessions, one by its other end's ports; of ports that were used once."""
+    """Pairs of sessions, one by its other end's addresses and ports; of such that were used once."""
     rows = sessions(source)
     rows = rows[(rows["established_ns"] != 0) & (rows["state"] == State.CLOSE)]  # else nobody saw how it ended
-    once = Counter(zip(rows["lport"].tolist(), rows["rport"].tolist(), strict=True))
-    names = [ends for ends, count in once.items() if count == 1 and once[ends[::-1]] == 1 and ends[0] < ends[1]]
-    return [pair_of(source, ends) for ends in names]
+    columns = (rows[name].tolist() for name in ("laddr", "lport", "raddr", "rport"))
+    ends = [((*laddr, lport), (*raddr, rport)) for laddr, lport, raddr, rport in zip(*columns, strict=True)]
+    once, place = Counter(ends), {pair: at for at, pair in enumerate(ends)}
+    found = [pair for pair, count in once.items() if count == 1 == once[pair[::-1]] and pair < pair[::-1]]
+    at = [(place[pair], place[pair[::-1]]) for pair in found]
+    return [(rows[one : one + 1], rows[other : other + 1]) for one, other in at]
 
 
 def crossed(source: Running, pair: tuple[Rows, Rows]) -> bool:
