@@ -13,15 +13,19 @@ from sockets import listening, pair, port
 from terminals import Terminal
 from test_keys import dashboard
 
+from tcptop_tui.fields import BY_KEY
+from tcptop_tui.fields.results import results
 from tcptop_tui.filters import Subject, parse
 from tcptop_tui.filters.lexer import quoted
 from tcptop_tui.model.alerts import FAILED, PILED, QUIET_S, SURE_AFTER, Alarms
+from tcptop_tui.model.connect_outcomes import by_destination
 from tcptop_tui.model.facts import Alert
 from tcptop_tui.model.per_second import SECONDS, Beat
 from tcptop_tui.records import TRANSITION, Rows, State, Syn
 from tcptop_tui.stream.batches import Table
 from tcptop_tui.widgets.panels.alerts import AlertStrip
 from tcptop_tui.widgets.views.connections import ConnectionTable
+from tcptop_tui.widgets.views.connects import destination_filter
 
 NO_LOG = np.zeros(0, TRANSITION)
 NO_PULSE = np.zeros((len(Beat), 0))
@@ -85,6 +89,18 @@ def test_many_connects_fail() -> None:
     assert alert.view == "connects"
     assert alerts(log=transitions(*[lost] * (FAILED - 1))) == []
     assert alerts(log=transitions(*[lost | {"ts_ns": NOW - 20 * SECOND}] * FAILED)) == []
+
+
+def test_who_connects_to_port_0_can_be_looked_at() -> None:
+    """No listener can have it: the way from the alert, and from view 2, is a filter all the same."""
+    lost = {"oldstate": State.SYN_SENT, "newstate": State.CLOSE, "err": 111, "rport": 0, "ts_ns": NOW - SECOND}
+    log = transitions(*[lost] * FAILED, lost | {"rport": 9})
+    (alert,) = alerts(log=log)
+    assert alert.text == f"10.0.0.2 port 0: {FAILED} connects failed in 10 s, refused"
+    (row, _) = made = by_destination(log, results(log))
+    assert BY_KEY["rport"].values(Subject(made, NOW)) == BY_KEY["rport"].values(Subject(log[-2:], NOW)) == [0, 9]
+    for wanted in (alert.filter, destination_filter(row)):
+        assert parse(wanted).matches(Subject(log, NOW, None, None)).tolist() == [True] * FAILED + [False]
 
 
 def test_a_remote_address_becomes_slow() -> None:

@@ -90,6 +90,22 @@ def test_a_new_name_replaces_the_old_one_and_a_device_that_has_gone_keeps_its_la
     assert namespaces.device(near.inode, index) == ""
 
 
+def test_a_namespace_that_is_younger_than_the_latest_look_has_names() -> None:
+    namespaces = Namespaces(most=512)
+    namespaces.look()
+    with two_links("young") as (near, _):
+        index = near.index("va1")
+        assert namespaces.device(near.inode, index) == "va1"
+        assert namespaces.device(near.inode, 999_999) == ""
+        near.run("ip", "link", "add", "tmp0", "type", "veth", "peer", "name", "tmp1")
+        assert namespaces.device(near.inode, near.index("tmp0")) == "tmp0"
+        inode = near.inode
+    assert namespaces.device(inode, index) == "va1"  # what has gone keeps its last name, until the next look
+    namespaces.look()
+    assert namespaces.device(inode, index) == ""
+    namespaces.close()
+
+
 def test_names_are_asked_for_once_they_are_wanted() -> None:
     namer, sink = Namer(Cgroups()), Sink()
     given = {(1, 7): "eth0", (2, 7): "wg0"}

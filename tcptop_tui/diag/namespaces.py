@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes as ct
 import os
 import re
+import socket
 import threading
 import time
 from collections.abc import Callable
@@ -136,6 +137,21 @@ class Visit:
         os.close(self._home)
 
 
+def _devices_in(netns: int) -> dict[int, str]:
+    """Names of the devices of a namespace by their numbers; none where it cannot be entered."""
+    place = find_namespaces().get(netns) if of_thread().may(Cap.SYS_ADMIN) else None
+    if place is None:
+        return {}
+    visit = Visit()
+    try:
+        found = visit.open(netns, place.path, socket.if_nameindex)
+    except OSError:  # gone, or another user's
+        return {}
+    finally:
+        visit.close()
+    return {number: os.fsencode(name).decode(errors="replace") for number, name in found}
+
+
 class Namespaces:
     """A netlink socket in each namespace, kept for as long as something else keeps the namespace.
 
@@ -168,6 +184,8 @@ class Namespaces:
         self._open = {self._own: SockDiag(self._own, self._buffer)}
         self._refused: set[int] = set()
         self._closing = threading.Lock()
+        self._young: dict[int, dict[int, str]] = {}
+        """Devices of namespaces that the latest look has not found, as far as somebody has asked."""
         self._containers: dict[tuple[int, int], str] = {}
 
     def dump(self) -> Dump:
@@ -209,6 +227,8 @@ class Namespaces:
         else:
             self.left_out = 0
         self._name(places)
+        with self._closing:
+            self._young.clear()
         ended_s = self._clock()
         self._not_before_s = ended_s + max(_MIN_PERIOD_S, (ended_s - started_s) / _SCAN_SHARE)
 
@@ -242,10 +262,18 @@ class Namespaces:
     def device(self, netns: int, index: int) -> str:
         """Name of a network device by the inode number of its namespace and its own; from any thread.
 
-        Empty: not known, as long as the namespace has not been entered.
+        A namespace that is younger than the latest look is gone to for it; a name that is not found there is asked
+        for again after the next look. Empty: there is none, or the namespace cannot be entered.
+
+        Raises:
+            TcptopError: the thread is lost in another namespace.
         """
         with self._closing:  # its descriptor would be another namespace's
-            return self._open[netns].device(index) if netns in self._open else ""
+            if netns in self._open:
+                return self._open[netns].device(index)
+            if index not in self._young.get(netns, {}):
+                self._young[netns] = {index: ""} | _devices_in(netns)
+            return self._young[netns][index]
 
     def _close(self, inode: int) -> None:
         with self._closing:

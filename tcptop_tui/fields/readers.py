@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from tcptop_tui.close_reasons import Reason, reasons
 from tcptop_tui.fields.results import results
 from tcptop_tui.fields.subject import Column, Reader, Subject
-from tcptop_tui.records import SESSION, TRANSITION, UNKNOWN_NS, UNKNOWN_UID, Flag, Rows, is_ipv4
+from tcptop_tui.records import SESSION, TRANSITION, UNKNOWN_NS, UNKNOWN_UID, Flag, Rows, State, is_ipv4
 from tcptop_tui.stream import socket_details
 
 
@@ -22,6 +22,19 @@ def plain(name: str) -> Reader:
 def nonzero(name: str) -> Reader:
     """A column whose 0 means unknown."""
     return lambda subject: _nonzero(subject.rows[name])
+
+
+def remote_port(subject: Subject) -> Column:
+    """A listener has none. Of a connect() it is known, though it be 0, which nobody can listen on."""
+    rows = subject.rows
+    connects = np.full(len(rows), subject.has("connects"))  # of destinations
+    for name in ("state", "oldstate", "newstate"):
+        if subject.has(name):
+            connects |= rows[name] == State.SYN_SENT
+    if subject.has("oldstate"):  # failed before SYN_SENT (Capture.connects); a listener may go from CLOSE to CLOSE, too
+        early = (rows["oldstate"] == State.CLOSE) & (rows["newstate"] == State.CLOSE)
+        connects |= early & ((rows["flags"] & Flag.ACTIVE) != 0)
+    return Column(rows["rport"], (rows["rport"] != 0) | (connects & rows["raddr"].any(axis=1)))
 
 
 def gauge(name: str) -> Reader:

@@ -81,7 +81,7 @@ FIELDS: Final = (
     Field(key="raddr", records=_ALL, read=read.plain("raddr"), json="raddr", **_ADDRESS, title="RADDR",
           meaning="remote address", show=form.remote_address, columns=("raddr",), names=("raddr", "dst"),
           example="raddr:fe80::/10", hint="remote address or network"),
-    Field(key="rport", records=_ALL, read=read.nonzero("rport"), json="rport", **{**_PORT, "show": form.remote_port},
+    Field(key="rport", records=_ALL, read=read.remote_port, json="rport", **{**_PORT, "show": form.remote_port},
           title="RPORT", meaning="remote port", rank=4, columns=("rport",), names=("rport", "dport"),
           example="rport:1000-2000", hint="remote port"),
     Field(key="oldstate", records=_MOVES, read=read.plain("oldstate"), json="oldstate", **_STATE, title="FROM",

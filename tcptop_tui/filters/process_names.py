@@ -1,4 +1,4 @@
-"""The different process names among very many rows."""
+"""The different process names among very many rows, and filters for one of many."""
 
 from __future__ import annotations
 
@@ -52,6 +52,14 @@ def _hashed(high: NDArray[np.uint64], low: NDArray[np.uint64]) -> NDArray[np.int
     mixed *= factors[2]
     bucket: NDArray[np.intp] = (mixed >> np.uint64(64 - _BUCKET_BITS)).astype(np.intp)
     return bucket
+
+
+def destination_filter(where: str, port: int) -> str:
+    """The filter that shows what went to this address (as ``formats.peer`` writes it) and port.
+
+    Somebody may connect to port 0, where nobody can listen; in the filter language no port is called 0.
+    """
+    return f"raddr:{where} " + (f"rport:{port}" if port else "!rport>0")
 
 
 def process_filter(pid: int, comm: bytes) -> str:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from tcptop_tui import formats, text
 from tcptop_tui.close_reasons import reason_text
 from tcptop_tui.fields.results import results
-from tcptop_tui.filters.process_names import process_filter
+from tcptop_tui.filters.process_names import destination_filter, process_filter
 from tcptop_tui.model.facts import Alert
 from tcptop_tui.model.per_second import Beat
 from tcptop_tui.model.usual_rtt import SURE_AFTER, Usual
@@ -152,7 +152,7 @@ def _failing(failures: Rows, now_ns: int) -> Iterator[Alert]:
         where = _peer(row)
         why = reason_text(int(codes[places[-1]]), int(row["err"]))
         told = f"{where} port {port}: {_about(len(places))} connects failed in {FAILED_S} s, {why}"
-        yield Alert(f"failing {where} {port}", told, f"raddr:{where} rport:{port}", view="connects")
+        yield Alert(f"failing {where} {port}", told, destination_filter(where, port), view="connects")
 
 
 def _bursts(pulse: NDArray[np.float64]) -> Iterator[Alert]:

@@ -18,7 +18,7 @@ from tcptop_tui.fields import BY_KEY, Column, Field, Records, Subject, listed
 from tcptop_tui.fields.forms import as_is, duration, milliseconds, number
 from tcptop_tui.fields.readers import plain
 from tcptop_tui.fields.results import CONNECTED, UNSENT, WAITING
-from tcptop_tui.filters import Filter
+from tcptop_tui.filters import Filter, process_names
 from tcptop_tui.host.hostnames import HostNames
 from tcptop_tui.model.frame import Frame
 from tcptop_tui.records import Mask
@@ -183,7 +183,7 @@ class Destinations(Listing):
 def destination_filter(row: np.void) -> str:
     """The filter that shows what went to where ``row`` (it has raddr and rport) went."""
     address = formats.peer((int(row["raddr"][0]), int(row["raddr"][1])), int(row["dev"]))
-    return f"raddr:{address} rport:{int(row['rport'])}"
+    return process_names.destination_filter(address, int(row["rport"]))
 
 
 class ConnectsView(Horizontal):
