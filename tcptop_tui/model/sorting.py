@@ -41,16 +41,18 @@ def ordered(parts: Sequence[Facts], chosen: NDArray[np.intp], key: str, *, desce
 def arranged(column: Column, chosen: NDArray[np.intp], *, descending: bool) -> NDArray[np.intp]:
     """``chosen`` by the values of ``column`` beside it; what is not known is last either way, equal ones stay."""
     values, known = column
+    if not known.all():
+        first = arranged(Column(values[known], known[known]), chosen[known], descending=descending)
+        return np.concatenate([first, chosen[~known]])
     if values.dtype.kind == "S" or values.ndim == 2:  # 16 bytes are two words, which sort as text does
         words = np.ascontiguousarray(values).view(">u8").reshape(-1, 2).astype("<u8")
         words = ~words if descending else words
         order = stable_order(words[:, 1])
-        order = order[stable_order(words[order, 0])]
-        order = np.concatenate([order[known[order]], order[~known[order]]])
-        found: NDArray[np.intp] = chosen[order]
+        found: NDArray[np.intp] = chosen[order[stable_order(words[order, 0])]]
         return found
-    numbers = values.astype(np.float64)
-    return chosen[stable_order(np.where(known, -numbers if descending else numbers, np.nan))]
+    if descending:
+        values = ~values if values.dtype.kind == "u" else -values.astype(np.float64)
+    return chosen[stable_order(values)]
 
 
 def stable_order(values: NDArray[Any]) -> NDArray[np.intp]:

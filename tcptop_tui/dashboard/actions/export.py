@@ -49,8 +49,9 @@ class Exporting(ViewsApp):
     @work(group="export", exit_on_error=False)
     async def _write(self, frame: Frame, picture: str, kind: str, path: str) -> None:
         """Write the file away from the event loop, with the details of sockets as far as these come soon."""
+        known = kind == "svg" or frame.facts.status.backend == "replay"
         with suppress(TimeoutError):
-            async with asyncio.timeout(0 if frame.facts.status.backend == "replay" else _PATIENCE_S):
+            async with asyncio.timeout(0 if known else _PATIENCE_S):
                 await self.detailed.wait()
         self.exporting = False
         detailed = replace(frame, facts=replace(frame.facts, details=self._store.details))
