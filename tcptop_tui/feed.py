@@ -27,6 +27,8 @@ from tcptop_tui.stream.batches import Batch, Capture, Pings, Sink, Source, Statu
 if TYPE_CHECKING:
     from tcptop_tui.bpf.source import BpfSource
 
+_POLLED = "--backend diag polls sock_diag: transitions between two polls are not seen"
+
 Backend: TypeAlias = Literal["auto", "bpf", "diag"]
 
 
@@ -118,9 +120,9 @@ class Feed:
             TcptopError: nothing can be closed here, or it is not there any more.
         """
         if self._settings.readonly:
-            raise TcptopError("nothing is closed", mend="leave --readonly out")
+            raise TcptopError("--readonly closes no connection", mend="start again without it")
         if self._replay is not None:
-            raise TcptopError("a recording is played: there is nothing to close")
+            raise TcptopError("a recording has no connection that can be closed")
         with raised(*WORKER):
             return cookie_of(row)
 
@@ -141,15 +143,15 @@ class Feed:
             Why nothing is attached; empty when it was.
         """
         if self._replay is not None:
-            return "a recording is played: nothing is attached"
+            return "the probe is not attached: a recording is played"
         if self._backend == "diag":
-            return "echo requests can only be probed with BPF (--backend diag was chosen)"
+            return "the probe is not attached: it needs BPF, and --backend diag was chosen"
         try:
             from tcptop_tui.bpf.packets import PingSource  # noqa: PLC0415  the other backends do without
 
             self._feed(PingSource(self._settings), PingsOnly(sink), stopped)
         except Exception as error:  # noqa: BLE001  a view that cannot be fed is no reason to end
-            return f"not attached: {describe(error)}"
+            return f"the probe is not attached: {describe(error)}"
         return ""
 
     def _play(self, source: Source, sink: Sink, stopped: Callable[[float], bool]) -> None:
@@ -217,7 +219,7 @@ class Feed:
         if self._replay is not None:
             self._play(ReplaySource(self._replay, self._capture), sink, stopped)
         elif self._backend == "diag":
-            self._play(self._diag("chosen with --backend diag: transitions are found from poll to poll"), sink, stopped)
+            self._play(self._diag(_POLLED), sink, stopped)
         else:
             self._run_bpf(sink, stopped)
 
@@ -227,7 +229,7 @@ class Feed:
         except (BackendUnavailable, OSError, ValueError, RuntimeError) as error:
             if self._backend == "bpf" or self._capture.only_bpf:
                 raise
-            self._play(self._diag(f"no BPF, polling sock_diag instead: {describe(error)}"), sink, stopped)
+            self._play(self._diag(f"BPF cannot be used, so sock_diag is polled: {describe(error)}"), sink, stopped)
 
 
 class PingsOnly:

@@ -73,7 +73,7 @@ async def test_the_header_is_drawn_before_the_source_says_anything() -> None:
     async with app.run_test(size=(80, 24)) as pilot:
         await painted(pilot)
         lines = screen(Dashboard(app, pilot, Script())).splitlines()
-        assert lines[0] == "tcptop-tui host-one  Linux 6.x  backend starting…"
+        assert lines[0] == "tcptop-tui  host-one  Linux 6.x  backend starting…"
         assert lines[1] == "starting"
         assert "━1 Connections –" in "\n".join(lines)
 

@@ -199,7 +199,7 @@ def test_the_title_says_how_far_back() -> None:
     assert heat_title(100, 24, 100) == "-2 min, 5 s a cell   now"
     assert heat_title(3, 24, 3) == "   -15 s, 5 s a cell now"
     assert heat_title(100, 12, 100) == "-60 s    now"
-    assert heat_title(100, 40, 4) == "-3 min, whole for 20 s               now"
+    assert heat_title(100, 40, 4) == "-3 min, complete for 20 s            now"
     assert heat_title(100, 4, 100) == " now"
 
 

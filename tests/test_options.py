@@ -243,7 +243,7 @@ def test_settings_that_are_named_count_in_every_command(tmp_path: Path, recordin
     given = ["--config", str(place), *command.split(), "--replay", recording, "--filter", "@ssh"]
     told = run(*given)
     assert told.returncode == 0, told.stderr
-    why = "refresh_s: expected `float`, got `str`; it is as it comes"
+    why = "refresh_s: expected `float`, got `str`; the default is used"
     assert told.stderr.splitlines()[0] == f"tcptop-tui: {why} ({place})"
     lports = [int(number) for number in re.findall(r'"lport": ?(\d+)', told.stdout)]
     assert set(lports) == {22}
@@ -251,5 +251,5 @@ def test_settings_that_are_named_count_in_every_command(tmp_path: Path, recordin
     assert "did you mean" not in run(*given).stderr
     told = run("--config", str(place), *command.split(), "--replay", recording)
     assert told.returncode == 0
-    assert told.stderr.startswith(f"tcptop-tui: {place} is not there")
+    assert told.stderr.startswith(f"tcptop-tui: {place} does not exist")
     assert run("--config", os.devnull, *command.split(), "--replay", recording).stderr.count("tcptop-tui: /dev") == 0

@@ -79,7 +79,7 @@ def test_every_count_says_of_which_time_it_is(busy: Store) -> None:
     frame = view(busy)
     since = frame.facts.since
     assert connects_title(frame) == f"Connects 2,424, failed 24 since {since}"
-    assert connects_note(frame) == "listed: connected of the last 500ms"
+    assert connects_note(frame) == "list: successes of the last 500ms"
     chosen = view(busy, "rport>1")
     assert connects_title(chosen) == f"Connects 124 of the last 500ms, failed 24 since {since}"
     assert frame.facts.span(frame.facts.log_since_ns) == "of the last 500ms"

@@ -153,7 +153,8 @@ def test_what_nobody_knows_is_said_in_one_line(path: Path) -> None:
     )
     config, note = load_config(path)
     assert config.refresh_s == 2
-    assert note == f"{path}: not known, and without effect: refresh, 'two\\nlines', later, columns.connections[0].widht"
+    names = r"refresh, 'two\nlines', later, columns.connections[0].widht"
+    assert note == f"{path} has unknown settings, which have no effect: {names}"
     path.write_text("".join(f"a{number} = 1\n" for number in range(9)))
     assert load_config(path)[1].endswith("a0, a1, a2, a3, a4 and 4 more")
 
@@ -179,7 +180,7 @@ def test_mixed_line_ends_stay_where_they_are(path: Path) -> None:
 )
 def test_a_file_that_was_broken_meanwhile_is_not_saved_over(path: Path, broken: str) -> None:
     path.write_text(broken)
-    with pytest.raises(TcptopError, match=r"the settings are not saved in .*: mend the file") as told:
+    with pytest.raises(TcptopError, match=r"the settings are not saved in .*: correct the file") as told:
         save_config(path, Config(), Config(theme="tcptop-light"))
     assert "\n" not in str(told.value)
     assert path.read_text() == broken
@@ -192,7 +193,7 @@ def test_a_file_that_was_broken_meanwhile_is_not_saved_over(path: Path, broken: 
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        (None, "not there, all is as it comes"),
+        (None, "no such file, so the defaults hold"),
         ("refresh_s = 3\n", "valid"),
         ("refresh_s = \n", "cannot be used"),
         ("refresh_s = 0\n", "refresh_s: expected"),
@@ -207,7 +208,7 @@ def test_doctor_names_the_file(path: Path, text: str | None, said: str, bpf_poss
     (line,) = (line for line in told.stdout.splitlines() if line.strip().startswith("settings"))
     assert str(path) in line
     assert said in line
-    assert (" not ok " in line) == (said not in {"valid", "not there, all is as it comes"})
+    assert (" not ok " in line) == (said not in {"valid", "no such file, so the defaults hold"})
 
 
 def test_the_byte_order_mark_of_an_editor_on_windows(tmp_path: Path) -> None:

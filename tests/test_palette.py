@@ -32,7 +32,7 @@ async def test_every_binding_that_is_in_force_is_there() -> None:
 
 async def test_an_action_is_found_and_done() -> None:
     async with dashboard() as board:
-        hits = [hit async for hit in Actions(board.app.screen, None).search("closed sessions")]
+        hits = [hit async for hit in Actions(board.app.screen, None).search("ended connections")]
         best = max(hits, key=lambda hit: hit.score)
         assert str(best.help) == "3"
         await best.command()

@@ -53,10 +53,10 @@ def known_facts() -> Facts:
 @pytest.mark.parametrize(
     ("by", "expected"),
     [
-        ("laddr", {"10.0.0.1": 13, "10.0.0.2": 7, "older, as a sum": 5}),
-        ("raddr", {"::1": 18, "fe80::1": 2, "older, as a sum": 5}),
-        ("port", {"443": 14, "80": 6, "older, as a sum": 5}),
-        ("process", {"nginx": 11, "curl": 2, "–": 3, "older, as a sum": 5}),
+        ("laddr", {"10.0.0.1": 13, "10.0.0.2": 7, "older samples, summed": 5}),
+        ("raddr", {"::1": 18, "fe80::1": 2, "older samples, summed": 5}),
+        ("port", {"443": 14, "80": 6, "older samples, summed": 5}),
+        ("process", {"nginx": 11, "curl": 2, "–": 3, "older samples, summed": 5}),
     ],
 )
 def test_names_and_counts(by: str, expected: dict[str, int]) -> None:

@@ -41,6 +41,7 @@ async def test_panels(size: tuple[int, int], keys: tuple[str, ...], snapshot: Sn
 @pytest.mark.parametrize("size", [(80, 24), (160, 50)], ids=["80x24", "160x50"])
 async def test_bad_days(size: tuple[int, int], snapshot: SnapshotAssertion) -> None:
     async with dashboard(size) as board:
-        note = "no BPF, polling sock_diag instead: BPF needs more privileges (CAP_BPF and CAP_PERFMON): run with sudo"
+        why = "BPF needs more privileges (CAP_BPF and CAP_PERFMON): run with sudo"
+        note = f"BPF cannot be used, so sock_diag is polled: {why}"
         await board.more(Status("diag", note), Loss(ring_full=12, map_full=5, missed=1, mended=1))
         assert screen(board) == snapshot

@@ -37,7 +37,7 @@ async def test_a_smaller_terminal_leaves_no_empty_lines(size: tuple[int, int]) -
 
 
 DIALOGS = {
-    "help": (("f1",), "EscClose the help"), "setup": (("f2",), "EscAs before F10Save"),
+    "help": (("f1",), "EscClose"), "setup": (("f2",), "EscCancel F10Save"),
     "sort": (("f6",), "EscCancel"), "export": (("e",), "EscCancel"),
     "connection": (("end", "enter"), "EscBack"),
 }  # fmt: skip

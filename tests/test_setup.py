@@ -125,7 +125,7 @@ def test_columns_and_filters_that_can_be_used_are(path: Path) -> None:
 
 def test_no_file_is_said_where_one_was_named(path: Path) -> None:
     assert load_config(path) == (Config(), "")
-    assert load_config(path, named=True) == (Config(), f"{path} is not there: all settings are as they come")
+    assert load_config(path, named=True) == (Config(), f"{path} does not exist, so the defaults are used")
 
 
 def test_dev_null_is_an_empty_file_and_stays_what_it_is() -> None:
@@ -295,7 +295,7 @@ async def test_time_wait_is_left_out_from_the_start_on(path: Path) -> None:
 async def test_impossible_numbers_are_said_and_not_taken() -> None:
     async with dashboard() as board:
         await opened(board)
-        for value, told in (("0", "Expected `float` >= 0.1"), ("x", "a number is needed"), ("", "a number is needed")):
+        for value, told in (("0", "Expected `float` >= 0.1"), ("x", "must be a number"), ("", "must be a number")):
             board.app.screen.query_one("#refresh_s", Input).value = value
             await board.press("f12")
             assert told in str(board.app.screen.query_one("#complaint").render())

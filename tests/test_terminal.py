@@ -205,8 +205,8 @@ def test_in_tmux(bpf_possible: None, tmp_path: Path) -> None:
 
     try:
         until(lambda text: "backend bpf" in text, "?")
-        until(lambda text: "Everywhere" in text, "Escape")
-        until(lambda text: "Everywhere" not in text, "q")
+        until(lambda text: "Views and panels" in text, "Escape")
+        until(lambda text: "Views and panels" not in text, "q")
         until(lambda text: "over 0" in text)
     finally:
         tmux("kill-server")

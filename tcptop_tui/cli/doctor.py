@@ -144,7 +144,7 @@ def _settings(place: ConfigPlace) -> str:
     path, config_note = place.path, load_config(place.path)[1]
     if config_note:
         raise TcptopError(clean(config_note))
-    return f"{clean(str(path))}: {'valid' if path.exists() else 'not there, all is as it comes'}"
+    return f"{clean(str(path))}: {'valid' if path.exists() else 'no such file, so the defaults hold'}"
 
 
 def examine(place: ConfigPlace) -> list[Finding]:
@@ -174,7 +174,7 @@ def _table(*titles: str) -> Table:
 
 def _kept_capabilities(had: Sets) -> Table:
     """Of the dashboard, each with its reason; of what is missing, what does not work."""
-    table = _table("capability", "", "for, or what is not there without it")
+    table = _table("capability", "", "what it is for, or what does not work without it")
     for need in NEEDS:
         if need.wanted(DASHBOARD):
             kept = had.may(need.cap)
@@ -189,14 +189,14 @@ def _streams_keep(had: Sets) -> str:
 
 
 def _children_get(had: Sets) -> str:
-    gains = "none but the compiler's" if capabilities.gains_forbidden() else "as root all"
-    bounds = "the same" if capabilities.bounding() == had.permitted else "as it was: CAP_SETPCAP is missing"
+    gains = "no capability, except the compiler" if capabilities.gains_forbidden() else "all capabilities, as root does"
+    bounds = "the same" if capabilities.bounding() == had.permitted else "unchanged, because CAP_SETPCAP is missing"
     return f"Programs that it starts get {gains} (no_new_privs). The bounding set is {bounds}."
 
 
 def report(findings: list[Finding]) -> None:
     """Print the tables, and what they come to."""
-    table = _table("requirement", "", "found", "mend it with")
+    table = _table("requirement", "", "found", "how to fix it")
     for finding in findings:
         mark = Text("ok", "green") if finding.good else Text("not ok", "bold red" if finding.needed else "yellow")
         table.add_row(finding.name, mark, Text(clean(finding.found)), Text(clean(finding.mend)))

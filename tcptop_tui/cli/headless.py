@@ -129,4 +129,4 @@ def take_snapshot(
     else:
         sys.stderr.write(f"wrote {clean(str(write_export(resolve_path(output), data)))}\n")
     if feed.recording_failure:
-        raise TcptopError(f"the recording has ended: {feed.recording_failure}")
+        raise TcptopError(f"the recording stopped: {feed.recording_failure}")

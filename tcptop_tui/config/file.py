@@ -35,7 +35,7 @@ def default_path() -> Path:
 
 
 def load_config(path: Path, *, named: bool = False) -> tuple[Config, str]:
-    """What the file says, and a note about it; what it does not say, or not so that it can be used, is as it comes.
+    """What the file says, and a note about it; what it does not say, or says wrongly, has its default.
 
     Under sudo the folder may be another user's: what somebody else wrote decides nothing here.
 
@@ -46,7 +46,7 @@ def load_config(path: Path, *, named: bool = False) -> tuple[Config, str]:
     try:
         document = _parsed(_text(path))
     except (FileNotFoundError, NotADirectoryError):
-        return Config(), f"{path} is not there: all settings are as they come" if named else ""
+        return Config(), f"{path} does not exist, so the defaults are used" if named else ""
     except (NotOwnError, PermissionError) as error:
         return Config(), f"{error}{_NOT_OURS}"
     except _UNUSABLE as error:
@@ -89,7 +89,7 @@ def _wrong_note(path: Path, wrong: Sequence[str]) -> str:
     if not wrong:
         return ""
     more = f" and {len(wrong) - _MOST_NAMED} more" if len(wrong) > _MOST_NAMED else ""
-    return f"{', '.join(wrong[:_MOST_NAMED])}{more}; it is as it comes ({path})"
+    return f"{', '.join(wrong[:_MOST_NAMED])}{more}; the default is used ({path})"
 
 
 def _unknown_note(path: Path, document: Mapping[str, Any]) -> str:
@@ -98,7 +98,7 @@ def _unknown_note(path: Path, document: Mapping[str, Any]) -> str:
     if not names:
         return ""
     more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
-    return f"{path}: not known, and without effect: {', '.join(names[:_MOST_NAMED])}{more}"
+    return f"{path} has unknown settings, which have no effect: {', '.join(names[:_MOST_NAMED])}{more}"
 
 
 def _unknown(document: Mapping[str, Any]) -> Iterator[str]:
@@ -158,7 +158,7 @@ def save_config(path: Path, before: Config, after: Config) -> None:
     except NotOwnError as error:
         raise TcptopError(f"the settings are not saved: {error}") from error
     except _UNUSABLE as error:
-        raise TcptopError(f"the settings are not saved in {path}: {_line(error)}", mend="mend the file") from error
+        raise TcptopError(f"the settings are not saved in {path}: {_line(error)}", mend="correct the file") from error
 
 
 def _present(path: Path) -> tuple[bytes, str]:

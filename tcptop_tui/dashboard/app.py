@@ -42,14 +42,30 @@ from tcptop_tui.widgets.views.ended import SessionsTable
 from tcptop_tui.widgets.views.ping import PingView
 from tcptop_tui.widgets.views.rtt import RttView
 
-_PARTS: tuple[tuple[str, tuple[type[Widget | ViewsApp | DetailScreen], ...]], ...] = (
-    ("Choose", (Filtering, Searching)),
-    ("Look", (ViewsApp, Looking, Alarming, Adjusting, Naming, Setup)),
-    ("Take out, close", (Exporting, Copying, Closing)),
+_KEYS = (ViewsApp, Filtering, Searching, Looking, Alarming, Adjusting, Naming, Setup, Exporting, Copying, Closing)
+"""Whose keys work on the whole main screen."""
+
+_GROUPS: tuple[tuple[str, frozenset[str]], ...] = (
+    ("General", frozenset({
+        "help", "redraw", "command_palette", "suspend_process", "quit", "pause", "pace",
+    })),
+    ("Views and panels", frozenset({
+        "view", "log", "alerts", "rtt_parts", "app.focus_next", "app.focus_previous",
+    })),
+    ("Filter and search", frozenset({"filter", "saved_filters", "search", "time_wait", "hide_own", "pin"})),
+    ("Sort, group, columns", frozenset({
+        "pick_sort", "sort_next", "invert", "group", "setup", "names", "rtt_unit",
+    })),
+    ("Export, copy, clear", frozenset({"export", "copy", "clear"})),
+    ("Close a connection", frozenset({"close_connection"})),
+)  # fmt: skip
+"""Titles in the help, and the actions that stand below them: what people look for, not how the code has it."""
+
+_PARTS: tuple[tuple[str, tuple[type[Widget | DetailScreen], ...]], ...] = (
     ("Lists", (Listing,)),
     ("Connections", (ConnectionTable,)),
     ("One connection", (DetailScreen,)),
-    ("Connects, closed sessions", (ConnectsTable, Destinations, SessionsTable)),
+    ("Connects, closed connections", (ConnectsTable, Destinations, SessionsTable)),
     ("Round-trip times", (RttView,)),
     ("Ping", (PingView,)),
     ("Stuck states", (BoardView,)),
@@ -62,7 +78,7 @@ _PARTS: tuple[tuple[str, tuple[type[Widget | ViewsApp | DetailScreen], ...]], ..
     ("Sort (F6), export (e), close (F9)", (SortDialog, ExportDialog, CloseDialog)),
     ("Help (F1)", (HelpScreen,)),
 )
-"""Titles in the help, and whose bindings stand below them."""
+"""Titles in the help, and the widgets whose bindings stand below them."""
 
 _AT_ONCE = frozenset({"filter", "export", "search", "alerts", "saved_filters", "view"})
 
@@ -74,8 +90,8 @@ class TcptopApp(Filtering, Searching, Looking, Alarming, Adjusting, Naming, Setu
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("f1,question_mark,h", "help", "Help", key_display="F1"),
         Binding("ctrl+l", "redraw", "Redraw the screen", show=False),
-        Binding("ctrl+p", "command_palette", "All commands, to search in", show=False),
-        Binding("ctrl+z", "suspend_process", "Back to the shell for a while; fg continues", show=False, priority=True),
+        Binding("ctrl+p", "command_palette", "Search all commands", show=False),
+        Binding("ctrl+z", "suspend_process", "Suspend to the shell; fg resumes", show=False, priority=True),
         Binding("q,f10,ctrl+c", "quit", "Quit", key_display="F10"),
     ]
 
@@ -99,7 +115,15 @@ class TcptopApp(Filtering, Searching, Looking, Alarming, Adjusting, Naming, Setu
             self._driver.redraw()
 
     def _bindings_by_part(self) -> Iterator[tuple[str, list[Binding]]]:
-        for title, parts in (("Everywhere", (TcptopApp,)), *_PARTS):
-            there = [part for part in parts if part is not Closing or not self._settings.readonly]
-            bindings = [binding for part in there for binding in Binding.make_bindings(part.BINDINGS)]
-            yield title, [binding for binding in bindings if binding.description]
+        keys = [binding for part in (TcptopApp, *_KEYS) for binding in self._described(part)]
+        for title, actions in _GROUPS:
+            found = [binding for binding in keys if binding.action.partition("(")[0] in actions]
+            if found:
+                yield title, found
+        for title, parts in _PARTS:
+            yield title, [binding for part in parts for binding in self._described(part)]
+
+    def _described(self, part: type[Widget | ViewsApp | DetailScreen]) -> Iterator[Binding]:
+        """The bindings of a class that say what they do; none of what ``--readonly`` does not let."""
+        if part is not Closing or not self._settings.readonly:
+            yield from (binding for binding in Binding.make_bindings(part.BINDINGS) if binding.description)

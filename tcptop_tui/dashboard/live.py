@@ -273,7 +273,7 @@ class LiveApp(TypedApp):
         self.apply_config(config)
         self._kept_config = config
         if self.config_path is None:
-            self.notify("kept until the end: there is no file to save to", timeout=4)
+            self.notify("not saved, because there is no config file: it holds until you quit", timeout=4)
         else:
             self._save(self.config_path, before, config)
 

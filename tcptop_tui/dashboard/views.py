@@ -20,7 +20,7 @@ from tcptop_tui.model.frame import Order
 from tcptop_tui.model.grouping import GROUPINGS, TITLES
 from tcptop_tui.widgets.dialogs.sort import SortDialog
 from tcptop_tui.widgets.lists.listing import Listing
-from tcptop_tui.widgets.views.board import BoardView
+from tcptop_tui.widgets.views.board import MORE, BoardView
 from tcptop_tui.widgets.views.connections import ConnectionTable
 from tcptop_tui.widgets.views.connects import ConnectsTable
 from tcptop_tui.widgets.views.ended import SessionsTable
@@ -38,18 +38,18 @@ class ViewsApp(LiveApp):
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("1", "view(0)", "Views", key_display="1-6", tooltip="Connections", priority=True),
-        Binding("2", "view(1)", "Connects, with failures and counts by destination", show=False, priority=True),
-        Binding("3", "view(2)", "Closed sessions", show=False, priority=True),
-        Binding("4", "view(3)", "Round-trip times side by side", show=False, priority=True),
-        Binding("5", "view(4)", "Ping: whom echo requests interrupt", show=False, priority=True),
-        Binding("6,b", "view(5)", "Stuck states by process, with ages and growth", show=False, priority=True),
-        Binding("l", "log", "Log and histogram, on or off", show=False),
-        Binding("t,f5", "group", "Group", key_display="F5"),
-        Binding("f6", "pick_sort", "Sort", key_display="F6"),
-        Binding("less_than_sign", "sort_next(-1)", "Sort by the column before", show=False),
+        Binding("2", "view(1)", "Connects: outcomes, latency, counts by destination", show=False, priority=True),
+        Binding("3", "view(2)", "Closed: ended connections and why they ended", show=False, priority=True),
+        Binding("4", "view(3)", "RTT: histograms side by side", show=False, priority=True),
+        Binding("5", "view(4)", "Ping: processes that echo requests interrupt", show=False, priority=True),
+        Binding("6,b", "view(5)", "Stuck: processes by state, with ages and growth", show=False, priority=True),
+        Binding("l", "log", "Show or hide the log and the histogram", show=False),
+        Binding("t,f5", "group", "Group", tooltip="Group by process, address, port or state", key_display="F5"),
+        Binding("f6", "pick_sort", "Sort", tooltip="Choose the sort column", key_display="F6"),
+        Binding("less_than_sign", "sort_next(-1)", "Sort by the previous column", show=False),
         Binding("greater_than_sign", "sort_next(1)", "Sort by the next column", show=False),
-        Binding("I", "invert", "Invert the order", show=False),
-        Binding("T", "time_wait", "List TIME_WAIT, or only its number", show=False),
+        Binding("I", "invert", "Reverse the sort order", show=False),
+        Binding("T", "time_wait", "Show or hide TIME_WAIT in the list", show=False),
     ]
 
     exporting = False
@@ -124,7 +124,7 @@ class ViewsApp(LiveApp):
             self.action_view(0)
         by = GROUPINGS[(GROUPINGS.index(self.look.group) + 1) % len(GROUPINGS)]
         self.set_look(replace(self.look, group=by, folded=frozenset()))
-        self.notify(f"grouped by {TITLES[by]}", timeout=2)
+        self.notify(f"grouped by {TITLES[by]}" if by else "not grouped", timeout=2)
 
     @on(ConnectionTable.Folded)
     def _folded(self, event: ConnectionTable.Folded) -> None:
@@ -192,4 +192,7 @@ class ViewsApp(LiveApp):
 
     @on(Listing.HeaderClicked)
     def _header_clicked(self, event: Listing.HeaderClicked) -> None:
-        self.sort_by(event.key)
+        if event.key == MORE:
+            self.panel(BoardView).action_columns(1)
+        else:
+            self.sort_by(event.key)

@@ -45,7 +45,7 @@ class Pinned:
     @property
     def told(self) -> str:
         """One line that says so; empty when nothing was asked for."""
-        said = f"capture {' '.join(self.applied) or 'as it was'}"
+        said = f"capture {' '.join(self.applied) or 'unchanged'}"
         if self.left:
             said += f" · in user space: {' '.join(self.left)}"
         return said if self.applied or self.left else ""

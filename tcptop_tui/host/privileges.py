@@ -72,7 +72,7 @@ NEEDS = (
     ),
     Need(
         Cap.SYS_PTRACE, "sees sockets and namespaces of all processes",
-        "their connections from before the start have no PID; other network namespaces are not found",
+        "other users' connections from before the start have no PID; other network namespaces are not found",
         lambda work: work.looks,
     ),
     Need(
@@ -82,17 +82,17 @@ NEEDS = (
     ),
     Need(
         Cap.SYS_ADMIN, "enters other network namespaces for sock_diag, in force only for that",
-        "of other network namespaces only what changes is seen",
+        "in other network namespaces only connections that change are seen",
         lambda work: work.looks,
     ),
     Need(
         Cap.NET_ADMIN, "F9 closes a connection, in force only for that; not with --readonly",
-        "F9 says that it may not",
+        "F9 cannot close connections",
         lambda work: work.closes,
     ),
-    Need(Cap.CHOWN, "gives an export to who called sudo", "under sudo nothing can be exported", _as_root),
-    Need(Cap.DAC_OVERRIDE, "exports into a folder of theirs", "only into root's folders can be exported", _as_root),
-    Need(Cap.FOWNER, "exports into a sticky folder of theirs", "not into these", _as_root),
+    Need(Cap.CHOWN, "gives an export to the user who called sudo", "nothing can be exported under sudo", _as_root),
+    Need(Cap.DAC_OVERRIDE, "exports into that user's folders", "exports work only in root's folders", _as_root),
+    Need(Cap.FOWNER, "exports into that user's sticky folders", "exports into these fail", _as_root),
 )  # fmt: skip
 
 
@@ -144,5 +144,5 @@ def _give_up(kept: frozenset[Cap], in_force: frozenset[Cap]) -> None:
         capabilities.keep(kept, in_force)
     except OSError as error:
         raise TcptopError(
-            f"capabilities cannot be given up ({error.strerror})", mend="let the sandbox allow prctl and capset"
+            f"capabilities cannot be given up ({error.strerror})", mend="allow prctl and capset in the sandbox"
         ) from error

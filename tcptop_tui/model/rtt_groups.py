@@ -39,7 +39,7 @@ class RttGroups:
     def label(self, index: int) -> str:
         """The key in words: only what is on the screen is ever asked for."""
         if index == self.older:
-            return "older, as a sum"
+            return "older samples, summed"
         raw = self.keys[index].tobytes()
         if self.by in {"laddr", "raddr"}:
             address = formats.address((int.from_bytes(raw[:8], "big"), int.from_bytes(raw[8:], "big")))

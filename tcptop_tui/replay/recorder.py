@@ -59,7 +59,7 @@ class Recorder:
         """What the source said of itself, and that the recording has ended."""
         if not self.failure:
             return self._status
-        notes = filter(None, [self._status.note, f"the recording has ended: {self.failure}"])
+        notes = filter(None, [self._status.note, f"the recording stopped: {self.failure}"])
         return replace(self._status, note="; ".join(notes))
 
     def _attempt(self, step: Callable[[], None]) -> None:

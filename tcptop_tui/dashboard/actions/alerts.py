@@ -17,7 +17,7 @@ class Alarming(ViewsApp):
     """Goes to the alerts, and from an alert to what it is about."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("a", "alerts", "Alerts: choose one, Enter shows what it is about", show=False, priority=True),
+        Binding("a", "alerts", "Go to the alerts; Enter shows the connections of one", show=False, priority=True),
     ]
 
     def action_alerts(self) -> None:
@@ -28,7 +28,7 @@ class Alarming(ViewsApp):
         elif not self.frame.facts.begun:
             self.notify(WAITING, timeout=3)
         else:
-            self.notify("nothing is wrong, as far as can be seen", timeout=3)
+            self.notify("there are no alerts", timeout=3)
 
     @on(AlertStrip.Chosen)
     def _alert_chosen(self, event: AlertStrip.Chosen) -> None:

@@ -33,7 +33,7 @@ class Closing(ViewsApp):
         """Find out which socket it is, ask, close exactly that one."""
         row = self.panel(ConnectionTable).selected_connection
         if row is None:
-            self.notify("no connection is selected", severity="warning", timeout=3)
+            self.notify("nothing to close: select a connection that has not ended", severity="warning", timeout=3)
             return
         names = self.frame.facts.names
         try:

@@ -14,7 +14,7 @@ class Copying(ViewsApp):
     """Copies by OSC 52: the terminal does it, also over SSH; tmux with ``set-clipboard on`` only."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("y", "copy", "Copy the row (OSC 52; tmux: set-clipboard on)", show=False),
+        Binding("y", "copy", "Copy the row to the clipboard (OSC 52; tmux needs set-clipboard on)", show=False),
     ]
 
     def action_copy(self) -> None:
@@ -23,7 +23,7 @@ class Copying(ViewsApp):
         focused = next((one for one in lists if one.has_focus), next(iter(lists), None))
         told = focused.row_text() if focused is not None else ""
         if not told:
-            self.notify("no row is selected: nothing to copy", severity="warning", timeout=3)
+            self.notify("nothing to copy: no row is selected", severity="warning", timeout=3)
             return
         self.copy_to_clipboard(told)
         self.notify(f"copied: {told}", markup=False, timeout=3)

@@ -26,8 +26,8 @@ class Filtering(ViewsApp):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("slash,f4,backslash", "filter", "Filter", key_display="F4", priority=True),
         Binding("f", "saved_filters", "Saved filters: apply, save, delete", show=False, priority=True),
-        Binding("o", "hide_own", "Hide the own SSH connection, or show it", show=False),
-        Binding("F", "pin", "Pin the filter as capture filter, or let it go", show=False),
+        Binding("o", "hide_own", "Hide or show your own SSH connection", show=False),
+        Binding("F", "pin", "Use the filter as capture filter; again: stop using it", show=False),
     ]
 
     def action_filter(self) -> None:
@@ -82,7 +82,7 @@ class Filtering(ViewsApp):
             return
         own = await asyncio.to_thread(own_session)
         if not own:
-            self.notify("this is no SSH session: nothing to hide", timeout=3)
+            self.notify("nothing to hide: this is not an SSH session", timeout=3)
             return
         self.set_look(replace(self.look, hidden=parse(own)))
 
@@ -91,5 +91,5 @@ class Filtering(ViewsApp):
         base = self._feed.capture
         pinned = pin(MATCH_ALL if self.look.pinned else self.look.filter, base)
         self._feed.recapture(pinned.capture)
-        self.notify(pinned.told or "capture as at the start", markup=False)
+        self.notify(pinned.told or "the capture filter is removed: capturing as at the start", markup=False)
         self.set_look(replace(self.look, pinned=pinned.told))

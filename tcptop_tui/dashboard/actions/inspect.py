@@ -26,9 +26,9 @@ class Looking(ViewsApp):
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("p,Z", "pause", "Pause", key_display="p"),
-        Binding("w", "rtt_parts", "Round-trip times as bars, as a map over time, or both", show=False),
+        Binding("w", "rtt_parts", "RTT panel: bars, heat map, or both", show=False),
         Binding("tab", "app.focus_next", "Next panel", show=False),
-        Binding("shift+tab", "app.focus_previous", "Panel before", show=False),
+        Binding("shift+tab", "app.focus_previous", "Previous panel", show=False),
     ]
 
     def action_pause(self) -> None:
@@ -37,8 +37,8 @@ class Looking(ViewsApp):
 
     def action_rtt_parts(self) -> None:
         """Bars, the map, or both."""
-        told = {"both": "bars and map", "map": "a map of the last minutes", "bars": "bars"}
-        self.notify(f"round-trip times as {told[self.panel(RttPanel).next_parts()]}", timeout=2)
+        told = {"both": "bars and the heat map", "map": "the heat map of the last minutes", "bars": "bars"}
+        self.notify(f"the RTT panel shows {told[self.panel(RttPanel).next_parts()]}", timeout=2)
 
     @on(ConnectionTable.Opened)
     async def _opened(self, event: ConnectionTable.Opened) -> None:

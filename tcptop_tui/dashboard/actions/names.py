@@ -14,7 +14,7 @@ class Naming(ViewsApp):
     """Host and service names; filters, order and exports keep the numbers."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("n", "names", "Host and service names instead of numbers", show=False),
+        Binding("n", "names", "Show host and service names, or numbers", show=False),
     ]
 
     def action_names(self) -> None:

@@ -20,8 +20,8 @@ class Adjusting(ViewsApp):
     """Units, and clearing the history."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("m", "rtt_unit", "Round-trip times in ms, in µs, as they fit", show=False),
-        Binding("x", "clear", "Twice: forget the log and the closed sessions", show=False),
+        Binding("m", "rtt_unit", "RTT unit: ms, µs, or automatic", show=False),
+        Binding("x", "clear", "Clear the log and the ended connections (press twice)", show=False),
     ]
     _asked_s = -_TWICE_S
 
@@ -34,10 +34,10 @@ class Adjusting(ViewsApp):
         now_s = time.monotonic()
         if now_s - self._asked_s > _TWICE_S:
             self._asked_s = now_s
-            self.notify("x again forgets the log, the closed sessions and their round-trip times", timeout=_TWICE_S)
+            self.notify("press x again to clear the log, the ended connections and their RTT samples", timeout=_TWICE_S)
             return
         self._asked_s = -_TWICE_S
         self._store.clear()
         self.set_paused(paused=False)
         self.call_next(self.tick)
-        self.notify("the history begins now", timeout=2)
+        self.notify("the log and the ended connections are cleared", timeout=2)

@@ -25,7 +25,7 @@ class Setup(ViewsApp):
     def action_pace(self, way: int) -> None:
         """Faster or slower, until the end of the program."""
         self.set_refresh(self._settings.refresh_s * (_FASTER if way > 0 else _SLOWER))
-        self.notify(f"a refresh every {self._settings.refresh_s:g} s", timeout=2)
+        self.notify(f"refreshing every {self._settings.refresh_s:g} s", timeout=2)
 
     @work(group="setup", exclusive=True)
     async def action_setup(self) -> None:

@@ -32,7 +32,7 @@ _NAMES = {
 def process_table(facts: ProcessFacts | None) -> RenderableType:
     """Command line, user, start, what it uses."""
     if facts is None:
-        return Text.assemble(("\nProcess\n", "bold"), "has ended, or is not known")
+        return Text.assemble(("\nProcess\n", "bold"), "has ended, or was never seen")
     used = f"CPU {facts.cpu_s:.0f} s  memory {formats.size_bytes(facts.memory_bytes)}"
     if facts.descriptors >= 0:
         limit = f" of {facts.descriptor_limit:,}" if facts.descriptor_limit > 0 else ""

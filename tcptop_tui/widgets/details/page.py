@@ -51,8 +51,8 @@ class DetailScreen(ModalScreen[None]):
     COMPONENT_CLASSES: ClassVar[set[str]] = {*STATE_CLASSES}
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,enter,q,f10", "dismiss(None)", "Back"),
-        Binding("left_square_bracket,left", "step(-1)", "The connection before", show=False),
-        Binding("right_square_bracket,right", "step(1)", "The next connection", show=False),
+        Binding("left_square_bracket,left", "step(-1)", "Previous connection in the list", show=False),
+        Binding("right_square_bracket,right", "step(1)", "Next connection in the list", show=False),
         Binding("j", "scroll_page('down')", "Line down", show=False),
         Binding("k", "scroll_page('up')", "Line up", show=False),
         Binding("g", "scroll_page('home')", "Top", show=False),
@@ -73,7 +73,7 @@ class DetailScreen(ModalScreen[None]):
     def compose(self) -> ComposeResult:
         """One page that scrolls, in two columns where there is room."""
         with VerticalScroll(id="dialog") as page:
-            page.border_subtitle = "[ ] others, Esc goes back"
+            page.border_subtitle = "[ ] previous, next connection; Esc goes back"
             with Vertical(id="detail"):
                 with Vertical(classes="column"):
                     yield Static(id="facts")
@@ -181,7 +181,7 @@ class DetailScreen(ModalScreen[None]):
     def _show_asked(self) -> None:
         asked = self._asked
         nothing = not asked.internals and asked.process is None
-        old = Text("" if nothing or self._alive else "\nAs it was before the end:", "bold")
+        old = Text("" if nothing or self._alive else "\nAs it was before it ended:", "bold")
         self.query_one("#process", Static).update(Group(old, process_table(asked.process)))
         kernel = internals_table(asked.internals, self.query_one("#kernel").size.width) if asked.internals else ""
         self.query_one("#kernel", Static).update(kernel)

@@ -36,7 +36,7 @@ def timeline(spans: list[Span], cells: int, style: Callable[[int], Style]) -> Te
     """A bar of ``cells``, to scale but for a cell that each state has at least; below it what is what."""
     drawn = Text.assemble(("\nLife\n", "bold"))
     if not spans:
-        return drawn.append("nothing is known of it\n")
+        return drawn.append("no transition of it was seen\n")
     widths = _widths([span for _, span in spans[-cells:]], cells)
     for index, ((state, span), width) in enumerate(zip(spans[-cells:], widths, strict=True)):
         # two kinds of block: where there are no colours the states must still be seen apart

@@ -17,11 +17,11 @@ from tcptop_tui.records import Rows, State
 from tcptop_tui.stream.batches import Names
 from tcptop_tui.widgets.lists.page import endpoints
 
-_ABORTED = "The process gets ECONNABORTED, the peer a reset. Data under way is lost."
+_ABORTED = "The process gets ECONNABORTED and the peer gets a reset. Data that is still under way is lost."
 _WHAT_HAPPENS = {
-    State.LISTEN: "Nobody can connect to it any more; connections that were accepted stay.",
-    State.TIME_WAIT: "No process has it any more. Late segments may reach who has its ports next.",
-    State.SYN_SENT: "The process's connect() fails with ECONNABORTED.",
+    State.LISTEN: "New connections are refused. Connections that were accepted stay open.",
+    State.TIME_WAIT: "No process owns it any more. Late segments may reach the next connection with the same ports.",
+    State.SYN_SENT: "The connect() call of the process fails with ECONNABORTED.",
 }
 
 
@@ -49,7 +49,7 @@ class CloseDialog(ModalScreen[bool]):
         owner = f"{text.clean(bytes(row['comm'])) or formats.UNKNOWN} (PID {row['pid'] or formats.UNKNOWN})"
         with Vertical(id="dialog") as box:
             box.border_title = "Close this connection?"
-            box.border_subtitle = "y closes, n or Esc does not"
+            box.border_subtitle = "y closes it, n or Esc cancels"
             yield Static(
                 Text(f"{owner}\n{endpoints(self._row, self._names)}\n{formats.state_name(int(row['state']))}\n")
             )

@@ -21,35 +21,37 @@ from tcptop_tui.widgets.key_names import key_names
 Part = tuple[str, list[tuple[str, str]]]
 """A title, and what stands below it: names and what they mean."""
 
-_EVERYWHERE = 4
-"""So many parts of the bindings are of the whole application."""
+_EVERYWHERE = 6
+"""So many groups of keys work on the whole screen."""
 
 _HEADER: Part = ("The header", [
-    ("sockets", "all of the host, whatever the filter shows, by state"),
-    ("transitions/s", "changes of state in each of the last seconds; the number is the last whole one's"),
-    ("opened/s …", "connections that came to be, connect() calls that failed, connections that ended"),
+    ("sockets", "all sockets of the host by state, whatever the filter shows"),
+    ("failed/s", "connect() calls that failed in the last second; the bars are the seconds before"),
     ("retrans/s", "segments that were sent again"),
-    ("lost", "events that are gone for good: a ring was full, or no program was run for them"),
-    ("missed", "connections that only the comparison with sock_diag has found"),
-    ("mended", "rows that this comparison has put right"),
-    ("map full", "connections without bytes and RTT: the kernel's map had no room"),
-    ("behind", "how old what is shown is, while reading does not keep up"),
-    ("5 of 9 match", "what the filter shows, of all"),
-    ("RTT p50 p99", "of what the filter shows: half, and 99 of 100 samples since then were below"),
+    ("opened/s …", "connections that were established (opened/s) and that ended (closed/s)"),
+    ("transitions/s", "changes of state"),
+    ("lost", "events that are gone for good: a ring was full, or the kernel ran no program for them"),
+    ("missed", "connections that only the comparison with sock_diag found"),
+    ("mended", "rows that this comparison corrected"),
+    ("map full", "connections without bytes and RTT, because the kernel's map had no room for them"),
+    ("behind", "how old the data on the screen is, because reading does not keep up"),
+    ("5 of 9 match", "how many connections the filter shows"),
+    ("RTT p50 p99", "of what the filter shows: half, and 99 %, of the samples since then were lower"),
 ])  # fmt: skip
 
 _MARKS: Part = ("Colours and marks", [
-    ("red", "do not trust the numbers: lost, missed, mended, behind"),
-    ("amber", "trouble of the host: alerts, failures, resets, CLOSE_WAIT"),
+    ("red", "do not trust the numbers: something was lost, missed, mended, or is behind"),
+    ("amber", "the host has trouble: alerts, failures, resets, CLOSE_WAIT"),
     ("dim", "a connection that has ended"),
-    ("▼ ▲", "sorted by this column, the largest or the smallest first"),
-    ("↑12 ↓3", "in view 6: so many more or fewer than a minute ago"),
-    ("░ ▒ ▓ █", "the map of round-trip times: a cell is 5 seconds, the darker the more; its scale stands above"),
-    ("–", "not known; never 0"),
-    ("~", "in the log: found between two polls, not seen as it happened"),
+    ("▼ ▲", "the list is sorted by this column, largest or smallest first"),
+    ("↑12 ↓3", "in view 6: 12 more, 3 fewer than a minute ago"),
+    ("3 MORE →", "in view 6: three more states, which the right arrow brings"),
+    ("░ ▒ ▓ █", "the RTT heat map: a cell is 5 seconds, darker means more samples; the scale is above it"),
+    ("–", "unknown; never 0"),
+    ("~", "in the log: found by comparing two polls, not seen when it happened"),
     ("*", "any: the remote end of a listener"),
-    ("…", "cut: there is more of it"),
-    ("%eth0", "bound to this device"),
+    ("…", "something was cut or left out here"),
+    ("%eth0", "the socket is bound to this device"),
 ])  # fmt: skip
 
 
@@ -66,7 +68,7 @@ class HelpScreen(ModalScreen[None]):
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape,q,f1,question_mark,h,f10", "dismiss(None)", "Close the help")
+        Binding("escape,q,f1,question_mark,h,f10", "dismiss(None)", "Close", tooltip="Close the help")
     ]
 
     def __init__(self, bindings: Iterable[tuple[str, list[Binding]]]) -> None:
@@ -81,7 +83,7 @@ class HelpScreen(ModalScreen[None]):
         """One page that scrolls, in two columns where there is room."""
         with VerticalScroll(id="dialog") as page:
             page.border_title = "Help"
-            page.border_subtitle = "Esc or h closes"
+            page.border_subtitle = "Esc or h closes the help"
             with Horizontal(id="help"):
                 for parts in _halves(self._parts):
                     with Vertical(classes="column"):

@@ -29,7 +29,7 @@ class SavedFilters(ModalScreen[tuple[dict[str, str], str | None]]):
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,f10", "end", "Close"),
-        Binding("delete,d", "forget", "Twice: forget the filter"),
+        Binding("delete,d", "forget", "Delete", tooltip="Delete the filter (press twice)"),
     ]
 
     def __init__(self, filters: dict[str, str], present: str, *, naming: bool = False) -> None:
@@ -43,7 +43,7 @@ class SavedFilters(ModalScreen[tuple[dict[str, str], str | None]]):
         """The list, below it a name for the present filter."""
         with Vertical(id="dialog") as box:
             box.border_title = "Saved filters"
-            box.border_subtitle = "Enter applies, in a filter @name does, Del twice forgets"
+            box.border_subtitle = "Enter applies it, Del deletes it; or type @name"
             yield OptionList(id="saved")
             yield Label(Text(f"Name for: {text.clean(self._present)}" if self._present else "No filter to save"))
             yield Input(placeholder="web", max_length=_MOST_CHARS, disabled=not self._present)
@@ -59,6 +59,12 @@ class SavedFilters(ModalScreen[tuple[dict[str, str], str | None]]):
         for name, saved in sorted(self._filters.items()):
             options.add_option(Option(Text(f"{text.clean(name):<12} {text.clean(saved)}"), id=f"f-{name}"))
         options.highlighted = 0 if self._filters else None
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Delete only what is there."""
+        if action == "forget":
+            return bool(self._filters) and isinstance(self.focused, OptionList)
+        return super().check_action(action, parameters)
 
     def _named(self, option_id: str | None) -> str:
         return (option_id or "").removeprefix("f-")
@@ -82,7 +88,7 @@ class SavedFilters(ModalScreen[tuple[dict[str, str], str | None]]):
         name = self._named(options.get_option_at_index(options.highlighted).id)
         if self._doomed != name:
             self._doomed = name
-            self.query_one("#dialog").border_subtitle = Text(f"Del again forgets {text.clean(name)}")  # a str is markup
+            self.query_one("#dialog").border_subtitle = Text(f"Del again deletes {text.clean(name)}")  # a str is markup
             return
         del self._filters[name]
         self._fill()

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 import msgspec
 from rich.text import Text
-from textual import on
+from textual import events, on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical, VerticalScroll
@@ -19,10 +19,11 @@ from textual.widgets.option_list import Option
 from tcptop_tui.config.schema import ColumnChoice, Config
 from tcptop_tui.fields import Field
 
-_NUMBERS = {"refresh_s": "Refresh, s", "linger_s": "Ended stay, s", "log_rows": "Log, lines (next start)"}
-_TICKS = {"names": "Names of hosts and services", "time_wait": "List TIME_WAIT"}
+_NUMBERS = {"refresh_s": "Refresh, s", "linger_s": "Keep ended rows, s", "log_rows": "Log, lines (next start)"}
+_TICKS = {"names": "Show host and service names", "time_wait": "List TIME_WAIT"}
 _UNITS = ("auto", "ms", "us")
 _MOST_CELLS = 200
+_SIDE_BY_SIDE_CELLS = 60
 
 
 class ColumnList(OptionList):
@@ -33,13 +34,13 @@ class ColumnList(OptionList):
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("space", "show_hide", "Show or hide"),
+        Binding("space", "show_hide", "Show/hide", tooltip="Show or hide the column"),
         Binding("left_square_bracket,f7", "shift(-1)", "Up"),
         Binding("right_square_bracket,f8", "shift(1)", "Down"),
         Binding("plus,right", "widen(1)", "Wider"),
         Binding("minus,left", "widen(-1)", "Narrower"),
-        Binding("0", "fit", "As wide as it is by itself"),
-        Binding("r", "reset", "Default columns"),
+        Binding("0", "fit", "Auto width", tooltip="Let the list choose the width"),
+        Binding("r", "reset", "Reset", tooltip="Show the default columns"),
     ]
 
     class Chosen(Message):
@@ -138,7 +139,7 @@ class SetupScreen(ModalScreen[Config | None]):
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("f10,ctrl+s", "save", "Save", priority=True),
-        Binding("escape,f2", "dismiss(None)", "As before"),
+        Binding("escape,f2", "dismiss(None)", "Cancel", tooltip="Cancel, and undo what was changed here"),
     ]
 
     class Changed(Message):
@@ -160,7 +161,7 @@ class SetupScreen(ModalScreen[Config | None]):
         """Columns on the left, the rest on the right."""
         with Vertical(id="dialog") as box:
             box.border_title = "Setup"
-            box.border_subtitle = "Space [ ] + - 0 r: columns   F10 saves, Esc: as before"
+            box.border_subtitle = "Space [ ] + - 0 r change columns   F10 saves, Esc cancels"
             with Horizontal():
                 with Vertical(id="setup-columns"):
                     yield Select([(name, name) for name in self._lists], value=self._list, allow_blank=False, id="list")
@@ -180,6 +181,10 @@ class SetupScreen(ModalScreen[Config | None]):
                         yield Label(told)
                         yield Input(f"{getattr(self._config, name):g}", id=name, max_length=10)
                     yield Label("", id="complaint", markup=False)
+
+    def on_resize(self, event: events.Resize) -> None:
+        """Side by side only where both parts can be read."""
+        self.set_class(event.size.width < _SIDE_BY_SIDE_CELLS, "-slim")
 
     def on_mount(self) -> None:
         """Start in the columns."""
@@ -228,7 +233,7 @@ class SetupScreen(ModalScreen[Config | None]):
             number = float(event.value)
             whole = int(number)
         except (ValueError, OverflowError):
-            self.query_one("#complaint", Label).update(f"{_NUMBERS[str(event.input.id)]}: a number is needed")
+            self.query_one("#complaint", Label).update(f"{_NUMBERS[str(event.input.id)]} must be a number")
             return
         self._change(**{str(event.input.id): whole if event.input.id == "log_rows" else number})
 

@@ -58,7 +58,7 @@ def place(
     """
     if skip:
         pinned = [column for column in columns if column.key == pinned_key]
-        candidates = [*pinned, *(column for column in columns[skip - 1 :] if column not in pinned)]
+        candidates = [*pinned, *(column for column in columns[min(skip, len(columns)) - 1 :] if column not in pinned)]
     elif exact:
         candidates = list(columns)
     else:

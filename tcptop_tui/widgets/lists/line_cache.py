@@ -6,10 +6,38 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+from rich.cells import cell_len
 
+from tcptop_tui.fields import BY_KEY
 from tcptop_tui.text import fit, fit_middle
 from tcptop_tui.widgets.lists.columns import Placed
 from tcptop_tui.widgets.lists.page import Page, cell_texts
+
+
+def _spread(texts: list[str], placed: tuple[Placed, ...], page: Page, row: int) -> list[str]:
+    """A group's label takes the empty columns to its right too, with the blanks between them.
+
+    Where the column that its members have in common is not on the screen, its text is in the label.
+
+    Returns:
+        The texts of the columns; each that the label goes through has the blank behind it as well.
+    """
+    first = next((place for place, spot in enumerate(placed) if spot.column.key == "comm"), None)
+    label, common = page.labels[row], page.common[row]
+    if common not in {"comm", *(spot.column.key for spot in placed)}:
+        label = f"{label} {BY_KEY[common].texts(page.take(np.array([row])))[0]}"
+    if first is None or cell_len(label) != len(label):
+        return texts
+    last = first
+    while last + 1 < len(placed) and not texts[last + 1].strip():
+        last += 1
+    left, right = placed[first].left, placed[last].left + placed[last].width
+    shown = fit(label, right - left)
+    spread = [
+        shown[spot.left - left : spot.left - left + spot.width + (place < last)]
+        for place, spot in enumerate(placed[first : last + 1], first)
+    ]
+    return [*texts[:first], *spread, *texts[last + 1 :]]
 
 
 @dataclass(slots=True)
@@ -46,4 +74,7 @@ class Lines:
                 for place, shown in zip(which, self._fitted(spot, cell_texts(spot.column, part)), strict=True):
                     lines[place][column] = shown
         self._placed, self._kept = placed, dict(zip(ids, zip(origins, lines, strict=True), strict=True))
-        return lines
+        if not any(page.common):
+            return lines
+        return [_spread(lines[place], placed, page, place) if page.common[place] else lines[place]
+                for place in range(len(lines))]  # fmt: skip

@@ -69,8 +69,6 @@ class Listing(Panel, can_focus=True):
         self._tones: list[object] = []
         self._painted_for: tuple[object, ...] = ()
 
-    # -- data ---------------------------------------------------------------------------------
-
     def show_sheet(self, sheet: Sheet) -> None:
         """Paint ``sheet``; of what is on the screen already only the cells that changed."""
         other = (sheet.look, sheet.told) != (self._sheet.look, self._sheet.told)
@@ -100,7 +98,7 @@ class Listing(Panel, can_focus=True):
         placed = self.placed
         toned = [old != new for old, new in zip(before[1], self._tones, strict=True)]
         regions = [
-            Region(placed[column].left, line + _HEADER_LINES, placed[column].width, 1)
+            Region(placed[column].left, line + _HEADER_LINES, placed[column].width + 1, 1)
             for line, (old, new) in enumerate(zip(before[0], after, strict=True))
             if old != new or toned[line]
             for column in range(len(placed))
@@ -108,8 +106,6 @@ class Listing(Panel, can_focus=True):
         ]
         if regions:
             self.refresh(*regions)
-
-    # -- painting -----------------------------------------------------------------------------
 
     @property
     def placed(self) -> tuple[Placed, ...]:
@@ -170,12 +166,13 @@ class Listing(Panel, can_focus=True):
         plain = ""
         for spot, cell in zip(self.placed, cells, strict=True):
             extra = None if selected else self.cell_style(row, spot.column.key)
+            gap = "" if len(cell) > spot.width else " "  # a group's label goes on in the next column
             if extra is None:
-                plain += f"{cell} "
+                plain += cell + gap
                 continue
             # what looks the same is one piece: each costs its way to the terminal
             segments += [Segment(plain, base), Segment(cell, base + extra)]
-            plain = " "
+            plain = gap
         return Strip([*segments, Segment(plain, base)])
 
     def tone(self, row: int) -> object:
@@ -209,8 +206,6 @@ class Listing(Panel, can_focus=True):
         """Widget style without the link handling that the base adds for every read."""
         return self.visual_style.rich_style
 
-    # -- keys and mouse -----------------------------------------------------------------------
-
     def _select(self, position: int) -> None:
         last = len(self._sheet.order) - 1
         self._cursor = max(0, min(position, last))
@@ -233,8 +228,6 @@ class Listing(Panel, can_focus=True):
         """Id of the row under the cursor."""
         row = self.selected_row
         return None if row is None else int(self._sheet.ids[row])
-
-    # -- search -------------------------------------------------------------------------------
 
     def begin_search(self) -> None:
         """From here on ``find`` goes."""
@@ -279,9 +272,16 @@ class Listing(Panel, can_focus=True):
         self._select(len(self._sheet.order) - 1)
 
     def action_columns(self, step: int) -> None:
-        """Bring the columns that did not fit onto the screen."""
-        self._skip = max(0, min(self._skip + step, len(self.columns) - 3))
+        """Bring the columns that did not fit onto the screen, until the last one is there."""
+        there = before = [spot.column.key for spot in self.placed]
+        while there == before and (self._skip if step < 0 else self._more_to_the_right(there)):
+            self._skip = min(self._skip, len(self.offered)) + step
+            there = [spot.column.key for spot in self.placed]
         self.refresh()
+
+    def _more_to_the_right(self, there: list[str]) -> bool:
+        columns = self.offered[-1 if self._skip else 0 :]
+        return self._skip < len(self.offered) and any(column.key not in there for column in columns)
 
     def action_open(self) -> None:
         """Look closer at the row under the cursor; not every list has more to show."""

@@ -22,11 +22,11 @@ _TALL_LINES = 30
 class AlertStrip(Widget, can_focus=True):
     """Shows ``Facts.alerts``, worst first."""
 
-    HELP = "What is wrong on this host; Enter shows it."
+    HELP = "What is wrong on this host; Enter shows the connections that an alert is about."
     COMPONENT_CLASSES: ClassVar[set[str]] = {"alert--severe", "alert--mild", "alert--cursor"}
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("enter", "show_alert", "Show it"),
-        Binding("up,k", "move(-1)", "Alert before", show=False),
+        Binding("enter", "show_alert", "Show", tooltip="Show the connections that the alert is about"),
+        Binding("up,k", "move(-1)", "Previous alert", show=False),
         Binding("down,j", "move(1)", "Next alert", show=False),
         Binding("escape", "leave", "Back to the list", show=False),
     ]

@@ -39,10 +39,10 @@ class FilterInput(Input):
     """Where the filter is typed, with what was typed before and what could be meant."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("up", "older", "Filter before that begins like this", show=False),
-        Binding("down", "newer", "Filter after that", show=False),
-        Binding("tab", "complete(1)", "Complete; again: the next that fits", show=False),
-        Binding("shift+tab", "complete(-1)", "The one before that fits", show=False),
+        Binding("up", "older", "Older filter that begins with what is typed", show=False),
+        Binding("down", "newer", "Newer filter that begins with what is typed", show=False),
+        Binding("tab", "complete(1)", "Complete the word; again: the next candidate", show=False),
+        Binding("shift+tab", "complete(-1)", "Complete with the previous candidate", show=False),
     ]
 
     def __init__(self) -> None:
@@ -111,8 +111,8 @@ class FilterBar(Vertical):
     """Hidden until opened. Every keystroke that parses takes effect; Esc restores, Enter keeps."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape", "cancel", "Restore", show=True),
-        Binding("ctrl+s", "save", "Keep, and save under a name", show=False),
+        Binding("escape", "cancel", "Restore", tooltip="Cancel, and restore the previous filter"),
+        Binding("ctrl+s", "save", "Apply the filter, and save it under a name", show=False),
     ]
 
     class Changed(Message):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from textwrap import wrap
 from typing import ClassVar
 
 import numpy as np
@@ -17,6 +19,7 @@ from tcptop_tui.model.frame import Frame
 from tcptop_tui.model.histogram import summarise
 from tcptop_tui.model.per_second import Beat
 from tcptop_tui.records import State
+from tcptop_tui.widgets.fitting import Item, fitted_line, fitting
 from tcptop_tui.widgets.spark import spark
 from tcptop_tui.widgets.states import STATE_CLASSES, state_style
 
@@ -26,16 +29,30 @@ _ORDER = (
 )  # fmt: skip
 """What matters most to somebody in trouble first."""
 
+_STATE_RANKS = (
+    State.ESTABLISHED, State.CLOSE_WAIT, State.SYN_SENT, State.SYN_RECV, State.TIME_WAIT, State.FIN_WAIT2,
+    State.LAST_ACK, State.FIN_WAIT1, State.CLOSING, State.LISTEN, State.CLOSE,
+)  # fmt: skip
+"""The states that keep their place on a narrow screen, first to last."""
+_SHORT_NAMES = {State.ESTABLISHED: "ESTAB"}
+"""As ss has it."""
+
+_FEW_STATES = 3
+
 _BEATS = {
-    Beat.TRANSITIONS: "transitions/s", Beat.OPENED: "opened/s", Beat.FAILED: "failed/s", Beat.CLOSED: "closed/s",
-    Beat.RETRANS: "retrans/s",
+    Beat.FAILED: "failed/s", Beat.RETRANS: "retrans/s", Beat.OPENED: "opened/s", Beat.CLOSED: "closed/s",
+    Beat.TRANSITIONS: "transitions/s",
 }  # fmt: skip
+"""In their order on the screen, and in the order of how much they matter."""
 _TROUBLE = {Beat.FAILED, Beat.RETRANS}
-_SPARK_CELLS = 10
+_SPARK_CELLS = (10, 5)
+"""What a sparkline takes, and what it takes where there is little room."""
 _NUMBER_CELLS = 4
-_GAP = 2
 _TALL_LINES = 20
 """Below that the sparklines would cost too much of the list."""
+_LEAST_CELLS = 8
+"""Of a filter's text: less of it says nothing."""
+_NOTE_LINES, _LOW_NOTE_LINES = 3, 2
 
 
 class HeaderLines(Widget):
@@ -75,95 +92,116 @@ class HeaderLines(Widget):
         return self._painted
 
     def _compose_text(self) -> Text:
-        lines = [self._where(), self._states(), self._trust()]
-        if self.app.size.height >= _TALL_LINES:
-            lines.insert(2, self._pulse())
-        note = self._frame.facts.status.note
-        if note:
-            lines.append(Text(text.clean(note), style=self._style("note")))
+        cells, tall = max(10, self.size.width or 80), self.app.size.height >= _TALL_LINES
+        lines = [fitted_line(list(self._where()), cells), self._states(cells)]
+        if tall:
+            lines.append(fitted_line(list(self._pulse(_SPARK_CELLS)), cells))
+        lines += [fitted_line([*self._trust(), *(() if tall else self._pulse())], cells), *self._note(cells, tall=tall)]
         for line in lines:
             line.no_wrap = True
-            line.truncate(max(10, self.size.width or 80), overflow="ellipsis")
         return Text("\n").join(lines)
+
+    def _note(self, cells: int, *, tall: bool) -> list[Text]:
+        """What the source says of itself: why it is not the one that was wanted, or why it has stopped."""
+        note = text.clean(self._frame.facts.status.note)
+        most = _NOTE_LINES if tall else _LOW_NOTE_LINES
+        lines = wrap(note, cells, max_lines=most, placeholder=" …") if note else []
+        return [Text(line, style=self._style("note")) for line in lines]
 
     def _style(self, name: str) -> Style:
         return self.get_component_rich_style(f"header--{name}", partial=True)
 
-    def _where(self) -> Text:
+    def _where(self) -> Iterator[Item]:
         status = self._frame.facts.status
-        line = Text()
-        line.append("tcptop-tui ", style=self._style("name"))
-        line.append(f"{self._host}  Linux {self._kernel}  ")
-        line.append(f"backend {text.clean(status.backend) or 'starting…'}")
+        yield Item(2, (Text("tcptop-tui", style=self._style("name")),))
+        yield Item(3, (Text(self._host),), cut=_LEAST_CELLS)
+        yield Item(4, (Text(f"Linux {self._kernel}"),))
+        backend = text.clean(status.backend) or "starting…"
+        yield Item(1, (Text(f"backend {backend}"), Text(backend)))
         if status.ended:
-            line.append("  ENDED", style=self._style("distrust"))
+            yield Item(0, (Text("ENDED", style=self._style("distrust")),))
         elif self._paused is not None:
-            line.append(f"  PAUSED +{self._paused:,} transitions, p goes on")
-        return line
+            told = f"PAUSED +{self._paused:,}"
+            yield Item(0, (Text(f"{told} transitions (p resumes)"), Text(f"{told} (p resumes)"), Text(told)))
 
-    def _states(self) -> Text:
+    def _states(self, cells: int) -> Text:
+        """Connections by state; those that have no room are counted together, so that the sum is right."""
         facts = self._frame.facts
         if not facts.begun:
-            return Text("no socket was read" if facts.status.ended else facts.status.stage or "starting")
+            stage = Text("no socket was read" if facts.status.ended else facts.status.stage or "starting")
+            return Item(0, (stage,), cut=1).within(cells)
         counts = np.bincount(facts.rows["state"], minlength=16)
-        line = Text(f"{int(counts.sum()):,} sockets")
-        for state in _ORDER:
-            if counts[state]:
-                line.append("  ")
-                line.append(f"{state.name} ", style=state_style(self, state))
-                line.append(f"{int(counts[state]):,}")
-        return line
+        total = int(counts.sum())
+        items = {state: self._state(state, int(counts[state])) for state in _ORDER if counts[state]}
+        sockets = Item(len(State), (Text(f"{total:,} socket{'' if total == 1 else 's'}"),))
+        if len(fitting([sockets, *items.values()], cells)) > len(items):
+            return fitted_line([sockets, *items.values()], cells)
+        shown = dict(items)
+        while shown:
+            del shown[max(shown, key=lambda state: items[state].rank)]
+            rest = total - sum(int(counts[state]) for state in shown)
+            line = [*shown.values(), Item(0, (Text(f"other {rest:,}"),))]
+            if len(shown) >= _FEW_STATES:  # else one more state says more than the sum
+                line.insert(0, sockets)
+            if len(fitting(line, cells)) == len(line):
+                return fitted_line(line, cells)
+        return sockets.within(cells)
 
-    def _pulse(self) -> Text:
-        """As many sparklines as fit, each with its last second's number."""
+    def _state(self, state: State, count: int) -> Item:
+        names = dict.fromkeys((state.name, _SHORT_NAMES.get(state, state.name)))
+        style = state_style(self, state)
+        return Item(
+            _STATE_RANKS.index(state), tuple(Text.assemble((f"{name} ", style), f"{count:,}") for name in names)
+        )
+
+    def _pulse(self, sparks: tuple[int, ...] = ()) -> Iterator[Item]:
+        """What happened in the last second, with sparklines of so many cells if there are any."""
         counts = self._frame.facts.pulse
-        line = Text()
-        room = self.size.width or 80
-        for beat in Beat if counts.shape[1] else ():
-            room -= len(_BEATS[beat]) + _SPARK_CELLS + _NUMBER_CELLS + 2
-            if room < 0:
-                break
-            line.append_text(self._beat(beat, counts[beat]))
-            line.append(" " * _GAP)
-            room -= _GAP
-        return line
+        for rank, beat in enumerate(_BEATS if counts.shape[1] else ()):
+            trouble = beat in _TROUBLE and counts[beat][-1] > 0
+            forms = [self._beat(beat, counts[beat], cells) for cells in sparks]
+            if not forms or beat not in _TROUBLE:  # how a trouble has gone matters as much as its number
+                forms.append(self._beat(beat, counts[beat], 0, padded=bool(sparks)))
+            yield Item((0 if trouble else 10) + rank, tuple(forms))
 
-    def _beat(self, beat: Beat, counts: NDArray[np.float64]) -> Text:
+    def _beat(self, beat: Beat, counts: NDArray[np.float64], cells: int, *, padded: bool = True) -> Text:
         """``failed/s ▁▁▂▁ 3   ``: a longer number takes cells from the sparkline, so that names stay where they are."""
         latest = counts[-1]
         number = formats.UNKNOWN if np.isnan(latest) else formats.count(int(latest))
         over = max(0, len(number) - _NUMBER_CELLS)
         line = Text(f"{_BEATS[beat]} ", style="dim")
-        line = Text.assemble(line, spark(counts.tolist(), _SPARK_CELLS - over), " ")
+        drawn = spark(counts.tolist(), cells - over) + " " if cells > over else ""
         style = self._style("trouble") if beat in _TROUBLE and latest > 0 else ""
-        return line.append(f"{number:<{_NUMBER_CELLS}}", style=style)
+        return Text.assemble(line, drawn, (f"{number:<{_NUMBER_CELLS if padded else 0}}", style))
 
-    def _trust(self) -> Text:
-        facts = self._frame.facts
-        line = Text()
-        if self.app.size.height < _TALL_LINES:  # else the line above says it
-            pace = facts.transitions_per_s
-            line.append(f"{formats.UNKNOWN if np.isnan(pace) else f'{pace:,.0f}'} transitions/s  ")
+    def _trust(self) -> Iterator[Item]:
+        """Whether the numbers can be believed, and what they are of."""
+        facts, distrust = self._frame.facts, self._style("distrust")
         loss = facts.loss
         for name, number in (
             ("lost", loss.lost), ("map full", loss.map_full), ("missed", loss.missed), ("mended", loss.mended),
         ):  # fmt: skip
             if number or name != "map full":
                 told = f"{number:,}" if facts.begun or number else formats.UNKNOWN
-                line.append(f"{name} {told}", style=self._style("distrust") if number else "").append("  ")
+                rank = 0 if number else 11.5 if name == "lost" else 20
+                yield Item(rank, (Text(f"{name} {told}", style=distrust if number else ""),))
         if facts.behind_s:
-            line.append(f"behind {facts.behind_s:,} s", style=self._style("distrust")).append("  ")
-        shown = self._frame.look.filter.text
-        if shown:
-            matching = len(self._frame.present) + self._frame.time_waits
-            line.append(f"{matching:,} of {len(facts.rows):,} match ")
-            line.append(text.clean(shown), style="bold").append("  ")
-        if self._frame.look.hidden is not None:
-            line.append("own SSH hidden", style="bold").append("  ")
-        if self._frame.look.pinned:
-            line.append(f"{text.clean(self._frame.look.pinned)}", style="bold").append("  ")
+            yield Item(0, (Text(f"behind {facts.behind_s:,} s", style=distrust),))
+        yield from self._selection()
         summary = summarise(self._frame.rtt.hist, self._frame.rtt.sum_us)
         if summary.p50_us is not None and summary.p99_us is not None:
-            line.append(f"RTT p50 {formats.rtt_us(summary.p50_us)} p99 {formats.rtt_us(summary.p99_us)}")
-            line.append(f" since {facts.since}")
-        return line
+            told = f"RTT p50 {formats.rtt_us(summary.p50_us)} p99 {formats.rtt_us(summary.p99_us)}"
+            yield Item(21, (Text(f"{told} since {facts.since}"),))
+
+    def _selection(self) -> Iterator[Item]:
+        """What the user has left out of what is shown."""
+        facts, look = self._frame.facts, self._frame.look
+        if look.filter.text:
+            matching = len(self._frame.present) + self._frame.time_waits
+            told = f"{matching:,} of {len(facts.rows):,} match "
+            line = Text.assemble(told, (text.clean(look.filter.text), "bold"))
+            yield Item(5, (line,), cut=len(told) + _LEAST_CELLS)
+        if look.hidden is not None:
+            yield Item(7, (Text("own SSH hidden", style="bold"),))
+        if look.pinned:
+            yield Item(6, (Text(text.clean(look.pinned), style="bold"),), cut=2 * _LEAST_CELLS)

@@ -54,7 +54,7 @@ def heat_title(columns: int, cells: int, whole: int) -> str:
     shown = min(columns, cells)
     told = [f"-{_span(shown)}, {STEP_S} s a cell", f"-{_span(shown)}"]
     if whole < shown:
-        told = [f"-{_span(shown)}, whole for {_span(whole)}", f"whole for {_span(whole)}", f"-{_span(whole)}?"]
+        told = [f"-{_span(shown)}, complete for {_span(whole)}", f"complete for {_span(whole)}", f"-{_span(whole)}?"]
     room = cells - len(" now")
     left = next((one for one in told if len(one) <= room), "")
     return f"{left:<{max(len(left), shown - len(' now'))}} now".rjust(cells)

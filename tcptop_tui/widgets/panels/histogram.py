@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import zip_longest
+from textwrap import wrap
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,7 @@ from tcptop_tui import formats
 from tcptop_tui.config.schema import RttUnit
 from tcptop_tui.model.frame import Frame, Rtt
 from tcptop_tui.model.histogram import slot_bounds, summarise
+from tcptop_tui.text import fit
 from tcptop_tui.widgets.panels.heat_map import LEAST_CELLS, heat_lines, heat_scale, heat_title
 from tcptop_tui.widgets.panels.panel import Titled, instead
 
@@ -63,8 +65,8 @@ def outside(hist: NDArray[np.uint64], slots: range) -> str:
 
 def no_samples(frame: Frame) -> str:
     """Why there is no histogram."""
-    which = " of what the filter shows" if frame.look.filter.text else ""
-    return instead(frame.facts, f"no round-trip time{which} since {frame.facts.since}: nothing was received")
+    which = " for what the filter shows" if frame.look.filter.text else ""
+    return instead(frame.facts, f"no RTT sample{which} since {frame.facts.since}: nothing was received")
 
 
 def label(slot: int, unit: RttUnit = "auto") -> str:
@@ -113,7 +115,7 @@ class RttPanel(Titled, can_focus=True):
         if self._frame.rtt.hist.any():
             shown = rtt_lines(self._frame.rtt, *self.size, self._unit, self._parts, self._frame.facts.since)
         else:
-            shown = [no_samples(self._frame)]
+            shown = wrap(no_samples(self._frame), max(1, self.size.width))
         if shown != self._shown:
             self._shown = shown
             self.refresh()
@@ -126,7 +128,11 @@ class RttPanel(Titled, can_focus=True):
 
     def render(self) -> RenderableType:
         """Summary, then a line for each bucket in use."""
-        return Text("\n".join(line[: self.size.width] for line in self._shown), no_wrap=True, end="")
+        return Text("\n".join(_fitted(line, self.size.width) for line in self._shown), no_wrap=True, end="")
+
+
+def _fitted(line: str, cells: int) -> str:
+    return fit(line, cells) if len(line) > cells else line
 
 
 def rtt_lines(rtt: Rtt, width: int, height: int, unit: RttUnit, parts: str, since: str) -> list[str]:
@@ -159,7 +165,13 @@ def rtt_lines(rtt: Rtt, width: int, height: int, unit: RttUnit, parts: str, sinc
     bars = histogram_lines(hist, left, lines, unit)
     slots = fitting_slots(hist, lines - 1)
     heat = [heat_title(rtt.heat.shape[1], cells, rtt.heat_whole), *heat_lines(rtt.heat, slots, cells, rtt.heat_unread)]
-    return [*summary, *(f"{bar[:left]:<{left}} {part}" for bar, part in zip_longest(bars, heat, fillvalue=""))]
+
+    def joined(bar: str, part: str) -> str:
+        if not part:  # what had no room
+            return bar if len(bar) <= width else fit(bar, width)
+        return f"{fit(bar if parts == 'both' else bar[:left], left)} {part}"  # with the map alone there are only labels
+
+    return [*summary, *(joined(bar, part) for bar, part in zip_longest(bars, heat, fillvalue=""))]
 
 
 def summary_lines(rtt: Rtt, unit: RttUnit, since: str) -> list[str]:
@@ -172,7 +184,7 @@ def summary_lines(rtt: Rtt, unit: RttUnit, since: str) -> list[str]:
 
     told = f"from {formats.count(rtt.live)} live and {formats.count(rtt.ended)} ended connections"
     if rtt.unfilterable:
-        told += f"; {formats.count(rtt.unfilterable)} older not filterable"
+        told += f"; {formats.count(rtt.unfilterable)} older ones cannot be filtered"
     return [
         f"{formats.count(summary.count)} samples since {since}  avg {shown(summary.avg_us)}",
         f"p50 {shown(summary.p50_us)}  p90 {shown(summary.p90_us)}  p99 {shown(summary.p99_us)} (interpolated)",

@@ -48,9 +48,9 @@ class SearchBar(Horizontal):
     """Hidden until opened; each keystroke goes to the first match from where the search began."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape,f10", "close", "End the search"),
-        Binding("f3,enter", "find(1)", "Next", tooltip="Next match; in the log the one before", priority=True),
-        Binding("shift+f3,f15", "find(-1)", "The other way", show=False, priority=True),
+        Binding("escape,f10", "close", "Close", tooltip="Close the search"),
+        Binding("f3,enter", "find(1)", "Next", tooltip="Next match (in the log: the previous one)", priority=True),
+        Binding("shift+f3,f15", "find(-1)", "Previous match (in the log: the next one)", show=False, priority=True),
         Binding("down", "find(1, True)", "Match below", show=False, priority=True),
         Binding("up", "find(-1, True)", "Match above", show=False, priority=True),
     ]

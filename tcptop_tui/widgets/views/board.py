@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import ClassVar
 
 import numpy as np
@@ -17,6 +18,7 @@ from tcptop_tui.filters.process_names import process_filter
 from tcptop_tui.model.board import SHOWN, STUCK
 from tcptop_tui.model.frame import Frame
 from tcptop_tui.records import State
+from tcptop_tui.widgets.lists.columns import Placed, place
 from tcptop_tui.widgets.lists.listing import Listing
 from tcptop_tui.widgets.lists.page import Page
 from tcptop_tui.widgets.lists.sheet import Sheet
@@ -24,6 +26,9 @@ from tcptop_tui.widgets.panels.panel import instead
 from tcptop_tui.widgets.states import STATE_CLASSES, state_style
 
 _CELLS = 18
+MORE = "more"
+"""Key of the column that stands for the states that have no room; nothing can be sorted by it."""
+_MORE_CELLS = 9
 
 
 def _stuck_in(state: State, rank: int) -> Field:
@@ -52,6 +57,24 @@ def _cell(count: int, grown: int, began_ns: int, now_ns: int) -> str:
     return f"{count:,} {growth:<4} {age:>6}"
 
 
+@lru_cache(maxsize=64)
+def _more_column(hidden: tuple[State, ...], cells: int) -> Field:
+    """What a process has in the states that are not on the screen: ``TIME_WAIT 349, LISTEN 2``, or ``+351``."""
+
+    def shown(subject: Subject, column: Column) -> list[str]:
+        del column
+        return [
+            _more(dict(zip(hidden, counts, strict=True))) for counts in subject.rows["count"][:, list(hidden)].tolist()
+        ]
+
+    def _more(counts: dict[State, int]) -> str:
+        told = ", ".join(f"{state.name} {count:,}" for state, count in counts.items() if count)
+        return told if len(told) <= cells else f"+{sum(counts.values()):,}"
+
+    return Field(key=MORE, records=Records(0), write=as_is, show=shown, title=f"{len(hidden)} MORE →",
+                 width=cells, right=False)  # fmt: skip
+
+
 class BoardView(Listing):
     """Shows ``Frame.board``."""
 
@@ -63,7 +86,9 @@ class BoardView(Listing):
         *(_stuck_in(state, rank) for rank, state in enumerate(SHOWN, start=1)),
     )
     COMPONENT_CLASSES: ClassVar[set[str]] = {"table--header", "table--sorted", "table--cursor", *STATE_CLASSES}
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("enter", "open", "Show them")]
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("enter", "open", "Connections", tooltip="Show the connections of the row")
+    ]
 
     class Opened(Message):
         """The user wants to see what a row counts."""
@@ -97,6 +122,27 @@ class BoardView(Listing):
     def offered(self) -> tuple[Field, ...]:
         """Without the states that no process has a connection in: that is most of them."""
         return tuple(column for column in self.columns if column.key not in self._empty)
+
+    @property
+    def placed(self) -> tuple[Placed, ...]:
+        """Where not all states have room, the last column tells what is in the others."""
+        placed = super().placed
+        if not self._hidden(placed):
+            return placed
+        exact = self.columns != self.COLUMNS
+        room = max(1, self.size.width - _MORE_CELLS - 1)
+        placed = place(self.offered, self.PINNED, room, self._skip, exact=exact, sort=self._sheet.sort)
+        left = placed[-1].left + placed[-1].width + 1 if placed else 0
+        cells = self.size.width - left
+        return (*placed, Placed(_more_column(self._hidden(placed), cells), left, cells))
+
+    def _hidden(self, placed: tuple[Placed, ...]) -> tuple[State, ...]:
+        """The states that → brings: those to the right, at first all that are not among ``placed``."""
+        keys = [column.key for column in self.offered]
+        there = {spot.column.key for spot in placed}
+        last = max((place for place, key in enumerate(keys) if key in there), default=0)
+        right = keys[last + 1 :] if self._skip else keys
+        return tuple(state for state in SHOWN if state.name.lower() in right and state.name.lower() not in there)
 
     def _page(self, rows: NDArray[np.intp]) -> Page:
         return Page(self._frame.board[rows], self._frame.facts.now_ns)

@@ -55,9 +55,9 @@ def connects_note(frame: Frame) -> str:
     made, facts = frame.connects, frame.facts
     if made.listed_since_ns <= made.succeeded_since_ns and made.failed_since_ns <= made.since_ns:
         return ""
-    listed = f"connected {facts.span(made.listed_since_ns)}"
-    failed = f", failed {facts.span(made.failed_since_ns)}" if made.failed_since_ns > made.since_ns else ""
-    return f"listed: {listed}{failed}"
+    listed = f"list: successes {facts.span(made.listed_since_ns)}"
+    failed = f", failures {facts.span(made.failed_since_ns)}" if made.failed_since_ns > made.since_ns else ""
+    return f"{listed}{failed}"
 
 
 def _spans(frame: Frame) -> str:
@@ -74,7 +74,7 @@ class ConnectsTable(Listing):
     """Shows ``Frame.connects``."""
 
     VIEW = 1
-    HELP = "What came of each connect() that has sent a SYN, latest first; trace connect has the others."
+    HELP = "The outcome of each connect() that sent a SYN, latest first; trace connect shows the others too."
     COLUMNS = listed(
         Records.CONNECTS,
         lport={"rank": 7}, rport={"rank": 1},  # whom it was to, also where there is little room
@@ -142,7 +142,9 @@ class Destinations(Listing):
               width=7, rank=6),
     )  # fmt: skip
     COMPONENT_CLASSES: ClassVar[set[str]] = _CLASSES
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("enter", "open", "Show them")]
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("enter", "open", "Connections", tooltip="Show the connections of the row")
+    ]
 
     class Opened(Message):
         """The user wants to see the connections of a destination."""

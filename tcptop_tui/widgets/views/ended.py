@@ -28,7 +28,7 @@ class SessionsTable(Listing):
     """Shows ``Frame.ended``."""
 
     VIEW = 2
-    HELP = "Every connection that has ended, with bytes, duration and the reason."
+    HELP = "Every connection that has ended, with its bytes, its duration and why it ended."
     COLUMNS = listed(Records.ENDED, time={"title": "ENDED"})
     COMPONENT_CLASSES: ClassVar[set[str]] = {"table--header", "table--sorted", "table--cursor", "table--failed"}
     BINDINGS: ClassVar[list[BindingType]] = [Binding("enter", "open", "Open")]

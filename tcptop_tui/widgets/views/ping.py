@@ -97,14 +97,14 @@ class PingView(Panel, can_focus=True):
         if width > len(_HEADER) + _SUMMARY_CELLS:
             beside = self._side[y] if y < len(self._side) else ""
             line = fit(line, width - _SUMMARY_CELLS - 1) + " " + fit(beside, _SUMMARY_CELLS)
-        elif y == 0 and not self.complaint:
+        elif y == 0 and not self.complaint and len(self._frame.facts.pings):
             line = "interrupted: " + " · ".join(" ".join(part.split()) for part in self._side[1:] if part)
         line = fit(line, width)
         return Strip([Segment(line, style)]).adjust_cell_length(width, style)
 
     def _line(self, y: int) -> str:
         if y == 0:
-            return self.complaint or "attached while this view is open"
+            return self.complaint or "The probe is attached only while this view is open."
         if y == 1:
             return _HEADER
         facts = self._frame.facts

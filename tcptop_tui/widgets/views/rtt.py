@@ -39,12 +39,12 @@ class RttView(Titled, can_focus=True):
     HELP = "Round-trip times by address, service port or process; most samples first."
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("g", "group_by", "Group by"),
-        Binding("left", "move(-1)", "Key before", show=False),
-        Binding("right", "move(1)", "Next key", show=False),
-        Binding("pageup", "page(-1)", "Keys before", show=False),
-        Binding("pagedown", "page(1)", "Next keys", show=False),
-        Binding("home", "page(-1000000)", "First key", show=False),
-        Binding("end", "page(1000000)", "Last key", show=False),
+        Binding("left", "move(-1)", "Previous group", show=False),
+        Binding("right", "move(1)", "Next group", show=False),
+        Binding("pageup", "page(-1)", "Previous page", show=False),
+        Binding("pagedown", "page(1)", "Next page", show=False),
+        Binding("home", "page(-1000000)", "First group", show=False),
+        Binding("end", "page(1000000)", "Last group", show=False),
     ]
 
     class Grouped(Message):
@@ -85,7 +85,7 @@ class RttView(Titled, can_focus=True):
         count = len(self._groups.hist)
         self._first = max(0, min(first, count - self._fitting))
         shown = f": {self._first + 1}–{min(count, self._first + self._fitting)} of {count:,}" if count else ""
-        self.retitle(f"RTT by {TITLES[self._groups.by or self._by]}{shown} (g: by another)")
+        self.retitle(f"RTT by {TITLES[self._groups.by or self._by]}{shown} (g: next grouping)")
         self.refresh()
 
     def on_resize(self) -> None:
