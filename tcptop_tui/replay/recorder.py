@@ -13,7 +13,18 @@ import numpy as np
 
 from tcptop_tui.errors import TcptopError
 from tcptop_tui.records import copied
-from tcptop_tui.replay.recording import EVENTS, HEAD, HISTS, HOLDERS, KIND_OF, MAGIC, NUMBER, layout
+from tcptop_tui.replay.recording import (
+    DETAILS,
+    EVENTS,
+    HEAD,
+    HISTS,
+    HOLDERS,
+    KIND_OF,
+    MAGIC,
+    NUMBER,
+    details_payload,
+    layout,
+)
 from tcptop_tui.stream.batches import Batch, Loss, Names, Sink, Status, Table
 
 
@@ -88,6 +99,8 @@ class Recorder:
         sampled = found.any(axis=1)
         rows["hist"] = np.where(sampled, np.cumsum(sampled), 0)
         parts = [_batch(HISTS, found[sampled].tobytes()), _batch(HOLDERS, table.holders.tobytes())]
+        if len(table.details):
+            parts.append(_batch(DETAILS, details_payload(table.details)))
         if table.events_ns:
             parts.append(_batch(EVENTS, NUMBER.pack(table.events_ns)))
         self._put(b"".join([*parts, _batch(KIND_OF[Table], rows.tobytes(), table.now_ns, table.utc_ns)]))

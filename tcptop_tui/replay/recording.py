@@ -23,9 +23,10 @@ import numpy as np
 from tcptop_tui.errors import TcptopError, UsageError
 from tcptop_tui.host.caller_files import caller
 from tcptop_tui.host.private_files import open_at_once
-from tcptop_tui.records import ENDING, HOLDING, PING, ROW, RTT_SLOTS, SESSION, TRANSITION
+from tcptop_tui.records import ENDING, HOLDING, PING, ROW, RTT_SLOTS, SESSION, TRANSITION, Rows
 from tcptop_tui.stream.batches import Batch, Endings, Loss, Names, Pings, Sessions, Status, Table, Transitions
 from tcptop_tui.stream.histograms import NO_HISTS, Hists
+from tcptop_tui.stream.socket_details import NO_DETAILS, SOCKET_DETAIL
 
 MAGIC = b"tcptop-tui recording 2\n"
 _EARLIER = b"tcptop-tui recording 1\n"
@@ -33,7 +34,7 @@ _EARLIER = b"tcptop-tui recording 1\n"
 HEAD = struct.Struct("<BxxxIQQ")  # kind, bytes, now_ns, utc_ns
 NUMBER = struct.Struct("<Q")
 _PART_BYTES = 1 << 20
-_MOST_BYTES = {11: 8, 4: 1 << 16, 5: 1 << 16, 7: 1 << 24, 3: 1 << 30, 8: 1 << 30, 9: 1 << 30}
+_MOST_BYTES = {11: 8, 4: 1 << 16, 5: 1 << 16, 7: 1 << 24, 3: 1 << 30, 8: 1 << 30, 9: 1 << 30, 12: 1 << 30}
 """Of a batch, by kind; of events as many as the largest ring holds, twice."""
 _MOST_EVENT_BYTES = 1 << 28
 _LATEST_NS = 1 << 62
@@ -46,14 +47,14 @@ _ROWS: dict[int, tuple[type[Any], np.dtype[Any]]] = {
     6: (Pings, PING),
     10: (Endings, ENDING),
 }
-HISTS, HOLDERS, EVENTS = 8, 9, 11
+HISTS, HOLDERS, EVENTS, DETAILS = 8, 9, 11, 12
 _HIST = np.dtype(("<u4", (RTT_SLOTS,)))
 _NOTES: dict[int, type[Any]] = {4: Loss, 5: Status, 7: Names}
 KIND_OF = {kind: number for number, (kind, _) in _ROWS.items()} | {kind: number for number, kind in _NOTES.items()}
 _ITEM_BYTES = (
     {kind: dtype.itemsize for kind, (_, dtype) in _ROWS.items()}
     | dict.fromkeys(_NOTES, 1)
-    | {HISTS: _HIST.itemsize, HOLDERS: HOLDING.itemsize, EVENTS: NUMBER.size}
+    | {HISTS: _HIST.itemsize, HOLDERS: HOLDING.itemsize, EVENTS: NUMBER.size, DETAILS: 1}
 )
 
 
@@ -61,6 +62,19 @@ def layout() -> bytes:
     """The dtypes in words; 16-bit length first."""
     text = repr([*(dtype.descr for _, dtype in _ROWS.values()), HOLDING.descr, _HIST.shape]).encode()
     return struct.pack("<H", len(text)) + text
+
+
+def details_payload(details: Rows) -> bytes:
+    """The dtype in words, 16-bit length first, then the rows: fields come and go there without a new version."""
+    text = repr(SOCKET_DETAIL.descr).encode()
+    return struct.pack("<H", len(text)) + text + details.tobytes()
+
+
+def _details(payload: bytes) -> Rows:
+    """Dtype SOCKET_DETAIL; none where the recording has other fields."""
+    rows = payload.removeprefix(details_payload(NO_DETAILS))
+    known = len(rows) < len(payload) and len(rows) % SOCKET_DETAIL.itemsize == 0
+    return np.frombuffer(rows, SOCKET_DETAIL) if known else NO_DETAILS
 
 
 def read_batches(path: Path, stopped: Callable[[], bool] = lambda: False) -> Generator[Batch, None, bool]:
@@ -79,7 +93,7 @@ def read_batches(path: Path, stopped: Callable[[], bool] = lambda: False) -> Gen
     """
     with _opened(path) as file:
         _check_beginning(path, file)
-        last_ns, events_ns, hists, holders = 0, 0, NO_HISTS, np.zeros(0, HOLDING)
+        last_ns, events_ns, hists, holders, details = 0, 0, NO_HISTS, np.zeros(0, HOLDING), NO_DETAILS
         while len(head := file.read(HEAD.size)) == HEAD.size:
             kind, size, now_ns, utc_ns = HEAD.unpack(head)
             if max(now_ns, utc_ns) > _LATEST_NS or (kind == KIND_OF[Table] and now_ns < last_ns):
@@ -94,11 +108,14 @@ def read_batches(path: Path, stopped: Callable[[], bool] = lambda: False) -> Gen
                 holders = np.frombuffer(payload, HOLDING)
             elif kind == EVENTS:
                 events_ns = int.from_bytes(payload, "little")
+            elif kind == DETAILS:
+                details = _details(payload)
             else:
                 batch = _batch(path, kind, payload, now_ns, utc_ns)
                 if isinstance(batch, Table):
-                    batch = replace(batch, hists=hists, holders=holders, events_ns=min(events_ns, now_ns))
-                    events_ns = 0
+                    behind_ns = min(events_ns, now_ns)
+                    batch = replace(batch, hists=hists, holders=holders, details=details, events_ns=behind_ns)
+                    events_ns, details = 0, NO_DETAILS
                 yield batch
         return bool(head)
 
