@@ -1,6 +1,6 @@
 """What sock_diag tells of a socket besides its row: numbers of its tcp_info, its queues, its congestion control.
 
-They stand in a block beside a table, which is made only while somebody wants one of them: 84 bytes a connection that
+They stand in a block beside a table, which is made only while somebody wants one of them: 80 bytes a connection that
 hosts which show none of them do without. ``fields.registry`` has an entry for each.
 """
 

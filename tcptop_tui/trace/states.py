@@ -62,7 +62,7 @@ class StatesStream:
             return
         rows: Any = batch.rows[self.chosen.matches(moment.subject(batch.rows))]
         if self.journal is not None:
-            self.journal.send(rows, moment.names)
+            self.journal.send(moment.subject(rows))
         self.output.lines(moment.lines(rows))
 
     def lost(self, loss: Loss) -> int:
