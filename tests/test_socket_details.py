@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 import socket
 import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -44,8 +46,8 @@ def talk(links: tuple[Side, Side]) -> Iterator[tuple[socket.socket, socket.socke
         client.connect(("10.9.0.2", port(listener)))
         with listener.accept()[0] as peer:
             for _ in range(20):
-                client.sendall(b"a" * 3000)
-                peer.recv(3000, socket.MSG_WAITALL)
+                client.sendall(b"a" * 30_000)  # a window and more: the receiver measures, too
+                peer.recv(30_000, socket.MSG_WAITALL)
                 peer.sendall(b"b" * 3000)
                 client.recv(3000, socket.MSG_WAITALL)
             client.sendall(b"c" * 5000)
@@ -108,7 +110,9 @@ def test_every_detail_is_what_ss_says(
     assert known["congestion"]
     assert known["min_rtt"] > 0
     assert known["delivery_rate"] > 0
-    assert ours(running, links[1], port(talk[1]))["rx_queue"] == 5000
+    peers = ours(running, links[1], port(talk[1]))
+    assert peers["rx_queue"] == 5000
+    assert peers["rcv_rtt"] > 0
 
 
 def test_segments_in_flight_and_lost(
@@ -132,6 +136,24 @@ def test_segments_in_flight_and_lost(
         assert len(chosen) == 1
     finally:
         far.run("ip", "link", "set", "vb0", "up")
+
+
+@pytest.mark.parametrize("backend", ["diag", "bpf"])
+def test_snapshots_have_every_detail(
+    backend: str, links: tuple[Side, Side], talk: tuple[socket.socket, socket.socket], request: pytest.FixtureRequest
+) -> None:
+    if backend == "bpf":
+        request.getfixturevalue("bpf_possible")
+    lport = port(talk[1])
+    done = subprocess.run(
+        [sys.executable, "-m", "tcptop_tui", "snapshot", "--backend", backend, "--after", "0.3", "--output", "-",
+         "--format", "json", "--filter", f"lport:{lport} cwnd>0 rx_queue:5000"],
+        capture_output=True, text=True, check=True, timeout=60,
+    )  # fmt: skip
+    (row,) = json.loads(done.stdout)["connections"]
+    told = ss(links[1], lport)
+    assert {field.key: row[field.json] for field in DETAILS} == told
+    assert 0 <= row["details_age_s"] < 60
 
 
 def test_nobody_pays_who_does_not_want_them(
