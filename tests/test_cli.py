@@ -45,6 +45,7 @@ def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]
         ["snapshot", "--format", "doc"],
         ["snapshot", "--after", "soon"],
         ["snapshot", "--filter", "state:\x1b[31m"],
+        ["trace", "states", "--filter", "cwnd>10"],
         [],
     ],
 )

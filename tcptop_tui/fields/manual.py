@@ -12,7 +12,7 @@ Made from `tcptop_tui/fields/registry.py`; a test compares them. JSON and CSV ha
 filter language the names under *filter*. *in*: documents have it of connections (t: table), ended ones (e), state
 transitions (s), connects (c). What is not known is null, empty in CSV and `–` on the screen, matches no filter and is
 sorted last. † marks optional columns. ‡ marks those that are read from sock_diag only while a column, the order, the
-filter or an export needs them; `details_age_s` says how old they are.
+filter or an export needs them; `details_age_s` says how old they are. Streams do not read them.
 
 | JSON, CSV | column | filter | in | the kernel's | what it is |
 | --- | --- | --- | --- | --- | --- |

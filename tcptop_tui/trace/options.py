@@ -12,6 +12,7 @@ import click
 from tcptop_tui.config.file import ConfigPlace
 from tcptop_tui.errors import UsageError
 from tcptop_tui.feed import Feed
+from tcptop_tui.fields import BY_KEY
 from tcptop_tui.filters import Filter, expand, parse, parse_ports
 from tcptop_tui.filters.capture_terms import chosen_processes
 from tcptop_tui.host.terminal import standard_output
@@ -107,6 +108,9 @@ class Common:
             click.echo(f"tcptop-tui: {clean(note)}", err=True)
         given = expand(given, filters)
         chosen = parse(" ".join(filter(None, [given, *terms])))
+        unread = [BY_KEY[key].names[0] for key in sorted(chosen.keys) if BY_KEY[key].detail]
+        if unread:
+            raise UsageError(f"streams do not read {', '.join(unread)}", mend="use the dashboard, or snapshot")
         return chosen.of_processes(chosen_processes(self.given["pid"]))
 
     def settings(self, refresh_s: float = _REFRESH_S) -> Settings:
