@@ -30,7 +30,7 @@ from tcptop_tui.model.recent_records import Kept
 from tcptop_tui.model.wall_clock import Wall
 from tcptop_tui.records import HOLDING, RTT_SLOTS, SESSION, Flag, Looked, Rows, State, Syn
 from tcptop_tui.stream.batches import Loss, Names
-from tcptop_tui.stream.socket_details import SOCKET_DETAIL
+from tcptop_tui.stream.socket_details import SOCKET_DETAIL, unknown
 from tcptop_tui.trace import columns as c
 from tcptop_tui.trace import connect, life, states
 from tcptop_tui.trace.output import Form, Layout, Output
@@ -63,6 +63,12 @@ GIVEN = (
 """Each field unknown by itself, then all of them."""
 HOLDERS = np.array([(16, 100, 0, b"nginx"), (16, 813, 0, b"=w\x1b")], HOLDING)
 TABLE = connections(*GIVEN)
+DETAILS = np.zeros(3, SOCKET_DETAIL)
+DETAILS["id"], DETAILS["read_ns"] = (1, 2, 4), NOW - SECOND
+for _name in SOCKET_DETAIL.names or ():
+    if _name not in {"id", "read_ns"}:  # the first all known, the second all unknown, the third half
+        _nothing = unknown(SOCKET_DETAIL[_name])
+        DETAILS[_name] = (b"bbr" if _name == "congestion" else 12_345, _nothing, _nothing if "r" in _name else 0)
 RATES = np.array([0.0, 2048.5, *[np.nan] * (len(TABLE) - 3), 3e9])
 ENDS: tuple[dict[str, Any], ...] = (
     {"state": State.CLOSE, "ends": 3, "established_ns": NOW - 59 * SECOND}, {"err": 111, "state": State.CLOSE},
@@ -84,7 +90,7 @@ MOVES["ts_ns"] += np.arange(len(MOVES), dtype=np.uint64)
 DIALS = MOVES[MOVES["oldstate"] == State.SYN_SENT]
 FACTS = Facts(
     now_ns=NOW, utc_ns=UTC, rows=TABLE, tx_rate=RATES, rx_rate=RATES[::-1].copy(), names=NAMES, wall=WALL,
-    log=MOVES, kept=Kept(SESSION, (CLOSED,)), holders=HOLDERS,
+    log=MOVES, kept=Kept(SESSION, (CLOSED,)), holders=HOLDERS, details=DETAILS,
 )  # fmt: skip
 
 
@@ -164,16 +170,16 @@ FILTERS = [
     "pid<900", "user:root", "uid>=1000", "uid:0", "netns:1", "netns>0", "cgroup:5", "state:estab", "state:listen",
     "why:refused", "why:fin,reset", "why:error", "rtt>1ms", "rtt<1.24ms", "rtt:1240us", "rtt<=1240us", "age>1s",
     "age<1d", "instate>2s", "instate<1h", "instate:0-2s", "retrans>0", "retrans:0", "tx>1K", "tx:0", "rx<8", "tx>1K/s",
-    "rx:0/s", "rx<=2048.5/s",
+    "rx:0/s", "rx<=2048.5/s", "cwnd>5", "congestion:bbr,cubic", "min_rtt>1ms", "tx_queue>1K", "delivery_rate>1KB/s",
+    "pacing_rate<1MB", "unacked:0", "lost<9", "reordering>3", "rcv_rtt<1s", "!cwnd>5",
 ]  # fmt: skip
 
 
 def test_filters(snapshot: SnapshotAssertion) -> None:
     found = {}
     for wanted in FILTERS:
-        for name, rows in (("table", TABLE), ("sessions", CLOSED), ("log", MOVES)):
-            rates = (RATES, RATES[::-1]) if name == "table" else (None, None)
-            matches = parse(wanted).matches(Subject(rows, NOW, *rates, NAMES))
+        for name, subject in (("table", FACTS.subject), ("sessions", FACTS.about(CLOSED)), ("log", FACTS.about(MOVES))):
+            matches = parse(wanted).matches(subject)
             found[f"{wanted} {name}"] = told(np.flatnonzero(matches).tolist())
     same(
         snapshot,

@@ -38,16 +38,15 @@ class Vocabulary:
 
 def vocabulary(table: Subject, ended: Subject, saved: Iterable[str] = ()) -> Vocabulary:
     """What is in a table (dtype ROW) and among ended connections (dtype SESSION)."""
+    offered = [field for field in FIELDS if field.parse and field.parse not in _QUANTITIES]
+    keys = dict.fromkeys(key for field in offered for key in field.columns or (field.key,))
+    present = {key: _present(BY_KEY[key], ended if BY_KEY[key].parse is Parse.REASON else table) for key in keys}
+    present["netns"] = [*filter(None, map(quoted, namespace_names())), *present["netns"]]
+    others: dict[Parse | None, tuple[str, ...]] = {Parse.STATE: _STATES, Parse.REASON: _ENDS}
     values = {
-        one.names[0]: _first(
-            filter(None, map(quoted, namespace_names())) if one.parse is Parse.NETNS else (),
-            *(_present(BY_KEY[key], ended if one.parse is Parse.REASON else table)
-              for key in one.columns or (one.key,)),
-            {Parse.STATE: _STATES, Parse.REASON: _ENDS}.get(one.parse, ()),
-        )
-        for one in FIELDS
-        if one.parse and one.parse not in _QUANTITIES
-    }  # fmt: skip
+        field.names[0]: _first(*(present[key] for key in field.columns or (field.key,)), others.get(field.parse, ()))
+        for field in offered
+    }
     return Vocabulary(values, [name for name in sorted(saved) if _NAME.fullmatch(name)])
 
 
