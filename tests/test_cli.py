@@ -84,7 +84,7 @@ def test_version_and_help() -> None:
 
 def test_help_and_errors_load_neither_bcc_nor_textual() -> None:
     script = (
-        "import sys; from tcptop_tui.cli import main; main(['--help']); main(['--filter','foo:1']); "
+        "import sys; from tcptop_tui.cli.entry import main; main(['--help']); main(['--filter','foo:1']); "
         "sys.exit(any(name.split('.')[0] in ('bcc', 'textual') for name in sys.modules))"
     )
     assert subprocess.run([sys.executable, "-c", script], check=False, capture_output=True).returncode == 0

@@ -20,7 +20,9 @@ import pytest
 from made import NOW, SECOND, UTC, connections, transitions
 from test_cli import run
 
-from tcptop_tui.cli.entry import command_line, entry, headless
+import tcptop_tui.cli.entry as entry  # noqa: PLR0402
+import tcptop_tui.cli.headless as headless  # noqa: PLR0402
+from tcptop_tui.cli.entry import command_line
 from tcptop_tui.options import effects
 from tcptop_tui.replay.recorder import Recorder
 from tcptop_tui.stream.batches import Batch, Status, Table, Transitions

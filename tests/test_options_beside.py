@@ -19,7 +19,8 @@ import pytest
 from made import NOW, SECOND, UTC, connections, rows_of, sampled, sessions, transitions, words
 from test_options import command_at, leaves
 
-from tcptop_tui.cli.entry import entry, headless
+import tcptop_tui.cli.entry as entry  # noqa: PLR0402
+import tcptop_tui.cli.headless as headless  # noqa: PLR0402
 from tcptop_tui.model.store import Store
 from tcptop_tui.records import PING, State
 from tcptop_tui.replay.recorder import Recorder
@@ -78,8 +79,8 @@ class Sent:
     refused = 0
     rows = 0
 
-    def send(self, rows: Any, _names: Any) -> None:
-        Sent.rows += len(rows)
+    def send(self, subject: Any) -> None:
+        Sent.rows += len(subject.rows)
 
     def close(self) -> None:
         pass

@@ -168,7 +168,7 @@ def test_an_old_recording_stays_until_a_new_one_works(path: Path) -> None:
     path.write_bytes(b"precious")
     without_a_source = (
         "import sys; from tcptop_tui import feed; feed.Feed._run = lambda *_: None\n"
-        "from tcptop_tui.cli import main; sys.exit(main(sys.argv[1:]))"
+        "from tcptop_tui.cli.entry import main; sys.exit(main(sys.argv[1:]))"
     )
     command = [sys.executable, "-c", without_a_source, *SNAPSHOT, "--record", str(path)]
     nothing = subprocess.run(command, capture_output=True, check=False)
