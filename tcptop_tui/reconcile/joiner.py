@@ -1,10 +1,10 @@
 """One table out of two truths: the kernel map that follows events, and sock_diag's dump.
 
-The map knows every connection that moved since the start, with times, owner and histogram.
-sock_diag knows every socket that exists, in each network namespace, with none of these. Each
-reading of the map is joined with the latest dump by (netns, addresses, ports, device): sockets from before
-our time and TIME_WAIT come from the dump alone; gauges of a connection that is quiet come from
-whichever saw more. What the two still disagree on a whole dump later is mended and counted.
+The map knows every connection that moved since the start, with times, owner and histogram. sock_diag knows every
+socket that exists, in each network namespace, with none of these. Each reading of the map is joined with the latest
+dump by (netns, addresses, ports, device): sockets from before our time and TIME_WAIT come from the dump alone; gauges
+of a connection that is quiet come from whichever saw more. What the two still disagree on a whole dump later is
+mended and counted.
 """
 
 from __future__ import annotations

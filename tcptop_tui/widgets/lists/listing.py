@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from typing import ClassVar
 
@@ -21,7 +20,7 @@ from tcptop_tui.filters import Filter
 from tcptop_tui.text import fit
 from tcptop_tui.widgets.lists.columns import Placed, chosen_columns, place
 from tcptop_tui.widgets.lists.line_cache import Lines
-from tcptop_tui.widgets.lists.page import cell_texts
+from tcptop_tui.widgets.lists.page import logfmt
 from tcptop_tui.widgets.lists.sheet import NO_SHEET, Sheet
 from tcptop_tui.widgets.panels.panel import Panel
 from tcptop_tui.widgets.panels.search_bar import next_match
@@ -251,9 +250,7 @@ class Listing(Panel, can_focus=True):
         """All columns of the row under the cursor, as ``pid=812 process=nginx ...``; empty without a row."""
         if self.selected_row is None:
             return ""
-        page = self._sheet.page(np.array([self.selected_row]))
-        pairs = ((field.title.lower().replace(" ", "_"), cell_texts(field, page)[0]) for field in self.COLUMNS)
-        return " ".join(f"{title}={_quoted(shown)}" for title, shown in pairs)
+        return logfmt(self.COLUMNS, self._sheet.page(np.array([self.selected_row])))
 
     def action_move(self, lines: int) -> None:
         """Move the cursor."""
@@ -299,9 +296,3 @@ class Listing(Panel, can_focus=True):
         self._select(self.scroll_offset.y + spot.y - _HEADER_LINES)
         if event.chain > 1:
             self.action_open()
-
-
-def _quoted(value: str) -> str:
-    """As logfmt has it: in quotes where blanks or quotes would mislead."""
-    value = value.strip()
-    return json.dumps(value, ensure_ascii=False) if not value or set(value) & set(' "=') else value

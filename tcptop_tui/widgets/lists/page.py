@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Self
 
@@ -84,3 +85,15 @@ def endpoints(rows: Rows, names: Names) -> str:
     subject = Subject(rows, 0, names=names)
     laddr, lport, raddr, rport = (BY_KEY[key].texts(subject)[0] for key in ("laddr", "lport", "raddr", "rport"))
     return f"{formats.endpoint(laddr, lport)} ↔ {formats.endpoint(raddr, rport)}"
+
+
+def logfmt(fields: Iterable[Field], page: Page) -> str:
+    """The texts of ``fields`` as ``pid=812 process=nginx ...``, of a page of one row."""
+    pairs = ((field.title.lower().replace(" ", "_"), cell_texts(field, page)[0]) for field in fields)
+    return " ".join(f"{title}={_quoted(shown)}" for title, shown in pairs)
+
+
+def _quoted(value: str) -> str:
+    """As logfmt has it: in quotes where blanks or quotes would mislead."""
+    value = value.strip()
+    return json.dumps(value, ensure_ascii=False) if not value or set(value) & set(' "=') else value
