@@ -39,13 +39,13 @@ def counting_runs() -> int:
     Raises:
         OSError: the kernel refuses.
     """
-    from tcptop_tui.bpf.load.libbpf import libbpf_with, refusal  # noqa: PLC0415  not before the tree is known
+    from tcptop_tui.bpf.load.libbpf import last_error, load_libbpf_functions  # noqa: PLC0415  not before the tree is known
     from tcptop_tui.host.c_functions import Signature  # noqa: PLC0415
 
-    lib = libbpf_with({"bpf_enable_stats": Signature(ct.c_int, (ct.c_int,))})
+    lib = load_libbpf_functions({"bpf_enable_stats": Signature(ct.c_int, (ct.c_int,))})
     descriptor = int(lib.bpf_enable_stats(0))
     if descriptor < 0:
-        raise refusal("bpf_enable_stats")
+        raise last_error("bpf_enable_stats")
     return descriptor
 
 
@@ -59,12 +59,12 @@ def inside(tree: Path, connections: int, round_trips: int) -> None:
     sys.path.insert(0, str(tree))
     from scale import held  # noqa: PLC0415
 
-    from tcptop_tui.bpf.load.compiler_client import Compiled, Request  # noqa: PLC0415
+    from tcptop_tui.bpf.load.compiler_client import CompileRequest, LoadedPrograms  # noqa: PLC0415
     from tcptop_tui.bpf.program import Program  # noqa: PLC0415
     from tcptop_tui.settings import Settings  # noqa: PLC0415
     from tcptop_tui.stream.batches import Capture  # noqa: PLC0415
 
-    empty = [Compiled(Request(EMPTY, [], ["empty"])) for _ in range(2)]
+    empty = [LoadedPrograms(CompileRequest(EMPTY, [], ["empty"])) for _ in range(2)]
     empty[0].attach("empty", "inet_sock_set_state")
     empty[1].attach("empty", "tcp_probe")
     tracer = Program(Settings())
@@ -77,8 +77,8 @@ def inside(tree: Path, connections: int, round_trips: int) -> None:
     start = runs_of(programs)
     load = subprocess.Popen([sys.executable, str(_HERE / "churn.py"), str(connections)], stdout=subprocess.DEVNULL)
     while load.poll() is None:
-        tracer.transitions.drain()
-        tracer.sessions.drain()
+        tracer.transitions.read()
+        tracer.ended.read()
     churned = since(start, runs_of(programs))
     with held(2) as holder:
         start = runs_of(programs)

@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from tcptop_tui.bpf.load.libbpf import libbpf_with
+from tcptop_tui.bpf.load.libbpf import load_libbpf_functions
 from tcptop_tui.host import memory
 from tcptop_tui.host.c_functions import Signature
 
@@ -20,7 +20,7 @@ from tcptop_tui.host.c_functions import Signature
 def bpf_ids(kind: str) -> frozenset[int]:
     """Ids of all of the kernel's ``prog``, ``map``, ``link`` or ``btf``, whoever made them."""
     name, found, last = f"bpf_{kind}_get_next_id", set(), ct.c_uint32(0)
-    next_id = getattr(libbpf_with({name: Signature(ct.c_int, (ct.c_uint32, ct.POINTER(ct.c_uint32)))}), name)
+    next_id = getattr(load_libbpf_functions({name: Signature(ct.c_int, (ct.c_uint32, ct.POINTER(ct.c_uint32)))}), name)
     while next_id(last, ct.byref(last)) == 0:
         found.add(last.value)
     return frozenset(found)
@@ -63,7 +63,7 @@ class Left:
 def give_back() -> None:
     """Let glibc return what it holds free: as large as the largest table was, whoever had all those connections."""
     gc.collect()
-    memory.give_back()
+    memory.trim_heap()
 
 
 def left_of() -> Left:

@@ -21,7 +21,7 @@ from churn import TRANSITIONS
 from left import Left, give_back, left_of, settled
 
 from tcptop_tui.bpf.source import BpfSource
-from tcptop_tui.model.frame import Look, make_frame
+from tcptop_tui.model.frame import ViewOptions, make_frame
 from tcptop_tui.model.store import Store
 from tcptop_tui.settings import Settings
 from tcptop_tui.stream.batches import Batch, Capture, Loss, Table, Transitions
@@ -55,13 +55,13 @@ class Soaked:
             self._changed.notify_all()
         if isinstance(batch, Table):
             self._tables += 1
-            make_frame(self.store.facts(), Look(view=_VIEWS[self._tables % len(_VIEWS)]))
+            make_frame(self.store.snapshot(), ViewOptions(view=_VIEWS[self._tables % len(_VIEWS)]))
         return True
 
     @property
     def lost(self) -> int:
         """Transitions, without ended connections."""
-        loss = self.store.facts().loss
+        loss = self.store.snapshot().loss
         return loss.ring_full + loss.skipped
 
 
@@ -114,11 +114,11 @@ def soak(millions: float, per_step: int = 1_000_000) -> Steps:
     """Millions of transitions in steps."""
     steps = Steps()
     with soaking() as soaked:
-        soaked.wait(lambda: bool(soaked.store.facts().now_ns))
+        soaked.wait(lambda: bool(soaked.store.snapshot().now_ns))
         while steps.made < millions * 1e6:
             steps.made += _load(per_step // (len(_PORTS) * _TRANSITIONS))
             soaked.wait(lambda: soaked.moved + soaked.lost >= steps.made)
-            steps.counted, steps.lost, steps.loss = soaked.moved, soaked.lost, soaked.store.facts().loss
+            steps.counted, steps.lost, steps.loss = soaked.moved, soaked.lost, soaked.store.snapshot().loss
             steps.resident_mb.append(left_of().resident_mb)
             told = f"{steps.made:>11,} made {steps.counted:>11,} counted  lost {steps.lost}"
             say(f"{told}  {steps.resident_mb[-1]:.1f} MB")

@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from tcptop_tui.cli.entry import entry
-from tcptop_tui.host.terminal import tell_textual
+from tcptop_tui.host.terminal import configure_textual
 
-tell_textual()  # before the imports below bring it in
+configure_textual()  # before the imports below bring it in
 
 from tcptop_tui.bpf.source import BpfSource  # noqa: E402
-from tcptop_tui.dashboard.live import LiveApp  # noqa: E402
+from tcptop_tui.dashboard.live import Dashboard  # noqa: E402
 from tcptop_tui.model.store import Store  # noqa: E402
 
 took_ms: dict[str, list[tuple[float, float]]] = defaultdict(list)
@@ -56,7 +56,7 @@ def timed_async(name: str, call: Callable[..., Any]) -> Callable[..., Any]:
 if __name__ == "__main__":
     for name, wrap, owner, method in (
         ("read", timed, BpfSource, "_offer_table"), ("apply", timed, Store, "_take_table"),
-        ("repaint", timed_async, LiveApp, "_repaint"),
+        ("repaint", timed_async, Dashboard, "_repaint"),
     ):  # fmt: skip
         setattr(owner, method, wrap(name, getattr(owner, method)))
     try:

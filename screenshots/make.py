@@ -96,7 +96,7 @@ async def picture(name: str, size: tuple[int, int], drive: Callable[[object], Aw
     feed = Feed("auto", settings, Capture())
     app = TcptopApp(feed, settings, uname.nodename, uname.release)
     async with app.run_test(size=size) as pilot:
-        await app.live.wait()
+        await app.first_table_shown.wait()
         await pilot.pause(SECONDS)
         await drive(pilot)
         await pilot.pause(1)

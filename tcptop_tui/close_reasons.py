@@ -10,10 +10,10 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from tcptop_tui.records import TRANSITION, End, Flag, Rows, State
+from tcptop_tui.records import TRANSITION, CloseFlag, Flag, Rows, State
 
 
-class Reason(IntEnum):
+class CloseReason(IntEnum):
     """Of the end of a connection. The first that holds counts, in the order of ``_RULES``."""
 
     NONE = 0
@@ -38,18 +38,18 @@ class Reason(IntEnum):
 
 
 TEXT: Final = {
-    Reason.NONE: "",
-    Reason.FIN_BY_US: "FIN by us",
-    Reason.FIN_BY_PEER: "FIN by peer",
-    Reason.RESET_SENT: "reset sent",
-    Reason.RESET_RECEIVED: "reset received",
-    Reason.REFUSED: "refused",
-    Reason.TIMED_OUT: "timed out",
-    Reason.UNREACHABLE: "unreachable",
-    Reason.GIVEN_UP: "given up",
-    Reason.NO_PORT: "no local port (EADDRNOTAVAIL)",
-    Reason.ABORTED: "aborted",
-    Reason.SILENT: "nothing sent",
+    CloseReason.NONE: "",
+    CloseReason.FIN_BY_US: "FIN by us",
+    CloseReason.FIN_BY_PEER: "FIN by peer",
+    CloseReason.RESET_SENT: "reset sent",
+    CloseReason.RESET_RECEIVED: "reset received",
+    CloseReason.REFUSED: "refused",
+    CloseReason.TIMED_OUT: "timed out",
+    CloseReason.UNREACHABLE: "unreachable",
+    CloseReason.GIVEN_UP: "given up",
+    CloseReason.NO_PORT: "no local port (EADDRNOTAVAIL)",
+    CloseReason.ABORTED: "aborted",
+    CloseReason.SILENT: "nothing sent",
 }
 
 WORDS: Final = {reason: text.partition(" (")[0].replace(" ", "-").lower() for reason, text in TEXT.items() if text}
@@ -58,12 +58,12 @@ WORDS: Final = {reason: text.partition(" (")[0].replace(" ", "-").lower() for re
 _UNREACHABLE = (errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN, errno.EHOSTDOWN)
 
 
-def reasons(rows: Rows) -> NDArray[np.uint8]:
-    """``Reason`` of each of ``rows`` (dtype TRANSITION, SESSION or ROW), shape (n,).
+def close_reasons(rows: Rows) -> NDArray[np.uint8]:
+    """``CloseReason`` of each of ``rows`` (dtype TRANSITION, SESSION or ROW), shape (n,).
 
     Of transitions only those into CLOSE have one.
     """
-    err, ends, flags = rows["err"], rows["ends"], rows["flags"]
+    err, ends, flags = rows["err"], rows["close_flags"], rows["flags"]
     if rows.dtype == TRANSITION:
         closed = rows["newstate"] == State.CLOSE
         unanswered = rows["oldstate"] == State.SYN_SENT
@@ -72,18 +72,18 @@ def reasons(rows: Rows) -> NDArray[np.uint8]:
         unanswered = ((flags & Flag.ACTIVE) != 0) & (rows["established_ns"] == 0)
     seen = closed & ((flags & Flag.POLLED) == 0) & ((flags & Flag.LISTENER) == 0)
     rules = (
-        (unanswered & (err == errno.ECONNREFUSED), Reason.REFUSED),
-        (unanswered & (err == errno.EADDRNOTAVAIL), Reason.NO_PORT),
-        (err == errno.ETIMEDOUT, Reason.TIMED_OUT),
-        (np.isin(err, _UNREACHABLE), Reason.UNREACHABLE),
-        (err == errno.ECONNABORTED, Reason.ABORTED),
-        ((ends & End.RST_RECEIVED) != 0, Reason.RESET_RECEIVED),
-        ((ends & End.RST_SENT) != 0, Reason.RESET_SENT),
-        (err != 0, Reason.ERROR),
-        (unanswered, Reason.GIVEN_UP),
-        ((ends & End.PEER_FIRST) != 0, Reason.FIN_BY_PEER),
-        ((ends & End.FIN_SENT) != 0, Reason.FIN_BY_US),
-        (ends == 0, Reason.SILENT),
+        (unanswered & (err == errno.ECONNREFUSED), CloseReason.REFUSED),
+        (unanswered & (err == errno.EADDRNOTAVAIL), CloseReason.NO_PORT),
+        (err == errno.ETIMEDOUT, CloseReason.TIMED_OUT),
+        (np.isin(err, _UNREACHABLE), CloseReason.UNREACHABLE),
+        (err == errno.ECONNABORTED, CloseReason.ABORTED),
+        ((ends & CloseFlag.RST_RECEIVED) != 0, CloseReason.RESET_RECEIVED),
+        ((ends & CloseFlag.RST_SENT) != 0, CloseReason.RESET_SENT),
+        (err != 0, CloseReason.ERROR),
+        (unanswered, CloseReason.GIVEN_UP),
+        ((ends & CloseFlag.PEER_FIRST) != 0, CloseReason.FIN_BY_PEER),
+        ((ends & CloseFlag.FIN_SENT) != 0, CloseReason.FIN_BY_US),
+        (ends == 0, CloseReason.SILENT),
     )
     found: NDArray[np.uint8] = np.select([seen & holds for holds, _ in rules], [code for _, code in rules], 0).astype(
         np.uint8
@@ -91,7 +91,7 @@ def reasons(rows: Rows) -> NDArray[np.uint8]:
     return found
 
 
-def reason_text(code: int, err: int) -> str:
+def close_reason_text(code: int, err: int) -> str:
     """``reset received``; for an errno without a name of its own what the C library calls it; empty for NONE."""
-    reason = Reason(code)
-    return os.strerror(err).lower() if reason is Reason.ERROR else TEXT[reason]
+    reason = CloseReason(code)
+    return os.strerror(err).lower() if reason is CloseReason.ERROR else TEXT[reason]

@@ -13,10 +13,10 @@ class TcptopError(Exception):
     def __init__(self, message: str, *, mend: str = "") -> None:
         super().__init__(message)
         self.message = message
-        self.mend = mend
+        self.hint = mend
 
     def __str__(self) -> str:
-        return f"{self.message}: {self.mend}" if self.mend else self.message
+        return f"{self.message}: {self.hint}" if self.hint else self.message
 
 
 class UsageError(TcptopError):
@@ -34,4 +34,4 @@ class BackendUnavailable(TcptopError):
 
     def __init__(self, message: str, *, mend: str = "", said: Sequence[str] = ()) -> None:
         super().__init__(message, mend=mend)
-        self.said = tuple(said)
+        self.details = tuple(said)

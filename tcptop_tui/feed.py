@@ -9,15 +9,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from tcptop_tui.diag.destroy import cookie_of, destroy
+from tcptop_tui.diag.destroy import destroy, find_cookie
 from tcptop_tui.diag.source import DiagSource
-from tcptop_tui.diag.tcp_info import internals
+from tcptop_tui.diag.tcp_info import tcp_info
 from tcptop_tui.errors import BackendUnavailable, TcptopError
-from tcptop_tui.host.caller_files import Draft
-from tcptop_tui.host.capabilities import raised
-from tcptop_tui.host.privileges import WORKER, Work, narrow_attached
-from tcptop_tui.host.processes import Asked, process_facts
-from tcptop_tui.host.socket_owners import runs
+from tcptop_tui.host.caller_files import DraftFile
+from tcptop_tui.host.capabilities import raise_capabilities
+from tcptop_tui.host.privileges import WORKER, PrivilegeNeeds, drop_after_attach
+from tcptop_tui.host.processes import SocketAnswer, process_facts
+from tcptop_tui.host.socket_owners import is_running
 from tcptop_tui.records import Rows
 from tcptop_tui.replay.recorder import Recorder
 from tcptop_tui.replay.source import ReplaySource
@@ -54,13 +54,13 @@ class Feed:
         self._capture = capture
         self._replay = replay
         self._record = record
-        self._draft: Draft | None = None
+        self._draft: DraftFile | None = None
         self._recorder: Recorder | None = None
-        self.replaces = record is not None and os.path.lexists(record)
+        self.replaces_recording = record is not None and os.path.lexists(record)
         """A recording that is there already: once the new one has a table."""
         self.capture = capture
         """What the command line asked for."""
-        self.work = Work(
+        self.privileges_needed = PrivilegeNeeds(
             looks=replay is None,
             programs="none" if backend == "diag" or replay is not None else "loads",
             writes=record is not None,
@@ -71,24 +71,24 @@ class Feed:
         self._prepared: BpfSource | None = None
         self._opening = threading.Lock()
 
-    def recapture(self, capture: Capture) -> None:
+    def set_capture(self, capture: Capture) -> None:
         """From any thread: look at something else; the source's worker takes it up at its next poll."""
         self._capture = capture
-        change = getattr(self._source, "recapture", None)  # a recording has no capture
+        change = getattr(self._source, "set_capture", None)  # a recording has no capture
         if change is not None:
             change(capture)
 
-    def narrow(self, work: Work) -> None:
+    def drop_capabilities(self, work: PrivilegeNeeds) -> None:
         """Give up what was only needed until the source was attached; in the only thread there is."""
-        prepare = getattr(self._source, "narrowing", None)  # only kernel programs need anything later
+        prepare = getattr(self._source, "before_narrowing", None)  # only kernel programs need anything later
         if prepare is not None:
             prepare()
-        narrow_attached(work)
+        drop_after_attach(work)
 
-    def retime(self, refresh_s: float) -> None:
+    def set_refresh(self, refresh_s: float) -> None:
         """From any thread: read the table so often from now on."""
         self._settings = replace(self._settings, refresh_s=refresh_s, poll_s=min(0.1, refresh_s))
-        change = getattr(self._source, "retime", None)  # a recording has its own pace
+        change = getattr(self._source, "set_refresh", None)  # a recording has its own pace
         if change is not None:
             change(self._settings)
 
@@ -99,19 +99,19 @@ class Feed:
         if change is not None:
             change(wanted=wanted)
 
-    def ask(self, row: Rows) -> Asked:
+    def ask(self, row: Rows) -> SocketAnswer:
         """What the kernel and /proc know now of a connection (dtype ROW, shape (1,)); nothing when it has gone."""
         if self._replay is not None:
-            return Asked()
+            return SocketAnswer()
         pid = int(row["pid"][0])
-        with raised(*WORKER):
+        with raise_capabilities(*WORKER):
             try:
-                known = internals(row)
+                known = tcp_info(row)
             except OSError:
                 known = {}
             # another process may have the PID now; a name tells nothing, exec() and prctl() change it
-            facts = process_facts(pid) if pid and runs(pid, int(row["started"][0])) else None
-        return Asked(known, facts)
+            facts = process_facts(pid) if pid and is_running(pid, int(row["started"][0])) else None
+        return SocketAnswer(known, facts)
 
     def identify(self, row: Rows) -> int:
         """Which socket a connection (dtype ROW, shape (1,)) is, so that ``destroy`` closes no other.
@@ -123,8 +123,8 @@ class Feed:
             raise TcptopError("--readonly closes no connection", mend="start again without it")
         if self._replay is not None:
             raise TcptopError("a recording has no connection that can be closed")
-        with raised(*WORKER):
-            return cookie_of(row)
+        with raise_capabilities(*WORKER):
+            return find_cookie(row)
 
     def destroy(self, row: Rows, cookie: int) -> None:
         """Close a socket that ``identify`` has named.
@@ -133,7 +133,7 @@ class Feed:
             TcptopError: it is not there any more, or the kernel refuses.
         """
         if not self._settings.readonly:
-            with raised(*WORKER):
+            with raise_capabilities(*WORKER):
                 destroy(row, cookie)
 
     def run_pings(self, sink: Sink, stopped: Callable[[float], bool]) -> str:
@@ -149,18 +149,18 @@ class Feed:
         try:
             from tcptop_tui.bpf.packets import PingSource  # noqa: PLC0415  the other backends do without
 
-            self._feed(PingSource(self._settings), PingsOnly(sink), stopped)
+            self._open_and_run(PingSource(self._settings), PingsOnlySink(sink), stopped)
         except Exception as error:  # noqa: BLE001  a view that cannot be fed is no reason to end
-            return f"the probe is not attached: {describe(error)}"
+            return f"the probe is not attached: {error_text(error)}"
         return ""
 
-    def _play(self, source: Source, sink: Sink, stopped: Callable[[float], bool]) -> None:
+    def _run_source(self, source: Source, sink: Sink, stopped: Callable[[float], bool]) -> None:
         self._source = source
         self.want_details(wanted=self._details)
-        self._feed(source, sink, stopped)
+        self._open_and_run(source, sink, stopped)
 
-    def _feed(self, source: Source, sink: Sink, stopped: Callable[[float], bool]) -> None:
-        with raised(*WORKER):
+    def _open_and_run(self, source: Source, sink: Sink, stopped: Callable[[float], bool]) -> None:
+        with raise_capabilities(*WORKER):
             try:
                 with self._opening:  # one compiler at a time
                     source.open()
@@ -184,7 +184,7 @@ class Feed:
             ExportError: there can be no such recording.
         """
         if self._record is not None:
-            self._draft = Draft(self._record)
+            self._draft = DraftFile(self._record)
         if self._backend != "diag" and self._replay is None:
             self._prepared = self._bpf_source()
             self._prepared.prepare()
@@ -200,12 +200,12 @@ class Feed:
             else:
                 self._run_recorded(self._record, sink, stopped)
         except Exception as error:  # noqa: BLE001  the thread's last words must reach the screen
-            sink.offer(Status(self._backend, f"stopped: {describe(error)}", ended=True))
+            sink.offer(Status(self._backend, f"stopped: {error_text(error)}", ended=True))
 
     def _run_recorded(self, path: Path, sink: Sink, stopped: Callable[[float], bool]) -> None:
-        draft = self._draft or Draft(path)
+        draft = self._draft or DraftFile(path)
         try:
-            self._recorder = Recorder(sink, draft.file, draft.publish, early=not self.replaces)
+            self._recorder = Recorder(sink, draft.file, draft.publish, early=not self.replaces_recording)
             self._run(self._recorder, stopped)
         finally:
             draft.close()
@@ -217,22 +217,24 @@ class Feed:
 
     def _run(self, sink: Sink, stopped: Callable[[float], bool]) -> None:
         if self._replay is not None:
-            self._play(ReplaySource(self._replay, self._capture), sink, stopped)
+            self._run_source(ReplaySource(self._replay, self._capture), sink, stopped)
         elif self._backend == "diag":
-            self._play(self._diag(_POLLED), sink, stopped)
+            self._run_source(self._diag(_POLLED), sink, stopped)
         else:
             self._run_bpf(sink, stopped)
 
     def _run_bpf(self, sink: Sink, stopped: Callable[[float], bool]) -> None:
         try:
-            self._play(self._bpf(), sink, stopped)
+            self._run_source(self._bpf(), sink, stopped)
         except (BackendUnavailable, OSError, ValueError, RuntimeError) as error:
-            if self._backend == "bpf" or self._capture.only_bpf:
+            if self._backend == "bpf" or self._capture.needs_bpf:
                 raise
-            self._play(self._diag(f"BPF cannot be used, so sock_diag is polled: {describe(error)}"), sink, stopped)
+            self._run_source(
+                self._diag(f"BPF cannot be used, so sock_diag is polled: {error_text(error)}"), sink, stopped
+            )
 
 
-class PingsOnly:
+class PingsOnlySink:
     """Lets only pings through: what the probe says of itself is not said of the feed."""
 
     def __init__(self, sink: Sink) -> None:
@@ -243,7 +245,7 @@ class PingsOnly:
         return self._sink.offer(batch) if isinstance(batch, Pings) else True
 
 
-def describe(error: Exception) -> str:
+def error_text(error: Exception) -> str:
     """One line for an error: ours as they are, others with their type."""
     if isinstance(error, TcptopError):
         return str(error)

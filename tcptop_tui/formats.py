@@ -27,7 +27,7 @@ def address(words: tuple[int, int]) -> str:
     return str(six.ipv4_mapped or six)
 
 
-def peer(words: tuple[int, int], dev: int) -> str:
+def peer_address(words: tuple[int, int], dev: int) -> str:
     """An address; a link-local one with the number of the device that its link is at: ``fe80::2%7``."""
     return f"{address(words)}%{dev}" if dev and words[0] >> 54 == _LINK_LOCAL else address(words)
 
@@ -125,7 +125,7 @@ def clock(utc_ns: int) -> str:
     return time.strftime("%H:%M:%S", time.localtime(seconds)) + f".{rest_ns // 10**6:03}"
 
 
-def moment(utc_ns: int, now_utc_ns: int) -> str:
+def clock_or_date(utc_ns: int, now_utc_ns: int) -> str:
     """``15:42`` in the local time zone; of more than a day ago ``2026-11-28``."""
     form = "%H:%M" if now_utc_ns - utc_ns < _DAY_NS else "%Y-%m-%d"
     return time.strftime(form, time.localtime(utc_ns // 10**9))
@@ -170,7 +170,7 @@ def user_name(uid: int) -> str:
     return login_name(uid) or str(uid)
 
 
-def shared_name(name: str, holders: int) -> str:
+def name_with_holders(name: str, holders: int) -> str:
     """A process's name, and how many other processes have the same socket open: ``nginx +3``."""
     return f"{name} +{holders - 1}" if holders > 1 else name
 

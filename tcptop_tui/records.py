@@ -7,7 +7,6 @@ spelling per field, written beside it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from enum import IntEnum
 from typing import Any, Final, TypeAlias
 
@@ -63,7 +62,7 @@ class Flag:
     LISTENER: Final = 128
 
 
-class End:
+class CloseFlag:
     """Bits of ``ends``, the ``E_*`` of ``bpf/c/records.c``: how a connection ended, as far as it has."""
 
     FIN_SENT: Final = 1
@@ -74,7 +73,7 @@ class End:
     RST_RECEIVED: Final = 16
 
 
-class Syn:
+class SynSent:
     """Whether a socket's sequence numbers begin with a SYN of connect(), the ``SYN_*`` of ``bpf/c/records.c``."""
 
     UNKNOWN: Final = 0
@@ -86,19 +85,19 @@ class Syn:
     """Of sock_diag alone: unknown, and if it is OUT ``tx_bytes`` is one too many."""
 
 
-class Looked:
+class HolderLookup:
     """Values of ``looked``: whether the processes that have a socket open were looked for."""
 
-    NOT: Final = 0
-    FOR: Final = 1
+    NOT_DONE: Final = 0
+    DONE: Final = 1
     """``holders`` of them were found."""
-    CLOSED: Final = 2
+    NO_INODE: Final = 2
     """Nobody can have it: it has no inode, because its process has closed it or none has accepted it yet."""
 
 
 _Field: TypeAlias = tuple[str, Any] | tuple[str, Any, Any]
 
-_SEEN: list[_Field] = [
+_CONN_HEAD_FIELDS: list[_Field] = [
     ("born_ns", "<u8"),  # 0: before our time
     ("state_ns", "<u8"),  # start of the present state; 0: unknown
     ("cookie", "<u8"),  # 0: none given yet; the map has inodes there, too (reconcile/inode_keys.py)
@@ -116,13 +115,13 @@ _SEEN: list[_Field] = [
     ("dev", "<u4"),  # number of the device that it is bound to, in its netns; 0: none
     ("started", "<u4"),  # of the owner: with its PID it is nobody else; as Process.started has it; 0: unknown
     ("syn", "u1"),  # Syn
-    ("looked", "u1"),  # Looked
+    ("holder_lookup", "u1"),  # Looked
     ("holders", "<u2"),  # processes that have it open; 0: none has, or not known
     ("pad", "<u4"),
     ("lport", "<u2"),  # 0: not chosen yet
     ("rport", "<u2"),
     ("err", "<u2"),  # errno when it closed; 0: none
-    ("ends", "u1"),  # End
+    ("close_flags", "u1"),  # End
     ("reset_in", "u1"),  # State in which the RST came or went; 0: none did
     ("state", "u1"),
     ("flags", "u1"),
@@ -132,20 +131,20 @@ _SEEN: list[_Field] = [
     ("pending_new", "u1"),
     ("comm", "S16"),  # b"": unknown
 ]
-_FOLLOWED: list[_Field] = [  # what only who follows a connection knows
+_FOLLOWED_FIELDS: list[_Field] = [  # what only who follows a connection knows
     ("rtt_sum_us", "<u8"),
     ("established_ns", "<u8"),  # 0: not yet, or not seen
     ("retrans_in", "u1", (12,)),  # retransmits by State, at most 255 each
 ]
 _HIST: _Field = ("rtt_hist", "<u4", (RTT_SLOTS,))
 
-CONN = np.dtype([*_SEEN, *_FOLLOWED, _HIST])
+CONN = np.dtype([*_CONN_HEAD_FIELDS, *_FOLLOWED_FIELDS, _HIST])
 """``struct conn``: what the kernel side has of each socket, 288 bytes."""
 
-PLAIN = np.dtype([*_SEEN, *_FOLLOWED])
+CONN_WITHOUT_HIST = np.dtype([*_CONN_HEAD_FIELDS, *_FOLLOWED_FIELDS])
 """The beginning of a CONN, 180 bytes: without its histogram."""
 
-BRIEF = np.dtype(_SEEN)
+CONN_HEAD = np.dtype(_CONN_HEAD_FIELDS)
 """The beginning of a CONN, 152 bytes: without what only who follows a connection knows."""
 
 _QUEUE: list[_Field] = [
@@ -153,21 +152,21 @@ _QUEUE: list[_Field] = [
     ("backlog", "<u4"),  # of a listener: how many there is room for; 0: no listener, or not known
 ]
 
-_DUMPED: list[_Field] = [("id", "<u8"), *_QUEUE, *_SEEN]
+_DUMP_ROW_FIELDS: list[_Field] = [("id", "<u8"), *_QUEUE, *_CONN_HEAD_FIELDS]
 
-ROW = np.dtype([*_DUMPED, *_FOLLOWED, ("hist", "<u4"), ("skaddr", "<u8")])
+ROW = np.dtype([*_DUMP_ROW_FIELDS, *_FOLLOWED_FIELDS, ("hist", "<u4"), ("skaddr", "<u8")])
 """A row of the connection table, 208 bytes; ``id`` stays the same for a connection's whole life.
 
 Its histogram has number ``hist`` among those of the table (``source.hists``).
 """
 
-DUMPED = np.dtype(_DUMPED)
+DUMP_ROW = np.dtype(_DUMP_ROW_FIELDS)
 """A socket that sock_diag has told of: the beginning of a ROW, 168 bytes."""
 
 HOLDING = np.dtype([("id", "<u8"), ("pid", "<u4"), ("started", "<u4"), ("comm", "S16")])
 """One of several processes that have the socket of row ``id`` open, 32 bytes."""
 
-SESSION = np.dtype([("end_ns", "<u8"), ("skaddr", "<u8"), *_SEEN, *_FOLLOWED, _HIST])
+ENDED = np.dtype([("end_ns", "<u8"), ("skaddr", "<u8"), *_CONN_HEAD_FIELDS, *_FOLLOWED_FIELDS, _HIST])
 """``struct session``: an ended connection with its last gauges and its histogram."""
 
 TRANSITION = np.dtype(
@@ -192,7 +191,7 @@ TRANSITION = np.dtype(
         ("oldstate", "u1"),
         ("newstate", "u1"),
         ("flags", "u1"),
-        ("ends", "u1"),
+        ("close_flags", "u1"),
         ("comm", "S16"),
         ("err", "<u2"),
         ("reset_in", "u1"),
@@ -205,12 +204,12 @@ TRANSITION = np.dtype(
 )
 """``struct transition``: one change of state, 168 bytes."""
 
-ENDING = np.dtype(
+LATE_ENDING = np.dtype(
     [
         ("skaddr", "<u8"),  # as in the SESSION that was there before
         ("born_ns", "<u8"),
         ("ts_ns", "<u8"),
-        ("ends", "u1"),  # End: what has come since
+        ("close_flags", "u1"),  # End: what has come since
         ("reset_in", "u1"),
     ],
     align=True,
@@ -235,92 +234,6 @@ PING = np.dtype(
 """``struct ping`` of ``bpf/c/packets.c``: an ICMP echo request as it was answered, 80 bytes."""
 
 _MAPPED_PREFIX = 0x0000_FFFF
-
-
-def _whole(rows: Rows) -> NDArray[np.void]:
-    """The same memory as rows without fields: numpy copies these eight times as fast, with memcpy."""
-    return rows.view(np.dtype((np.void, rows.dtype.itemsize)))
-
-
-def picked(rows: Rows, which: Mask | NDArray[np.intp]) -> Rows:
-    """``rows[which]``, a copy."""
-    chosen: Rows = _whole(rows)[which].view(rows.dtype)
-    return chosen
-
-
-def only(rows: Rows, which: Mask) -> Rows:
-    """``rows[which]``: a copy, but where all are chosen the same array."""
-    return rows if which.all() else picked(rows, which)
-
-
-def parts(which: NDArray[np.intp], most: int) -> Iterator[NDArray[np.intp]]:
-    """``which``, some at a time: what is made of so many stays in the CPU's cache until it is where it belongs."""
-    for start in range(0, len(which), most):
-        yield which[start : start + most]
-
-
-def copied(rows: Rows) -> Rows:
-    """``rows.copy()``."""
-    return _whole(rows).copy().view(rows.dtype)
-
-
-def overwrite(rows: Rows, which: Mask | NDArray[np.intp], others: Rows) -> None:
-    """``rows[which] = others``, of one dtype."""
-    _whole(rows)[which] = _whole(others)
-
-
-def table_rows(conns: Rows) -> Rows:
-    """Dtype ROW, with what dtype PLAIN has; the rest is 0."""
-    rows = np.empty(len(conns), ROW)  # large ones in huge pages; zeros come in small ones, 3 to 15 us each
-    into, start = _bytes(rows), DUMPED.itemsize - BRIEF.itemsize
-    end = start + PLAIN.itemsize
-    into[:, :start], into[:, end:] = 0, 0
-    into[:, start:end] = _bytes(conns)
-    return rows
-
-
-def _bytes(rows: Rows) -> NDArray[np.uint8]:
-    return rows.view("u1").reshape(len(rows), rows.dtype.itemsize)
-
-
-def beginnings(rows: Rows, dtype: np.dtype[Any]) -> Rows:
-    """The first bytes of each row, as ``dtype``; a view."""
-    begin = np.dtype({"names": ["it"], "formats": [dtype], "offsets": [0], "itemsize": rows.dtype.itemsize})
-    return rows.view(begin)["it"]
-
-
-def widened(dumped: Rows) -> Rows:
-    """Dtype ROW, with what dtype DUMPED has; the rest is 0."""
-    rows = np.empty(len(dumped), ROW)
-    put(dumped, beginnings(rows, DUMPED))
-    _bytes(rows)[:, DUMPED.itemsize :] = 0
-    return rows
-
-
-def longer(rows: NDArray[Any], count: int) -> NDArray[Any]:
-    """The same, with room for ``count`` in all: what is not written to is no memory yet."""
-    room = np.empty(count, rows.dtype)
-    room[: len(rows)] = rows
-    return room
-
-
-def appended(room: NDArray[Any], count: int, more: NDArray[Any]) -> NDArray[Any]:
-    """``room``, of which ``count`` are used, with ``more`` behind these; where it is too small another one."""
-    end = count + len(more)
-    room = room if end <= len(room) else longer(room, 2 * end)
-    put(more, room[count:end])
-    return room
-
-
-def joined(dtype: np.dtype[Any], *parts: Rows) -> Rows:
-    """Rows of ``parts``, each of dtype ``dtype``, one after the other."""
-    whole = [_whole(part) for part in parts if len(part)]
-    return np.concatenate(whole).view(dtype) if whole else np.zeros(0, dtype)
-
-
-def put(rows: Rows, into: Rows) -> None:
-    """``into[:] = rows``, which have as many and the same dtype."""
-    _whole(into)[:] = _whole(rows)
 
 
 def is_ipv4(addr: NDArray[np.uint64]) -> Mask:

@@ -13,7 +13,7 @@ from typing import TypeVar
 
 import pytest
 
-from tcptop_tui.diag.namespaces import Visit
+from tcptop_tui.diag.namespaces import NamespaceVisitor
 
 T = TypeVar("T")
 
@@ -42,9 +42,9 @@ class Side:
 
     def make(self, there: Callable[[], T]) -> T:
         """What ``there`` gives in the namespace; a socket stays in it."""
-        visit = Visit()
+        visit = NamespaceVisitor()
         try:
-            return visit.open(self.inode, f"/run/netns/{self.name}", there)
+            return visit.open_in(self.inode, f"/run/netns/{self.name}", there)
         finally:
             visit.close()
 

@@ -12,25 +12,24 @@ import numpy as np
 
 from tcptop_tui.bpf.program import Program
 from tcptop_tui.errors import TcptopError
-from tcptop_tui.host.processes import Asked
-from tcptop_tui.reconcile.reading import Reading
+from tcptop_tui.host.processes import SocketAnswer
+from tcptop_tui.reconcile.slot_reading import SlotReading
 from tcptop_tui.records import (
     CONN,
-    PLAIN,
+    CONN_WITHOUT_HIST,
+    ENDED,
     ROW,
     RTT_SLOTS,
-    SESSION,
     TRANSITION,
     UNKNOWN_NS,
     UNKNOWN_UID,
     Flag,
     Rows,
     State,
-    beginnings,
-    joined,
 )
+from tcptop_tui.row_copy import concat, leading_fields
 from tcptop_tui.stream.batches import Batch, Capture, Sink
-from tcptop_tui.stream.histograms import Hists
+from tcptop_tui.stream.histograms import HistogramStore
 
 SECOND = 10**9
 NOW = 1_000 * SECOND
@@ -74,15 +73,15 @@ def transitions(*given: dict[str, Any]) -> Rows:
 
 def sessions(*given: dict[str, Any]) -> Rows:
     """Dtype SESSION."""
-    return rows_of(SESSION, *given)
+    return rows_of(ENDED, *given)
 
 
-def sampled(rows: Rows, slots: Any, counts: Any) -> Hists:
+def sampled(rows: Rows, slots: Any, counts: Any) -> HistogramStore:
     """Give each of ``rows`` (dtype ROW) a histogram with so many samples in these slots, and only there."""
     made = np.zeros((len(rows), RTT_SLOTS), "<u4")
     made[:, slots] = counts
     rows["hist"] = np.arange(1, len(rows) + 1)
-    return Hists.of(made)
+    return HistogramStore.from_array(made)
 
 
 UNKNOWN = {
@@ -109,15 +108,15 @@ class Script:
         """Remember it."""
         self.details = wanted
 
-    def ask(self, row: Rows) -> Asked:
+    def ask(self, row: Rows) -> SocketAnswer:
         """Nobody has these connections."""
-        return Asked()
+        return SocketAnswer()
 
     def identify(self, row: Rows) -> int:
         """Nobody has these connections."""
         raise TcptopError("a script is played: there is nothing to close")
 
-    def retime(self, refresh_s: float) -> None:
+    def set_refresh(self, refresh_s: float) -> None:
         """A script has its own pace."""
 
     def run(self, sink: Sink, stopped: Callable[[float], bool]) -> None:
@@ -128,7 +127,7 @@ class Script:
         while not stopped(0.05):
             pass
 
-    def recapture(self, capture: Capture) -> None:
+    def set_capture(self, capture: Capture) -> None:
         """Remember it."""
         self.captures.append(capture)
 
@@ -151,11 +150,17 @@ class Script:
             assert self._sink.offer(batch)
 
 
-def whole(keys: np.ndarray, conns: Rows, slots: int = 64) -> Reading:
+def whole(keys: np.ndarray, conns: Rows, slots: int = 64) -> SlotReading:
     """A reading of all slots: these entries lie in the first ones."""
     skaddr, there = np.zeros(slots, "<u8"), np.zeros(slots, conns.dtype)
     skaddr[: len(keys)], there[: len(keys)] = keys, conns
-    return Reading(slots, np.arange(slots), skaddr, beginnings(there, PLAIN), Hists.of(there["rtt_hist"]))
+    return SlotReading(
+        slots,
+        np.arange(slots),
+        skaddr,
+        leading_fields(there, CONN_WITHOUT_HIST),
+        HistogramStore.from_array(there["rtt_hist"]),
+    )
 
 
 def entries(*given: dict[str, Any]) -> tuple[np.ndarray, Rows]:
@@ -165,6 +170,6 @@ def entries(*given: dict[str, Any]) -> tuple[np.ndarray, Rows]:
 
 def entries_of(tracer: Program, dtype: np.dtype[Any] = CONN) -> tuple[np.ndarray, Rows]:
     """All that lie in its slots: whose, and what."""
-    parts = [(keys.copy(), conns.copy()) for keys, conns in tracer.conns.parts(dtype)]
+    parts = [(keys.copy(), conns.copy()) for keys, conns in tracer.slots.read_entries(dtype)]
     keys, conns = zip(*parts, strict=True) if parts else ((), ())
-    return np.concatenate([np.zeros(0, "<u8"), *keys]), joined(dtype, *conns)
+    return np.concatenate([np.zeros(0, "<u8"), *keys]), concat(dtype, *conns)

@@ -20,7 +20,7 @@ TCP_REPAIR, TCP_REPAIR_ON = 19, 1  # include/uapi/linux/tcp.h
 UNSPECIFIED = bytes(16)
 """``struct sockaddr`` of AF_UNSPEC: connect() with it dissolves a connection."""
 CLONE_NEWNET = 0x4000_0000
-LIBC = c_functions.load(
+LIBC = c_functions.load_library(
     None,
     {
         "connect": Signature(ctypes.c_int, (ctypes.c_int, ctypes.c_char_p, ctypes.c_uint)),

@@ -42,7 +42,7 @@ class Running:
 
         A client's port may be that of others, too, which other tests have left in TIME_WAIT: its peer's port tells.
         """
-        rows = self.store.facts().rows
+        rows = self.store.snapshot().rows
         return rows[(rows["lport"] == lport) & ((rows["rport"] == rport) | (rport is None))]
 
     def close(self) -> None:

@@ -99,7 +99,7 @@ def row(tracer: Program, lport: int, rport: int) -> Rows:
 def half_closed(tracer: Program, lport: int) -> Rows:
     """The transition to CLOSE_WAIT."""
     for _ in range(1000):
-        moved = tracer.transitions.drain()
+        moved = tracer.transitions.read()
         (found,) = np.nonzero((moved["lport"] == lport) & (moved["newstate"] == CW))
         if len(found):
             return moved[found[0]]

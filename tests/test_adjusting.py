@@ -13,11 +13,11 @@ from terminals import Terminal
 from test_keys import dashboard, moves, painted, table
 
 from tcptop_tui.filters import parse
-from tcptop_tui.model.frame import Look, make_frame
+from tcptop_tui.model.frame import ViewOptions, make_frame
 from tcptop_tui.model.store import Store
 from tcptop_tui.records import Rows
 from tcptop_tui.settings import Settings
-from tcptop_tui.stream.batches import Sessions, Table
+from tcptop_tui.stream.batches import EndedConnections, Table
 from tcptop_tui.widgets.panels.histogram import RttPanel
 from tcptop_tui.widgets.panels.transitions import TransitionLog
 from tcptop_tui.widgets.views.connections import ConnectionTable
@@ -46,7 +46,7 @@ async def test_clearing_takes_two_presses() -> None:
         assert len(board.app.frame.log) == 30
         await board.press("x")
         assert len(board.app.frame.log) == 0
-        assert len(board.app.frame.facts.sessions) == 0
+        assert len(board.app.frame.snapshot.ended_rows) == 0
         assert board.shown == 100  # what is there stays
         await board.more(moves(3))
         assert len(board.app.frame.log) == 3
@@ -83,12 +83,12 @@ def test_copying_reaches_the_terminal(bpf_possible: None) -> None:
 # -- connections that have just ended ---------------------------------------------------------
 
 
-def ended(rows: Rows, at_ns: int) -> Sessions:
+def ended(rows: Rows, at_ns: int) -> EndedConnections:
     made = sessions(*({} for _ in rows))
     for name in set(made.dtype.names or ()) & set(rows.dtype.names or ()):
         made[name] = rows[name]
     made["end_ns"] = at_ns
-    return Sessions(made)
+    return EndedConnections(made)
 
 
 @pytest.fixture
@@ -104,8 +104,8 @@ def without(*ids: int, later_s: int, count: int = 6) -> Table:
 
 
 def shown(store: Store, text: str = "") -> list[int]:
-    frame = make_frame(store.facts(), Look(parse(text), sort="pid"))
-    return frame.ids[frame.order].tolist()
+    frame = make_frame(store.snapshot(), ViewOptions(parse(text), sort="pid"))
+    return frame.ids[frame.row_order].tolist()
 
 
 def test_an_ended_connection_stays_for_some_seconds(store: Store) -> None:
@@ -114,13 +114,13 @@ def test_an_ended_connection_stays_for_some_seconds(store: Store) -> None:
     store.apply(ended(rows[4:5], NOW + SECOND))
     store.apply(without(gone, later_s=1))
     assert gone in shown(store)
-    frame = make_frame(store.facts(), Look(sort="pid"))
+    frame = make_frame(store.snapshot(), ViewOptions(sort="pid"))
     place = int(np.flatnonzero(frame.ids == gone)[0])
-    assert frame.gone_ns(place) == NOW + SECOND
+    assert frame.ended_ns(place) == NOW + SECOND
     assert gone not in frame.rows["id"].tolist()  # exports and counts have what is there
-    assert not frame.gone_ns(0)
+    assert not frame.ended_ns(0)
     assert gone in shown(store, "state:estab")  # it stays where it was seen
-    assert int(frame.rtt.hist.sum()) == 2 * 5 + int(store.facts().sessions["rtt_hist"].sum())  # counted once
+    assert int(frame.rtt.hist.sum()) == 2 * 5 + int(store.snapshot().ended_rows["rtt_hist"].sum())  # counted once
     store.apply(without(gone, later_s=5))
     assert gone in shown(store)
     store.apply(without(gone, later_s=6))

@@ -17,9 +17,9 @@ from sockets import F2, listening, pair, port, until_state
 from tcptop_tui.bpf.source import BpfSource
 from tcptop_tui.diag.dump import Dump
 from tcptop_tui.diag.source import DiagSource
-from tcptop_tui.reconcile.entry_digests import MET
+from tcptop_tui.reconcile.entry_digests import ENTRY_DIGEST
 from tcptop_tui.reconcile.joiner import Joiner
-from tcptop_tui.records import DUMPED, Rows, State
+from tcptop_tui.records import DUMP_ROW, Rows, State
 from tcptop_tui.stream.batches import Capture
 
 SETTINGS = dataclasses.replace(SMALL, refresh_s=0.1, reconcile_s=0.3)
@@ -32,7 +32,7 @@ SLACK_NS = 2 * S
 @pytest.fixture(params=[BpfSource, DiagSource])
 def source(request: pytest.FixtureRequest, bpf_possible: None) -> Iterator[Running]:
     running = Running(request.param(SETTINGS, Capture()), SETTINGS)
-    running.until(lambda: running.store.facts().now_ns > 0)
+    running.until(lambda: running.store.snapshot().now_ns > 0)
     yield running
     running.close()
 
@@ -40,7 +40,7 @@ def source(request: pytest.FixtureRequest, bpf_possible: None) -> Iterator[Runni
 def row_in(source: Running, state: State, lport: int, rport: int) -> tuple[Rows, int]:
     """The row once it is in that state, and the table's time."""
     source.until(lambda: source.rows(lport, rport)["state"].tolist() == [state])
-    return source.rows(lport, rport)[0], source.store.facts().now_ns
+    return source.rows(lport, rport)[0], source.store.snapshot().now_ns
 
 
 @pytest.mark.parametrize("linger2_s", [0, 5])
@@ -79,7 +79,7 @@ def test_fin_wait2_began_before_its_process_closed_it(source: Running) -> None:
 
         def left_behind() -> bool:
             """Without an entry of the kernel side, in a table that was made since."""
-            left, now_ns = source.rows(here, there), source.store.facts().now_ns
+            left, now_ns = source.rows(here, there), source.store.snapshot().now_ns
             return now_ns > closed_ns and left[["state", "skaddr"]].tolist() == [(State.FIN_WAIT2, 0)]
 
         source.until(left_behind)
@@ -88,7 +88,7 @@ def test_fin_wait2_began_before_its_process_closed_it(source: Running) -> None:
 
 
 def at(second: float, *rows: dict[str, object]) -> Dump:
-    made = np.zeros(len(rows), DUMPED)
+    made = np.zeros(len(rows), DUMP_ROW)
     for row, given in zip(made, rows, strict=True):
         for name, value in {"netns": 1, "lport": 80, "rport": 9, "cookie": 7, **given}.items():
             row[name] = value
@@ -100,27 +100,27 @@ WAITS = {"state": State.TIME_WAIT}
 
 def test_a_time_wait_that_is_over_is_gone_however_old_the_dump_is() -> None:
     joiner = Joiner()
-    joiner.take_dump(at(100, {**WAITS, "state_ns": 50 * S}), no_entries())
+    joiner.reconcile(at(100, {**WAITS, "state_ns": 50 * S}), no_entries())
     nothing = whole(*entries())
-    shown = [len(joiner.table(nothing, now_ns=int(now_s * S))) for now_s in (100, 110, 114, 115, 160)]
+    shown = [len(joiner.make_table(nothing, now_ns=int(now_s * S))) for now_s in (100, 110, 114, 115, 160)]
     assert shown == [1, 1, 1, 0, 0]
 
 
 def test_a_timer_that_is_started_anew_starts_the_state_anew_and_jitter_does_not() -> None:
     joiner, nothing = Joiner(), whole(*entries())
-    joiner.take_dump(at(100, {**WAITS, "state_ns": 50 * S}), no_entries())
+    joiner.reconcile(at(100, {**WAITS, "state_ns": 50 * S}), no_entries())
     for second, said_s, starts_s in ((101, 50.004, 50), (102, 49.9, 50), (103, 102.5, 102.5)):
-        joiner.take_dump(at(second, {**WAITS, "state_ns": int(said_s * S)}), no_entries())
-        assert joiner.table(nothing)["state_ns"].tolist() == [int(starts_s * S)]
+        joiner.reconcile(at(second, {**WAITS, "state_ns": int(said_s * S)}), no_entries())
+        assert joiner.make_table(nothing)["state_ns"].tolist() == [int(starts_s * S)]
 
 
 def test_what_was_not_there_before_is_younger_than_the_dump_before() -> None:
     """A short TCP_LINGER2 makes FIN_WAIT2 look old by its timer."""
     joiner, nothing = Joiner(), whole(*entries())
-    joiner.take_dump(at(100), no_entries())
-    joiner.take_dump(at(103, {"state": State.FIN_WAIT2, "state_ns": 50 * S}), no_entries())
-    assert joiner.table(nothing)["state_ns"].tolist() == [100 * S]
+    joiner.reconcile(at(100), no_entries())
+    joiner.reconcile(at(103, {"state": State.FIN_WAIT2, "state_ns": 50 * S}), no_entries())
+    assert joiner.make_table(nothing)["state_ns"].tolist() == [100 * S]
 
 
 def no_entries() -> Rows:
-    return np.zeros(0, MET)
+    return np.zeros(0, ENTRY_DIGEST)

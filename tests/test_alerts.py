@@ -14,27 +14,27 @@ from terminals import Terminal
 from test_keys import dashboard
 
 from tcptop_tui.fields import BY_KEY
-from tcptop_tui.fields.results import results
-from tcptop_tui.filters import Subject, parse
+from tcptop_tui.fields.connect_results import result_codes
+from tcptop_tui.filters import RowContext, parse
 from tcptop_tui.filters.lexer import quoted
-from tcptop_tui.model.alerts import FAILED, PILED, QUIET_S, SURE_AFTER, Alarms
+from tcptop_tui.model.alerts import FAILED, MIN_SECONDS, PILE_UP_COUNT, QUIET_S, AlertRules
 from tcptop_tui.model.connect_outcomes import by_destination
-from tcptop_tui.model.facts import Alert
-from tcptop_tui.model.per_second import SECONDS, Beat
-from tcptop_tui.records import TRANSITION, Rows, State, Syn
+from tcptop_tui.model.per_second import SECONDS, EventKind
+from tcptop_tui.model.snapshot import Alert
+from tcptop_tui.records import TRANSITION, Rows, State, SynSent
 from tcptop_tui.stream.batches import Table
 from tcptop_tui.widgets.panels.alerts import AlertStrip
 from tcptop_tui.widgets.views.connections import ConnectionTable
 from tcptop_tui.widgets.views.connects import destination_filter
 
 NO_LOG = np.zeros(0, TRANSITION)
-NO_PULSE = np.zeros((len(Beat), 0))
+NO_PULSE = np.zeros((len(EventKind), 0))
 OLD = NOW - 900 * SECOND
 
 
 def alerts(*given: dict[str, Any], log: Rows = NO_LOG) -> list[Alert]:
-    alarms = Alarms()
-    alarms.check(connections(*given), log, NO_PULSE, NOW)
+    alarms = AlertRules()
+    alarms.update(connections(*given), log, NO_PULSE, NOW)
     return list(alarms.alerts)
 
 
@@ -46,16 +46,16 @@ def test_close_wait_piles_up() -> None:
     rows = piled(214) + [{"comm": b"other"}] * 300
     (alert,) = alerts(*rows)
     assert alert.text == "nginx 100: 200+ in CLOSE_WAIT, oldest 15m"
-    shown = parse(alert.filter).matches(Subject(connections(*rows), NOW, None, None))
+    shown = parse(alert.filter).matches(RowContext(connections(*rows), NOW, None, None))
     assert shown.sum() == 214
 
 
 @pytest.mark.parametrize(
     "rows",
     [
-        piled(PILED - 1), piled(50, state_ns=NOW - SECOND), [{"state": State.TIME_WAIT}] * 5000,
-        [{"state": State.SYN_SENT, "syn": Syn.OUT, "state_ns": NOW - SECOND // 2}] * 100,
-        [{"state": State.SYN_SENT, "syn": Syn.NONE, "state_ns": NOW - 60 * SECOND}] * 100,
+        piled(PILE_UP_COUNT - 1), piled(50, state_ns=NOW - SECOND), [{"state": State.TIME_WAIT}] * 5000,
+        [{"state": State.SYN_SENT, "syn": SynSent.OUT, "state_ns": NOW - SECOND // 2}] * 100,
+        [{"state": State.SYN_SENT, "syn": SynSent.NONE, "state_ns": NOW - 60 * SECOND}] * 100,
         [{"state": State.LISTEN, "accept_queue": 0, "backlog": 128}],
         [{"state": State.LISTEN, "accept_queue": 100, "backlog": 128}],
         [{"srtt_us": 900_000}] * 10, [],
@@ -67,12 +67,12 @@ def test_a_busy_host_is_not_wrong(rows: list[dict[str, Any]]) -> None:
 
 @pytest.mark.parametrize(("since_s", "oldest"), [(2, "under 10 s"), (12, "10 s"), (70, "1m")])
 def test_nobody_answers(since_s: int, oldest: str) -> None:
-    rows = [{"state": State.SYN_SENT, "syn": Syn.OUT, "state_ns": NOW - since_s * SECOND, "raddr": "10.9.9.9"}] * 3 + [
-        {}
-    ]
+    rows = [
+        {"state": State.SYN_SENT, "syn": SynSent.OUT, "state_ns": NOW - since_s * SECOND, "raddr": "10.9.9.9"}
+    ] * 3 + [{}]
     (alert,) = alerts(*rows)
     assert alert.text == f"10.9.9.9 does not answer: 3 in SYN_SENT, oldest {oldest}"
-    assert parse(alert.filter).matches(Subject(connections(*rows), NOW, None, None)).tolist() == [True] * 3 + [False]
+    assert parse(alert.filter).matches(RowContext(connections(*rows), NOW, None, None)).tolist() == [True] * 3 + [False]
 
 
 def test_an_accept_queue() -> None:
@@ -97,54 +97,54 @@ def test_who_connects_to_port_0_can_be_looked_at() -> None:
     log = transitions(*[lost] * FAILED, lost | {"rport": 9})
     (alert,) = alerts(log=log)
     assert alert.text == f"10.0.0.2 port 0: {FAILED} connects failed in 10 s, refused"
-    (row, _) = made = by_destination(log, results(log))
-    assert BY_KEY["rport"].values(Subject(made, NOW)) == BY_KEY["rport"].values(Subject(log[-2:], NOW)) == [0, 9]
+    (row, _) = made = by_destination(log, result_codes(log))
+    assert BY_KEY["rport"].values(RowContext(made, NOW)) == BY_KEY["rport"].values(RowContext(log[-2:], NOW)) == [0, 9]
     for wanted in (alert.filter, destination_filter(row)):
-        assert parse(wanted).matches(Subject(log, NOW, None, None)).tolist() == [True] * FAILED + [False]
+        assert parse(wanted).matches(RowContext(log, NOW, None, None)).tolist() == [True] * FAILED + [False]
 
 
 def test_a_remote_address_becomes_slow() -> None:
-    alarms = Alarms()
+    alarms = AlertRules()
     there = {"raddr": "10.3.3.3"}
-    for second in range(SURE_AFTER + 1):
-        alarms.check(connections({"srtt_us": 1000 + second, **there}), NO_LOG, NO_PULSE, NOW + second * SECOND)
+    for second in range(MIN_SECONDS + 1):
+        alarms.update(connections({"srtt_us": 1000 + second, **there}), NO_LOG, NO_PULSE, NOW + second * SECOND)
         assert alarms.alerts == ()
-    later = NOW + (SURE_AFTER + 1) * SECOND
-    alarms.check(connections({"srtt_us": 15_000, **there}), NO_LOG, NO_PULSE, later)
+    later = NOW + (MIN_SECONDS + 1) * SECOND
+    alarms.update(connections({"srtt_us": 15_000, **there}), NO_LOG, NO_PULSE, later)
     assert alarms.alerts == ()  # many times as slow, but nobody notices 15 ms
-    alarms.check(connections({"srtt_us": 80_000, **there}), NO_LOG, NO_PULSE, later + SECOND)
+    alarms.update(connections({"srtt_us": 80_000, **there}), NO_LOG, NO_PULSE, later + SECOND)
     (alert,) = alarms.alerts
     assert alert.text.startswith("10.3.3.3: round-trip time 80.0ms, usually 1.")
     assert alert.filter == "raddr:10.3.3.3"
 
 
 def test_retransmits_come_in_a_burst() -> None:
-    pulse = np.full((len(Beat), SECONDS), 2.0)
-    alarms = Alarms()
-    alarms.check(connections({}), NO_LOG, pulse, NOW)
+    pulse = np.full((len(EventKind), SECONDS), 2.0)
+    alarms = AlertRules()
+    alarms.update(connections({}), NO_LOG, pulse, NOW)
     assert alarms.alerts == ()
-    pulse[Beat.RETRANS, -3:] = 120
-    alarms.check(connections({}), NO_LOG, pulse, NOW + SECOND)
+    pulse[EventKind.RETRANS, -3:] = 120
+    alarms.update(connections({}), NO_LOG, pulse, NOW + SECOND)
     assert [alert.text for alert in alarms.alerts] == ["120 segments a second are sent again, usually 2"]
 
 
 def test_an_alert_stays_a_little_and_then_goes() -> None:
-    alarms = Alarms()
-    alarms.check(connections(*piled(PILED)), NO_LOG, NO_PULSE, NOW)
+    alarms = AlertRules()
+    alarms.update(connections(*piled(PILE_UP_COUNT)), NO_LOG, NO_PULSE, NOW)
     for second in range(1, QUIET_S + 1):
-        alarms.check(connections({}), NO_LOG, NO_PULSE, NOW + second * SECOND)
+        alarms.update(connections({}), NO_LOG, NO_PULSE, NOW + second * SECOND)
         assert len(alarms.alerts) == 1
-    alarms.check(connections({}), NO_LOG, NO_PULSE, NOW + (QUIET_S + 1) * SECOND)
+    alarms.update(connections({}), NO_LOG, NO_PULSE, NOW + (QUIET_S + 1) * SECOND)
     assert alarms.alerts == ()
 
 
 @pytest.mark.parametrize("name", ["ng", "my prog", 'a"b', "a\\b", "a,b", "-x", "12", "ünï", "!no", "a:b", "/x/"])
 def test_a_filter_with_any_name_means_that_name(name: str) -> None:
-    rows = connections(*piled(PILED, comm=name.encode(), pid=0), *piled(3, comm=b"nobody", pid=0))
-    alarms = Alarms()
-    alarms.check(rows, NO_LOG, NO_PULSE, NOW)
+    rows = connections(*piled(PILE_UP_COUNT, comm=name.encode(), pid=0), *piled(3, comm=b"nobody", pid=0))
+    alarms = AlertRules()
+    alarms.update(rows, NO_LOG, NO_PULSE, NOW)
     (alert,) = alarms.alerts
-    assert parse(alert.filter).matches(Subject(rows, NOW, None, None)).sum() == PILED
+    assert parse(alert.filter).matches(RowContext(rows, NOW, None, None)).sum() == PILE_UP_COUNT
     assert quoted(name)
 
 
@@ -162,7 +162,7 @@ async def test_from_an_alert_to_what_it_is_about() -> None:
             "! nginx 100: 30 in CLOSE_WAIT, oldest 15m",
         ]
         await board.press("2", "a", "down", "enter")
-        assert board.app.look.view == "connections"
+        assert board.app.view_options.view == "connections"
         assert board.shown == 30
         assert isinstance(board.app.focused, ConnectionTable)
         await board.press("a", "up", "escape")
@@ -198,12 +198,12 @@ def test_on_the_real_kernel(bpf_possible: None) -> None:
 
 def test_close_wait_on_the_real_kernel(bpf_possible: None) -> None:
     with listening() as listener:
-        pairs = [pair(listener) for _ in range(PILED)]
+        pairs = [pair(listener) for _ in range(PILE_UP_COUNT)]
         for client, _ in pairs:
             client.close()
         # they closed before the start: how long ago is not known, so their number alone counts
         terminal = Terminal()
         try:
-            terminal.shows(f"{PILED} in CLOSE_WAIT")
+            terminal.shows(f"{PILE_UP_COUNT} in CLOSE_WAIT")
         finally:
             terminal.close()

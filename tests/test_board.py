@@ -11,7 +11,7 @@ from syrupy.assertion import SnapshotAssertion
 from test_keys import Dashboard, dashboard
 
 from tcptop_tui.filters import parse
-from tcptop_tui.model.frame import Look, make_frame
+from tcptop_tui.model.frame import ViewOptions, make_frame
 from tcptop_tui.model.grouping import make_tree
 from tcptop_tui.model.store import Store
 from tcptop_tui.records import Rows, State
@@ -39,7 +39,7 @@ MIXED = [
 
 
 def board(store: Store, text: str = "") -> Rows:
-    return make_frame(store.facts(), Look(filter=parse(text), view="board")).board
+    return make_frame(store.snapshot(), ViewOptions(filter=parse(text), view="board")).board
 
 
 def test_counts_and_ages() -> None:
@@ -66,7 +66,7 @@ def test_a_process_is_no_name() -> None:
     made = board(store)
     told = sorted(zip(made["pid"].tolist(), made["count"][:, State.CLOSE_WAIT].tolist(), strict=True))
     assert told == [(0, 1), (0, 1), (7, 1), (7, 4), (8, 2)]
-    tree = make_tree(store.facts(), np.arange(9), "process", frozenset(), "comm", descending=False)
+    tree = make_tree(store.snapshot(), np.arange(9), "process", frozenset(), "comm", descending=False)
     assert sorted(tree.counts.tolist()) == [1, 1, 1, 2, 4]
 
 
@@ -95,10 +95,10 @@ async def test_enter_shows_what_is_stuck() -> None:
         assert "6 Stuck 7 connections, 3 processes" in str(view.border_title)
         assert "5" in view.render_line(1).text
         await board_.press("enter")
-        assert board_.app.look.view == "connections"
+        assert board_.app.view_options.view == "connections"
         assert board_.shown == 5
         await board_.press("b", "slash", "escape", "G")
-        assert board_.app.look.view == "board"
+        assert board_.app.view_options.view == "board"
 
 
 @pytest.mark.parametrize("number", range(3))
@@ -131,4 +131,4 @@ async def test_it_sorts_by_any_column() -> None:
         await board_.press("f12")
         assert names() == ["java", "my", "nginx"]
         await board_.press("f6", "escape")
-        assert board_.app.look.board.key == "comm"
+        assert board_.app.view_options.board.key == "comm"

@@ -18,7 +18,7 @@ from running import Running
 from sockets import CW, C, E, listening, pair, path, port, reset, until_closed
 
 from tcptop_tui.bpf.source import BpfSource
-from tcptop_tui.model.per_second import Beat
+from tcptop_tui.model.per_second import EventKind
 from tcptop_tui.records import State
 from tcptop_tui.stream.batches import Batch, Capture, Status, Table, Transitions
 
@@ -53,7 +53,7 @@ def test_what_was_there_before_is_in_the_first_table(start: Callable[[Capture], 
         client.sendall(b"before")
         accepted.recv(6)
         source = start(Capture())
-        source.until(lambda: bool(source.store.facts().now_ns))
+        source.until(lambda: bool(source.store.snapshot().now_ns))
         ports = port(client), port(server)
         (here,), there = source.rows(*ports), source.rows(port(server))
         assert (here["pid"], here["uid"], here["tx_bytes"]) == (os.getpid(), os.getuid(), 6)
@@ -71,11 +71,11 @@ def test_what_was_there_before_is_in_the_first_table(start: Callable[[Capture], 
         until_closed(client)
         client.close()
         source.until(lambda: not len(source.rows(*ports)))
-        log = source.store.facts().log
+        log = source.store.snapshot().log
         log = log[(log["lport"] == ports[0]) & (log["rport"] == ports[1])]
         assert path(log, ports[0]) == [(E, CW), (CW, State.LAST_ACK), (State.LAST_ACK, C)]
         assert (log["pid"] == os.getpid()).all()
-        loss = source.store.facts().loss
+        loss = source.store.snapshot().loss
         assert (loss.lost, loss.missed, loss.mended) == (0, 0, 0)
 
 
@@ -94,8 +94,8 @@ def test_what_came_before_its_listener_was_known(bpf_possible: None, asked: froz
         try:
             # what was held until the first table is all there with the next one
             source.until(lambda: sum(isinstance(batch, Table) for batch in source.batches) == 2)
-            facts = source.store.facts()
-            for told, lines in ((facts.sessions, 1), (facts.log, 3)):
+            facts = source.store.snapshot()
+            for told, lines in ((facts.ended_rows, 1), (facts.log, 3)):
                 theirs = told[(told["lport"] == port(server)) & (told["rport"] != 0)]
                 assert theirs["pid"].tolist() == [os.getpid()] * lines * seen
                 assert theirs["comm"].tolist() == [Path("/proc/self/comm").read_bytes().strip()] * lines * seen
@@ -108,8 +108,8 @@ def test_the_port_of_syn_sent_is_filled_in(start: Callable[[Capture], Running]) 
         source = start(Capture(rports=frozenset({port(server)})))
         client, accepted = pair(server)
         here = port(client)
-        source.until(lambda: len(path(source.store.facts().log, here)) == 2)
-        assert path(source.store.facts().log, here) == [(C, State.SYN_SENT), (State.SYN_SENT, E)]
+        source.until(lambda: len(path(source.store.snapshot().log, here)) == 2)
+        assert path(source.store.snapshot().log, here) == [(C, State.SYN_SENT), (State.SYN_SENT, E)]
         client.close()
         accepted.close()
 
@@ -129,8 +129,8 @@ def test_an_accepted_connection_is_whose_it_is_though_nobody_reads(start: Callab
             ends = port(server), port(client)
             source.until(lambda: source.rows(*ends)["pid"].tolist() == [worker.pid])
             client.shutdown(socket.SHUT_WR)
-            source.until(lambda: (E, CW) in path(source.store.facts().log, *ends))
-            log = source.store.facts().log
+            source.until(lambda: (E, CW) in path(source.store.snapshot().log, *ends))
+            log = source.store.snapshot().log
             told = log[(log["lport"] == ends[0]) & (log["rport"] == ends[1]) & (log["newstate"] == State.CLOSE_WAIT)]
             assert told["pid"].tolist() == [worker.pid]
             worker.stdin.close()
@@ -147,12 +147,12 @@ def test_thousands_of_connections_none_lost_none_left(start: Callable[[Capture],
             reset(client)
             until_closed(accepted)
             accepted.close()
-        source.until(lambda: source.store.facts().log_total >= 3 * connections)
-        source.until(lambda: source.store.facts().sessions_total >= connections)
-        facts = source.store.facts()
+        source.until(lambda: source.store.snapshot().log_total >= 3 * connections)
+        source.until(lambda: source.store.snapshot().ended_total >= connections)
+        facts = source.store.snapshot()
         assert facts.log_total == 3 * connections
         assert facts.loss.lost == 0
-        assert sorted(facts.sessions["rport"].tolist()) == sorted(ended)
+        assert sorted(facts.ended_rows["rport"].tolist()) == sorted(ended)
         source.until(lambda: len(source.rows(port(server))) == 1)
 
 
@@ -168,7 +168,7 @@ def test_time_wait_keeps_its_process(start: Callable[[Capture], Running]) -> Non
         source.until(lambda: bool((source.rows(*ports)["state"] == State.TIME_WAIT).any()))
         (row,) = source.rows(*ports)
         assert (row["pid"], row["tx_bytes"]) == (os.getpid(), 5)
-        assert 0 < source.store.facts().now_ns - int(row["state_ns"]) < 30e9
+        assert 0 < source.store.snapshot().now_ns - int(row["state_ns"]) < 30e9
 
 
 def test_a_slow_reader_loses_nothing_that_fits_the_ring(bpf_possible: None) -> None:
@@ -226,13 +226,13 @@ def test_sockets_of_another_namespace_are_seen(start: Callable[[Capture], Runnin
         assert inside.stdout is not None
         assert inside.stdout.readline() == b"up\n"
         source.until(lambda: len(source.rows(4321)) == 2)
-        seen = source.store.facts().now_ns
+        seen = source.store.snapshot().now_ns
         # two comparisons with sock_diag later it is still there
-        source.until(lambda: source.store.facts().now_ns > seen + 5 * 10**9)
+        source.until(lambda: source.store.snapshot().now_ns > seen + 5 * 10**9)
         rows = source.rows(4321)
         assert len(rows) == 2
         assert (rows["netns"] != Path("/proc/self/ns/net").stat().st_ino).all()
-        assert source.store.facts().loss.mended == 0
+        assert source.store.snapshot().loss.mended == 0
         inside.communicate(b"\n", timeout=10)
     finally:
         subprocess.run(["ip", "netns", "del", name], check=False)
@@ -240,8 +240,8 @@ def test_sockets_of_another_namespace_are_seen(start: Callable[[Capture], Runnin
 
 def test_a_wall_clock_goes_with_every_table(start: Callable[[Capture], Running]) -> None:
     source = start(Capture())
-    source.until(lambda: bool(source.store.facts().now_ns))
-    facts = source.store.facts()
+    source.until(lambda: bool(source.store.snapshot().now_ns))
+    facts = source.store.snapshot()
     assert abs(facts.utc_ns - time.time_ns()) < 60e9
 
 
@@ -257,14 +257,14 @@ class Full(Running):
 def test_a_table_says_up_to_when_events_have_been_read(server: socket.socket) -> None:
     running = Full(BpfSource(ROOMY, Capture(lports=frozenset({port(server)}))), ROOMY)
     try:
-        running.until(lambda: running.store.facts().begun)
+        running.until(lambda: running.store.snapshot().has_table)
         client, accepted = pair(server)
-        running.until(lambda: running.store.facts().behind_s > 0)
-        known = running.store.facts().pulse[Beat.OPENED]
+        running.until(lambda: running.store.snapshot().behind_s > 0)
+        known = running.store.snapshot().per_second[EventKind.OPENED]
         assert np.isnan(known[-1])
         running.full = False
-        running.until(lambda: running.store.facts().behind_s == 0 and len(running.store.facts().log) > 0)
-        running.until(lambda: np.nansum(running.store.facts().pulse[Beat.OPENED]) == 1)
+        running.until(lambda: running.store.snapshot().behind_s == 0 and len(running.store.snapshot().log) > 0)
+        running.until(lambda: np.nansum(running.store.snapshot().per_second[EventKind.OPENED]) == 1)
         client.close()
         accepted.close()
     finally:

@@ -37,14 +37,14 @@ def in_a_child(script: str, *, launch: Sequence[str] = ROOT) -> str:
 def test_what_is_raised_comes_down_and_what_is_given_up_stays_away() -> None:
     assert in_a_child(
         "keep({Cap.BPF, Cap.CHOWN}, set())\n"
-        "with raised(Cap.BPF, Cap.SYS_ADMIN):\n"
-        "    assert of_thread().effective == 1 << 39\n"
-        "    with raised(Cap.CHOWN):\n"
-        "        assert of_thread().effective == 1 << 39 | 1\n"
+        "with raise_capabilities(Cap.BPF, Cap.SYS_ADMIN):\n"
+        "    assert thread_capabilities().effective == 1 << 39\n"
+        "    with raise_capabilities(Cap.CHOWN):\n"
+        "        assert thread_capabilities().effective == 1 << 39 | 1\n"
         "        keep({Cap.CHOWN}, {Cap.CHOWN})\n"
-        "    assert of_thread() == Sets(0, 1, 0), of_thread()\n"
-        "print(of_thread(), bounding())"
-    ).startswith("Sets(effective=0, permitted=1, inheritable=0)")
+        "    assert thread_capabilities() == CapabilitySets(0, 1, 0), thread_capabilities()\n"
+        "print(thread_capabilities(), bounding_set())"
+    ).startswith("CapabilitySets(effective=0, permitted=1, inheritable=0)")
 
 
 @pytest.mark.parametrize("launch", [ROOT, BOUNDED], ids=["root", "bounded"])
@@ -53,8 +53,8 @@ def test_children_get_what_they_are_lent(launch: tuple[str, ...]) -> None:
     told = in_a_child(
         "forbid_gains(); keep({Cap.BPF, Cap.PERFMON, Cap.SYS_ADMIN}, set())\n"
         "print(children()[:3])\n"
-        "with lent(Cap.BPF, Cap.NET_ADMIN): print(children()[:3])\n"
-        "print(children()[:3], gains_forbidden())",
+        "with lend(Cap.BPF, Cap.NET_ADMIN): print(children()[:3])\n"
+        "print(children()[:3], has_no_new_privs())",
         launch=launch,
     )
     assert told.splitlines() == ["[0, 0, 0]", str([1 << 39] * 3), "[0, 0, 0] True"]
@@ -66,7 +66,7 @@ def test_a_sandbox_that_does_not_let_it(monkeypatch: pytest.MonkeyPatch) -> None
 
     monkeypatch.setattr(capabilities, "forbid_gains", refuse)
     with pytest.raises(TcptopError, match="capabilities cannot be given up") as raised:
-        privileges.narrow(privileges.Work())
+        privileges.drop_unneeded(privileges.PrivilegeNeeds())
     assert "\n" not in str(raised.value)
 
 
@@ -74,9 +74,9 @@ COMPILING = """
 import re
 from pathlib import Path
 from tcptop_tui.host import privileges
-from tcptop_tui.bpf.load.compiler_client import Request
-privileges.narrow(privileges.DASHBOARD)
-request = Request("int f(void *ctx) { return 0; }", [], ["f"])
+from tcptop_tui.bpf.load.compiler_client import CompileRequest
+privileges.drop_unneeded(privileges.DASHBOARD)
+request = CompileRequest("int f(void *ctx) { return 0; }", [], ["f"])
 permitted, effective = 1, 0
 while permitted != effective:  # they are those of the parent until execve(2) is through
     told = Path(f"/proc/{request._process.pid}/status").read_text()

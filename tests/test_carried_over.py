@@ -13,12 +13,13 @@ from hypothesis import strategies as st
 from made import NOW, SECOND, entries, rows_of
 
 from tcptop_tui.diag.dump import Dump
-from tcptop_tui.reconcile.entry_digests import met
+from tcptop_tui.reconcile.entry_digests import entry_digests
 from tcptop_tui.reconcile.joiner import Joiner
-from tcptop_tui.reconcile.reading import Reading
-from tcptop_tui.reconcile.table_buffers import Rooms
-from tcptop_tui.records import CONN, DUMPED, PLAIN, ROW, Rows, State, beginnings
-from tcptop_tui.stream.histograms import Hists
+from tcptop_tui.reconcile.slot_reading import SlotReading
+from tcptop_tui.reconcile.table_buffers import BufferPool
+from tcptop_tui.records import CONN, CONN_WITHOUT_HIST, DUMP_ROW, ROW, Rows, State
+from tcptop_tui.row_copy import leading_fields
+from tcptop_tui.stream.histograms import HistogramStore
 
 pytestmark = pytest.mark.apart
 
@@ -92,7 +93,7 @@ def as_in_the_kernel(lives: dict[tuple[int, int], Life], now: list[dict[str, Any
 
 
 def dump_of(sockets: list[dict[str, Any]], number: int) -> Dump:
-    rows = rows_of(DUMPED, *({"born_ns": 0, "state_ns": 0} | one for one in sockets))
+    rows = rows_of(DUMP_ROW, *({"born_ns": 0, "state_ns": 0} | one for one in sockets))
     rows["id"] = 0
     return Dump(rows, rows["cookie"].astype("u4"), NOW + number, frozenset([NETNS]))
 
@@ -115,20 +116,20 @@ class Places:
             self.slots[number] = key, conn
         self.moved |= {number for number in range(16) if self.slots[number].tobytes() != before[number].tobytes()}
 
-    def news(self, besides: Iterable[int]) -> Reading:
+    def news(self, besides: Iterable[int]) -> SlotReading:
         numbers = np.array(sorted(self.moved.union(besides)), np.intp)
         self.moved.clear()
         hists = self.slots["conn"]["rtt_hist"] * (self.slots["skaddr"] != 0)[:, None]
-        conns = beginnings(self.slots["conn"][numbers], PLAIN)
-        return Reading(16, numbers, self.slots["skaddr"][numbers], conns, Hists.of(hists))
+        conns = leading_fields(self.slots["conn"][numbers], CONN_WITHOUT_HIST)
+        return SlotReading(16, numbers, self.slots["skaddr"][numbers], conns, HistogramStore.from_array(hists))
 
 
 def forget(joiner: Joiner) -> None:
     """All but who is who."""
-    joiner._entries._settled[:] = False
-    joiner._dump.shown[:] = False
+    joiner._slot_state._complete[:] = False
+    joiner._dump_index.in_table[:] = False
     joiner._tables._ids = np.zeros(1, "<u8")  # nobody has this one
-    for room in joiner._tables._rooms._rooms:
+    for room in joiner._tables._buffers._buffers:
         room.ids = room.ids[:0]
 
 
@@ -139,16 +140,16 @@ def test_carried_over_or_found_out_anew_is_the_same(
     one, forgetful, places = Joiner(), Joiner(), Places()
     lives: dict[tuple[int, int], Life] = {}
     tables: list[Rows] = []
-    samples: list[tuple[Any, list[int], tuple[Hists, Hists]]] = []
+    samples: list[tuple[Any, list[int], tuple[HistogramStore, HistogramStore]]] = []
     for number, (now, sockets, elsewhere) in enumerate(steps):
         present = as_in_the_kernel(lives, now)
         places.write(present, elsewhere=elsewhere)
         if sockets is not None:
             for joiner in (one, forgetful):
-                joiner.take_dump(dump_of(sockets, number), met(*reading(present)))
+                joiner.reconcile(dump_of(sockets, number), entry_digests(*reading(present)))
         forget(forgetful)
-        known = one.table(places.news(one.again.tolist()))
-        assert known.tobytes() == forgetful.table(places.news(range(16))).tobytes()
+        known = one.make_table(places.news(one.slots_to_reread.tolist()))
+        assert known.tobytes() == forgetful.make_table(places.news(range(16))).tobytes()
         lie_in = known["hist"].astype(np.intp) - 1
         counts = np.where(lie_in < 0, 0, places.slots["conn"]["rtt_hist"][lie_in, 3])
         samples.append((known["hist"].copy(), counts.tolist(), (one.hists, forgetful.hists)))
@@ -161,52 +162,52 @@ def test_carried_over_or_found_out_anew_is_the_same(
 
 def test_nothing_new_is_the_same_table() -> None:
     joiner, places = Joiner(), Places()
-    joiner.take_dump(dump_of([{"cookie": 1, "lport": 22}], 0), met(*reading([])))
+    joiner.reconcile(dump_of([{"cookie": 1, "lport": 22}], 0), entry_digests(*reading([])))
     places.write([{"skaddr": 1, "lport": 80}], elsewhere=False)
-    first = joiner.table(places.news(joiner.again.tolist()))
+    first = joiner.make_table(places.news(joiner.slots_to_reread.tolist()))
     assert first["lport"].tolist() == [22, 80]
-    assert joiner.table(places.news(joiner.again.tolist())) is first
-    joiner.take_dump(dump_of([{"cookie": 1, "lport": 22}], 1), met(*reading([{"skaddr": 1, "lport": 80}])))
-    assert joiner.table(places.news(joiner.again.tolist())) is first
+    assert joiner.make_table(places.news(joiner.slots_to_reread.tolist())) is first
+    joiner.reconcile(dump_of([{"cookie": 1, "lport": 22}], 1), entry_digests(*reading([{"skaddr": 1, "lport": 80}])))
+    assert joiner.make_table(places.news(joiner.slots_to_reread.tolist())) is first
     places.write([{"skaddr": 1, "lport": 80, "tx_bytes": 7}], elsewhere=False)
-    assert joiner.table(places.news(joiner.again.tolist()))["tx_bytes"].tolist()[1] == 7
+    assert joiner.make_table(places.news(joiner.slots_to_reread.tolist()))["tx_bytes"].tolist()[1] == 7
     assert first["tx_bytes"][1] != 7
 
 
 def test_a_table_that_somebody_looks_at_is_not_written_over() -> None:
-    rooms, kept = Rooms(), []
+    rooms, kept = BufferPool(), []
     for number in range(5):
-        table = rooms.take(100).rows(100)
+        table = rooms.acquire(100).rows(100)
         table["id"] = number
         kept.append(table["id"])  # a view of it, as panels and rates have
     assert [set(column.tolist()) for column in kept] == [{0}, {1}, {2}, {3}, {4}]
 
 
 def test_memory_is_used_again_when_nobody_does() -> None:
-    rooms = Rooms()
+    rooms = BufferPool()
     places = set()
     for count in (100, 101, 99, 103, 100):
-        table = rooms.take(count).rows(count)
+        table = rooms.acquire(count).rows(count)
         assert (len(table), table.dtype) == (count, ROW)
         places.add(table.ctypes.data)
         del table
     assert len(places) == 1
-    assert len(rooms.take(100_000).rows(100_000)) == 100_000
-    assert sum(len(room.memory) for room in rooms._rooms) < 110_000 * ROW.itemsize  # the small one is gone
+    assert len(rooms.acquire(100_000).rows(100_000)) == 100_000
+    assert sum(len(room.memory) for room in rooms._buffers) < 110_000 * ROW.itemsize  # the small one is gone
 
 
 def test_a_connection_that_was_met_late_is_the_same_in_time_wait() -> None:
     joiner, places = Joiner(), Places()
     ends = {"lport": 22, "rport": 50_000}
-    joiner.take_dump(dump_of([{"cookie": 1, "lport": 80}, {"cookie": 2} | ends], 0), met(*reading([])))
-    before = joiner.table(places.news(joiner.again.tolist()))
+    joiner.reconcile(dump_of([{"cookie": 1, "lport": 80}, {"cookie": 2} | ends], 0), entry_digests(*reading([])))
+    before = joiner.make_table(places.news(joiner.slots_to_reread.tolist()))
     entry = [{"skaddr": 1, "born_ns": 0, "state": State.FIN_WAIT1} | ends]
     places.write(entry, elsewhere=False)
-    late = joiner.table(places.news(joiner.again.tolist()))
+    late = joiner.make_table(places.news(joiner.slots_to_reread.tolist()))
     places.write([], elsewhere=False)
     closed = [{"cookie": 1, "lport": 80}, {"cookie": 2, "state": State.TIME_WAIT, "flags": 0} | ends]
-    joiner.take_dump(dump_of(closed, 1), met(*reading([])))
-    after = joiner.table(places.news(joiner.again.tolist()))
+    joiner.reconcile(dump_of(closed, 1), entry_digests(*reading([])))
+    after = joiner.make_table(places.news(joiner.slots_to_reread.tolist()))
     assert before["id"].tolist() == late["id"].tolist() == after["id"].tolist()
     assert [table["state"].tolist()[1] for table in (late, after)] == [State.FIN_WAIT1, State.TIME_WAIT]
 
@@ -214,9 +215,9 @@ def test_a_connection_that_was_met_late_is_the_same_in_time_wait() -> None:
 def test_a_listener_stays_beside_a_connection_with_its_ends() -> None:
     joiner, places = Joiner(), Places()
     ends = {"lport": 22, "rport": 50_000}
-    joiner.take_dump(dump_of([{"cookie": 1, "state": State.LISTEN} | ends], 0), met(*reading([])))
+    joiner.reconcile(dump_of([{"cookie": 1, "state": State.LISTEN} | ends], 0), entry_digests(*reading([])))
     places.write([{"skaddr": 1, "born_ns": 0} | ends], elsewhere=False)
     for _ in range(2):  # the second one is made of what is carried over
-        table = joiner.table(places.news(joiner.again.tolist()))
+        table = joiner.make_table(places.news(joiner.slots_to_reread.tolist()))
         assert table["state"].tolist() == [State.LISTEN, State.ESTABLISHED]
         assert table["id"].tolist() == [1, 2]

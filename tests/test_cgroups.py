@@ -79,9 +79,9 @@ def test_paths_and_what_is_below(group: Path) -> None:
     assert groups.paths([outer, inner, 0, root]) == {
         outer: f"/{group.name}", inner: f"/{group.name}/inner", root: "/",
     }  # fmt: skip
-    assert groups.below({outer}, [outer, inner, root]) == {outer, inner}
-    assert groups.below({inner}, [outer, inner]) == {inner}
-    assert groups.below({root}, [outer, inner]) == {root, outer, inner}
+    assert groups.descendants({outer}, [outer, inner, root]) == {outer, inner}
+    assert groups.descendants({inner}, [outer, inner]) == {inner}
+    assert groups.descendants({root}, [outer, inner]) == {root, outer, inner}
 
 
 class Clock:
@@ -111,4 +111,4 @@ def test_it_walks_for_what_is_new_and_not_too_often(tmp_path: Path) -> None:
 
 def test_without_a_hierarchy_nothing_is_known(tmp_path: Path) -> None:
     assert Cgroups(tmp_path / "none").paths([1, 2]) == {}
-    assert Cgroups(tmp_path / "none").below({1}, [2]) == {1}
+    assert Cgroups(tmp_path / "none").descendants({1}, [2]) == {1}

@@ -171,14 +171,16 @@ def test_doctor_where_the_screen_has_no_columns(
 ) -> None:
     """As a serial console and expect(1) have it; Rich would print nothing at all, or a letter a line."""
     monkeypatch.setenv("COLUMNS", columns)
-    report([Finding("kernel", good=True, found="Linux")])
+    report([Finding("kernel", is_ok=True, result="Linux")])
     assert {"kernel", "ok", "Linux"} <= set(capsys.readouterr().out.split())
 
 
 def test_doctor_says_why_auto_falls_back(capsys: pytest.CaptureFixture[str]) -> None:
     """With the last lines of whoever refused it."""
-    wrong = Finding("kernel program", good=False, found="set_state is refused: R1", said=("0: r0 = 1", "R1 \x1b[2J"))
-    report([Finding("kernel", good=True, found="Linux"), wrong])
+    wrong = Finding(
+        "kernel program", is_ok=False, result="set_state is refused: R1", details=("0: r0 = 1", "R1 \x1b[2J")
+    )
+    report([Finding("kernel", is_ok=True, result="Linux"), wrong])
     told = capsys.readouterr().out
     assert "--backend auto polls sock_diag here, because of kernel program: set_state is refused: R1" in told
     assert "0: r0 = 1" in told
@@ -218,10 +220,10 @@ def test_pypis_bcc_is_recognised(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     (tmp_path / "bcc.py").write_text("lattice = 'body-centred cubic'\n")
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setattr(bcc_library, "_SYSTEM_PATHS", (str(tmp_path / "nowhere"),))
-    bcc_library._forget()
+    bcc_library._unload_bcc()
     with pytest.raises(BackendUnavailable, match="crystal-lattice"):
         bcc_library.load_bcc()
-    bcc_library._forget()
+    bcc_library._unload_bcc()
 
 
 def test_a_saved_filter_on_the_command_line(tmp_path: Path) -> None:

@@ -16,11 +16,11 @@ from made import NOW, SECOND, UTC, connections, transitions
 from sockets import listening, pair, port
 from test_keys import dashboard, table
 
-from tcptop_tui.export.snapshot import Origin, render
+from tcptop_tui.export.render import HostInfo, render
 from tcptop_tui.host import clock
-from tcptop_tui.model.frame import Frame, Look, make_frame
+from tcptop_tui.model.frame import Frame, ViewOptions, make_frame
 from tcptop_tui.model.store import Store
-from tcptop_tui.model.wall_clock import Wall
+from tcptop_tui.model.wall_clock import WallClock
 from tcptop_tui.settings import Settings
 from tcptop_tui.stream.batches import Table, Transitions
 from tcptop_tui.widgets.panels.transitions import TransitionLog
@@ -41,16 +41,16 @@ def frames(jump_ns: int) -> tuple[Frame, Frame]:
     store.apply(at(0))
     store.apply(Transitions(transitions({"ts_ns": NOW + SECOND})))
     store.apply(at(2))
-    before = make_frame(store.facts(), Look())
+    before = make_frame(store.snapshot(), ViewOptions())
     store.apply(Transitions(transitions({"ts_ns": NOW + 3 * SECOND})))
     store.apply(at(4, jump_ns))
-    return before, make_frame(store.facts(), Look())
+    return before, make_frame(store.snapshot(), ViewOptions())
 
 
 @pytest.mark.parametrize("jump_ns", JUMPS.values(), ids=JUMPS)
 def test_what_has_happened_keeps_the_time_that_it_had(jump_ns: int) -> None:
     _, after = frames(jump_ns)
-    document = json.loads(render(after, Origin("host", "6.1"), "json", ""))
+    document = json.loads(render(after, HostInfo("host", "6.1"), "json", ""))
     told = [datetime.fromisoformat(line["time"]) for line in document["transitions"]]
     truth = [UTC + SECOND, UTC + 3 * SECOND + jump_ns]
     assert told == [datetime.fromtimestamp(ns / SECOND, UTC_ZONE) for ns in truth]
@@ -62,27 +62,27 @@ def test_ages_and_rates_do_not_notice(jump_ns: int) -> None:
     """They are times awake, as TCP's own timers count: a retransmission timer stands still meanwhile, too."""
     before, after = frames(jump_ns)
     age_s = [
-        json.loads(render(frame, Origin("host", "6.1"), "json", ""))["connections"][0]["age_s"]
+        json.loads(render(frame, HostInfo("host", "6.1"), "json", ""))["connections"][0]["age_s"]
         for frame in (before, after)
     ]
     assert age_s == [62, 64]
-    assert np.isfinite(after.facts.tx_rate).all()
-    assert after.facts.transitions_per_s == pytest.approx(0.5)
+    assert np.isfinite(after.snapshot.tx_rate).all()
+    assert after.snapshot.transitions_per_s == pytest.approx(0.5)
 
 
 def test_small_differences_are_followed_without_a_step() -> None:
-    wall = Wall()
+    wall = WallClock()
     for later_s in range(1000):  # 100 µs/s, for a quarter of an hour
-        wall = wall.at(NOW + later_s * SECOND, UTC + later_s * SECOND + later_s * 100_000)
-    assert wall.before == ()
+        wall = wall.with_reading(NOW + later_s * SECOND, UTC + later_s * SECOND + later_s * 100_000)
+    assert wall.earlier == ()
     assert wall.utc_ns(NOW + 999 * SECOND) == UTC + 999 * SECOND + 999 * 100_000
 
 
 def test_a_clock_that_does_not_rest_takes_no_memory() -> None:
-    wall = Wall()
+    wall = WallClock()
     for number in range(1000):
-        wall = wall.at(NOW + number * SECOND, UTC + number * (number % 2) * SECOND)
-    assert len(wall.before) <= 100
+        wall = wall.with_reading(NOW + number * SECOND, UTC + number * (number % 2) * SECOND)
+    assert len(wall.earlier) <= 100
 
 
 @pytest.mark.usefixtures("utc")
@@ -143,13 +143,13 @@ from sockets import listening, pair, port
 from tcptop_tui.bpf.source import BpfSource
 from tcptop_tui.stream.batches import Capture
 feed = Running(BpfSource(dataclasses.replace(SMALL, reconcile_s=0.3), Capture()), SMALL)
-feed.until(lambda: bool(feed.store.facts().now_ns))
+feed.until(lambda: bool(feed.store.snapshot().now_ns))
 with listening() as server:
     began_s = time.monotonic()
     client, accepted = pair(server)
-    now_ns = feed.store.facts().now_ns
-    feed.until(lambda: feed.store.facts().now_ns > now_ns + 2 * 10**9)  # some comparisons later
-    facts, (row,) = feed.store.facts(), feed.rows(port(client), port(server))
+    now_ns = feed.store.snapshot().now_ns
+    feed.until(lambda: feed.store.snapshot().now_ns > now_ns + 2 * 10**9)  # some comparisons later
+    facts, (row,) = feed.store.snapshot(), feed.rows(port(client), port(server))
     spent_s = time.monotonic() - began_s
     print(json.dumps([spent_s, (facts.now_ns - int(row["born_ns"])) / 1e9, facts.loss.missed + facts.loss.mended]))
 feed.close()

@@ -18,13 +18,14 @@ from sockets import LOOPBACK, listening, pair, port
 from terminals import Terminal
 from test_keys import dashboard
 
-from tcptop_tui.diag.destroy import cookie_of, destroy
+from tcptop_tui.diag.destroy import destroy, find_cookie
 from tcptop_tui.diag.netlink import SockDiag
-from tcptop_tui.diag.tcp_info import internals
+from tcptop_tui.diag.tcp_info import tcp_info
 from tcptop_tui.errors import TcptopError
 from tcptop_tui.feed import Feed
 from tcptop_tui.host import capabilities
-from tcptop_tui.records import ROW, Rows, State, widened
+from tcptop_tui.records import ROW, Rows, State
+from tcptop_tui.row_copy import rows_from_dump
 from tcptop_tui.settings import Settings
 from tcptop_tui.stream.batches import Capture
 from tcptop_tui.widgets.dialogs.close import CloseDialog
@@ -55,14 +56,14 @@ def test_the_process_gets_an_error_and_the_peer_a_reset(diag: SockDiag, family: 
     with listening(family) as listener:
         ours, theirs = pair(listener)
         row = row_of(diag, ours)
-        assert cookie_of(row) == cookie(ours)
+        assert find_cookie(row) == cookie(ours)
         destroy(row, cookie(ours))
         with pytest.raises(ConnectionAbortedError):
             ours.recv(1)
         with pytest.raises(ConnectionResetError):
             theirs.recv(1)
         with pytest.raises(TcptopError, match="not there any more"):
-            cookie_of(row)
+            find_cookie(row)
 
 
 @pytest.mark.parametrize("device", [b"", b"lo"])
@@ -73,7 +74,7 @@ def test_a_socket_of_the_other_protocol_version(diag: SockDiag, device: bytes) -
         accepted, _ = listener.accept()
         accepted.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, device)
         row = row_of(diag, accepted)
-        destroy(row, cookie_of(row))
+        destroy(row, find_cookie(row))
         with pytest.raises(ConnectionAbortedError):
             accepted.recv(1)
         client.close()
@@ -102,7 +103,7 @@ def test_among_many(diag: SockDiag) -> None:
         ours, theirs = pairs[200]
         theirs.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"lo")
         row = row_of(diag, theirs)
-        destroy(row, cookie_of(row))
+        destroy(row, find_cookie(row))
         with pytest.raises(ConnectionResetError):
             ours.recv(1)
 
@@ -110,7 +111,7 @@ def test_among_many(diag: SockDiag) -> None:
 def test_a_listener(diag: SockDiag) -> None:
     with listening() as listener:
         row = row_of(diag, listener)
-        destroy(row, cookie_of(row))
+        destroy(row, find_cookie(row))
         with pytest.raises(ConnectionRefusedError):
             socket.create_connection(listener.getsockname())
 
@@ -138,7 +139,7 @@ def test_in_another_network_namespace() -> None:
         there = ["nsenter", f"--net=/proc/{other.pid}/ns/net", "ss", "-tnH", "state", "established"]
         assert f":{other.port} " in subprocess.run(there, capture_output=True, text=True, check=True).stdout
         before = os.readlink("/proc/thread-self/ns/net")
-        destroy(rows, cookie_of(rows))
+        destroy(rows, find_cookie(rows))
         assert f":{other.port} " not in subprocess.run(there, capture_output=True, text=True, check=True).stdout
         assert os.readlink("/proc/thread-self/ns/net") == before
 
@@ -163,7 +164,7 @@ async def test_the_key_is_not_there_when_read_only() -> None:
         assert "close_connection" not in {
             one.binding.action for one in board.app.screen.active_bindings.values() if one.enabled
         }
-        told = {binding.action for _, bindings in board.app._bindings_by_part() for binding in bindings}
+        told = {binding.action for _, bindings in board.app._bindings_by_section() for binding in bindings}
         assert "close_connection" not in told
         assert "export" in told
 
@@ -217,8 +218,8 @@ def test_a_socket_bound_to_a_device(diag: SockDiag) -> None:
         ours, theirs = pair(listener)
         theirs.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"lo")
         row = row_of(diag, theirs)
-        assert internals(row)["cwnd"] == 10  # RFC 6928
-        assert cookie_of(row) == cookie(theirs)
+        assert tcp_info(row)["cwnd"] == 10  # RFC 6928
+        assert find_cookie(row) == cookie(theirs)
         destroy(row, cookie(theirs))
         with pytest.raises(ConnectionAbortedError):
             theirs.recv(1)
@@ -266,14 +267,14 @@ def test_of_two_with_the_same_addresses_and_ports_the_one_that_was_shown(
             held.enter_context(listener.accept()[0])
         row = of_device(near, lport, NEAR[closed])
         row["cookie"] = row["cookie"] if known else 0
-        number = cookie_of(row)
+        number = find_cookie(row)
         assert number == cookie(clients[closed])
-        assert internals(row)["cwnd"] == 10
+        assert tcp_info(row)["cwnd"] == 10
         destroy(row, number)
         states = [state_of(client) for client in clients]
         assert (states[closed], states[1 - closed]) == (State.CLOSE, State.ESTABLISHED)
         with pytest.raises(TcptopError, match="not there any more"):
-            cookie_of(row)
+            find_cookie(row)
         assert state_of(clients[1 - closed]) == State.ESTABLISHED
         clients[1 - closed].setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
@@ -294,7 +295,7 @@ def test_beside_one_that_is_bound_to_no_device(sides: tuple[Side, Side]) -> None
         for device in ("va0", ""):
             row = of_device(near, lport, device)
             row["cookie"] = 0
-            number = cookie_of(row)
+            number = find_cookie(row)
             assert number == cookie(clients[device])
             if device:
                 with pytest.raises(TcptopError, match="finds another one"):
@@ -316,14 +317,14 @@ def test_what_has_become_another_since_it_was_shown_is_left_alone(sides: tuple[S
         client = held.enter_context(bound(near, "va0", lport, rport))
         held.enter_context(listener.accept()[0])
         row = of_device(near, lport, "va0")
-        number = cookie_of(row)
+        number = find_cookie(row)
         client.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"va1")
-        for attempt in (lambda: destroy(row, number), lambda: cookie_of(row)):
+        for attempt in (lambda: destroy(row, number), lambda: find_cookie(row)):
             with pytest.raises(TcptopError, match="another connection by now"):
                 attempt()
         assert state_of(client) == State.ESTABLISHED
         again = of_device(near, lport, "va1")
-        destroy(again, cookie_of(again))
+        destroy(again, find_cookie(again))
         assert state_of(client) == State.CLOSE
 
 
@@ -340,7 +341,7 @@ def test_time_wait_is_not_closed_for_the_connection_that_it_was(diag: SockDiag) 
         waiting = [one for one in diag.dump().rows if [one["lport"], one["rport"]] == ends]
         assert [int(one["state"]) for one in waiting] == [State.TIME_WAIT]
         with pytest.raises(TcptopError, match="another connection by now"):
-            cookie_of(row)
+            find_cookie(row)
         with pytest.raises(TcptopError, match="not closed"):
             destroy(row, int(waiting[0]["cookie"]))
         assert State.TIME_WAIT in diag.dump().rows["state"][diag.dump().rows["lport"] == row["lport"][0]]
@@ -370,7 +371,7 @@ def test_each_of_several_listeners_on_a_port(diag: SockDiag) -> None:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
             listener.bind(("127.0.0.1", 0 if not place else port(one)))
             listener.listen(10 + place)
-        rows = widened(diag.dump().rows)
+        rows = rows_from_dump(diag.dump().rows)
         rows = rows[(rows["lport"] == port(one)) & (rows["state"] == State.LISTEN)]
-        backlogs = {int(row["cookie"]): internals(np.array([row], ROW))["backlog"] for row in rows}
+        backlogs = {int(row["cookie"]): tcp_info(np.array([row], ROW))["backlog"] for row in rows}
         assert backlogs == {cookie(one): 10, cookie(other): 11}

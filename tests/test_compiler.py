@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tcptop_tui.bpf.load.compiler_client import Compiled, Request
+from tcptop_tui.bpf.load.compiler_client import CompileRequest, LoadedPrograms
 from tcptop_tui.errors import BackendUnavailable
 
 COUNTS = """
@@ -35,8 +35,8 @@ def _needed(bpf_possible: None) -> None:
 
 
 def test_what_it_makes_outlives_it() -> None:
-    request = Request(COUNTS, [], ["count"])
-    loaded = Compiled(request)
+    request = CompileRequest(COUNTS, [], ["count"])
+    loaded = LoadedPrograms(request)
     assert request._process.returncode == 0
     kinds = [os.readlink(f"/proc/self/fd/{fd}") for fd in (loaded.functions["count"], loaded.map_fd("seen"))]
     assert kinds == ["anon_inode:bpf-prog", "anon_inode:bpf-map"]
@@ -47,10 +47,10 @@ def test_what_it_makes_outlives_it() -> None:
 
 
 def test_nothing_stays_open() -> None:
-    Compiled(Request(COUNTS, [], ["count"])).close()
+    LoadedPrograms(CompileRequest(COUNTS, [], ["count"])).close()
     before = descriptors()
     for _ in range(3):
-        Compiled(Request(COUNTS, [], ["count"])).close()
+        LoadedPrograms(CompileRequest(COUNTS, [], ["count"])).close()
     assert {one.partition("→")[2].partition(":")[0] for one in descriptors() - before} <= {"/proc/self/fd"}
 
 
@@ -68,30 +68,30 @@ print("libbcc" in Path("/proc/self/maps").read_text(), "LLVM" in Path("/proc/sel
 
 def test_what_does_not_compile_is_one_line() -> None:
     with pytest.raises(BackendUnavailable, match=r"does not load: .*error: .*nonsense") as raised:
-        Compiled(Request("int count(void *ctx) { return nonsense; }", [], ["count"]))
+        LoadedPrograms(CompileRequest("int count(void *ctx) { return nonsense; }", [], ["count"]))
     assert "\n" not in str(raised.value)
 
 
 def test_who_refuses_it_is_quoted() -> None:
     """For doctor: one line does not tell enough to whoever is to mend it."""
     with pytest.raises(BackendUnavailable) as raised:
-        Compiled(Request("int count(void *ctx) { return nonsense; }", [], ["count"]))
-    assert any("use of undeclared identifier 'nonsense'" in line for line in raised.value.said)
+        LoadedPrograms(CompileRequest("int count(void *ctx) { return nonsense; }", [], ["count"]))
+    assert any("use of undeclared identifier 'nonsense'" in line for line in raised.value.details)
     with pytest.raises(BackendUnavailable, match="count is refused") as raised:
-        Compiled(Request(UNREADABLE, [], ["count"]))
-    assert any("R9 !read_ok" in line for line in raised.value.said)
-    assert len(raised.value.said) <= 20
+        LoadedPrograms(CompileRequest(UNREADABLE, [], ["count"]))
+    assert any("R9 !read_ok" in line for line in raised.value.details)
+    assert len(raised.value.details) <= 20
 
 
 def test_a_compiler_that_dies_takes_nothing_with_it() -> None:
-    request = Request(COUNTS, [], ["count"])
+    request = CompileRequest(COUNTS, [], ["count"])
     os.kill(request._process.pid, signal.SIGKILL)
     with pytest.raises(BackendUnavailable, match="the compiler ended by SIGKILL"):
-        Compiled(request)
+        LoadedPrograms(request)
 
 
 def test_nobody_waits_any_more() -> None:
-    request = Request(COUNTS, [], ["count"])
+    request = CompileRequest(COUNTS, [], ["count"])
     request.cancel()
     assert request._process.returncode == -signal.SIGKILL
 
@@ -99,30 +99,30 @@ def test_nobody_waits_any_more() -> None:
 @pytest.fixture
 def compiling(
     tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Request]:
+) -> Iterator[CompileRequest]:
     """A compiler that has made its header tree, below ``tmp_path``, and waits for the end of a header."""
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     pipe = tmp_path_factory.mktemp("pipe") / "header.h"
     os.mkfifo(pipe)
-    request = Request(f'#include "{pipe}"\n{COUNTS}', [], ["count"], keeps=False)
+    request = CompileRequest(f'#include "{pipe}"\n{COUNTS}', [], ["count"], keeps=False)
     with pipe.open("w"):  # once the compiler has opened it
         yield request
 
 
-def test_a_compiler_that_is_killed_leaves_no_headers(compiling: Request, tmp_path: Path) -> None:
+def test_a_compiler_that_is_killed_leaves_no_headers(compiling: CompileRequest, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir())
     compiling.cancel()
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_compiler_that_dies_leaves_no_headers(compiling: Request, tmp_path: Path) -> None:
+def test_a_compiler_that_dies_leaves_no_headers(compiling: CompileRequest, tmp_path: Path) -> None:
     os.kill(compiling._process.pid, signal.SIGKILL)
     with pytest.raises(BackendUnavailable, match="SIGKILL"):
-        Compiled(compiling)
+        LoadedPrograms(compiling)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_next_compiler_removes_what_is_left_when_all_were_killed(compiling: Request, tmp_path: Path) -> None:
+def test_the_next_compiler_removes_what_is_left_when_all_were_killed(compiling: CompileRequest, tmp_path: Path) -> None:
     (left,) = tmp_path.iterdir()
     in_use, foreign, link = (tmp_path / f"{left.name}{number}" for number in range(3))
     in_use.mkdir()
@@ -135,7 +135,7 @@ def test_the_next_compiler_removes_what_is_left_when_all_were_killed(compiling: 
     os.kill(compiling._process.pid, signal.SIGKILL)
     compiling._process.wait()
     assert left.exists()
-    Compiled(Request(COUNTS, [], ["count"])).close()
+    LoadedPrograms(CompileRequest(COUNTS, [], ["count"])).close()
     assert set(tmp_path.iterdir()) == {in_use, link} | ({foreign} if os.geteuid() == 0 else set())
     os.close(locked)
     compiling.cancel()
@@ -152,20 +152,20 @@ def test_the_present_folder_is_not_trusted(tmp_path: Path, monkeypatch: pytest.M
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text("#error a stranger's header\n")
     monkeypatch.chdir(tmp_path)
-    Compiled(Request(f'#include "tcptop_kernel.h"\n{COUNTS}', [], ["count"], keeps=False)).close()
+    LoadedPrograms(CompileRequest(f'#include "tcptop_kernel.h"\n{COUNTS}', [], ["count"], keeps=False)).close()
     assert not (tmp_path / "was-run").exists()
 
 
 def test_programs_that_are_refused_their_arguments_types_do_without() -> None:
     """As on a kernel that does not let them: no such tracepoint."""
-    untyped = Compiled(Request(COUNTS, [], ["count"], typed={"count": "no_such_tracepoint"}))
+    untyped = LoadedPrograms(CompileRequest(COUNTS, [], ["count"], typed={"count": "no_such_tracepoint"}))
     assert not untyped.typed
     untyped.attach("count", "sched_switch")
     untyped.close()
 
 
 def test_the_kernel_tells_the_types_of_a_tracepoints_arguments() -> None:
-    typed = Compiled(Request(COUNTS, [], ["count"], typed={"count": "sched_switch"}))
+    typed = LoadedPrograms(CompileRequest(COUNTS, [], ["count"], typed={"count": "sched_switch"}))
     assert typed.typed == {"count"}
     typed.attach("count", "sched_switch")
     typed.close()

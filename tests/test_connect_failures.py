@@ -19,8 +19,8 @@ from test_like_ss import LIBC
 from test_payload import MSG_FASTOPEN, elsewhere
 
 from tcptop_tui.bpf.program import Program
-from tcptop_tui.fields.results import result_text, results
-from tcptop_tui.model.connect_attempts import outcomes
+from tcptop_tui.fields.connect_results import result_codes, result_text
+from tcptop_tui.model.connect_attempts import connect_outcomes
 from tcptop_tui.stream.batches import Capture
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root")
@@ -40,11 +40,11 @@ def watching(bpf_possible: None) -> Iterator[Program]:
 
 
 def seen(watching: Program, rport: int) -> Seen:
-    rows = outcomes(watching.transitions.drain("ts_ns"))
+    rows = connect_outcomes(watching.transitions.read("ts_ns"))
     rows = rows[rows["rport"] == rport]
     return [
         (result_text(int(code), int(row["err"])), int(row["err"]))
-        for code, row in zip(results(rows), rows, strict=True)
+        for code, row in zip(result_codes(rows), rows, strict=True)
     ]
 
 
@@ -224,9 +224,9 @@ def test_a_listener_that_somebody_else_closes_is_no_attempt(watching: Program) -
             server.bind(("127.0.0.1", 20_002))
             server.listen()
             subprocess.run(["ss", "-K", "state", "listening", "sport", "=", ":20002"], check=True)
-            rows = watching.transitions.drain("ts_ns")
+            rows = watching.transitions.read("ts_ns")
         assert path(rows, 20_002)[-2:] == [(LI, C), (C, C)]
-        assert not len(outcomes(rows))
+        assert not len(connect_outcomes(rows))
 
     elsewhere(watching, body)
 

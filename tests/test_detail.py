@@ -21,17 +21,17 @@ from terminals import Terminal
 from test_keys import dashboard, painted
 
 from tcptop_tui.diag.netlink import SockDiag
-from tcptop_tui.diag.tcp_info import internals
+from tcptop_tui.diag.tcp_info import tcp_info
 from tcptop_tui.feed import Feed
-from tcptop_tui.fields import BY_KEY, Subject
-from tcptop_tui.host.processes import Asked, process_facts
+from tcptop_tui.fields import BY_KEY, RowContext
+from tcptop_tui.host.processes import SocketAnswer, process_facts
 from tcptop_tui.host.socket_owners import start_of
 from tcptop_tui.records import HOLDING, ROW, UNKNOWN_NS, State
 from tcptop_tui.settings import Settings
-from tcptop_tui.stream.batches import Capture, Sessions, Table
+from tcptop_tui.stream.batches import Capture, EndedConnections, Table
 from tcptop_tui.widgets.details.page import DetailScreen
 from tcptop_tui.widgets.details.text import facts_table
-from tcptop_tui.widgets.details.timeline import lifeline, timeline
+from tcptop_tui.widgets.details.timeline import state_spans, timeline
 
 
 @pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_INET6])
@@ -43,7 +43,7 @@ def test_as_ss_says_it(family: socket.AddressFamily) -> None:
         diag = SockDiag()
         rows = diag.dump().rows
         diag.close()
-        known = internals(rows[(rows["lport"] == port(ours)) & (rows["rport"] == port(listener))])
+        known = tcp_info(rows[(rows["lport"] == port(ours)) & (rows["rport"] == port(listener))])
         asked = ["ss", "-tinH", f"sport = :{port(ours)} and dport = :{port(listener)}"]
         told = subprocess.run(asked, capture_output=True, text=True, check=True).stdout
         value = lambda name: re.search(rf"\b{name}:(\d+)", told).group(1)  # type: ignore[union-attr]  # noqa: E731
@@ -63,12 +63,12 @@ def test_in_another_network_namespace() -> None:
         row = np.zeros(1, ROW)
         row["netns"], row["lport"], row["rport"], row["state"] = other.inode, other.port, 4321, State.ESTABLISHED
         row["laddr"] = row["raddr"] = (0, 0xFFFF_7F00_0001)
-        assert internals(row)["cwnd"] == 10  # RFC 6928
+        assert tcp_info(row)["cwnd"] == 10  # RFC 6928
 
 
 def test_a_socket_that_is_not_there() -> None:
     with pytest.raises(FileNotFoundError):
-        internals(connections({"netns": 0}))
+        tcp_info(connections({"netns": 0}))
 
 
 def test_a_process() -> None:
@@ -100,7 +100,7 @@ def test_a_process_is_told_by_its_start_and_not_by_its_name() -> None:
 
 def test_all_who_have_it_open_are_named() -> None:
     holders = np.array([(1, 812, 5, b"nginx"), (1, 813, 5, b"\x1b[1mworker")], HOLDING)
-    subject = Subject(connections({"id": 1, "holders": 2}), NOW)
+    subject = RowContext(connections({"id": 1, "holders": 2}), NOW)
     out = io.StringIO()
     Console(file=out, width=200).print(facts_table(subject, holders, 60, alive=True))
     assert "nginx 812, " in out.getvalue()
@@ -115,13 +115,13 @@ def test_a_life_to_scale() -> None:
         {"oldstate": State.SYN_SENT, "newstate": State.ESTABLISHED, "spent_ns": SECOND},
     )
     (row,) = connections({"state_ns": NOW - 3 * SECOND})
-    spans = lifeline(row, moves, NOW)
+    spans = state_spans(row, moves, NOW)
     assert spans == [(State.CLOSE, None), (State.SYN_SENT, SECOND), (State.ESTABLISHED, 3 * SECOND)]
     drawn = timeline(spans, 43, lambda _state: Style()).plain.splitlines()
     assert drawn[2] == "?" + "▓" * 11 + "█" * 31  # seen apart without colours too
     assert drawn[3] == "CLOSE – → SYN_SENT 1.0s → ESTABLISHED 3.0s"
-    assert lifeline(row, moves, 0) == spans[:2]  # it has ended
-    assert "nothing is known of it" in timeline([], 40, lambda _state: Style()).plain
+    assert state_spans(row, moves, 0) == spans[:2]  # it has ended
+    assert "no transition of it was seen" in timeline([], 40, lambda _state: Style()).plain
 
 
 @pytest.mark.parametrize(("columns", "lines"), [(80, 24), (160, 50), (40, 10)])
@@ -134,7 +134,7 @@ def test_in_a_terminal(bpf_possible: None, columns: int, lines: int) -> None:
             terminal.shows("Connections 1")
             terminal.type("\r")
             if lines < 24:
-                terminal.until(lambda: "Esc goes back" in terminal.text)
+                terminal.until(lambda: "local address" in terminal.text)
             else:
                 for shown in ("SYN_SENT", "→ ESTABLISHED", "Process"):
                     terminal.until(lambda shown=shown: shown in terminal.text or bool(terminal.type("\x1b[B")))
@@ -153,8 +153,8 @@ def test_in_a_terminal(bpf_possible: None, columns: int, lines: int) -> None:
 async def test_a_repaint_between_the_key_and_the_page() -> None:
     """It is the screen already, and has nothing in it yet."""
     async with dashboard() as board:
-        row = board.app.frame.facts.rows[:1].copy()
-        page = DetailScreen(board.app.frame, row, lambda _row: Asked())
+        row = board.app.frame.snapshot.rows[:1].copy()
+        page = DetailScreen(board.app.frame, row, lambda _row: SocketAnswer())
         page.show(board.app.frame)
         board.app.push_screen(page)
         page.show(board.app.frame)
@@ -174,13 +174,13 @@ async def test_the_samples_stay_those_of_this_connection() -> None:
         return found[1] if found else ""
 
     async with dashboard() as board:
-        page = DetailScreen(board.app.frame, connections(mine), lambda _row: Asked())
+        page = DetailScreen(board.app.frame, connections(mine), lambda _row: SocketAnswer())
         await board.app.push_screen(page)
         assert await samples(mine, counts=7, later_s=1) == "7"
         assert await samples(other, counts=3, later_s=2) == "7"
         ended = sessions(mine)
         ended["rtt_hist"][:, 6], ended["rtt_sum_us"] = 9, 900
-        await board.more(Sessions(ended))
+        await board.more(EndedConnections(ended))
         assert await samples(other, counts=3, later_s=3) == "9"
         board.app._store.clear()
         assert await samples(other, counts=3, later_s=4) == "9"

@@ -14,28 +14,28 @@ from links import Side, two_links
 from made import connections, sampled, sessions, transitions
 from rich.console import Console
 
-from tcptop_tui.diag.names import Namer
+from tcptop_tui.diag.name_collector import NameCollector
 from tcptop_tui.diag.namespaces import Namespaces
 from tcptop_tui.diag.netlink import SockDiag
-from tcptop_tui.fields import BY_KEY, Subject
-from tcptop_tui.fields.results import results
+from tcptop_tui.fields import BY_KEY, RowContext
+from tcptop_tui.fields.connect_results import result_codes
 from tcptop_tui.filters import parse
-from tcptop_tui.filters.completion import choice, vocabulary
+from tcptop_tui.filters.completion import complete, make_vocabulary
 from tcptop_tui.host.cgroups import Cgroups
-from tcptop_tui.model.connect_outcomes import by_destination, summed
-from tcptop_tui.model.facts import Facts
+from tcptop_tui.model.connect_outcomes import by_destination, sum_by_destination
 from tcptop_tui.model.grouping import make_tree
 from tcptop_tui.model.rtt_groups import rtt_groups
+from tcptop_tui.model.snapshot import Snapshot
 from tcptop_tui.records import HOLDING, Flag, Rows, State
 from tcptop_tui.replay.recorder import Recorder
 from tcptop_tui.replay.recording import read_batches
 from tcptop_tui.stream.batches import Batch, Names
 from tcptop_tui.stream.identity import peer_hash
-from tcptop_tui.trace.columns import DEV, LADDR, LOCAL, Lines, of
+from tcptop_tui.trace.columns import DEV, LADDR, LOCAL, LineRows, of
 from tcptop_tui.trace.rtt import totals_of
 from tcptop_tui.widgets.details.text import facts_table, title
 from tcptop_tui.widgets.lists.page import endpoints as ends
-from tcptop_tui.widgets.panels.transitions import endpoints
+from tcptop_tui.widgets.panels.transitions import log_endpoints
 from tcptop_tui.widgets.views.connects import destination_filter
 
 pytestmark = pytest.mark.apart
@@ -66,8 +66,10 @@ def test_a_name_is_that_of_the_sockets_own_namespace(sides: tuple[Side, Side]) -
     found = {}
     for side in sides:
         diag = side.make(lambda inode=side.inode: SockDiag(inode))
-        found[side.name] = [diag.device(number) for number in (1, side.index({"a": "va0", "b": "vb0"}[side.name[7]]))]
-        assert diag.device(0) == diag.device(999_999) == diag.device(2**32 - 1) == ""
+        found[side.name] = [
+            diag.device_name(number) for number in (1, side.index({"a": "va0", "b": "vb0"}[side.name[7]]))
+        ]
+        assert diag.device_name(0) == diag.device_name(999_999) == diag.device_name(2**32 - 1) == ""
         diag.close()
     assert list(found.values()) == [["lo", "va0"], ["lo", "vb0"]]
 
@@ -75,39 +77,39 @@ def test_a_name_is_that_of_the_sockets_own_namespace(sides: tuple[Side, Side]) -
 def test_a_new_name_replaces_the_old_one_and_a_device_that_has_gone_keeps_its_last(sides: tuple[Side, Side]) -> None:
     near, _ = sides
     namespaces = Namespaces(most=512)
-    namespaces.look()
+    namespaces.refresh()
     near.run("ip", "link", "add", "tmp0", "type", "veth", "peer", "name", "tmp1")
     index = near.index("tmp0")
-    assert namespaces.device(near.inode, index) == "tmp0"
+    assert namespaces.device_name(near.inode, index) == "tmp0"
     near.run("ip", "link", "set", "tmp0", "name", "tmp2")
-    assert namespaces.device(near.inode, index) == "tmp2"
+    assert namespaces.device_name(near.inode, index) == "tmp2"
     near.run("ip", "link", "set", "tmp2", "name", os.fsdecode(b"t\x1b[2J,\xff"))  # as hostile as the kernel allows
-    assert namespaces.device(near.inode, index) == "t\x1b[2J,\ufffd"
+    assert namespaces.device_name(near.inode, index) == "t\x1b[2J,\ufffd"
     near.run("ip", "link", "del", "tmp1")
-    assert namespaces.device(near.inode, index) == "t\x1b[2J,\ufffd"
-    assert namespaces.device(1, index) == ""
+    assert namespaces.device_name(near.inode, index) == "t\x1b[2J,\ufffd"
+    assert namespaces.device_name(1, index) == ""
     namespaces.close()
-    assert namespaces.device(near.inode, index) == ""
+    assert namespaces.device_name(near.inode, index) == ""
 
 
 def test_a_namespace_that_is_younger_than_the_latest_look_has_names() -> None:
     namespaces = Namespaces(most=512)
-    namespaces.look()
+    namespaces.refresh()
     with two_links("young") as (near, _):
         index = near.index("va1")
-        assert namespaces.device(near.inode, index) == "va1"
-        assert namespaces.device(near.inode, 999_999) == ""
+        assert namespaces.device_name(near.inode, index) == "va1"
+        assert namespaces.device_name(near.inode, 999_999) == ""
         near.run("ip", "link", "add", "tmp0", "type", "veth", "peer", "name", "tmp1")
-        assert namespaces.device(near.inode, near.index("tmp0")) == "tmp0"
+        assert namespaces.device_name(near.inode, near.index("tmp0")) == "tmp0"
         inode = near.inode
-    assert namespaces.device(inode, index) == "va1"  # what has gone keeps its last name, until the next look
-    namespaces.look()
-    assert namespaces.device(inode, index) == ""
+    assert namespaces.device_name(inode, index) == "va1"  # what has gone keeps its last name, until the next look
+    namespaces.refresh()
+    assert namespaces.device_name(inode, index) == ""
     namespaces.close()
 
 
 def test_names_are_asked_for_once_they_are_wanted() -> None:
-    namer, sink = Namer(Cgroups()), Sink()
+    namer, sink = NameCollector(Cgroups()), Sink()
     given = {(1, 7): "eth0", (2, 7): "wg0"}
     asked: list[tuple[int, int]] = []
 
@@ -115,11 +117,11 @@ def test_names_are_asked_for_once_they_are_wanted() -> None:
         asked.append((netns, number))
         return given.get((netns, number), "")
 
-    namer.note(connections({}))
-    assert not namer.note(connections({}))
-    assert namer.note(transitions({"dev": 7}, {"dev": 7}, {"dev": 9}))
-    assert namer.note(connections({"dev": 7, "netns": 2}))
-    assert not namer.note(sessions({"dev": 7}))
+    namer.collect(connections({}))
+    assert not namer.collect(connections({}))
+    assert namer.collect(transitions({"dev": 7}, {"dev": 7}, {"dev": 9}))
+    assert namer.collect(connections({"dev": 7, "netns": 2}))
+    assert not namer.collect(sessions({"dev": 7}))
     namer.offer(sink, {}, frozenset({1, 2}), device)
     assert sink == [Names(devices={1: {7: "eth0"}, 2: {7: "wg0"}})]
     assert sorted(asked) == [(1, 7), (1, 9), (2, 7)]
@@ -131,8 +133,8 @@ def test_names_are_asked_for_once_they_are_wanted() -> None:
 
 
 def test_not_more_than_a_thousand_are_kept() -> None:
-    namer, asked = Namer(Cgroups()), []
-    namer.note(connections(*({"dev": number + 1} for number in range(3000))))
+    namer, asked = NameCollector(Cgroups()), []
+    namer.collect(connections(*({"dev": number + 1} for number in range(3000))))
     namer.offer(Sink(), {}, frozenset(), lambda _, number: asked.append(number) or "x")  # type: ignore[func-returns-value]
     assert asked == list(range(1977, 3001))
 
@@ -153,11 +155,11 @@ def test_the_device_stands_behind_the_local_address() -> None:
 
 def test_it_is_in_every_place_that_shows_endpoints() -> None:
     one = connections({"dev": 7, "lport": 443})
-    subject = Subject(one, 1, names=NAMES)
+    subject = RowContext(one, 1, names=NAMES)
     assert BY_KEY["laddr"].texts(subject) == ["10.0.0.1%eth0"]
     assert BY_KEY["dev"].texts(subject) == ["eth0"]
     assert title(one, NAMES).startswith("nginx 10.0.0.1%eth0:443")
-    assert "10.0.0.1%eth0:443" in endpoints(transitions({"dev": 7})[0], 160, NAMES)
+    assert "10.0.0.1%eth0:443" in log_endpoints(transitions({"dev": 7})[0], 160, NAMES)
     out = io.StringIO()
     Console(file=out, width=160).print(facts_table(subject, np.zeros(0, HOLDING), 100, alive=True))
     assert "eth0" in out.getvalue()
@@ -167,14 +169,14 @@ def test_it_is_in_every_place_that_shows_endpoints() -> None:
 def test_a_hostile_name_is_harmless() -> None:
     assert ends(row(dev=8), NAMES) == "10.0.0.1%v·[2J,a·%:443 ↔ 10.0.0.2:5"
     made = connections({"dev": 8})
-    lines = Lines(made, 0, names=NAMES)
+    lines = LineRows(made, 0, names=NAMES)
     assert DEV.values(lines) == ["v·[2J,a·%"]
     assert LOCAL.values(lines) == ["10.0.0.1%v·[2J,a·%"]
 
 
 def test_streams_have_the_address_by_itself_in_json_and_csv() -> None:
     made = transitions({"dev": 7}, {}, {"dev": 9})
-    lines = Lines(made, 0, names=NAMES)
+    lines = LineRows(made, 0, names=NAMES)
     assert LADDR.values(lines) == 3 * ["10.0.0.1"]
     assert LOCAL.values(lines) == ["10.0.0.1%eth0", "10.0.0.1", "10.0.0.1%9"]
     assert DEV.values(lines) == ["eth0", None, "9"]
@@ -190,7 +192,7 @@ ROWS = (
 
 
 def chosen(text: str, rows: Rows, names: Names = NAMES) -> list[int]:
-    return [int(index) for index in np.flatnonzero(parse(text).matches(Subject(rows, 1, None, None, names)))]
+    return [int(index) for index in np.flatnonzero(parse(text).matches(RowContext(rows, 1, None, None, names)))]
 
 
 @pytest.mark.parametrize("make", [connections, transitions, sessions])
@@ -224,10 +226,10 @@ def test_names_are_those_of_the_rows_not_of_this_host() -> None:
 
 
 def test_completion_knows_the_names_that_are_there() -> None:
-    known = vocabulary(Subject(connections(*ROWS), 0, names=NAMES), Subject(sessions(), 0))
-    assert known.values["dev"] == ["eth0", "wg0", '"7"']
-    assert choice("dev:", known, 4).words == ["eth0", "wg0", '"7"']
-    assert choice("dev:eth0,w", known, 10).words == ["wg0"]
+    known = make_vocabulary(RowContext(connections(*ROWS), 0, names=NAMES), RowContext(sessions(), 0))
+    assert known.values_by_field["dev"] == ["eth0", "wg0", '"7"']
+    assert complete("dev:", known, 4).words == ["eth0", "wg0", '"7"']
+    assert complete("dev:eth0,w", known, 10).words == ["wg0"]
 
 
 # in recordings
@@ -260,30 +262,30 @@ def test_the_same_link_local_address_is_another_host_on_another_link() -> None:
 def test_groups_by_remote_address_name_the_link() -> None:
     rows = connections(*NEIGHBOURS)
     rates = np.full(len(rows), np.nan)
-    facts = Facts(now_ns=1, rows=rows, tx_rate=rates, rx_rate=rates, names=NAMES)
+    facts = Snapshot(now_ns=1, rows=rows, tx_rate=rates, rx_rate=rates, names=NAMES)
     tree = make_tree(facts, np.arange(len(rows)), "raddr", frozenset(), "raddr", descending=False)
     groups = tree.rows[len(rows) :]
-    told = sorted(BY_KEY["raddr"].texts(Subject(groups, 1, names=NAMES)))
+    told = sorted(BY_KEY["raddr"].texts(RowContext(groups, 1, names=NAMES)))
     assert told == ["10.0.0.2", "fe80::2%eth0", "fe80::2%v·[2J,a·%", "fe80::2%wg0"]
 
 
 def test_destinations_name_the_link_and_lead_to_its_connections() -> None:
     log = transitions(*({"newstate": State.CLOSE, "err": 111, "flags": Flag.ACTIVE, **one} for one in NEIGHBOURS))
-    made = summed(by_destination(log, results(log)))
+    made = sum_by_destination(by_destination(log, result_codes(log)))
     asked = {destination_filter(row): int(row["connects"]) for row in made}
     assert asked["raddr:fe80::2%8 rport:179"] == 1
     assert chosen("raddr:fe80::2%8 rport:179", log) == [1]
-    assert {"fe80::2%eth0", "fe80::2%wg0"} <= {*BY_KEY["raddr"].texts(Subject(made, 1, names=NAMES))}
+    assert {"fe80::2%eth0", "fe80::2%wg0"} <= {*BY_KEY["raddr"].texts(RowContext(made, 1, names=NAMES))}
 
 
 def test_round_trips_by_address_are_told_apart_by_the_link() -> None:
     rows = connections(*NEIGHBOURS)
     hists, rows["rtt_sum_us"] = sampled(rows, 6, [1, 2, 4, 8, 16, 32]), 100
     nothing = np.zeros(len(rows))
-    facts = Facts(rows=rows, hists=hists, tx_rate=nothing, rx_rate=nothing, names=NAMES)
+    facts = Snapshot(rows=rows, hists=hists, tx_rate=nothing, rx_rate=nothing, names=NAMES)
     groups = rtt_groups(facts, "raddr", np.ones(len(rows), np.bool_), np.zeros(0, np.bool_), filtered=True)
     assert {groups.label(place): int(groups.hist[place].sum()) for place in range(4)} == {
         "10.0.0.2": 48, "fe80::2%eth0": 9, "fe80::2%v·[2J,a·%": 2, "fe80::2%wg0": 4,
     }  # fmt: skip
-    totals = totals_of(rows, hists.at(rows["hist"]), "raddr")
+    totals = totals_of(rows, hists.histograms(rows["hist"]), "raddr")
     assert sorted(int(hist.sum()) for hist, _ in totals.values()) == [2, 4, 9, 48]

@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from tcptop_tui.host.containers import container_name, container_of
+from tcptop_tui.host.containers import container_name, container_of_pid
 
 pytestmark = pytest.mark.apart
 
@@ -55,4 +55,4 @@ def test_a_process_that_has_ended_is_in_none() -> None:
     if not child:
         os._exit(0)
     os.waitpid(child, 0)
-    assert container_of(child) == ""
+    assert container_of_pid(child) == ""

@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from made import NOW, SECOND, connections
 
-from tcptop_tui.diag.diff import Changes, Differ
-from tcptop_tui.records import RTT_SLOTS, UNKNOWN_UID, Looked, Rows, State
+from tcptop_tui.diag.poll_diff import PollChanges, PollDiff
+from tcptop_tui.records import RTT_SLOTS, UNKNOWN_UID, HolderLookup, Rows, State
 from tcptop_tui.stream.batches import Capture
-from tcptop_tui.stream.identity import capture_mask, life, tuple_hash
+from tcptop_tui.stream.identity import capture_mask, connection_key, tuple_hash
 
 pytestmark = pytest.mark.apart
 
@@ -24,13 +24,13 @@ def moves(rows: Rows) -> list[tuple[State, State]]:
     return [(State(int(row["oldstate"])), State(int(row["newstate"]))) for row in rows]
 
 
-def polls(*dumps: list[dict[str, object]]) -> list[Changes]:
+def polls(*dumps: list[dict[str, object]]) -> list[PollChanges]:
     """Compare dumps that are a second apart."""
-    differ, result = Differ(), []
+    differ, result = PollDiff(), []
     for index, dump in enumerate(dumps):
         rows = connections(*({"cookie": at + 1, "born_ns": 0, "state_ns": 0} | row for at, row in enumerate(dump)))
         rows["id"] = rows["skaddr"] = 0
-        changes = differ.compare(rows, NOW + index * SECOND)
+        changes = differ.update(rows, NOW + index * SECOND)
         result.append(replace(changes, rows=changes.rows.copy()))
     return result
 
@@ -42,27 +42,27 @@ def test_each_poll_of_a_moving_connection_is_one_sample(srtt_us: int, slot: int)
     a = {"srtt_us": srtt_us, "tx_bytes": 5}
     b = a | {"tx_bytes": 6}
     *_, last, end = polls([a], [b], [b], [b | {"rx_bytes": 1}], [])
-    hists = last.hists.at(last.rows["hist"])
+    hists = last.hists.histograms(last.rows["hist"])
     assert hists[0].nonzero()[0].tolist() == [slot]
     assert hists[0, slot] == 2
     assert last.rows["rtt_sum_us"][0] == 2 * srtt_us
-    assert end.sessions["rtt_hist"].tolist() == hists.tolist()
+    assert end.ended["rtt_hist"].tolist() == hists.tolist()
 
 
 def test_an_acknowledgement_is_a_sample_too_but_silence_or_no_time_is_none() -> None:
     _, after = polls([{"srtt_us": 7}, {"srtt_us": 7}, {}, {"srtt_us": 7, "state": CW}],
                      [{"srtt_us": 8}, {"srtt_us": 7}, {"tx_bytes": 9}, {"srtt_us": 8, "state": CW}])  # fmt: skip
-    assert after.hists.at(after.rows["hist"]).sum(axis=1).tolist() == [1, 0, 0, 0]
+    assert after.hists.histograms(after.rows["hist"]).sum(axis=1).tolist() == [1, 0, 0, 0]
 
 
 def test_what_was_closed_between_the_dump_and_the_look_was_its_owners() -> None:
     """What two looks have found nobody with is nobody's, though: it is on its way to somebody, for example."""
-    has = {"pid": 7, "comm": b"has-it", "holders": 1, "looked": Looked.FOR}
-    nobody = {"pid": 0, "comm": b"", "holders": 0, "looked": Looked.FOR}
+    has = {"pid": 7, "comm": b"has-it", "holders": 1, "holder_lookup": HolderLookup.DONE}
+    nobody = {"pid": 0, "comm": b"", "holders": 0, "holder_lookup": HolderLookup.DONE}
     *_, later, end = polls([has, has], [nobody, nobody], [nobody], [])
-    assert later.sessions["pid"].tolist() == [7]
+    assert later.ended["pid"].tolist() == [7]
     assert later.rows["pid"].tolist() == [0]
-    assert end.sessions["pid"].tolist() == [0]
+    assert end.ended["pid"].tolist() == [0]
 
 
 def test_time_wait_starts_by_its_own_timer() -> None:
@@ -106,7 +106,7 @@ def test_every_connection_opens_once_and_closes_once(dumps: list[list[tuple[int,
         assert not fresh & used  # an id never comes back
         found = moves(changes.transitions)
         assert sum(old == NEW for old, _ in found) == len(fresh)
-        assert sum(new == GONE for _, new in found) == len(left) == len(changes.sessions)
+        assert sum(new == GONE for _, new in found) == len(left) == len(changes.ended)
         alive, used = set(ids), used | set(ids)
 
 
@@ -135,7 +135,7 @@ def test_the_hash_depends_on_everything_that_names_a_connection() -> None:
 def test_a_life_goes_on_when_the_device_changes() -> None:
     seen, older = ({"rport": 1, "born_ns": born_ns} for born_ns in (NOW, 0))
     rows = connections(seen, seen | {"dev": 7}, older, older | {"dev": 7})
-    lives = life(rows).tolist()
+    lives = connection_key(rows).tolist()
     assert lives[0] == lives[1]
     assert len(set(lives)) == 3
 

@@ -15,9 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tcptop_tui.diag import netlink
-from tcptop_tui.diag.messages import decode, runs
+from tcptop_tui.diag.decode_rows import decode_rows
+from tcptop_tui.diag.messages import decode, message_runs
 from tcptop_tui.diag.netlink import SockDiag
-from tcptop_tui.diag.socket_rows import as_rows
 from tcptop_tui.errors import BackendUnavailable
 from tcptop_tui.records import Flag, Rows, State
 
@@ -55,7 +55,12 @@ def tcp_info(rtt_us: int, sent: int, repeated: int, received: int, size: int = 2
 
 def places(data: np.ndarray) -> np.ndarray:
     return np.array(
-        [o + i * size for o, size, count, kind in runs(data) for i in range(count) if kind == 20 and size >= 88],
+        [
+            o + i * size
+            for o, size, count, kind in message_runs(data)
+            for i in range(count)
+            if kind == 20 and size >= 88
+        ],
         np.intp,
     )
 
@@ -136,13 +141,13 @@ def test_damaged_messages_are_read_alike(messages: list[Any], data: st.DataObjec
 @given(st.binary(max_size=400))
 def test_any_bytes_are_survived(data: bytes) -> None:
     array = np.frombuffer(data, "u1")
-    rows = as_rows(decode(array, places(array)), 10**9, 1)
+    rows = decode_rows(decode(array, places(array)), 10**9, 1)
     assert len(rows) <= len(data) // 88
 
 
 def rows_of(*bodies: bytes, now_ns: int = 10**12) -> Rows:
     array = np.frombuffer(b"".join(message(20, body) for body in bodies), "u1")
-    return as_rows(decode(array, places(array)), now_ns, 1)
+    return decode_rows(decode(array, places(array)), now_ns, 1)
 
 
 def test_an_older_kernels_tcp_info_gives_what_it_has() -> None:

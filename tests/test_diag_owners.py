@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from tcptop_tui.host import socket_owners as module
-from tcptop_tui.host.socket_owners import Owners
+from tcptop_tui.host.socket_owners import OwnerFinder
 
 
 class Clock:
@@ -58,7 +58,7 @@ def end(process: subprocess.Popen[str]) -> None:
     process.communicate()
 
 
-def pids(owners: Owners, inodes: np.ndarray, *seen: int) -> list[int]:
+def pids(owners: OwnerFinder, inodes: np.ndarray, *seen: int) -> list[int]:
     return owners.resolve(inodes, np.array(seen, "u4") if seen else None)["pid"].tolist()
 
 
@@ -78,14 +78,14 @@ def test_a_process_whose_first_thread_has_ended_still_has_its_sockets(sock: sock
     mine = inode(sock)
     sock.close()
     try:
-        assert pids(Owners(), mine) == [process.pid]
+        assert pids(OwnerFinder(), mine) == [process.pid]
     finally:
         end(process)
 
 
 def test_one_look_finds_all(sock: socket.socket) -> None:
     with socket.socket() as other:
-        found = Owners().resolve(np.concatenate([inode(other), [0], inode(sock, other)]))
+        found = OwnerFinder().resolve(np.concatenate([inode(other), [0], inode(sock, other)]))
     with open("/proc/self/comm", "rb") as file:
         name = file.read()[:-1]
     me = os.getpid()
@@ -101,7 +101,7 @@ def test_a_name_is_whatever_bytes_the_process_chose(sock: socket.socket) -> None
     try:
         mine = inode(sock)
         sock.close()
-        found = Owners().resolve(mine)
+        found = OwnerFinder().resolve(mine)
         assert (found["pid"].tolist(), found["comm"].tolist()) == ([process.pid], [b"\x1b[2J\n\xff\xfe" + b"x" * 8])
     finally:
         end(process)
@@ -113,7 +113,7 @@ def test_who_opened_it_first_has_it_and_then_the_heir(sock: socket.socket, clock
     try:
         mine = inode(sock)
         sock.close()
-        owners = Owners(clock=clock)
+        owners = OwnerFinder(clock=clock)
         assert pids(owners, mine) == [low.pid]
         end(low)
         clock.now_s += 60
@@ -132,13 +132,13 @@ def test_several_have_it_and_who_was_seen_with_it_comes_first(sock: socket.socke
     try:
         with socket.socket() as mine:
             asked = inode(sock, mine)
-            owners = Owners(min_period_s=0)
+            owners = OwnerFinder(min_period_s=0)
             low, high = sorted((process.pid, os.getpid()))
             assert pids(owners, asked) == [low, os.getpid()]
             assert pids(owners, asked, high, 0) == [high, os.getpid()]
             assert pids(owners, asked, process.pid, process.pid) == [process.pid, os.getpid()]  # not any more
             assert owners.resolve(asked)["holders"].tolist() == [2, 1]
-            shared = owners.holders.sharing(asked.astype("u8"))
+            shared = owners.holders.shared(asked.astype("u8"))
             assert (shared.rows.tolist(), shared.processes["pid"].tolist()) == ([0, 0], [low, high])
     finally:
         end(process)
@@ -147,7 +147,7 @@ def test_several_have_it_and_who_was_seen_with_it_comes_first(sock: socket.socke
 def test_a_socket_that_is_handed_on_is_its_heirs(sock: socket.socket, clock: Clock) -> None:
     process = child("", sock)
     try:
-        owners = Owners(clock=clock)
+        owners = OwnerFinder(clock=clock)
         mine = inode(sock)
         assert process.pid in owners.resolve(mine, np.array([process.pid], "u4"))["pid"]
         sock.close()
@@ -171,7 +171,7 @@ def test_the_name_is_that_of_now(sock: socket.socket, clock: Clock) -> None:
     try:
         mine = inode(sock)
         sock.close()
-        owners = Owners(clock=clock)
+        owners = OwnerFinder(clock=clock)
         owners.resolve(mine)
         process.send_signal(signal.SIGUSR1)
         assert process.stdout is not None
@@ -183,21 +183,21 @@ def test_the_name_is_that_of_now(sock: socket.socket, clock: Clock) -> None:
 
 
 def test_looks_have_a_period(sock: socket.socket, clock: Clock) -> None:
-    owners = Owners(min_period_s=5, clock=clock)
+    owners = OwnerFinder(min_period_s=5, clock=clock)
     owners.resolve(inode(sock))
     with socket.socket() as later:
         both = inode(sock, later)
         clock.now_s += 4.9
-        assert (pids(owners, both), owners.fresh) == ([os.getpid(), 0], False)
+        assert (pids(owners, both), owners.is_fresh) == ([os.getpid(), 0], False)
         clock.now_s += 0.1
-        assert (pids(owners, both), owners.fresh) == ([os.getpid()] * 2, True)
+        assert (pids(owners, both), owners.is_fresh) == ([os.getpid()] * 2, True)
 
 
 def test_who_has_ended_between_two_looks_has_nothing(sock: socket.socket, clock: Clock) -> None:
     process = child("", sock)
     mine = inode(sock)
     sock.close()
-    owners = Owners(min_period_s=5, clock=clock)
+    owners = OwnerFinder(min_period_s=5, clock=clock)
     assert pids(owners, mine) == [process.pid]
     end(process)
     assert pids(owners, mine) == [0]
@@ -206,9 +206,9 @@ def test_who_has_ended_between_two_looks_has_nothing(sock: socket.socket, clock:
 def test_a_number_that_somebody_else_has_now_is_nobodys() -> None:
     me, start = os.getpid(), module.start_of(os.getpid())
     asked = np.array([me, me, 2**31 - 1], "u4")
-    assert module.ended(asked[:1], np.array([start], "u4")).tolist() == []
-    assert module.ended(asked[:1], np.array([0], "u4")).tolist() == []
-    assert module.ended(asked[1:], np.array([start - 1, 5], "u4")).tolist() == [me, 2**31 - 1]
+    assert module.ended_processes(asked[:1], np.array([start], "u4")).tolist() == []
+    assert module.ended_processes(asked[:1], np.array([0], "u4")).tolist() == []
+    assert module.ended_processes(asked[1:], np.array([start - 1, 5], "u4")).tolist() == [me, 2**31 - 1]
 
 
 def test_a_slow_look_makes_the_next_one_wait(clock: Clock) -> None:
@@ -219,7 +219,7 @@ def test_a_slow_look_makes_the_next_one_wait(clock: Clock) -> None:
         clock.now_s += 3
         return iter([])
 
-    owners = Owners(slow, clock=clock)
+    owners = OwnerFinder(slow, clock=clock)
     for new in range(1, 240):
         owners.resolve(np.array([new]))
         clock.now_s += 1
@@ -228,7 +228,7 @@ def test_a_slow_look_makes_the_next_one_wait(clock: Clock) -> None:
 
 
 def test_what_is_not_asked_for_is_forgotten(clock: Clock) -> None:
-    owners = Owners(clock=clock)
+    owners = OwnerFinder(clock=clock)
     for start in range(0, 5000, 1000):
         owners.resolve(np.arange(start, start + 1000))
         assert len(owners.holders.inodes) <= 1000
@@ -244,12 +244,12 @@ def test_without_root_others_are_skipped(sock: socket.socket) -> None:
     code = """
         import socket
         import numpy as np
-        from tcptop_tui.host.socket_owners import Owners
+        from tcptop_tui.host.socket_owners import OwnerFinder
         os.setgid(65534); os.setuid(65534)
         os.close(int(sys.argv[1]))
         own = socket.socket()
         asked = np.array([int(os.environ["THEIRS"]), os.fstat(own.fileno()).st_ino])
-        pid = Owners().resolve(asked)["pid"].tolist()
+        pid = OwnerFinder().resolve(asked)["pid"].tolist()
         assert pid == [0, os.getpid()], pid
     """
     process = child(code, sock, env=os.environ | {"THEIRS": str(inode(sock)[0])})
@@ -261,7 +261,7 @@ def test_process_1_has_only_what_nobody_else_has() -> None:
     code = """
 import os, socket, sys
 import numpy as np
-from tcptop_tui.host.socket_owners import Owners
+from tcptop_tui.host.socket_owners import OwnerFinder
 assert os.getpid() == 1
 shared, own = socket.socket(), socket.socket()
 read, write = os.pipe()
@@ -276,7 +276,7 @@ ready = lambda: not os.path.exists(f"/proc/{child}/fd/{own.fileno()}")
 while not ready():
     os.sched_yield()
 asked = np.array([os.fstat(shared.fileno()).st_ino, os.fstat(own.fileno()).st_ino])
-print(Owners().resolve(asked)["pid"].tolist() == [child, 1])
+print(OwnerFinder().resolve(asked)["pid"].tolist() == [child, 1])
 """
     command = ["unshare", "--pid", "--fork", "--mount-proc", sys.executable, "-c", code]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

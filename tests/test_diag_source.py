@@ -14,9 +14,9 @@ from sockets import listening, pair, port, reset, until_closed, until_state
 
 from tcptop_tui.diag.source import DiagSource
 from tcptop_tui.host.socket_holders import OWNER
-from tcptop_tui.records import SESSION, TRANSITION, UNKNOWN_NS, Flag, Rows, State
+from tcptop_tui.records import ENDED, TRANSITION, UNKNOWN_NS, Flag, Rows, State
 from tcptop_tui.settings import Settings
-from tcptop_tui.stream.batches import Batch, Capture, Loss, Names, Sessions, Status, Table, Transitions
+from tcptop_tui.stream.batches import Batch, Capture, EndedConnections, Loss, Names, Status, Table, Transitions
 from tcptop_tui.stream.identity import tuple_hash
 
 FAST = Settings(refresh_s=0.0)
@@ -44,9 +44,9 @@ class Steps:
         self.actions.pop(0)()
         return False
 
-    def every(self, kind: type[Transitions | Sessions]) -> Rows:
+    def every(self, kind: type[Transitions | EndedConnections]) -> Rows:
         rows = [batch.rows for batch in self.batches if isinstance(batch, kind)]  # type: ignore[attr-defined]
-        return np.concatenate([np.zeros(0, TRANSITION if kind is Transitions else SESSION), *rows])
+        return np.concatenate([np.zeros(0, TRANSITION if kind is Transitions else ENDED), *rows])
 
     def tables(self) -> list[Rows]:
         return [batch.rows for batch in self.batches if isinstance(batch, Table)]
@@ -111,7 +111,7 @@ def test_a_life_is_seen_from_poll_to_poll() -> None:
         assert before_ns < times[0] < times[1] < times[2] < time.monotonic_ns()
         assert seen["born_ns"].tolist() == [times[0]] * 3
         assert seen["spent_ns"].tolist() == [UNKNOWN_NS, times[1] - times[0], times[2] - times[1]]
-        ended = steps.every(Sessions)
+        ended = steps.every(EndedConnections)
         assert ended[["end_ns", "born_ns", "rx_bytes"]].tolist() == [(times[2], times[0], 300)]
 
 
@@ -253,7 +253,7 @@ def test_a_pid_filter_makes_no_endings_up(monkeypatch: pytest.MonkeyPatch) -> No
         source.run(steps, steps.stopped)
         source.close()
         assert [len(of(rows, here, there)) for rows in steps.tables()] == [0, 0, 0]
-        assert not len(of(steps.every(Sessions), here, there))
+        assert not len(of(steps.every(EndedConnections), here, there))
         assert not len(of(steps.every(Transitions), here, there))
         reset(client)
         accepted.close()
@@ -262,7 +262,7 @@ def test_a_pid_filter_makes_no_endings_up(monkeypatch: pytest.MonkeyPatch) -> No
 def test_what_is_refused_comes_later_in_order_and_the_excess_is_counted() -> None:
     with listening() as server:
         ends: list[socket.socket] = []
-        steps = Steps(refuse=(Transitions, Sessions, Table))
+        steps = Steps(refuse=(Transitions, EndedConnections, Table))
 
         def close_all() -> None:
             while ends:
@@ -274,10 +274,10 @@ def test_what_is_refused_comes_later_in_order_and_the_excess_is_counted() -> Non
         steps.actions = [lambda: ends.extend(sock for _ in range(6) for sock in pair(server)), close_all, read_again]
         steps.run(Settings(refresh_s=0.0, log_rows=8, session_rows=4), only(port(server)))
         batches = [batch for batch in steps.batches[1:] if not isinstance(batch, Names)]
-        assert [type(batch) for batch in batches] == [Loss, Sessions, Transitions, Table]
+        assert [type(batch) for batch in batches] == [Loss, EndedConnections, Transitions, Table]
         assert batches[0] == Loss(ring_full=4, sessions_ring_full=2)  # of 6 that came and 6 that went; of 6
         assert moves(steps.every(Transitions)) == [(NEW, E)] * 2 + [(E, GONE)] * 6
-        assert len(steps.every(Sessions)) == 4
+        assert len(steps.every(EndedConnections)) == 4
 
 
 def test_run_needs_open() -> None:

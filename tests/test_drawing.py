@@ -13,9 +13,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from textual.drivers._writer_thread import WriterThread
 
-from tcptop_tui.drawing.driver import ThinDriver, _Noticed
+from tcptop_tui.drawing.driver import DiffDriver, _NotifyingFile
 from tcptop_tui.drawing.grid import Grid
-from tcptop_tui.drawing.pens import PLAIN, Pen, read_pen, switch
+from tcptop_tui.drawing.pens import PLAIN, Pen, parse_sgr, transition
 
 pytestmark = pytest.mark.apart
 
@@ -72,7 +72,7 @@ def test_differences_show_what_whole_drawings_show(drawings: list[list[tuple[int
         plain.feed(direct(whole))
         for x, y, pen, text in whole:
             grid.move(x, y)
-            grid.use(read_pen(pen))
+            grid.set_pen(parse_sgr(pen))
             grid.write(text)
         thin.feed(grid.difference())
         assert thin.cells == plain.cells
@@ -91,7 +91,7 @@ def test_lines_that_moved_are_moved(numbers: list[int], step: int) -> None:
         plain.feed(direct(pieces))
         for x, y, pen, text in pieces:
             grid.move(x, y)
-            grid.use(read_pen(pen))
+            grid.set_pen(parse_sgr(pen))
             grid.write(text)
         thin.feed(grid.difference())
         if not shift:
@@ -114,7 +114,7 @@ def test_one_cell_costs_its_place_and_itself() -> None:
     grid = Grid(80, 24)
     for number in ("40", "41", "42"):
         grid.move(10, 5)
-        grid.use(read_pen("38;5;12;48;5;17"))
+        grid.set_pen(parse_sgr("38;5;12;48;5;17"))
         grid.write(f"in 12345{number} ms")
         sent = grid.difference()
     assert sent == "\x1b[6;20H2"
@@ -131,7 +131,7 @@ def test_one_cell_costs_its_place_and_itself() -> None:
     ],
 )
 def test_the_way_between_two_styles_is_short(before: Pen, after: Pen, sent: str) -> None:
-    assert switch(before, after) == sent
+    assert transition(before, after) == sent
 
 
 class Slow(io.StringIO):
@@ -151,10 +151,10 @@ class Slow(io.StringIO):
 
 
 async def test_a_slow_terminal_gets_the_latest_not_all(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ThinDriver, "_get_terminal_size", lambda _self: (WIDTH, HEIGHT))
+    monkeypatch.setattr(DiffDriver, "_get_terminal_size", lambda _self: (WIDTH, HEIGHT))
     slow = Slow()
-    driver = ThinDriver(None)  # type: ignore[arg-type]  no application is needed to draw
-    driver._file = _Noticed(slow, driver._left)
+    driver = DiffDriver(None)  # type: ignore[arg-type]  no application is needed to draw
+    driver._file = _NotifyingFile(slow, driver._output_written)
     driver._writer_thread = WriterThread(driver._file)
     driver._writer_thread.start()
     for number in range(200):  # more than Textual's queue of 30 holds: without care the loop would stop here

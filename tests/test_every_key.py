@@ -10,7 +10,7 @@ from test_terminals import contrast
 from textual.binding import Binding
 
 from tcptop_tui.config.schema import Config
-from tcptop_tui.dashboard.app import _PARTS, TcptopApp
+from tcptop_tui.dashboard.app import _HELP_SECTIONS, TcptopApp
 
 pytestmark = pytest.mark.apart
 
@@ -21,13 +21,13 @@ READABLE = 3.0
 
 
 def keys() -> list[str]:
-    parts = (TcptopApp, *(part for _, parts in _PARTS for part in parts))
+    parts = (TcptopApp, *(part for _, parts in _HELP_SECTIONS for part in parts))
     bindings = [binding for part in parts for binding in Binding.make_bindings(part.BINDINGS)]
     return sorted({binding.key for binding in bindings} - ENDS)
 
 
 def test_every_key_is_explained_and_means_one_thing_at_a_time() -> None:
-    for part in (TcptopApp, *(part for _, parts in _PARTS for part in parts)):
+    for part in (TcptopApp, *(part for _, parts in _HELP_SECTIONS for part in parts)):
         bindings = list(Binding.make_bindings(part.BINDINGS))
         assert all(binding.description for binding in bindings), part
         assert len({binding.key for binding in bindings}) == len(bindings), part
@@ -44,7 +44,7 @@ async def test_every_key_in_every_view(view: str, size: str) -> None:
             await board.pilot.press("escape", "escape")
             assert board.app._exception is None, key
         await board.press("1")
-        assert board.app.look.view == "connections"
+        assert board.app.view_options.view == "connections"
         await board.more(moves(3), table(20, later_s=9))
         assert board.app.is_running
 

@@ -18,13 +18,13 @@ import pytest
 from made import NOW, UNKNOWN, UTC, connections, sessions, transitions
 
 from tcptop_tui.errors import TcptopError
-from tcptop_tui.export.document import SnapshotInput, build
+from tcptop_tui.export.document import DocumentInput, build_document
 from tcptop_tui.export.writers import default_name, format_of, json_schema, to_csv, to_json, to_text
-from tcptop_tui.fields import FIELDS, Subject
+from tcptop_tui.fields import FIELDS, RowContext
 from tcptop_tui.host.caller_files import ExportError, resolve_path, write_export
-from tcptop_tui.model.facts import Alert
-from tcptop_tui.model.wall_clock import Wall
-from tcptop_tui.records import HOLDING, RTT_SLOTS, Flag, Looked, Rows, State
+from tcptop_tui.model.snapshot import Alert
+from tcptop_tui.model.wall_clock import WallClock
+from tcptop_tui.records import HOLDING, RTT_SLOTS, Flag, HolderLookup, Rows, State
 from tcptop_tui.stream.batches import Loss, Names
 
 NAMES = [
@@ -61,11 +61,11 @@ NAMES = [
 NAMED = Names(netns={1: "blue"}, cgroups={5: "/a"}, devices={1: {3: "=v\x1b0"}, 2: {3: "other"}})
 
 
-def about(rows: Rows) -> Subject:
-    return Subject(rows, NOW, names=NAMED, utc_ns=Wall().at(NOW, UTC).utc_ns)
+def about(rows: Rows) -> RowContext:
+    return RowContext(rows, NOW, names=NAMED, utc_ns=WallClock().with_reading(NOW, UTC).utc_ns)
 
 
-def given(**changes: object) -> SnapshotInput:
+def given(**changes: object) -> DocumentInput:
     hist = np.zeros(RTT_SLOTS, np.uint64)
     hist[4] = 10
     rows = connections(
@@ -73,10 +73,10 @@ def given(**changes: object) -> SnapshotInput:
         {"comm": b"=cmd|x\x1b[31m", "dev": 3},
         UNKNOWN,
     )
-    made = SnapshotInput(
-        table=Subject(rows, NOW, np.array([1.5, 0, np.nan]), np.array([0, 0, np.nan]), NAMED),
+    made = DocumentInput(
+        table=RowContext(rows, NOW, np.array([1.5, 0, np.nan]), np.array([0, 0, np.nan]), NAMED),
         transitions=about(transitions({}, {**UNKNOWN, "flags": Flag.DELAYED})),
-        sessions=about(sessions({"comm": b"ended", "state": State.CLOSE, "err": 111, "flags": Flag.ACTIVE}, UNKNOWN)),
+        ended=about(sessions({"comm": b"ended", "state": State.CLOSE, "err": 111, "flags": Flag.ACTIVE}, UNKNOWN)),
         hist=hist, hist_sum_us=200,
         loss=Loss(ring_full=3, skipped=2, mended=1), utc_ns=UTC,
         host="h\x07ost", kernel="6.1",
@@ -88,15 +88,15 @@ def given(**changes: object) -> SnapshotInput:
 
 def test_who_has_a_socket_open() -> None:
     rows = connections(
-        {"id": 4, "pid": 812, "holders": 2, "looked": Looked.FOR},
-        {"id": 2, "pid": 9, "holders": 1, "looked": Looked.FOR},
-        {"id": 3, "pid": 9, "looked": Looked.CLOSED},
+        {"id": 4, "pid": 812, "holders": 2, "holder_lookup": HolderLookup.DONE},
+        {"id": 2, "pid": 9, "holders": 1, "holder_lookup": HolderLookup.DONE},
+        {"id": 3, "pid": 9, "holder_lookup": HolderLookup.NO_INODE},
         {"id": 5, "pid": 9},
     )
     holders = np.array([(3, 1, 0, b"x"), (4, 812, 0, b"nginx"), (4, 813, 0, b"=w\x1bx"), (7, 1, 0, b"x")], HOLDING)
     nothing = np.zeros(4)
-    named = given(table=Subject(rows, NOW, nothing, nothing, holders=holders))
-    made = build(named)
+    named = given(table=RowContext(rows, NOW, nothing, nothing, holders=holders))
+    made = build_document(named)
     data = json.loads(to_json(made))
     jsonschema.validate(data, json.loads(json_schema()))
     assert [row["holders"] for row in data["connections"]] == [
@@ -109,7 +109,7 @@ def test_who_has_a_socket_open() -> None:
 
 
 def test_json_names_and_nulls() -> None:
-    data = json.loads(to_json(build(given())))
+    data = json.loads(to_json(build_document(given())))
     jsonschema.validate(data, json.loads(json_schema()))
     first, hostile, unknown = data["connections"]
     assert list(first) == NAMES
@@ -148,7 +148,7 @@ def test_json_names_and_nulls() -> None:
 
 
 def test_csv_is_a_table_with_its_origin() -> None:
-    lines = to_csv(build(given())).decode().splitlines()
+    lines = to_csv(build_document(given())).decode().splitlines()
     origin = dict(line[2:].split(": ", 1) for line in lines if line.startswith("# "))
     assert origin["host"] == "h·ost"
     assert origin["lost"] == "5"
@@ -169,10 +169,10 @@ def test_text_has_table_log_and_histogram() -> None:
 
 
 def test_nothing_at_all_is_a_document_too() -> None:
-    empty = given(table=Subject(connections(), NOW, np.zeros(0), np.zeros(0)), transitions=about(transitions()),
+    empty = given(table=RowContext(connections(), NOW, np.zeros(0), np.zeros(0)), transitions=about(transitions()),
                   hist=np.zeros(RTT_SLOTS, np.uint64), hist_sum_us=0)  # fmt: skip
-    assert to_json(build(empty))
-    assert to_csv(build(empty))
+    assert to_json(build_document(empty))
+    assert to_csv(build_document(empty))
     assert to_text(empty)
 
 

@@ -18,13 +18,13 @@ from made import NOW, SECOND, UNKNOWN, UTC, connections, sessions, transitions
 from numpy.typing import NDArray
 
 from tcptop_tui import formats
-from tcptop_tui.export.document import SnapshotInput, build
+from tcptop_tui.export.document import DocumentInput, build_document
 from tcptop_tui.export.schema import Document
 from tcptop_tui.export.writers import default_name, to_csv, to_json, to_text
-from tcptop_tui.fields import FIELDS, Subject
-from tcptop_tui.model.histogram import average, percentile, slot_bounds, summarise
-from tcptop_tui.model.wall_clock import Wall
-from tcptop_tui.records import ROW, RTT_SLOTS, TRANSITION, Flag, Looked, Rows
+from tcptop_tui.fields import FIELDS, RowContext
+from tcptop_tui.model.histogram import average, bucket_bounds, percentile, summarize
+from tcptop_tui.model.wall_clock import WallClock
+from tcptop_tui.records import ROW, RTT_SLOTS, TRANSITION, Flag, HolderLookup, Rows
 from tcptop_tui.stream.batches import Loss
 
 pytestmark = pytest.mark.apart
@@ -36,12 +36,12 @@ def histogram(*counts: int) -> NDArray[np.uint64]:
 
 def inputs(
     rows: Rows, moves: Rows | None = None, hist: NDArray[np.uint64] | None = None, rate: float = 0.0
-) -> SnapshotInput:
-    utc_ns = Wall().at(NOW, UTC).utc_ns
-    return SnapshotInput(
-        table=Subject(rows, NOW, np.full(len(rows), rate), np.full(len(rows), np.nan), utc_ns=utc_ns),
-        transitions=Subject(transitions() if moves is None else moves, NOW, utc_ns=utc_ns),
-        sessions=Subject(sessions({}), NOW, utc_ns=utc_ns),
+) -> DocumentInput:
+    utc_ns = WallClock().with_reading(NOW, UTC).utc_ns
+    return DocumentInput(
+        table=RowContext(rows, NOW, np.full(len(rows), rate), np.full(len(rows), np.nan), utc_ns=utc_ns),
+        transitions=RowContext(transitions() if moves is None else moves, NOW, utc_ns=utc_ns),
+        ended=RowContext(sessions({}), NOW, utc_ns=utc_ns),
         hist=histogram() if hist is None else hist, hist_sum_us=0, loss=Loss(1, 2, 3, 4, 5, 6, 7), utc_ns=UTC,
         host="host", kernel="6.1",
         backend="bpf", backend_note="", filter_text="", hidden_text="", alerts=(), connections_total=len(rows),
@@ -49,7 +49,7 @@ def inputs(
 
 
 def snapshot(rows: Rows, moves: Rows | None = None) -> Document:
-    return build(inputs(rows, moves))
+    return build_document(inputs(rows, moves))
 
 
 def anything(dtype: np.dtype[np.void]) -> st.SearchStrategy[Rows]:
@@ -77,7 +77,7 @@ def test_every_unknown_is_null_on_its_own() -> None:
         "pid": ["pid"], "uid": ["uid", "user"], "comm": ["comm"], "born_ns": ["age_s"], "state_ns": ["state_age_s"],
         "srtt_us": ["srtt_us"], "lport": ["lport"], "rport": ["rport"],
         "flags": ["tx_bytes", "rx_bytes", "retrans", "opened"], "cgroup": ["cgroup"],
-        "dev": ["dev", "ifindex"], "looked": ["holders"],
+        "dev": ["dev", "ifindex"], "holder_lookup": ["holders"],
     }  # fmt: skip
     known = {
         "srtt_us": 5,
@@ -86,7 +86,7 @@ def test_every_unknown_is_null_on_its_own() -> None:
         "retrans": 0,
         "cgroup": 7,
         "dev": 3,
-        "looked": Looked.CLOSED,
+        "holder_lookup": HolderLookup.NO_INODE,
         "flags": Flag.GAUGES | Flag.ACTIVE,
     }
     for field, names in keys.items():
@@ -230,12 +230,12 @@ def test_the_ends_of_a_histogram() -> None:
     assert percentile(hist, 0) == 4.0
     assert percentile(hist, 1) == 32.0
     assert percentile(histogram(), 0.5) is None
-    assert [slot_bounds(slot) for slot in (0, 1, 2, RTT_SLOTS - 1)] == [(0, 1), (2, 3), (4, 7), (2**26, None)]
+    assert [bucket_bounds(slot) for slot in (0, 1, 2, RTT_SLOTS - 1)] == [(0, 1), (2, 3), (4, 7), (2**26, None)]
 
 
 @given(st.lists(st.integers(0, 2**40), min_size=RTT_SLOTS, max_size=RTT_SLOTS), st.integers(0, 2**62))
 def test_summaries_are_ordered(counts: list[int], sum_us: int) -> None:
-    summary = summarise(histogram(*counts), sum_us)
+    summary = summarize(histogram(*counts), sum_us)
     assert summary.count == sum(counts)
     if summary.count == 0:
         assert (summary.avg_us, summary.p50_us, summary.p90_us, summary.p99_us) == (None,) * 4

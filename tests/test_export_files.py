@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from tcptop_tui.export.snapshot import default_path
-from tcptop_tui.host.caller_files import ExportError, caller, resolve_path, write_export
+from tcptop_tui.export.render import default_path
+from tcptop_tui.host.caller_files import ExportError, calling_user, resolve_path, write_export
 
 STRANGER = 12345
 
@@ -93,7 +93,7 @@ def test_who_called(
     uid: str, gid: str, expected: tuple[int, int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sudo_by(monkeypatch, uid, gid)
-    assert caller() == expected
+    assert calling_user() == expected
     found = write_export(tmp_path / "s.json", b"x").stat()
     assert (found.st_uid, found.st_gid) == expected
 

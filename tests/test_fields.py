@@ -17,18 +17,18 @@ from test_keys import dashboard, table
 
 from tcptop_tui import fields
 from tcptop_tui.config.schema import ColumnChoice
-from tcptop_tui.export.document import SnapshotInput, build
+from tcptop_tui.export.document import DocumentInput, build_document
 from tcptop_tui.export.writers import to_csv, to_json, to_text
 from tcptop_tui.fields.manual import manual
-from tcptop_tui.filters import FIELDS, Subject, parse
-from tcptop_tui.filters.completion import vocabulary
-from tcptop_tui.model.connect_list import connects
+from tcptop_tui.filters import FIELDS, RowContext, parse
+from tcptop_tui.filters.completion import make_vocabulary
+from tcptop_tui.model.connect_list import make_connects
 from tcptop_tui.model.ended_order import ended_order
-from tcptop_tui.model.facts import Facts
-from tcptop_tui.model.frame import Look, make_frame
-from tcptop_tui.model.recent_records import Kept
-from tcptop_tui.model.wall_clock import Wall
-from tcptop_tui.records import HOLDING, RTT_SLOTS, SESSION, Flag, Looked, Rows, State, Syn
+from tcptop_tui.model.frame import ViewOptions, make_frame
+from tcptop_tui.model.record_parts import FrozenParts
+from tcptop_tui.model.snapshot import Snapshot
+from tcptop_tui.model.wall_clock import WallClock
+from tcptop_tui.records import ENDED, HOLDING, RTT_SLOTS, Flag, HolderLookup, Rows, State, SynSent
 from tcptop_tui.stream.batches import Loss, Names
 from tcptop_tui.stream.socket_details import SOCKET_DETAIL, unknown
 from tcptop_tui.trace import columns as c
@@ -37,16 +37,16 @@ from tcptop_tui.trace.output import Form, Layout, Output
 from tcptop_tui.widgets.details.text import facts_table
 from tcptop_tui.widgets.views.connections import ConnectionTable
 from tcptop_tui.widgets.views.connects import ConnectsTable
-from tcptop_tui.widgets.views.ended import SessionsTable
+from tcptop_tui.widgets.views.ended import EndedTable
 
 pytestmark = pytest.mark.apart
 
 NAMES = Names(netns={1: "blue"}, cgroups={5: "/sys.slice/a.service"}, devices={1: {3: "eth0"}, 2: {3: "wg0"}})
-WALL = Wall().at(NOW, UTC)
+WALL = WallClock().with_reading(NOW, UTC)
 KNOWN: dict[str, Any] = {
     "pid": 812, "comm": b"nginx", "uid": 0, "netns": 1, "cgroup": 5, "dev": 3, "laddr": "fe80::1", "raddr": "fe80::2",
     "lport": 443, "rport": 50_000, "tx_bytes": 1536, "rx_bytes": 7, "retrans": 2, "srtt_us": 1240,
-    "flags": Flag.GAUGES | Flag.ACTIVE, "looked": Looked.FOR, "holders": 1, "syn": Syn.OUT,
+    "flags": Flag.GAUGES | Flag.ACTIVE, "holder_lookup": HolderLookup.DONE, "holders": 1, "syn": SynSent.OUT,
 }  # fmt: skip
 NOTHING = {**UNKNOWN, "netns": 0, "skaddr": 0, "laddr": "::", "raddr": "::"}
 GIVEN = (
@@ -54,9 +54,10 @@ GIVEN = (
     *({**KNOWN, name: NOTHING.get(name, 0)} for name in ("pid", "comm", "uid", "netns", "cgroup", "dev", "flags",
                                                         "srtt_us", "lport", "rport", "born_ns", "state_ns")),
     {**KNOWN, "uid": 3_999_999_999, "cgroup": 9, "dev": 4, "netns": 2, "comm": b"x\x1b[31m", "laddr": "10.0.0.1"},
-    {**KNOWN, "state": State.LISTEN, "rport": 0, "raddr": "::", "flags": Flag.LISTENER, "looked": Looked.CLOSED},
-    {"state": State.SYN_SENT, "syn": Syn.OUT, "flags": 0, "holders": 2, "id": 16, "raddr": "10.0.0.3", "dev": 3},
-    {"state": State.SYN_SENT, "syn": Syn.NONE, "state_ns": 0},
+    {**KNOWN, "state": State.LISTEN, "rport": 0, "raddr": "::", "flags": Flag.LISTENER,
+    "holder_lookup": HolderLookup.NO_INODE},
+    {"state": State.SYN_SENT, "syn": SynSent.OUT, "flags": 0, "holders": 2, "id": 16, "raddr": "10.0.0.3", "dev": 3},
+    {"state": State.SYN_SENT, "syn": SynSent.NONE, "state_ns": 0},
     {"born_ns": NOW + SECOND, "state_ns": NOW + SECOND, "tx_bytes": 2**40, "retrans_in": [0, 3, *[0] * 9, 1]},
     NOTHING,
 )  # fmt: skip
@@ -71,16 +72,17 @@ for _name in SOCKET_DETAIL.names or ():
         DETAILS[_name] = (b"bbr" if _name == "congestion" else 12_345, _nothing, _nothing if "r" in _name else 0)
 RATES = np.array([0.0, 2048.5, *[np.nan] * (len(TABLE) - 3), 3e9])
 ENDS: tuple[dict[str, Any], ...] = (
-    {"state": State.CLOSE, "ends": 3, "established_ns": NOW - 59 * SECOND}, {"err": 111, "state": State.CLOSE},
-    {"state": State.CLOSE, "ends": 8, "reset_in": State.ESTABLISHED}, {"state": State.CLOSE, "err": 5},
+    {"state": State.CLOSE, "close_flags": 3, "established_ns": NOW - 59 * SECOND}, {"err": 111, "state": State.CLOSE},
+    {"state": State.CLOSE, "close_flags": 8, "reset_in": State.ESTABLISHED}, {"state": State.CLOSE, "err": 5},
 )  # fmt: skip
 CLOSED = sessions(*({**one, **ENDS[place % 4]} for place, one in enumerate(GIVEN)), NOTHING)
 CLOSED["end_ns"] += np.arange(len(CLOSED), dtype=np.uint64)
 CLOSED["rtt_hist"][::2, 10], CLOSED["rtt_sum_us"][::2] = 2, 2481
 _STEPS = (
     {"oldstate": State.SYN_SENT, "newstate": State.ESTABLISHED}, {"oldstate": State.SYN_SENT, "newstate": State.CLOSE,
-    "err": 111}, {"oldstate": State.ESTABLISHED, "newstate": State.CLOSE, "ends": 16, "reset_in": State.FIN_WAIT1},
-    {"oldstate": State.SYN_SENT, "newstate": State.CLOSE, "syn": Syn.NONE, "spent_ns": NOTHING["spent_ns"]},
+    "err": 111}, {"oldstate": State.ESTABLISHED, "newstate": State.CLOSE, "close_flags": 16,
+    "reset_in": State.FIN_WAIT1},
+    {"oldstate": State.SYN_SENT, "newstate": State.CLOSE, "syn": SynSent.NONE, "spent_ns": NOTHING["spent_ns"]},
 )  # fmt: skip
 MOVES = transitions(
     *({**one, **_STEPS[place % 4]} for place, one in enumerate(GIVEN)), NOTHING,
@@ -88,9 +90,9 @@ MOVES = transitions(
 )  # fmt: skip
 MOVES["ts_ns"] += np.arange(len(MOVES), dtype=np.uint64)
 DIALS = MOVES[MOVES["oldstate"] == State.SYN_SENT]
-FACTS = Facts(
-    now_ns=NOW, utc_ns=UTC, rows=TABLE, tx_rate=RATES, rx_rate=RATES[::-1].copy(), names=NAMES, wall=WALL,
-    log=MOVES, kept=Kept(SESSION, (CLOSED,)), holders=HOLDERS, details=DETAILS,
+FACTS = Snapshot(
+    now_ns=NOW, utc_ns=UTC, rows=TABLE, tx_rate=RATES, rx_rate=RATES[::-1].copy(), names=NAMES, wall_clock=WALL,
+    log=MOVES, ended=FrozenParts(ENDED, (CLOSED,)), holders=HOLDERS, details=DETAILS,
 )  # fmt: skip
 
 
@@ -103,19 +105,19 @@ def same(snapshot: SnapshotAssertion, **parts: object) -> None:
         assert value == snapshot(name=name)
 
 
-def cells(listed: Any, page: Subject) -> list[str]:
+def cells(listed: Any, page: RowContext) -> list[str]:
     """The columns of some lists, a line each."""
     return [" | ".join(cells) for cells in zip(*(field.texts(page) for field in listed), strict=True)]
 
 
 @pytest.mark.usefixtures("utc")
 def test_screen(snapshot: SnapshotAssertion) -> None:
-    made = connects(FACTS, lambda subject: np.ones(len(subject.rows), np.bool_), "time", descending=True)
-    lists = ConnectionTable.COLUMNS, SessionsTable.COLUMNS, ConnectsTable.COLUMNS
+    made = make_connects(FACTS, lambda subject: np.ones(len(subject.rows), np.bool_), "time", descending=True)
+    lists = ConnectionTable.COLUMNS, EndedTable.COLUMNS, ConnectsTable.COLUMNS
     same(
         snapshot,
         table=cells(lists[0], FACTS.subject),
-        table_ms=cells(lists[0], replace(FACTS.subject.take(np.array([0])), rtt_unit="ms")),
+        table_ms=cells(lists[0], replace(FACTS.subject.select(np.array([0])), rtt_unit="ms")),
         sessions=cells(lists[1], FACTS.about(CLOSED)),
         connects=cells(lists[2], FACTS.about(made.rows)),
         columns=[
@@ -148,15 +150,15 @@ def test_sorting(snapshot: SnapshotAssertion) -> None:
     everything = np.ones(len(CLOSED), np.bool_)
 
     def dialled(key: str, *, descending: bool) -> list[int]:
-        made = connects(FACTS, lambda one: np.ones(len(one.rows), np.bool_), key, descending=descending)
+        made = make_connects(FACTS, lambda one: np.ones(len(one.rows), np.bool_), key, descending=descending)
         return made.order.tolist()
 
     orders = {}
     for way in (False, True):
         for column in ConnectionTable.COLUMNS:
-            frame = make_frame(FACTS, Look(sort=column.key, descending=way))
-            orders[f"table {column.key} {way}"] = told(frame.order.tolist())
-        for column in SessionsTable.COLUMNS:
+            frame = make_frame(FACTS, ViewOptions(sort=column.key, descending=way))
+            orders[f"table {column.key} {way}"] = told(frame.row_order.tolist())
+        for column in EndedTable.COLUMNS:
             order = ended_order(FACTS, everything, column.key, descending=way)
             orders[f"sessions {column.key} {way}"] = told(order.tolist())
         for column in ConnectsTable.COLUMNS:
@@ -187,27 +189,27 @@ def test_filters(snapshot: SnapshotAssertion) -> None:
         fields=[(one.names[0], one.names[1:], one.example, one.hint) for one in FIELDS],
         words={
             name: told(list(words))
-            for name, words in vocabulary(FACTS.subject, FACTS.about(CLOSED)).values.items()
+            for name, words in make_vocabulary(FACTS.subject, FACTS.about(CLOSED)).values_by_field.items()
             if name != "netns"
         },  # this host's, too
     )
 
 
-DOCUMENTED = SnapshotInput(
-    table=FACTS.subject, transitions=FACTS.about(MOVES), sessions=FACTS.about(CLOSED),
+DOCUMENTED = DocumentInput(
+    table=FACTS.subject, transitions=FACTS.about(MOVES), ended=FACTS.about(CLOSED),
     hist=np.zeros(RTT_SLOTS, np.uint64), hist_sum_us=0, loss=Loss(), utc_ns=UTC, host="host", kernel="6.1",
     backend="bpf", backend_note="", filter_text="", hidden_text="", alerts=(), connections_total=9,
 )  # fmt: skip
 
 
 def test_snapshots(snapshot: SnapshotAssertion) -> None:
-    made = json.loads(to_json(build(DOCUMENTED)))
+    made = json.loads(to_json(build_document(DOCUMENTED)))
     same(
         snapshot,
         connections=[told(one) for one in made["connections"]],
         transitions=[told(one) for one in made["transitions"]],
         sessions=[told(one) for one in made["sessions"]],
-        csv=[line for line in to_csv(build(DOCUMENTED)).decode().splitlines() if line[:1] != "#"],
+        csv=[line for line in to_csv(build_document(DOCUMENTED)).decode().splitlines() if line[:1] != "#"],
         text=to_text(DOCUMENTED).partition("Connections")[2].splitlines(),
     )
 
@@ -221,7 +223,7 @@ def streamed(rows: Rows, columns: Any, form: Form) -> list[str]:
     file = Written()
     output = Output(Layout(form, columns), file)
     output.header()
-    output.lines(c.Lines(rows, NOW, names=NAMES, utc_ns=WALL.utc_ns, first_ns=NOW))
+    output.lines(c.LineRows(rows, NOW, names=NAMES, utc_ns=WALL.utc_ns, first_ns=NOW))
     return file.getvalue().decode().splitlines()
 
 
@@ -250,10 +252,10 @@ async def test_details_are_wanted_while_a_column_an_order_a_filter_or_an_export_
         await board.more(replace(given, now_ns=given.now_ns + 2 * SECOND))
         assert feed.details
         app.sort_by("pid")
-        app.set_look(replace(app.look, filter=parse("unacked>3")))
+        app.set_view_options(replace(app.view_options, filter=parse("unacked>3")))
         await board.more(replace(given, now_ns=given.now_ns + 3 * SECOND))
         assert feed.details
-        app.set_look(replace(app.look, filter=parse("")))
+        app.set_view_options(replace(app.view_options, filter=parse("")))
         app.panel(ConnectionTable).choose_columns([ColumnChoice("comm"), ColumnChoice("cwnd")])
         await board.more(replace(given, now_ns=given.now_ns + 4 * SECOND, details=details))
         assert feed.details

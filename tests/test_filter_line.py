@@ -14,12 +14,12 @@ from made import NOW, connections, sessions
 from test_keys import Dashboard, dashboard
 
 from tcptop_tui.config.file import load_config
-from tcptop_tui.config.history import MOST_ENTRIES, History
-from tcptop_tui.filters import FIELDS, FilterError, Subject, completion, expand, parse
-from tcptop_tui.filters.completion import Vocabulary, choice, vocabulary
+from tcptop_tui.config.filter_history import MOST_ENTRIES, FilterHistory
+from tcptop_tui.filters import FIELDS, FilterError, RowContext, completion, expand_saved, parse
+from tcptop_tui.filters.completion import Vocabulary, complete, make_vocabulary
 from tcptop_tui.records import Flag, State
 from tcptop_tui.stream.batches import Names
-from tcptop_tui.widgets.dialogs.saved_filters import SavedFilters
+from tcptop_tui.widgets.dialogs.saved_filters import SavedFiltersDialog
 from tcptop_tui.widgets.panels.filter_bar import FilterInput
 
 pytestmark = pytest.mark.apart
@@ -32,13 +32,15 @@ ROWS = connections(
 )  # fmt: skip
 ENDED = sessions({"state": State.CLOSE, "flags": Flag.ACTIVE, "err": errno.ECONNREFUSED, "established_ns": 0})
 with patch.object(completion, "namespace_names", list):  # not those of this host
-    KNOWN = vocabulary(
-        Subject(ROWS, 0, names=Names(cgroups={7: "/system.slice/ssh.service"})), Subject(ENDED, 0), ["web", "two words"]
+    KNOWN = make_vocabulary(
+        RowContext(ROWS, 0, names=Names(cgroups={7: "/system.slice/ssh.service"})),
+        RowContext(ENDED, 0),
+        ["web", "two words"],
     )
 
 
 def completions(typed: str, known: Vocabulary) -> list[str]:
-    found = choice(typed, known, len(typed))
+    found = complete(typed, known, len(typed))
     return [found.text(number) for number in range(len(found.words))]
 
 
@@ -66,7 +68,7 @@ def test_the_best_completion(typed: str, first: str) -> None:
     ],
 )  # fmt: skip
 def test_in_the_middle(typed: str, cursor: int, became: str | None, behind: int) -> None:
-    found = choice(typed, KNOWN, cursor)
+    found = complete(typed, KNOWN, cursor)
     if became is None:
         assert not found.words
     else:
@@ -79,14 +81,14 @@ def test_nothing_to_complete(typed: str) -> None:
 
 
 def test_strangers_names_do_not_reach_the_line() -> None:
-    assert not any("\x1b" in value or "·" in value for values in KNOWN.values.values() for value in values)
+    assert not any("\x1b" in value or "·" in value for values in KNOWN.values_by_field.values() for value in values)
 
 
 @given(st.lists(st.binary(min_size=1, max_size=15).filter(lambda raw: b"\0" not in raw), min_size=1, max_size=8))
 def test_every_name_that_is_offered_means_what_it_says(names: list[bytes]) -> None:
     rows = connections(*({"comm": name} for name in names))
-    for typed in completions("comm=", vocabulary(Subject(rows, 0), Subject(ENDED, 0))):
-        assert parse(typed).matches(Subject(rows, NOW, None, None)).any(), typed
+    for typed in completions("comm=", make_vocabulary(RowContext(rows, 0), RowContext(ENDED, 0))):
+        assert parse(typed).matches(RowContext(rows, NOW, None, None)).any(), typed
 
 
 @given(st.text(max_size=30))
@@ -118,7 +120,7 @@ async def test_tab_completes_and_goes_on_to_the_next() -> None:
         await board.press(*" sta", "right")  # the ghost behind the cursor
         assert line(board).value == "comm:nginx state:"
         await board.press("tab", "tab", "enter")
-        assert board.app.look.filter.text == "comm:nginx state:close_wait"
+        assert board.app.view_options.filter.text == "comm:nginx state:close_wait"
         assert board.shown == 1
 
 
@@ -159,16 +161,16 @@ async def test_the_filters_of_before() -> None:
 
 def test_history_lasts(tmp_path: Path) -> None:
     path = tmp_path / "state" / "filters"
-    first = History(path)
+    first = FilterHistory(path)
     for entry in ("port:22", "443", "port:22", "", "bad\x1b[31m"):
         first.add(entry)
-    assert History(path).entries == ["443", "port:22"]
+    assert FilterHistory(path).entries == ["443", "port:22"]
     assert path.stat().st_mode & 0o777 == 0o600
     for number in range(MOST_ENTRIES + 50):
         first.add(f"port:{number}")
-    assert len(History(path).entries) == MOST_ENTRIES
+    assert len(FilterHistory(path).entries) == MOST_ENTRIES
     path.write_bytes(b"ok\n\x1b[2J\n\xff\xfe\n" + b"x" * 5000 + b"\n443\n")
-    assert set(History(path).entries) <= {"ok", "443", "��"}
+    assert set(FilterHistory(path).entries) <= {"ok", "443", "��"}
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="gives files away")
@@ -176,7 +178,7 @@ def test_history_of_somebody_else(tmp_path: Path) -> None:
     path = tmp_path / "filters"
     path.write_text("evil\n")
     os.chown(path, 65534, 65534)
-    history = History(path)
+    history = FilterHistory(path)
     assert history.entries == []
     history.add("443")
     assert path.read_text() == "evil\n"
@@ -184,7 +186,7 @@ def test_history_of_somebody_else(tmp_path: Path) -> None:
     target.write_text("precious\n")
     link = tmp_path / "link"
     link.symlink_to(target)
-    History(link).add("443")
+    FilterHistory(link).add("443")
     assert target.read_text() == "precious\n"
 
 
@@ -196,7 +198,7 @@ async def test_filters_with_names(tmp_path: Path) -> None:
     async with dashboard() as board:
         board.app.config_path = path
         await board.press("slash", *"port:22", "enter", "f", *"ssh", "enter")
-        assert not isinstance(board.app.screen, SavedFilters)
+        assert not isinstance(board.app.screen, SavedFiltersDialog)
         while not any("saved in" in notice.message for notice in board.app._notifications):
             await board.pilot.pause()
         await board.press("slash", "ctrl+u", "enter")
@@ -225,7 +227,7 @@ SAVED = {"web": "port:80,443 !comm:curl", "slow": "rtt>100ms", "long": "x" * 900
     ],
 )  # fmt: skip
 def test_a_name_stands_for_its_filter(text: str, meaning: str) -> None:
-    assert expand(text, SAVED) == meaning
+    assert expand_saved(text, SAVED) == meaning
 
 
 @pytest.mark.parametrize(
@@ -237,7 +239,7 @@ def test_a_name_stands_for_its_filter(text: str, meaning: str) -> None:
 )  # fmt: skip
 def test_what_a_name_cannot_be(text: str, told: str) -> None:
     with pytest.raises(FilterError) as refused:
-        expand(text, SAVED)
+        expand_saved(text, SAVED)
     assert told in str(refused.value)
 
 
@@ -247,7 +249,7 @@ async def test_names_in_the_line_and_ctrl_s() -> None:
         assert board.app.config.filters == {"ssh": "port:22"}
         assert board.shown == 10
         await board.press("slash", "ctrl+u", *"@s", "tab", "enter")
-        assert board.app.look.filter.text == "port:22"
+        assert board.app.view_options.filter.text == "port:22"
         await board.press("slash", "ctrl+u", *"@nosuch", "enter")
         assert board.app.query_one("#complaint").display  # an unknown name does not end the line
         await board.press("escape")

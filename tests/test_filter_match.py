@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tcptop_tui.filters import Subject, parse
-from tcptop_tui.records import ROW, SESSION, TRANSITION, UNKNOWN_NS, UNKNOWN_UID, Flag, Rows, State
+from tcptop_tui.filters import RowContext, parse
+from tcptop_tui.records import ENDED, ROW, TRANSITION, UNKNOWN_NS, UNKNOWN_UID, Flag, Rows, State
 
 pytestmark = pytest.mark.apart
 
@@ -39,7 +39,7 @@ def words(text: str) -> tuple[int, int]:
 
 def chosen(text: str, rows: Rows, **rates: Any) -> list[int]:
     """Indices of the rows that match."""
-    subject = Subject(rows, NOW_NS, rates.get("tx_rate"), rates.get("rx_rate"))
+    subject = RowContext(rows, NOW_NS, rates.get("tx_rate"), rates.get("rx_rate"))
     return [int(index) for index in np.flatnonzero(parse(text).matches(subject))]
 
 
@@ -62,13 +62,13 @@ TERMS = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("dtype", [ROW, SESSION, TRANSITION])
+@pytest.mark.parametrize("dtype", [ROW, ENDED, TRANSITION])
 @pytest.mark.parametrize("count", [0, 1, 300])
 @pytest.mark.parametrize("term", TERMS)
 def test_negation_is_the_complement_for_any_bytes(dtype: np.dtype[Any], count: int, term: str) -> None:
     rows = random_rows(dtype, count, seed=5)
     rates = np.linspace(0, 5000, count) if dtype == ROW else None
-    subject = Subject(rows, NOW_NS, rates, rates)
+    subject = RowContext(rows, NOW_NS, rates, rates)
     mask = parse(term).matches(subject)
     assert mask.dtype == np.bool_
     assert mask.shape == (count,)
@@ -162,7 +162,7 @@ def test_age_counts_until_now_the_end_or_the_transition() -> None:
     assert chosen("age>=60", rows) == [1, 2]
     assert chosen("age<1s", rows) == [3], "stamped after now was read: no time passed"
     until = [NOW_NS - 30 * SECOND_NS] * 4
-    for dtype, column in ((SESSION, "end_ns"), (TRANSITION, "ts_ns")):
+    for dtype, column in ((ENDED, "end_ns"), (TRANSITION, "ts_ns")):
         assert chosen("age>30.5s", table(dtype, born_ns=born, **{column: until})) == [1]
         assert chosen("age>=30s", table(dtype, born_ns=born, **{column: until})) == [1, 2]
 
@@ -175,7 +175,7 @@ def test_time_in_the_state() -> None:
     moved = table(TRANSITION, spent_ns=[UNKNOWN_NS, 0, 60 * SECOND_NS])
     assert chosen("instate<1d", moved) == [1, 2]
     assert chosen("instate>=60s", moved) == [2]
-    ended = table(SESSION, state_ns=[1, 2], end_ns=[5, 6])
+    ended = table(ENDED, state_ns=[1, 2], end_ns=[5, 6])
     assert chosen("instate>=0", ended) == []
 
 

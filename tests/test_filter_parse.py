@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tcptop_tui.errors import UsageError
-from tcptop_tui.filters import FIELDS, MATCH_ALL, MAX_CHARS, FilterError, Subject, parse, parse_ports
+from tcptop_tui.filters import FIELDS, MATCH_ALL, MAX_CHARS, FilterError, RowContext, parse, parse_ports
 from tcptop_tui.records import ROW
 
 pytestmark = pytest.mark.apart
@@ -62,7 +62,7 @@ def test_any_text_parses_or_has_one_line_about_a_place(text: str) -> None:
     except FilterError as error:
         complaint = error
     else:
-        assert chosen.matches(Subject(np.zeros(3, ROW), 1, None, None)).shape == (3,)
+        assert chosen.matches(RowContext(np.zeros(3, ROW), 1, None, None)).shape == (3,)
         return
     assert 0 <= complaint.column <= len(text)
     assert f"column {complaint.column + 1}:" in str(complaint)

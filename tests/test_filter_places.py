@@ -14,14 +14,14 @@ import pytest
 from elsewhere import cgroup
 from made import connections, sessions, transitions
 
-from tcptop_tui.filters import FilterError, Subject, parse
-from tcptop_tui.records import End, Flag, Rows, State
+from tcptop_tui.filters import FilterError, RowContext, parse
+from tcptop_tui.records import CloseFlag, Flag, Rows, State
 
 pytestmark = pytest.mark.apart
 
 
 def chosen(text: str, rows: Rows) -> list[int]:
-    return [int(index) for index in np.flatnonzero(parse(text).matches(Subject(rows, 1, None, None)))]
+    return [int(index) for index in np.flatnonzero(parse(text).matches(RowContext(rows, 1, None, None)))]
 
 
 @pytest.fixture
@@ -62,7 +62,7 @@ def test_what_is_not_there_is_said_with_its_place(text: str, column: int, proble
         parse(text)
     assert said.value.column == column
     assert said.value.problem.startswith(problem)
-    assert said.value.mend or "regular" in problem or "whole" in problem
+    assert said.value.hint or "regular" in problem or "whole" in problem
 
 
 def test_a_cgroup_by_path_or_number_with_all_below() -> None:
@@ -80,7 +80,7 @@ def test_a_cgroup_by_path_or_number_with_all_below() -> None:
         (group / "later").mkdir()
         try:
             rows = connections({"cgroup": (group / "later").stat().st_ino})
-            assert standing.matches(Subject(rows, 1, None, None)).tolist() == [True]
+            assert standing.matches(RowContext(rows, 1, None, None)).tolist() == [True]
         finally:
             (group / "later").rmdir()
 
@@ -92,10 +92,10 @@ def test_paths_need_no_quotation_marks_and_other_slashes_stay_regular_expression
 
 
 ENDS: list[dict[str, Any]] = [
-    {"ends": End.FIN_SENT},
-    {"ends": End.FIN_SENT | End.FIN_RECEIVED | End.PEER_FIRST},
-    {"ends": End.RST_SENT},
-    {"ends": End.RST_RECEIVED, "err": errno.ECONNRESET},
+    {"close_flags": CloseFlag.FIN_SENT},
+    {"close_flags": CloseFlag.FIN_SENT | CloseFlag.FIN_RECEIVED | CloseFlag.PEER_FIRST},
+    {"close_flags": CloseFlag.RST_SENT},
+    {"close_flags": CloseFlag.RST_RECEIVED, "err": errno.ECONNRESET},
     {"err": errno.ECONNREFUSED, "flags": Flag.ACTIVE, "oldstate": State.SYN_SENT},
     {"err": errno.ETIMEDOUT},
     {"err": errno.EHOSTUNREACH},
@@ -103,8 +103,8 @@ ENDS: list[dict[str, Any]] = [
     {"flags": Flag.ACTIVE, "oldstate": State.SYN_SENT},
     {"flags": Flag.ACTIVE, "oldstate": State.SYN_SENT, "err": errno.EADDRNOTAVAIL},
     {"err": errno.EPERM},
-    {"state": State.ESTABLISHED, "newstate": State.ESTABLISHED, "ends": End.FIN_SENT},
-    {"ends": 0},
+    {"state": State.ESTABLISHED, "newstate": State.ESTABLISHED, "close_flags": CloseFlag.FIN_SENT},
+    {"close_flags": 0},
 ]
 
 

@@ -17,28 +17,28 @@ from test_screens import screen
 from textual.widgets._toast import Toast
 
 from tcptop_tui.config.schema import ColumnChoice, Config
-from tcptop_tui.dashboard.live import _CHOSEN_LISTS, VIEWS
+from tcptop_tui.dashboard.live import _CONFIGURABLE_LISTS, VIEWS
 from tcptop_tui.dashboard.views import SORTED_LISTS
-from tcptop_tui.fields import Records, listed
+from tcptop_tui.fields import RecordKinds, list_fields
 from tcptop_tui.filters import parse
-from tcptop_tui.model.facts import Alert, Facts
-from tcptop_tui.model.sorting import ordered
+from tcptop_tui.model.snapshot import Alert, Snapshot
+from tcptop_tui.model.sorting import sort_rows
 from tcptop_tui.records import RTT_SLOTS, State
-from tcptop_tui.stream.batches import Sessions, Status, Table, Transitions
-from tcptop_tui.text import fit_middle
+from tcptop_tui.safe_text import fit_middle
+from tcptop_tui.stream.batches import EndedConnections, Status, Table, Transitions
 from tcptop_tui.widgets.details.page import DetailScreen
-from tcptop_tui.widgets.dialogs.help import HelpScreen
-from tcptop_tui.widgets.panels.histogram import RttPanel, outside
+from tcptop_tui.widgets.dialogs.help import HelpDialog
+from tcptop_tui.widgets.panels.histogram import RttPanel, outside_text
 from tcptop_tui.widgets.panels.key_bar import KeyBar
-from tcptop_tui.widgets.panels.tabs import NAMES, tabs
+from tcptop_tui.widgets.panels.tabs import VIEW_NAMES, tabs
 from tcptop_tui.widgets.views.board import BoardView
 from tcptop_tui.widgets.views.connections import ConnectionTable
-from tcptop_tui.widgets.views.connects import ConnectsTable, Destinations
+from tcptop_tui.widgets.views.connects import ConnectsTable, DestinationsTable
 from tcptop_tui.widgets.views.rtt import RttView
 
 pytestmark = [pytest.mark.apart, pytest.mark.usefixtures("utc")]
 
-SORT_KEYS = [field.key for field in listed(Records.TABLE)]
+SORT_KEYS = [field.key for field in list_fields(RecordKinds.TABLE)]
 SIZES = {"80x24": (80, 24), "160x50": (160, 50), "40x10": (40, 10)}
 
 
@@ -59,7 +59,7 @@ def waits(count: int, *others: dict[str, object]) -> Table:
 def test_of_equal_rows_time_wait_comes_last(states: list[State], key: str, descending: bool) -> None:
     rows = connections(*({"state": state, "rport": 1, "id": n + 1} for n, state in enumerate(states)))
     rates = np.zeros(len(rows))
-    order = ordered((Facts(NOW, UTC, rows, rates, rates),), np.arange(len(rows)), key, descending=descending)
+    order = sort_rows((Snapshot(NOW, UTC, rows, rates, rates),), np.arange(len(rows)), key, descending=descending)
     assert sorted(order.tolist()) == list(range(len(rows)))
     if key != "state":
         shown = rows["state"][order] == State.TIME_WAIT
@@ -115,12 +115,12 @@ async def test_the_rule_names_the_views_and_a_click_opens_one(size: str) -> None
             assert at is not None
             await board.pilot.click(offset=(at.end() - 1, line))
             await board.press()
-            assert board.app.look.view == VIEWS[number]
+            assert board.app.view_options.view == VIEWS[number]
             strip = board.app.screen._compositor.render_strips()[line]
             bold = "".join(segment.text for segment in strip if segment.style and segment.style.bold)
             assert bold.strip("━─ ").startswith(str(number + 1))
             if size == "160x50":
-                assert all(name in strip.text for place, name in enumerate(NAMES) if place != number)
+                assert all(name in strip.text for place, name in enumerate(VIEW_NAMES) if place != number)
 
 
 # -- columns --------------------------------------------------------------------------------------
@@ -174,7 +174,7 @@ async def test_the_narrowest_screen_has_a_port_and_what_it_is_sorted_by(key: str
     async with dashboard((40, 10)) as board:
         board.app.sort_by(key)
         await board.press()
-        if board.app.look.sort != key:  # it was: the order was turned round
+        if board.app.view_options.sort != key:  # it was: the order was turned round
             board.app.sort_by(key)
             await board.press()
         columns = {spot.column.key for spot in board.app.panel(ConnectionTable).placed}
@@ -199,7 +199,7 @@ async def test_percentiles_name_their_window_and_transitions_are_called_so_every
         assert "transitions/s" in shown
         since = re.search(r"RTT p50 \S+ p99 \S+ since (\d\d:\d\d)", shown)
         assert since is not None
-        told = "\n".join(board.app.panel(RttPanel)._shown)
+        told = "\n".join(board.app.panel(RttPanel)._painted)
         assert f"samples since {since.group(1)}" in told
         assert re.search(r"map from ░ \d", told)
         assert " now" in told
@@ -237,7 +237,7 @@ async def test_messages_cover_no_row() -> None:
 async def test_the_strip_says_how_many_alerts_there_are() -> None:
     async with dashboard((80, 24)) as board:
         for count, told in ((1, "a: 1 alert"), (3, "a: 3 alerts")):
-            board.app._store._alarms.alerts = tuple(Alert(str(k), f"trouble {k}", "") for k in range(count))
+            board.app._store._alert_rules.alerts = tuple(Alert(str(k), f"trouble {k}", "") for k in range(count))
             await board.more(Status("bpf"))
             assert any(line.endswith(told) for line in screen(board).splitlines())
 
@@ -252,7 +252,7 @@ async def test_view_2_opens_what_became_of_a_connect() -> None:
     async with dashboard() as board:
         await board.more(
             Transitions(transitions(failed, unknown, lives)),
-            Sessions(sessions({"state": State.CLOSE, "err": 111, "rport": 9, "skaddr": 7, "born_ns": 70})),
+            EndedConnections(sessions({"state": State.CLOSE, "err": 111, "rport": 9, "skaddr": 7, "born_ns": 70})),
         )
         await board.press("2")
         seen = []
@@ -260,7 +260,7 @@ async def test_view_2_opens_what_became_of_a_connect() -> None:
             row = board.app.frame.connects.rows[board.app.panel(ConnectsTable).selected_row]
             await board.press("enter")
             opened = isinstance(board.app.screen, DetailScreen)
-            seen.append((int(row["skaddr"]), opened, board.app.look.filter.text))
+            seen.append((int(row["skaddr"]), opened, board.app.view_options.filter.text))
             await board.press(*(("escape",) if opened else ("slash", "ctrl+u", "enter", "2")), "down")
         assert (0xFFFF_0000, True, "") in seen
         assert (7, True, "") in seen
@@ -271,11 +271,11 @@ async def test_view_2_shows_the_connections_of_a_destination() -> None:
     async with dashboard() as board:
         await busy(board)
         await board.press("2", "tab")
-        assert isinstance(board.app.focused, Destinations)
+        assert isinstance(board.app.focused, DestinationsTable)
         wanted = board.app.frame.connects.destinations[0]
         await board.press("enter")
-        assert board.app.look.filter.text.endswith(f"rport:{wanted['rport']}")
-        assert board.app.look.view in {"connections", "sessions"}
+        assert board.app.view_options.filter.text.endswith(f"rport:{wanted['rport']}")
+        assert board.app.view_options.view in {"connections", "sessions"}
 
 
 async def test_view_4_starts_in_groups_has_percents_and_says_what_it_cuts() -> None:
@@ -298,7 +298,7 @@ async def test_view_4_starts_in_groups_has_percents_and_says_what_it_cuts() -> N
 def test_what_is_outside_is_counted(counts: list[int], first: int, length: int) -> None:
     hist = np.array(counts, "<u8")
     slots = range(first, min(RTT_SLOTS, first + length))
-    told = sum(int(number.replace(",", "")) for number in re.findall(r"([\d,]*\d)", outside(hist, slots)))
+    told = sum(int(number.replace(",", "")) for number in re.findall(r"([\d,]*\d)", outside_text(hist, slots)))
     assert told + int(hist[slots.start : slots.stop].sum()) == sum(counts)
 
 
@@ -323,15 +323,15 @@ async def test_the_columns_of_view_6_can_be_chosen_too() -> None:
 
 @pytest.mark.parametrize("name", SORTED_LISTS)
 def test_every_list_that_f2_offers_can_be_chosen(name: str) -> None:
-    assert name in _CHOSEN_LISTS
+    assert name in _CONFIGURABLE_LISTS
 
 
 async def test_h_closes_help() -> None:
     async with dashboard() as board:
         await board.press("h")
-        assert isinstance(board.app.screen, HelpScreen)
+        assert isinstance(board.app.screen, HelpDialog)
         await board.press("h")
-        assert not isinstance(board.app.screen, HelpScreen)
+        assert not isinstance(board.app.screen, HelpDialog)
 
 
 async def test_the_page_of_a_connection_spells_its_labels() -> None:

@@ -31,8 +31,8 @@ int count(void *ctx) { int at = 0; u64 *value = seen.lookup(&at); if (value) (*v
 
 COMPILE = """
 import sys
-from tcptop_tui.bpf.load.compiler_client import Compiled, Request
-compiled = Compiled(Request(sys.argv[1], [], ["count"], keeps=False))
+from tcptop_tui.bpf.load.compiler_client import LoadedPrograms, CompileRequest
+compiled = LoadedPrograms(CompileRequest(sys.argv[1], [], ["count"], keeps=False))
 print(*compiled.functions)
 compiled.close()
 """
@@ -79,7 +79,7 @@ def test_whoever_uses_libbpf_uses_what_is_declared() -> None:
 
 @pytest.mark.apart
 def test_what_is_not_declared_cannot_be_called() -> None:
-    libc = c_functions.load(None, {"getpid": Signature(ct.c_int, ())})
+    libc = c_functions.load_library(None, {"getpid": Signature(ct.c_int, ())})
     assert libc.getpid() == os.getpid()
     with pytest.raises(AttributeError):
         libc.getppid()
@@ -90,7 +90,7 @@ def test_a_pointer_stays_whole() -> None:
     """And whoever else uses the library sees nothing of it."""
     lib = ct.CDLL(None)
     address = 0x7F12_3456_789A
-    libc = c_functions.declared(lib, {"labs": Signature(ct.c_void_p, (ct.c_void_p,))})
+    libc = c_functions.declare(lib, {"labs": Signature(ct.c_void_p, (ct.c_void_p,))})
     assert libc.labs(address) == address
     assert lib.labs.restype is ct.c_int
 

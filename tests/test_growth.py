@@ -19,7 +19,7 @@ from sockets import pair, port
 
 from tcptop_tui.bpf import blocks, capacity
 from tcptop_tui.bpf import program as counters
-from tcptop_tui.bpf.capacity import Capacity, Host
+from tcptop_tui.bpf.capacity import Capacity, HostSize
 from tcptop_tui.bpf.program import Program
 from tcptop_tui.bpf.source import BpfSource
 from tcptop_tui.host.capabilities import Cap
@@ -36,39 +36,41 @@ TINY = replace(SMALL, max_connections=2048, block_slots=64)
 @pytest.mark.parametrize(
     ("host", "limit"),
     [
-        (Host(100, 16 * GB, lazy=True), 1 << 20),
-        (Host(100, GB, lazy=True), 1 << 17),
-        (Host(100, GB // 8, lazy=True), 1 << 16),
-        (Host(900_000, 64 * GB, lazy=True), 1 << 21),
-        (Host(900_000, GB, lazy=True), 1 << 19),
-        (Host(100, 16 * GB, lazy=False), 1 << 16),
-        (Host(500_000, 16 * GB, lazy=False), 1 << 21),
+        (HostSize(100, 16 * GB, allocates_on_demand=True), 1 << 20),
+        (HostSize(100, GB, allocates_on_demand=True), 1 << 17),
+        (HostSize(100, GB // 8, allocates_on_demand=True), 1 << 16),
+        (HostSize(900_000, 64 * GB, allocates_on_demand=True), 1 << 21),
+        (HostSize(900_000, GB, allocates_on_demand=True), 1 << 19),
+        (HostSize(100, 16 * GB, allocates_on_demand=False), 1 << 16),
+        (HostSize(500_000, 16 * GB, allocates_on_demand=False), 1 << 21),
     ],
 )
-def test_the_limit_fits_the_host(host: Host, limit: int) -> None:
-    fitting = Capacity.of(Settings(), host)
+def test_the_limit_fits_the_host(host: HostSize, limit: int) -> None:
+    fitting = Capacity.from_settings(Settings(), host)
     assert fitting.limit == limit
-    assert fitting.bytes_of(limit) < host.memory_bytes / 2
+    assert fitting.memory_bytes(limit) < host.memory_bytes / 2
 
 
 @pytest.mark.apart
 def test_a_limit_that_was_asked_for_is_the_limit() -> None:
-    assert Capacity.of(Settings(max_connections=100), Host(1000, GB, lazy=True)).limit == 100
+    assert (
+        Capacity.from_settings(Settings(max_connections=100), HostSize(1000, GB, allocates_on_demand=True)).limit == 100
+    )
 
 
 @pytest.mark.apart
 def test_the_hosts_sockets_are_counted_in_all_namespaces() -> None:
     with ExitStack() as stack:
-        before = capacity.sockets()
+        before = capacity.count_sockets()
         for _ in range(500):
             stack.enter_context(socket.socket())
-        assert capacity.sockets() - before > 250
+        assert capacity.count_sockets() - before > 250
 
 
 @pytest.fixture
 def nobody_expected(monkeypatch: pytest.MonkeyPatch) -> None:
     """As on a host without sockets."""
-    monkeypatch.setattr(counters, "sockets", lambda: 0)
+    monkeypatch.setattr(counters, "count_sockets", lambda: 0)
 
 
 @pytest.fixture
@@ -86,9 +88,9 @@ def full(tracer: Program) -> int:
 
 def known(feed: Running, there: int) -> dict[int, tuple[int, ...]]:
     """Id, owner, birth, payload and RTT samples of connections to a port, by their own."""
-    facts = feed.store.facts()
+    facts = feed.store.snapshot()
     rows = facts.rows[facts.rows["rport"] == there]
-    samples = facts.hists.at(rows["hist"])
+    samples = facts.hists.histograms(rows["hist"])
     return {
         int(row["lport"]): (*(int(row[name]) for name in ("id", "pid", "born_ns", "tx_bytes")), *hist)
         for row, hist in zip(rows, samples.tolist(), strict=True)
@@ -123,7 +125,7 @@ def test_what_was_known_before_it_grew_stays(nobody_expected: None, bpf_possible
         assert {one: now[one] for one in before} == before
         assert {one[1] for one in now.values()} == {os.getpid()}
         assert len({one[0] for one in now.values()}) == len(now) == 560
-        loss = feed.store.facts().loss
+        loss = feed.store.snapshot().loss
         assert (loss.map_full, loss.missed, loss.lost) == (0, 0, 0)
 
 
@@ -131,11 +133,11 @@ def test_at_the_limit_what_has_no_room_is_counted_to_the_unit(tracer: Program, s
     with ExitStack() as stack:
         for count in range(50, 2048, 50):
             opened(server, 50, stack)
-            tracer.conns.make_room()
+            tracer.slots.reserve()
             assert len(entries_of(tracer)[0]) == count
         assert full(tracer) == 0
         opened(server, 100, stack)
-        tracer.conns.make_room()
+        tracer.slots.reserve()
         assert len(entries_of(tracer)[0]) == 2048
         assert full(tracer) == 2000 + 100 - 2048
 
@@ -146,17 +148,17 @@ def test_without_memory_it_stays_as_it_is_and_grows_later(
     short = monkeypatch.context()
     with ExitStack() as stack:
         with short as patch:
-            patch.setattr(blocks, "memory", lambda kind: GB if kind == "MemTotal" else GB // 64)
+            patch.setattr(blocks, "meminfo_bytes", lambda kind: GB if kind == "MemTotal" else GB // 64)
             opened(server, 100, stack)
-            tracer.conns.make_room()
+            tracer.slots.reserve()
             opened(server, 100, stack)
             assert len(entries_of(tracer)[0]) == 128
             assert full(tracer) == 72
-        tracer.conns.make_room()  # not at once again: it may have been the kernel that refused
+        tracer.slots.reserve()  # not at once again: it may have been the kernel that refused
         opened(server, 10, stack)
         assert full(tracer) == 82
-        monkeypatch.setattr(blocks, "_AGAIN_S", 0.0)
-        tracer.conns.make_room()
+        monkeypatch.setattr(blocks, "_RETRY_S", 0.0)
+        tracer.slots.reserve()
         opened(server, 100, stack)
         assert len(entries_of(tracer)[0]) == 228
         assert full(tracer) == 82
@@ -167,23 +169,23 @@ import os, sys
 from tcptop_tui.bpf.program import Program
 from tcptop_tui.bpf.source import BpfSource
 from tcptop_tui.host.capabilities import Cap
-from tcptop_tui.host.capabilities import of_thread, raised
-from tcptop_tui.host.privileges import STREAM, WORKER, Work, narrow
+from tcptop_tui.host.capabilities import thread_capabilities, raise_capabilities
+from tcptop_tui.host.privileges import STREAM, WORKER, PrivilegeNeeds, drop_unneeded
 from tcptop_tui.feed import Feed
 from tcptop_tui.settings import Settings
 from tcptop_tui.stream.batches import Capture
 
 settings = Settings(max_connections=4096, block_slots=64, ring_bytes=2**16, session_ring_bytes=2**16)
-narrow(Work(programs="loads"), in_two_steps=True)
+drop_unneeded(PrivilegeNeeds(programs="loads"), in_two_steps=True)
 feed = Feed("bpf", settings, Capture())
-with raised(*WORKER):
+with raise_capabilities(*WORKER):
     source = feed._source = BpfSource(settings, Capture())
     source.open()
-    feed.narrow(STREAM)
-    blocks = source._opened().conns._blocks
-    before = blocks.slots
-    blocks.make_room(3000)
-    print(before < 3000 <= blocks.slots, of_thread().permitted >> 39 & 1, flush=True)
+    feed.drop_capabilities(STREAM)
+    blocks = source._require_program().slots._blocks
+    before = blocks.slot_count
+    blocks.reserve(3000)
+    print(before < 3000 <= blocks.slot_count, thread_capabilities().permitted >> 39 & 1, flush=True)
     child = blocks._maker._pid
     print(*(line.split()[1] for line in open(f"/proc/{child}/status") if line.startswith("CapPrm")), flush=True)
     print(sum(1 for _ in os.scandir(f"/proc/{child}/fd")), flush=True)
@@ -195,7 +197,7 @@ with raised(*WORKER):
 @pytest.mark.parametrize("launch", [ROOT, AMBIENT], ids=["root", "ambient"])
 def test_it_grows_when_what_that_takes_has_been_given_up(bpf_possible: None, launch: tuple[str, ...]) -> None:
     """As a stream: another process with CAP_BPF alone makes the memory, and ends with it."""
-    if launch and capacity._release() < (5, 11):
+    if launch and capacity._kernel_release() < (5, 11):
         pytest.skip("maps count as locked memory here, which only root may have more of")
     command = [*launch, sys.executable, "-c", _NARROWED]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd="/tmp")

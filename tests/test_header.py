@@ -14,7 +14,7 @@ from rich.text import Text
 from test_keys import Dashboard, dashboard
 
 from tcptop_tui.filters import parse
-from tcptop_tui.model.per_second import Beat
+from tcptop_tui.model.per_second import EventKind
 from tcptop_tui.records import State
 from tcptop_tui.stream.batches import Loss, Status, Table
 from tcptop_tui.widgets.fitting import Item, fitted_line
@@ -58,9 +58,9 @@ async def on_call(board: Dashboard) -> None:
     """A host in trouble: eight states, failures, retransmits, losses."""
     rows = connections(*({"state": state, "rport": 1} for state, count in STATES.items() for _ in range(count)))
     await board.more(Table(rows, NOW + SECOND, UTC + SECOND), Loss(skipped=12, missed=3), Status("bpf"))
-    facts = board.app.frame.facts
-    pulse = np.tile(np.arange(8.0), (len(Beat), 1)) + np.arange(len(Beat))[:, None]
-    board.app.frame = replace(board.app.frame, facts=replace(facts, pulse=pulse))
+    facts = board.app.frame.snapshot
+    pulse = np.tile(np.arange(8.0), (len(EventKind), 1)) + np.arange(len(EventKind))[:, None]
+    board.app.frame = replace(board.app.frame, snapshot=replace(facts, per_second=pulse))
     board.app.panel(HeaderLines).show(board.app.frame)
     await board.press()
 
@@ -80,12 +80,13 @@ async def test_every_number_of_the_header_is_whole(size: tuple[int, int]) -> Non
         assert "lost 12" in board.header
         assert "missed 3" in board.header
         for beat, name in (
-            (Beat.FAILED, "failed"), (Beat.RETRANS, "retrans"), (Beat.OPENED, "opened"), (Beat.CLOSED, "closed"),
-            (Beat.TRANSITIONS, "transitions"),
+            (EventKind.FAILED, "failed"), (EventKind.RETRANS, "retrans"), (EventKind.OPENED, "opened"),
+            (EventKind.CLOSED, "closed"),
+            (EventKind.TRANSITIONS, "transitions"),
         ):  # fmt: skip
             there = re.search(rf"{name}/s [▁-█ ]*{7 + beat}(?!\d)", board.header)
             assert there or (name not in board.header and "…" in board.header)
-            assert there or size[0] < 80 or beat not in {Beat.FAILED, Beat.RETRANS}
+            assert there or size[0] < 80 or beat not in {EventKind.FAILED, EventKind.RETRANS}
 
 
 async def test_a_narrow_header_leaves_out_host_and_kernel_not_that_it_is_paused() -> None:

@@ -12,8 +12,8 @@ import pytest
 from privileged import PROGRAM, until
 
 from tcptop_tui.cli.headless import take_snapshot
-from tcptop_tui.host.privileges import Work
-from tcptop_tui.host.signals import Ending
+from tcptop_tui.host.privileges import PrivilegeNeeds
+from tcptop_tui.host.signals import ShutdownTimer
 from tcptop_tui.settings import Settings
 from tcptop_tui.stream.batches import Sink
 
@@ -40,7 +40,9 @@ class _Finalized:
 
 
 class _Feed:
-    work = Work()
+    privileges_needed = PrivilegeNeeds()
+
+    def want_details(self, *, wanted: bool) -> None: ...
 
     def run(self, _sink: Sink, stopped: Callable[[float], bool]) -> None:
         _Finalized()
@@ -49,7 +51,7 @@ class _Feed:
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_the_signal_is_not_lost_whatever_runs_just_then(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tcptop_tui.cli.headless.narrow", lambda *_, **__: None)
-    monkeypatch.setattr(Ending, "arm", lambda *_: None)  # it would end the tests
+    monkeypatch.setattr("tcptop_tui.cli.headless.drop_unneeded", lambda *_, **__: None)
+    monkeypatch.setattr(ShutdownTimer, "arm", lambda *_: None)  # it would end the tests
     with pytest.raises(SystemExit, match="130"):
         take_snapshot(_Feed(), Settings(), SimpleNamespace(), 600, "json", "-")  # type: ignore[arg-type]

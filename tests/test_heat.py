@@ -16,13 +16,13 @@ from test_keys import dashboard
 
 from tcptop_tui.bpf.source import BpfSource
 from tcptop_tui.filters import parse
-from tcptop_tui.model.frame import Look, Rtt, make_frame
-from tcptop_tui.model.heat import STEP_S, STEPS
+from tcptop_tui.model.frame import RttSelection, ViewOptions, make_frame
+from tcptop_tui.model.heat_map import MAX_STEPS, STEP_S
 from tcptop_tui.model.store import Store
 from tcptop_tui.records import RTT_SLOTS, State
 from tcptop_tui.settings import Settings
-from tcptop_tui.stream.batches import Capture, Sessions, Table
-from tcptop_tui.stream.histograms import no_samples
+from tcptop_tui.stream.batches import Capture, EndedConnections, Table
+from tcptop_tui.stream.histograms import empty_histogram
 from tcptop_tui.widgets.panels.heat_map import heat_lines, heat_scale, heat_title
 from tcptop_tui.widgets.panels.histogram import RttPanel
 
@@ -41,16 +41,16 @@ def sampled(slots: dict[int, int], **fields: Any) -> dict[str, Any]:
 def table(second: float, *given: dict[str, Any]) -> Table:
     at_ns = round((START_S + second) * SECOND)
     rows = connections(*given)
-    hists = np.array([one.get("rtt_hist", no_samples()) for one in given]).reshape(-1, RTT_SLOTS)
+    hists = np.array([one.get("rtt_hist", empty_histogram()) for one in given]).reshape(-1, RTT_SLOTS)
     return Table(rows, NOW + at_ns, UTC + at_ns, made.sampled(rows, slice(None), hists))
 
 
-def shown(store: Store, text: str = "") -> Rtt:
-    return make_frame(store.facts(), Look(filter=parse(text))).rtt
+def shown(store: Store, text: str = "") -> RttSelection:
+    return make_frame(store.snapshot(), ViewOptions(filter=parse(text))).rtt
 
 
-def steps(rtt: Rtt, slot: int) -> list[int]:
-    return [int(count) for count in rtt.heat[slot]]
+def steps(rtt: RttSelection, slot: int) -> list[int]:
+    return [int(count) for count in rtt.heat_columns[slot]]
 
 
 def test_samples_are_in_the_step_in_which_they_came() -> None:
@@ -71,10 +71,12 @@ def test_ended_connections_count_once() -> None:
     lived = {"lport": 1, "born_ns": NOW - SECOND}
     store.apply(table(0, sampled({10: 5}, **lived)))
     store.apply(table(1, sampled({10: 6}, **lived)))
-    store.apply(Sessions(sessions(sampled({10: 8}, **lived))))
+    store.apply(EndedConnections(sessions(sampled({10: 8}, **lived))))
     short = {"lport": 2, "born_ns": NOW + (START_S + 1) * SECOND}
-    store.apply(Sessions(sessions(sampled({10: 100}, **short))))
-    store.apply(Sessions(sessions(sampled({10: 1000}, lport=3, born_ns=NOW - SECOND))))  # from before, never seen
+    store.apply(EndedConnections(sessions(sampled({10: 100}, **short))))
+    store.apply(
+        EndedConnections(sessions(sampled({10: 1000}, lport=3, born_ns=NOW - SECOND)))
+    )  # from before, never seen
     store.apply(table(2))
     assert steps(shown(store), 10) == [103]
     assert [steps(shown(store, f"lport:{number}"), 10) for number in (1, 2, 3)] == [[3], [100], [0]]
@@ -86,7 +88,7 @@ def test_an_end_that_is_told_a_step_late_counts_what_was_not_seen() -> None:
     store.apply(table(0, sampled({10: 5}, **lived)))
     store.apply(table(1, sampled({10: 6}, **lived)))
     store.apply(table(STEP_S))
-    store.apply(Sessions(sessions(sampled({10: 8}, **lived))))
+    store.apply(EndedConnections(sessions(sampled({10: 8}, **lived))))
     store.apply(table(STEP_S + 1))
     assert sum(steps(shown(store), 10)) == 3
 
@@ -110,7 +112,7 @@ def test_the_first_samples_of_a_connection_that_was_quiet_for_a_step() -> None:
         store.apply(table(second, sampled({}, **quiet)))
     store.apply(table(STEP_S + 2, sampled({10: 4}, **quiet)))
     assert steps(shown(store), 10) == [0, 4]
-    store.apply(Sessions(sessions(sampled({10: 6}, **quiet))))
+    store.apply(EndedConnections(sessions(sampled({10: 6}, **quiet))))
     store.apply(table(STEP_S + 3, sampled({}, state=State.TIME_WAIT, **quiet)))
     store.apply(table(2 * STEP_S, sampled({}, state=State.TIME_WAIT, **quiet)))
     assert steps(shown(store), 10) == [0, 6, 0]
@@ -122,12 +124,12 @@ def test_memory_is_bounded_and_says_so() -> None:
         store.apply(table(second, *(sampled({10: second + 1}, lport=number + 1) for number in range(3))))
     assert steps(shown(store), 10) == [3 * STEP_S, 3 * STEP_S, 3 * STEP_S, 0]  # the sum is whole
     filtered = shown(store, "lport:1")
-    assert filtered.heat_whole == 2
+    assert filtered.heat_complete_steps == 2
     assert steps(filtered, 10)[-2:] == [STEP_S, 0]
-    store.apply(table((STEPS + 10) * STEP_S))
-    assert shown(store).heat.shape == (RTT_SLOTS, STEPS)
+    store.apply(table((MAX_STEPS + 10) * STEP_S))
+    assert shown(store).heat_columns.shape == (RTT_SLOTS, MAX_STEPS)
     store.clear()
-    assert shown(store).heat.shape == (RTT_SLOTS, 1)
+    assert shown(store).heat_columns.shape == (RTT_SLOTS, 1)
 
 
 _LIVES = st.lists(
@@ -148,20 +150,20 @@ def test_the_map_adds_up_to_the_histogram(lives: list[tuple[int, list[int], bool
             if born <= second and not (ends and second >= born + len(samples)):
                 rows.append(sampled({9: done}, **fields))
             if ends and second == born + len(samples) and sum(samples):
-                store.apply(Sessions(sessions(sampled({9: done}, **fields))))
+                store.apply(EndedConnections(sessions(sampled({9: done}, **fields))))
         store.apply(table(second, *rows))
     rtt = shown(store)
-    assert rtt.heat.sum(axis=1).tolist() == rtt.hist.tolist()
+    assert rtt.heat_columns.sum(axis=1).tolist() == rtt.hist.tolist()
     for number in range(len(lives)):
         one = shown(store, f"lport:{number + 1}")
-        assert one.heat.sum(axis=1).tolist() == one.hist.tolist()
+        assert one.heat_columns.sum(axis=1).tolist() == one.hist.tolist()
 
 
 def test_the_kernel_s_samples_of_live_and_ended_connections() -> None:
     with listening() as server:
         running = Running(BpfSource(Settings(refresh_s=0.1), Capture(lports=(port(server),))), Settings())
         try:
-            running.until(lambda: bool(running.store.facts().now_ns))
+            running.until(lambda: bool(running.store.snapshot().now_ns))
             client, accepted = pair(server)
             for _ in range(50):
                 client.sendall(b"x")
@@ -173,7 +175,7 @@ def test_the_kernel_s_samples_of_live_and_ended_connections() -> None:
             client.close()
             accepted.shutdown(socket.SHUT_RDWR)
             accepted.close()
-            running.until(lambda: running.store.facts().sessions_total == 1)
+            running.until(lambda: running.store.snapshot().ended_total == 1)
             count = len(running.batches)
             running.until(lambda: any(isinstance(batch, Table) for batch in running.batches[count:]))
             assert_adds_up(running)
@@ -183,7 +185,7 @@ def test_the_kernel_s_samples_of_live_and_ended_connections() -> None:
 
 def assert_adds_up(running: Running) -> None:
     rtt = shown(running.store)
-    assert rtt.heat.sum(axis=1).tolist() == rtt.hist.tolist()
+    assert rtt.heat_columns.sum(axis=1).tolist() == rtt.hist.tolist()
 
 
 def test_darker_is_more_and_one_is_seen() -> None:

@@ -17,8 +17,8 @@ from textual.dom import DOMNode
 from textual.widgets import Static
 
 import tcptop_tui
-from tcptop_tui.dashboard.app import _GROUPS, _KEYS, _PARTS, TcptopApp
-from tcptop_tui.widgets.dialogs.help import HelpScreen
+from tcptop_tui.dashboard.app import _GROUPS, _HELP_SECTIONS, _KEYS, TcptopApp
+from tcptop_tui.widgets.dialogs.help import HelpDialog
 from tcptop_tui.widgets.key_names import key_name, key_names
 
 pytestmark = pytest.mark.apart
@@ -50,7 +50,7 @@ async def texts() -> str:
 
 
 async def test_no_class_with_keys_is_left_out() -> None:
-    explained = {TcptopApp, *_KEYS, *(part for _, parts in _PARTS for part in parts)}
+    explained = {TcptopApp, *_KEYS, *(part for _, parts in _HELP_SECTIONS for part in parts)}
     assert {one.__name__ for one in with_keys()} == {one.__name__ for one in explained}
 
 
@@ -122,7 +122,7 @@ async def test_what_is_on_the_screen_is_explained() -> None:
 async def test_two_columns_where_there_is_room(size: tuple[int, int], columns: int) -> None:
     async with dashboard(size) as board:
         await board.press("f1")
-        assert isinstance(board.app.screen, HelpScreen)
+        assert isinstance(board.app.screen, HelpDialog)
         halves = [half.region for half in board.app.screen.query(".column")]
         assert len({half.x for half in halves}) == columns
         if columns == 2:

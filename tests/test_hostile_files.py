@@ -25,18 +25,18 @@ from terminals import Terminal
 from test_hostile_screen import strangers
 
 from tcptop_tui.errors import UsageError
-from tcptop_tui.export.snapshot import Origin, render
+from tcptop_tui.export.render import HostInfo, render
 from tcptop_tui.filters import parse
-from tcptop_tui.model.frame import Frame, Look, make_frame
+from tcptop_tui.model.frame import Frame, ViewOptions, make_frame
 from tcptop_tui.model.grouping import TITLES
 from tcptop_tui.model.store import Store
-from tcptop_tui.records import PING, ROW, SESSION, TRANSITION, Rows
+from tcptop_tui.records import ENDED, PING, ROW, TRANSITION, Rows
 from tcptop_tui.replay.recorder import Recorder
 from tcptop_tui.replay.recording import MAGIC as _MAGIC
-from tcptop_tui.replay.recording import layout as _layout
+from tcptop_tui.replay.recording import dtype_layout as _layout
 from tcptop_tui.replay.recording import read_batches
 from tcptop_tui.settings import Settings
-from tcptop_tui.stream.batches import Batch, Loss, Names, Pings, Sessions, Status, Table, Transitions
+from tcptop_tui.stream.batches import Batch, EndedConnections, Loss, Names, Pings, Status, Table, Transitions
 
 pytestmark = pytest.mark.apart
 
@@ -50,9 +50,9 @@ def frames(*batches: Batch) -> list[Frame]:
     store = Store(Settings())
     for batch in batches:
         store.apply(batch)
-    facts = store.facts()
-    looks = [Look(view=view, rtt_by="comm") for view in VIEWS] + [Look(group=group) for group in TITLES]
-    return [make_frame(facts, look) for look in (*looks, Look(filter=parse("rtt>1ms !comm:nginx")))]
+    facts = store.snapshot()
+    looks = [ViewOptions(view=view, rtt_by="comm") for view in VIEWS] + [ViewOptions(group=group) for group in TITLES]
+    return [make_frame(facts, look) for look in (*looks, ViewOptions(filter=parse("rtt>1ms !comm:nginx")))]
 
 
 def checked(data: bytes) -> str:
@@ -80,9 +80,9 @@ def test_documents(comms: list[bytes], texts: list[str]) -> None:
     several = [{"comm": comm, "netns": 1, "cgroup": 1} for comm in comms]
     frame, *_ = frames(
         Status("bpf", note), Names({1: netns}, {1: cgroup}), Transitions(transitions(*several)),
-        Sessions(sessions(*several)), Table(connections(*several), NOW, UTC),
+        EndedConnections(sessions(*several)), Table(connections(*several), NOW, UTC),
     )  # fmt: skip
-    origin = Origin(host, kernel)
+    origin = HostInfo(host, kernel)
     document = json.loads(checked(render(frame, origin, "json", "")))
     assert len(document["connections"]) == len(comms)
     check_csv(checked(render(frame, origin, "csv", "")))
@@ -120,7 +120,7 @@ def made_up(seed: random.Random) -> list[Batch]:
     now_ns, utc_ns = seed.choice([(NOW, UTC), (0, 0), (2**64 - 1, 0), (0, 2**64 - 1), (2**63, 2**63)])
     return [
         Status("bpf\x1b[2J", called[0]), Names(called, called), Transitions(any_rows(TRANSITION, seed)),
-        Sessions(any_rows(SESSION, seed)), Pings(any_rows(PING, seed)), Table(any_rows(ROW, seed), NOW, UTC),
+        EndedConnections(any_rows(ENDED, seed)), Pings(any_rows(PING, seed)), Table(any_rows(ROW, seed), NOW, UTC),
         Loss(*(seed.randrange(-(2**40), 2**40) for _ in range(7))), Transitions(any_rows(TRANSITION, seed)),
         Table(any_rows(ROW, seed), now_ns, utc_ns),
     ]  # fmt: skip
@@ -129,7 +129,8 @@ def made_up(seed: random.Random) -> list[Batch]:
 def plausible() -> list[Batch]:
     return [
         Status("bpf"), Names({1: "blue"}, {5: "/a"}), Transitions(transitions({}, {"rport": 1})),
-        Sessions(sessions({})), Pings(rows_of(PING, {})), Table(connections({}, {"rport": 1}), NOW, UTC), Loss(1),
+        EndedConnections(sessions({})), Pings(rows_of(PING, {})), Table(connections({}, {"rport": 1}), NOW, UTC),
+        Loss(1),
         Table(connections({}), NOW + 9, UTC),
     ]  # fmt: skip
 
@@ -159,9 +160,9 @@ def test_any_recording_is_shown_or_refused_in_one_line(number: int) -> None:
             assert "recording" in str(error) or "recorded" in str(error) or "damaged" in str(error)
         for frame in frames(*batches):
             for kind in ("json", "csv", "txt"):
-                words = checked(render(frame, Origin("host", "6.1"), kind, ""))
-            json.loads(render(frame, Origin("host", "6.1"), "json", ""))
-            check_csv(render(frame, Origin("host", "6.1"), "csv", "").decode())
+                words = checked(render(frame, HostInfo("host", "6.1"), kind, ""))
+            json.loads(render(frame, HostInfo("host", "6.1"), "json", ""))
+            check_csv(render(frame, HostInfo("host", "6.1"), "csv", "").decode())
             assert words
 
 
@@ -223,7 +224,7 @@ def test_streams_of_hostile_names(form: tuple[str, ...], tmp_path: Path) -> None
     path = tmp_path / "it.tcptop"
     path.write_bytes(
         recording(Names(called, called), Table(connections({}), NOW, UTC), Transitions(transitions(*several)),
-                  Sessions(sessions(*several)), Table(connections({}), NOW + 9, UTC + 9))
+                  EndedConnections(sessions(*several)), Table(connections({}), NOW + 9, UTC + 9))
     )  # fmt: skip
     wide = () if "--json" in form else ("-w",)
     for command in (("states", *wide), ("life", *wide), ("connect", *wide), ("rtt", "-B")):

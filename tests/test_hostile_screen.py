@@ -22,14 +22,14 @@ from textual.app import App
 
 from tcptop_tui import formats
 from tcptop_tui.dashboard.app import TcptopApp
-from tcptop_tui.drawing.driver import ThinDriver
+from tcptop_tui.drawing.driver import DiffDriver
 from tcptop_tui.filters import parse
 from tcptop_tui.host.hostnames import HostNames
-from tcptop_tui.host.processes import Asked, ProcessFacts
+from tcptop_tui.host.processes import ProcessFacts, SocketAnswer
 from tcptop_tui.records import PING, State
+from tcptop_tui.safe_text import clean
 from tcptop_tui.settings import Settings
-from tcptop_tui.stream.batches import Loss, Names, Pings, Sessions, Status, Table, Transitions
-from tcptop_tui.text import clean
+from tcptop_tui.stream.batches import EndedConnections, Loss, Names, Pings, Status, Table, Transitions
 
 _PROCESS = """
 import os, socket, sys
@@ -136,10 +136,10 @@ def in_cgroup_of(group: Path) -> tuple[str, ...]:
 class Hostile(Script):
     """Answers what a page asks with nothing but names of strangers."""
 
-    def ask(self, row: object) -> Asked:
+    def ask(self, row: object) -> SocketAnswer:
         everything = b" ".join(NAMES).decode(errors="replace")
         facts = ProcessFacts(NAMES[0].decode(), everything, everything, 1.0, 1.0, 1, 3, 4)
-        return Asked({"congestion": everything, "cwnd": 10}, facts)
+        return SocketAnswer({"congestion": everything, "cwnd": 10}, facts)
 
 
 def script() -> Hostile:
@@ -153,7 +153,7 @@ def script() -> Hostile:
     called = dict(enumerate(name.decode(errors="surrogateescape") for name in NAMES))
     note = " ".join(called.values())
     return Hostile(
-        Status("bpf", note), Names(called, called), Sessions(ended), Transitions(transitions(*several)),
+        Status("bpf", note), Names(called, called), EndedConnections(ended), Transitions(transitions(*several)),
         Pings(rows_of(PING, *several)), Table(rows, NOW, UTC, hists), Loss(1, 2, 3, 4, 5, 6, 7),
     )  # fmt: skip
 
@@ -174,9 +174,9 @@ async def test_no_name_is_obeyed_anywhere(monkeypatch: pytest.MonkeyPatch) -> No
     names = [name.decode(errors="surrogateescape") for name in NAMES]
     monkeypatch.setattr(formats, "login_name", lambda uid: names[uid % len(names)])
     app = TcptopApp(script(), Settings(refresh_s=600), names[0], names[1], parse(""))
-    app.hosts = HostNames(app._named, lambda address: names[hash(address) % len(names)])
+    app.host_names = HostNames(app._name_found, lambda address: names[hash(address) % len(names)])
     async with app.run_test(size=(160, 50)) as pilot:
-        await app.live.wait()
+        await app.first_table_shown.wait()
         for key in KEYS:
             await pilot.press(key)
             await painted(pilot)
@@ -199,7 +199,7 @@ async def test_a_page_of_any_name() -> None:
     rows = connections(*({"comm": name, "rport": k + 1} for k, name in enumerate(names)))
     app = TcptopApp(Script(Status("bpf"), Table(rows, NOW, UTC)), Settings(refresh_s=600), "host", "6.1")
     async with app.run_test(size=(160, 30)) as pilot:
-        await app.live.wait()
+        await app.first_table_shown.wait()
         await painted(pilot)
         seen = set()
         for _ in names:
@@ -219,10 +219,10 @@ async def test_a_page_of_any_name() -> None:
 @pytest.mark.parametrize("name", NAMES)
 async def test_even_what_was_not_cleaned_is_not_obeyed(name: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     written: list[str] = []
-    monkeypatch.setattr(ThinDriver, "_get_terminal_size", lambda _self: (80, 3))
-    monkeypatch.setattr(ThinDriver.__bases__[0], "write", lambda _self, data: written.append(data))
+    monkeypatch.setattr(DiffDriver, "_get_terminal_size", lambda _self: (80, 3))
+    monkeypatch.setattr(DiffDriver.__bases__[0], "write", lambda _self, data: written.append(data))
     monkeypatch.setattr(os, "environ", {"LC_ALL": "C.UTF-8"})
-    driver = ThinDriver(None)  # type: ignore[arg-type]  no application is needed to draw
+    driver = DiffDriver(None)  # type: ignore[arg-type]  no application is needed to draw
     driver.write(f"\x1b[1;1H\x1b[31m<{name.decode(errors='surrogateescape')}>\x1b[0m")
     driver.flush()
     assert foreign("".join(written).encode()) == []

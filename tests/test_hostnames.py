@@ -12,7 +12,7 @@ from sockets import listening, pair, port
 from terminals import Terminal
 from test_keys import Dashboard, dashboard
 
-from tcptop_tui.host.hostnames import _MOST_KEPT, _MOST_WAITING, HostNames, service
+from tcptop_tui.host.hostnames import _MAX_CACHED, _MOST_WAITING, HostNames, service_name
 from tcptop_tui.stream.batches import Table
 from tcptop_tui.widgets.panels.transitions import TransitionLog
 from tcptop_tui.widgets.views.connections import ConnectionTable
@@ -54,16 +54,16 @@ def test_nothing_grows_without_bound() -> None:
     hosts = HostNames(lambda: None, slow)
     for number in range(3 * _MOST_WAITING):
         hosts.host(f"10.0.{number >> 8}.{number & 255}")
-    assert len(hosts._asked) <= _MOST_WAITING + 4
-    assert f"10.0.{number >> 8}.{number & 255}" in hosts._asked  # who came last is on the screen
+    assert len(hosts._queued) <= _MOST_WAITING + 4
+    assert f"10.0.{number >> 8}.{number & 255}" in hosts._queued  # who came last is on the screen
     let.set()
     quick = HostNames(lambda: None, lambda address: address)
-    quick._kept.update({str(number): ("x", 0.0) for number in range(_MOST_KEPT + 5)})
+    quick._cache.update({str(number): ("x", 0.0) for number in range(_MAX_CACHED + 5)})
     told = threading.Event()
     quick._answered = told.set
     quick.host("10.9.9.9")
     assert told.wait(20)
-    assert len(quick._kept) <= _MOST_KEPT
+    assert len(quick._cache) <= _MAX_CACHED
 
 
 @pytest.mark.parametrize("raised", [OSError("no"), UnicodeError("no")])
@@ -102,18 +102,18 @@ def test_a_resolver_that_never_answers_does_not_delay_the_end() -> None:
 
 def test_services() -> None:
     told = subprocess.run(["getent", "services", "443/tcp"], capture_output=True, text=True, check=True).stdout.split()
-    assert service(443) == told[0]
-    assert service(1) in {"1", "tcpmux"}
-    assert service(65_000) == "65000"
+    assert service_name(443) == told[0]
+    assert service_name(1) in {"1", "tcpmux"}
+    assert service_name(65_000) == "65000"
 
 
 async def with_names(board: Dashboard) -> str:
     """Show names of hosts; the first line as it was with numbers."""
-    board.app.hosts._ask = lambda address: f"name-of-{address[-2:]}"
+    board.app.host_names._ask = lambda address: f"name-of-{address[-2:]}"
     numbers = board.lines(ConnectionTable)[1]
     await board.press("n")
     while "name-of-.0" not in board.lines(ConnectionTable)[1]:
-        await board.more(Table(board.app.frame.facts.rows, NOW + SECOND, UTC))
+        await board.more(Table(board.app.frame.snapshot.rows, NOW + SECOND, UTC))
     return numbers
 
 

@@ -36,7 +36,7 @@ sys.stdin.read()
 def feed(bpf_possible: None) -> Iterator[Running]:
     settings = replace(SMALL, refresh_s=0.1, reconcile_s=0.1)
     running = Running(BpfSource(settings, Capture()), settings)
-    running.until(lambda: bool(running.store.facts().now_ns))
+    running.until(lambda: bool(running.store.snapshot().now_ns))
     yield running
     running.close()
 
@@ -56,7 +56,7 @@ def waiting(server: socket.socket) -> socket.socket:
 
 
 def in_the_table(feed: Running, server: socket.socket) -> Rows:
-    rows = feed.store.facts().rows
+    rows = feed.store.snapshot().rows
     return rows[(rows["rport"] == port(server)) & (rows["state"] == State.SYN_SENT)]
 
 
@@ -79,7 +79,7 @@ def surveyed(feed: Running) -> None:
 def nothing_lost(feed: Running) -> bool:
     surveyed(feed)  # this one doubts
     surveyed(feed)  # this one counts
-    loss = feed.store.facts().loss
+    loss = feed.store.snapshot().loss
     return (loss.lost, loss.missed, loss.mended) == (0, 0, 0)
 
 
@@ -125,7 +125,7 @@ def test_a_listener_without_bind_has_the_port_that_it_was_given(feed: Running) -
         assert feed.rows(chosen)["pid"].tolist() == [os.getpid()]
         assert nothing_lost(feed)
         assert not len(feed.rows(0))
-    feed.until(lambda: (State.LISTEN, State.CLOSE) in path(feed.store.facts().log, chosen))
+    feed.until(lambda: (State.LISTEN, State.CLOSE) in path(feed.store.snapshot().log, chosen))
 
 
 def test_a_socket_that_tries_again_is_not_told_by_its_old_port(feed: Running, full: socket.socket) -> None:

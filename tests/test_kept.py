@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from conftest import SMALL
 
-from tcptop_tui.bpf.load.compiler_client import Compiled
+from tcptop_tui.bpf.load.compiler_client import LoadedPrograms
 from tcptop_tui.bpf.program import Program
 from tcptop_tui.stream.batches import Capture
 
@@ -31,7 +31,7 @@ def folder(bpf_possible: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 def kernels_words() -> dict[str, str]:
     """What the kernel says that it has loaded: a hash of each program's instructions, without descriptors."""
-    compiled = Compiled(Program.request(OWN, Capture()))
+    compiled = LoadedPrograms(Program.start_compiler(OWN, Capture()))
     try:
         return {name: tag_of(fd) for name, fd in compiled.functions.items()}
     finally:

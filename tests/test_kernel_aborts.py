@@ -20,8 +20,8 @@ from test_kernel_resets import SETTINGS, contradict, pair_of, why
 from test_kernel_timeouts import error_of
 
 from tcptop_tui.bpf.source import BpfSource
-from tcptop_tui.close_reasons import Reason
-from tcptop_tui.records import End
+from tcptop_tui.close_reasons import CloseReason
+from tcptop_tui.records import CloseFlag
 from tcptop_tui.stream.batches import Capture, Table
 
 _MD5SIG = 14  # include/uapi/linux/tcp.h, with struct tcp_md5sig
@@ -52,10 +52,10 @@ def until_both_ended(source: Running, pairs: list[tuple[int, int]]) -> None:
 
 def resets_of(source: Running, pairs: list[tuple[int, int]]) -> int:
     """How many of these connections' ends are said to have sent one."""
-    return sum(bool(one["ends"][0] & End.RST_SENT) for ports in pairs for one in pair_of(source, ports))
+    return sum(bool(one["close_flags"][0] & CloseFlag.RST_SENT) for ports in pairs for one in pair_of(source, ports))
 
 
-def contradictory(source: Running, pairs: list[tuple[int, int]]) -> list[tuple[Reason, Reason]]:
+def contradictory(source: Running, pairs: list[tuple[int, int]]) -> list[tuple[CloseReason, CloseReason]]:
     said = [pair_of(source, ports) for ports in pairs]
     return [(why(one), why(two)) for one, two in said if contradict(one, two) or contradict(two, one)]
 
@@ -84,7 +84,7 @@ def test_a_killed_owner_in_every_state(source: Running, held: ExitStack) -> None
     read_and_close(*(there for _, there in pairs))
     until_both_ended(source, ports)
     unread = [why(pair_of(source, given)[0]) for given, (_, some) in zip(ports, cases, strict=True) if some]
-    assert unread == [Reason.RESET_SENT] * len(STATES)
+    assert unread == [CloseReason.RESET_SENT] * len(STATES)
     assert not contradictory(source, ports)
     counts = counted("TCPAbortOnClose") - before[0], counted("OutRsts") - before[1]
     assert counts == (len(STATES), len(STATES)) == (len(unread), resets_of(source, ports))
@@ -105,7 +105,7 @@ def test_a_listener_closes_before_it_accepts(source: Running) -> None:
         server.close()
         until_both_ended(source, ports)
     ends = [pair_of(source, given) for given in ports]
-    assert {(why(ours), why(theirs)) for ours, theirs in ends} == {(Reason.RESET_RECEIVED, Reason.RESET_SENT)}
+    assert {(why(ours), why(theirs)) for ours, theirs in ends} == {(CloseReason.RESET_RECEIVED, CloseReason.RESET_SENT)}
     assert counted("OutRsts") - before == len(ports)
 
 
@@ -133,7 +133,7 @@ def test_a_peer_with_another_key_is_a_silent_one(source: Running, held: ExitStac
         one.send(b"x")
     ports = port(here), port(there)
     until_both_ended(source, [ports])
-    assert [why(one) for one in pair_of(source, ports)] == [Reason.TIMED_OUT] * 2
+    assert [why(one) for one in pair_of(source, ports)] == [CloseReason.TIMED_OUT] * 2
     assert [error_of(one) for one in (here, there)] == [errno.ETIMEDOUT] * 2
     assert (counted("TCPAbortOnTimeout") - before[0], counted("OutRsts") - before[1]) == (2, 0)
 
@@ -152,7 +152,7 @@ def test_a_namespace_is_removed_while_its_socket_is_open(source: Running, far: F
     ports = port(here), port(there)
 
     def open_ends() -> int:
-        rows = source.store.facts().rows
+        rows = source.store.snapshot().rows
         mine = np.isin(rows["lport"], ports) & np.isin(rows["rport"], ports)
         return int((mine & (rows["state"] == E)).sum())
 
@@ -167,10 +167,10 @@ def test_a_namespace_is_removed_while_its_socket_is_open(source: Running, far: F
     assert here.recv(1) == b""
     here.close()
 
-    def ends() -> dict[int, Reason]:
-        rows = source.store.facts().sessions
+    def ends() -> dict[int, CloseReason]:
+        rows = source.store.snapshot().ended_rows
         rows = rows[np.isin(rows["lport"], ports) & np.isin(rows["rport"], ports)]
         return {int(rows["lport"][at]): why(rows[at : at + 1]) for at in range(len(rows))}
 
     source.until(lambda: len(ends()) == 2)
-    assert ends() == {ports[0]: Reason.FIN_BY_PEER, ports[1]: Reason.FIN_BY_US}
+    assert ends() == {ports[0]: CloseReason.FIN_BY_PEER, ports[1]: CloseReason.FIN_BY_US}

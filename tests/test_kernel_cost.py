@@ -14,7 +14,7 @@ import pytest
 from conftest import SMALL, require_bpf
 from peers import tcpstates
 
-from tcptop_tui.bpf.load.compiler_client import Compiled, Request
+from tcptop_tui.bpf.load.compiler_client import CompileRequest, LoadedPrograms
 from tcptop_tui.bpf.program import Program
 from tcptop_tui.stream.batches import Capture
 
@@ -41,7 +41,7 @@ def counting(bpf_possible: None) -> Iterator[None]:
 @pytest.fixture
 def programs(counting: None) -> Iterator[tuple[Program, dict[str, int]]]:
     """Ours, and one that does nothing, at the same transitions."""
-    empty = Compiled(Request(EMPTY, [], ["empty"]))
+    empty = LoadedPrograms(CompileRequest(EMPTY, [], ["empty"]))
     empty.attach("empty", "inet_sock_set_state")
     tracer = require_bpf(SMALL)
     tracer.attach(Capture())
@@ -55,8 +55,8 @@ def churned(tracer: Program, programs: dict[str, int], connections: int) -> Runs
     before = runs_of(programs)
     churn(connections)
     after = runs_of(programs)
-    tracer.transitions.drain()
-    tracer.sessions.drain()
+    tracer.transitions.read()
+    tracer.ended.read()
     return since(before, after)
 
 

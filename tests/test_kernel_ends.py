@@ -13,8 +13,8 @@ from resets import dissolve, own_namespace
 from sockets import CW, F1, LOOPBACK, SR, SS, C, E, listening, pair, port, reset, until_closed, until_state
 
 from tcptop_tui.bpf.program import Program
-from tcptop_tui.close_reasons import Reason, reason_text, reasons
-from tcptop_tui.records import End, Flag, Rows
+from tcptop_tui.close_reasons import CloseReason, close_reason_text, close_reasons
+from tcptop_tui.records import CloseFlag, Flag, Rows
 
 _TCP_FASTOPEN_CONNECT = 30  # include/uapi/linux/tcp.h
 _IP_LOCAL_PORT_RANGE = 51  # include/uapi/linux/in.h, from Linux 6.3 on
@@ -24,15 +24,15 @@ FAMILIES = [socket.AF_INET, socket.AF_INET6]
 
 def ended(tracer: Program, lport: int) -> Rows:
     """The session of the only connection with this local port."""
-    found = tracer.sessions.drain()
+    found = tracer.ended.read()
     found = found[(found["lport"] == lport) & ((found["flags"] & Flag.LISTENER) == 0)]
     assert len(found) == 1
     return found
 
 
-def reason(rows: Rows) -> Reason:
-    (code,) = reasons(rows)
-    return Reason(int(code))
+def reason(rows: Rows) -> CloseReason:
+    (code,) = close_reasons(rows)
+    return CloseReason(int(code))
 
 
 @pytest.fixture
@@ -47,12 +47,12 @@ def test_each_side_knows_whose_fin_was_first(tracer: Program, both: tuple[socket
     client.close()
     until_closed(accepted)
     accepted.close()
-    sessions = tracer.sessions.drain()
+    sessions = tracer.ended.read()
     ours, theirs = sessions[sessions["lport"] == here], sessions[(sessions["lport"] == there)]
-    assert (reason(ours), reason(theirs)) == (Reason.FIN_BY_US, Reason.FIN_BY_PEER)
+    assert (reason(ours), reason(theirs)) == (CloseReason.FIN_BY_US, CloseReason.FIN_BY_PEER)
     # TIME_WAIT may have taken over before the peer's FIN came
-    assert ours["ends"][0] & ~np.uint8(End.FIN_RECEIVED) == End.FIN_SENT
-    assert theirs["ends"][0] == End.FIN_SENT | End.FIN_RECEIVED | End.PEER_FIRST
+    assert ours["close_flags"][0] & ~np.uint8(CloseFlag.FIN_RECEIVED) == CloseFlag.FIN_SENT
+    assert theirs["close_flags"][0] == CloseFlag.FIN_SENT | CloseFlag.FIN_RECEIVED | CloseFlag.PEER_FIRST
     assert ours["flags"][0] & Flag.ACTIVE
     assert theirs["flags"][0] & Flag.PASSIVE
     assert int(ours["established_ns"][0]) > int(ours["born_ns"][0]) > 0
@@ -66,9 +66,9 @@ def test_reset_is_sent_by_one_and_received_by_the_other(
     reset(client)
     until_closed(accepted)
     accepted.close()
-    sessions = tracer.sessions.drain()
+    sessions = tracer.ended.read()
     ours, theirs = sessions[sessions["lport"] == here], sessions[(sessions["lport"] == there)]
-    assert (reason(ours), reason(theirs)) == (Reason.RESET_SENT, Reason.RESET_RECEIVED)
+    assert (reason(ours), reason(theirs)) == (CloseReason.RESET_SENT, CloseReason.RESET_RECEIVED)
     assert (ours["reset_in"][0], theirs["reset_in"][0]) == (E, E)
     assert theirs["err"][0] == errno.ECONNRESET
 
@@ -81,9 +81,9 @@ def test_closing_with_unread_data_is_a_reset(tracer: Program, both: tuple[socket
     until_state(accepted, CW)
     accepted.close()
     until_closed(client)
-    sessions = tracer.sessions.drain()
+    sessions = tracer.ended.read()
     theirs = sessions[sessions["lport"] == there]
-    assert (reason(theirs), theirs["reset_in"][0]) == (Reason.RESET_SENT, CW)
+    assert (reason(theirs), theirs["reset_in"][0]) == (CloseReason.RESET_SENT, CW)
 
 
 def test_reset_answers_data_for_a_closed_socket(tracer: Program, both: tuple[socket.socket, socket.socket]) -> None:
@@ -96,7 +96,7 @@ def test_reset_answers_data_for_a_closed_socket(tracer: Program, both: tuple[soc
     until_state(client, C)
     client.close()
     session = ended(tracer, here)
-    assert (reason(session), session["reset_in"][0]) == (Reason.RESET_RECEIVED, CW)
+    assert (reason(session), session["reset_in"][0]) == (CloseReason.RESET_RECEIVED, CW)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -109,11 +109,11 @@ def test_refused(tracer: Program, family: int) -> None:
     with pytest.raises(ConnectionRefusedError):
         client.connect((LOOPBACK[socket.AddressFamily(family)], free))
     session = ended(tracer, here)
-    assert (reason(session), session["reset_in"][0], session["err"][0]) == (Reason.REFUSED, SS, errno.ECONNREFUSED)
-    moved = tracer.transitions.drain()
+    assert (reason(session), session["reset_in"][0], session["err"][0]) == (CloseReason.REFUSED, SS, errno.ECONNREFUSED)
+    moved = tracer.transitions.read()
     last = moved[(moved["lport"] == here) & (moved["newstate"] == C)]
-    assert reasons(last).tolist() == [Reason.REFUSED]
-    assert reason_text(Reason.REFUSED, errno.ECONNREFUSED) == "refused"
+    assert close_reasons(last).tolist() == [CloseReason.REFUSED]
+    assert close_reason_text(CloseReason.REFUSED, errno.ECONNREFUSED) == "refused"
 
 
 def unanswered(server: socket.socket) -> socket.socket:
@@ -140,10 +140,10 @@ def test_timed_out_and_retransmitted_in_syn_sent(tracer: Program, silent: socket
     with pytest.raises(TimeoutError):
         client.recv(1)
     session = ended(tracer, here)
-    assert (reason(session), session["err"][0]) == (Reason.TIMED_OUT, errno.ETIMEDOUT)
+    assert (reason(session), session["err"][0]) == (CloseReason.TIMED_OUT, errno.ETIMEDOUT)
     counts = session["retrans_in"][0]
     # the tracepoint's count beside the kernel's own (tcp_sock.total_retrans)
-    skipped = tracer.misses("retransmit")
+    skipped = tracer.recursion_misses_of("retransmit")
     assert counts[SS] + skipped == session["retrans"][0] >= 1
     assert counts[SS] == counts.sum()
 
@@ -153,7 +153,7 @@ def test_given_up_before_an_answer(tracer: Program, silent: socket.socket) -> No
     here = port(client)
     client.close()
     session = ended(tracer, here)
-    assert (reason(session), session["err"][0]) == (Reason.GIVEN_UP, 0)
+    assert (reason(session), session["err"][0]) == (CloseReason.GIVEN_UP, 0)
 
 
 def test_no_local_port_left(tracer: Program) -> None:
@@ -168,11 +168,11 @@ def test_no_local_port_left(tracer: Program) -> None:
         with pytest.raises(OSError, match="Cannot assign") as raised:
             client.connect(there)
     assert raised.value.errno == errno.EADDRNOTAVAIL
-    sessions = tracer.sessions.drain()
+    sessions = tracer.ended.read()
     mine = sessions[sessions["rport"] == there[1]]
-    assert reasons(mine).tolist() == [Reason.NO_PORT]
+    assert close_reasons(mine).tolist() == [CloseReason.NO_PORT]
     assert (mine["lport"].tolist(), mine["err"].tolist()) == ([0], [errno.EADDRNOTAVAIL])
-    assert reason_text(Reason.NO_PORT, errno.EADDRNOTAVAIL) == "no local port (EADDRNOTAVAIL)"
+    assert close_reason_text(CloseReason.NO_PORT, errno.EADDRNOTAVAIL) == "no local port (EADDRNOTAVAIL)"
 
 
 def test_a_bound_port_that_is_in_use_for_that_destination(tracer: Program) -> None:
@@ -185,7 +185,7 @@ def test_a_bound_port_that_is_in_use_for_that_destination(tracer: Program) -> No
         with pytest.raises(OSError, match="Cannot assign"):
             second.connect(server.getsockname())
         session = ended(tracer, port(first))
-    assert (reason(session), session["err"][0]) == (Reason.NO_PORT, errno.EADDRNOTAVAIL)
+    assert (reason(session), session["err"][0]) == (CloseReason.NO_PORT, errno.EADDRNOTAVAIL)
 
 
 def test_a_socket_that_was_connected_before_has_neither_its_old_port_nor_its_old_error(tracer: Program) -> None:
@@ -200,10 +200,10 @@ def test_a_socket_that_was_connected_before_has_neither_its_old_port_nor_its_old
             pytest.skip(f"no IP_LOCAL_PORT_RANGE in this kernel: {error.strerror}")
         with pytest.raises(OSError, match="Cannot assign"):
             client.connect(server.getsockname())
-        sessions = tracer.sessions.drain()
+        sessions = tracer.ended.read()
         mine = sessions[(sessions["rport"] == there) & ((sessions["flags"] & Flag.ACTIVE) != 0)]
     assert mine["lport"].tolist() == [before, 0]
-    assert reasons(mine).tolist() == [Reason.RESET_SENT, Reason.NO_PORT]
+    assert close_reasons(mine).tolist() == [CloseReason.RESET_SENT, CloseReason.NO_PORT]
 
 
 def test_a_connect_that_waits_for_its_first_data_was_not_without_a_port(tracer: Program) -> None:
@@ -218,16 +218,16 @@ def test_a_connect_that_waits_for_its_first_data_was_not_without_a_port(tracer: 
         here = port(client)
         client.close()
         session = ended(tracer, here)
-    assert reason(session) == Reason.GIVEN_UP
+    assert reason(session) == CloseReason.GIVEN_UP
 
 
 def test_listeners_do_not_end_for_a_reason(tracer: Program) -> None:
     with listening() as server:
         there = port(server)
-    sessions = tracer.sessions.drain()
+    sessions = tracer.ended.read()
     mine = sessions[sessions["lport"] == there]
     assert mine["flags"][0] & Flag.LISTENER
-    assert reasons(mine).tolist() == [Reason.NONE]
+    assert close_reasons(mine).tolist() == [CloseReason.NONE]
 
 
 def test_transitions_before_the_close_have_no_reason(
@@ -240,8 +240,8 @@ def test_transitions_before_the_close_have_no_reason(
     accepted.close()
     until_closed(client)
     client.close()
-    moved = tracer.transitions.drain()
+    moved = tracer.transitions.read()
     mine = moved[moved["lport"] == here]
-    assert np.flatnonzero(reasons(mine)).tolist() == [len(mine) - 1]
+    assert np.flatnonzero(close_reasons(mine)).tolist() == [len(mine) - 1]
     assert F1 in mine["newstate"]
     assert SR in moved["newstate"]

@@ -43,7 +43,7 @@ def blind(tracer: Program, programs: int = 2) -> Iterator[None]:
 
 
 def escaped(tracer: Program) -> int:
-    return int(tracer.counters.read()[counters.ESCAPED])
+    return int(tracer.counters.read()[counters.UNSEEN])
 
 
 @pytest.mark.parametrize(("side", "least"), [("lports", 1), ("rports", 2)])
@@ -76,7 +76,7 @@ def test_an_end_that_was_not_seen_is_counted_and_leaves_its_session(tracer: Prog
             until_closed(accepted)
             accepted.close()
     assert escaped(tracer) == 1
-    assert tracer.sessions.drain()["lport"].tolist() == [here]
+    assert tracer.ended.read()["lport"].tolist() == [here]
     assert here not in entries_of(tracer)[1]["lport"]
 
 
@@ -97,7 +97,7 @@ def test_an_end_that_was_not_seen_is_counted_when_another_socket_has_the_address
             accepted.shutdown(socket.SHUT_WR)
             until_state(client, State.CLOSE_WAIT)  # the client moves from the state that the entry has
             client.close()
-        ended = tracer.sessions.drain()
+        ended = tracer.ended.read()
         left = entries_of(tracer)[1]
         left = left[left["rport"] == port(server)]  # others' are from before the filter
         assert 0 < len(ended) == escaped(tracer) == 40 - len(left)
@@ -124,14 +124,14 @@ def test_a_beginning_that_was_not_seen_is_counted_at_the_end(bpf_possible: None)
         source = BpfSource(dataclasses.replace(ROOMY, reconcile_s=3600), Capture(rports=frozenset({port(server)})))
         feed = Running(source, ROOMY)
         try:
-            feed.until(lambda: bool(feed.store.facts().now_ns))
-            with blind(source._opened()):
+            feed.until(lambda: bool(feed.store.snapshot().now_ns))
+            with blind(source._require_program()):
                 client, accepted = pair(server)
             reset(client)
             until_closed(accepted)
             accepted.close()
-            feed.until(lambda: feed.store.facts().loss.skipped > 0)
-            loss = feed.store.facts().loss
+            feed.until(lambda: feed.store.snapshot().loss.skipped > 0)
+            loss = feed.store.snapshot().loss
             assert (loss.skipped, loss.lost, loss.missed) == (2, 2, 0)
         finally:
             feed.close()
@@ -160,15 +160,15 @@ def test_one_from_before_that_was_met_before_the_first_dump_is_no_loss(bpf_possi
 
         feed = Running(BpfSource(SMALL, Capture()), SMALL, talk)
         try:
-            feed.until(lambda: bool(feed.store.facts().now_ns))
+            feed.until(lambda: bool(feed.store.snapshot().now_ns))
             here = port(client)
             reset(client)
             accepted.close()
-            feed.until(lambda: path(feed.store.facts().log, here) == [(E, C)])
+            feed.until(lambda: path(feed.store.snapshot().log, here) == [(E, C)])
             for _ in range(2):  # what was lost comes after the table
                 now_ns = time.monotonic_ns()
-                feed.until(lambda now_ns=now_ns: feed.store.facts().now_ns > now_ns)
-            assert feed.store.facts().loss.lost == 0
+                feed.until(lambda now_ns=now_ns: feed.store.snapshot().now_ns > now_ns)
+            assert feed.store.snapshot().loss.lost == 0
         finally:
             feed.close()
 
@@ -179,18 +179,18 @@ def test_after_a_loss_the_table_is_that_of_ss_within_one_period(bpf_possible: No
         there = port(server)
         source = BpfSource(ROOMY, Capture(rports=frozenset({there})))
         dumps: list[None] = []
-        compare = source._compare
-        source._compare = lambda found: dumps.append(compare(found))  # type: ignore[method-assign, func-returns-value]
+        compare = source._reconcile_with
+        source._reconcile_with = lambda found: dumps.append(compare(found))  # type: ignore[method-assign, func-returns-value]
         feed = Running(source, ROOMY)
         stack.callback(feed.close)
 
         def table() -> set[tuple[str, int]]:
-            rows = feed.store.facts().rows
+            rows = feed.store.snapshot().rows
             return {(State(row["state"]).name, int(row["lport"])) for row in rows[rows["rport"] == there]}
 
         pairs = [pair(server) for _ in range(60)]
         feed.until(lambda: len(table()) == 60)
-        with blind(source._opened(), len(_ATTACHMENTS)):
+        with blind(source._require_program(), len(_ATTACHMENTS)):
             for client, accepted in pairs[:20]:
                 reset(client)
                 until_closed(accepted)
@@ -210,11 +210,11 @@ def test_after_a_loss_the_table_is_that_of_ss_within_one_period(bpf_possible: No
         # one may have been under way; one doubts, one confirms
         assert len(dumps) - before <= 3
         ends, halves, beginnings = 20, 20 * 2, 20 * 2
-        feed.until(lambda: feed.store.facts().loss.skipped == ends + halves + beginnings)
+        feed.until(lambda: feed.store.snapshot().loss.skipped == ends + halves + beginnings)
         seen = len(dumps)
         feed.until(lambda: len(dumps) > seen)
-        assert not source._joiner.doubts  # what was mended is not missed in its turn
-        assert feed.store.facts().loss.missed == 20
+        assert not source._joiner.has_unconfirmed  # what was mended is not missed in its turn
+        assert feed.store.snapshot().loss.missed == 20
 
 
 # -- the real thing: softirqs in the middle of a program ------------------------------------------
@@ -275,11 +275,11 @@ def test_what_the_kernel_skips_is_caught_and_nothing_comes_twice(bpf_possible: N
             for _ in range(10):
                 running = [subprocess.Popen(generator) for _ in range(2)]
                 while None in [one.poll() for one in running]:
-                    parts.append(tracer.transitions.drain())
-                    tracer.sessions.drain()
+                    parts.append(tracer.transitions.read())
+                    tracer.ended.read()
                 if tracer.recursion_misses() > 20:
                     break
-            parts.append(tracer.transitions.drain())
+            parts.append(tracer.transitions.read())
             rows = np.concatenate(parts)
             counts, misses = tracer.counters.read(), tracer.recursion_misses()
             left = entries_of(tracer)[1]
@@ -293,5 +293,5 @@ def test_what_the_kernel_skips_is_caught_and_nothing_comes_twice(bpf_possible: N
     before, after = map(sum, zip(*map(unseen, lives(rows[~listeners])), strict=True))
     # an end that nobody was told of shows when the address is used again, or to sock_diag; and a beginning
     # only where the entry of the address's last socket is still there
-    assert after <= counts[counters.ESCAPED] + len(left) <= before + after
+    assert after <= counts[counters.UNSEEN] + len(left) <= before + after
     assert before + after >= misses - counts[counters.CAUGHT]

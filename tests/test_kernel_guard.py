@@ -26,14 +26,14 @@ def test_a_whole_life_without_the_first_program(tracer: Program) -> None:
         client.close()
         until_closed(accepted)
         accepted.close()
-    rows = tracer.transitions.drain()
+    rows = tracer.transitions.read()
     assert path(rows[rows["rport"] == there], 0) == [(C, SS)]
     assert path(rows, here) == [(SS, E), (E, F1), (F1, F2), (F2, C)]
     assert path(rows, there, here) == [(LI, SR), (SR, E), (E, CW), (CW, LA), (LA, C)]
     ours = rows[(rows["lport"] == here) | (rows["rport"] == here) | (rows["rport"] == there)]
     assert (ours["flags"] & Flag.DELAYED).all()
     assert tracer.counters.read()[counters.CAUGHT] >= len(ours)
-    ended = tracer.sessions.drain()
+    ended = tracer.ended.read()
     assert ended["tx_bytes"][ended["lport"] == here].tolist() == [99]
 
 
@@ -45,7 +45,7 @@ def test_skipped_in_the_middle_of_a_life(tracer: Program) -> None:
         client.close()
         until_closed(accepted)
         accepted.close()
-    rows = tracer.transitions.drain()
+    rows = tracer.transitions.read()
     assert path(rows, here) == [(SS, E), (E, F1), (F1, F2), (F2, C)]
     assert path(rows, there, here) == [(LI, SR), (SR, E), (E, CW), (CW, LA), (LA, C)]
     mine = rows[rows["lport"] == here]
@@ -59,6 +59,6 @@ def test_nothing_is_caught_when_nothing_was_skipped(tracer: Program) -> None:
             client.close()
             until_closed(accepted)
             accepted.close()
-    rows = tracer.transitions.drain()
+    rows = tracer.transitions.read()
     delayed = int((rows["flags"] & Flag.DELAYED != 0).sum())
     assert delayed == tracer.counters.read()[counters.CAUGHT] <= tracer.recursion_misses()

@@ -18,9 +18,9 @@ from tcptop_tui.bpf import program as counters
 from tcptop_tui.bpf.load.bcc_library import load_bcc
 from tcptop_tui.bpf.load.compiler import _compile
 from tcptop_tui.bpf.program import Program, source_text
-from tcptop_tui.bpf.ring import framed
+from tcptop_tui.bpf.ring import with_header
 from tcptop_tui.bpf.slots import SLOT
-from tcptop_tui.records import CONN, SESSION, TRANSITION
+from tcptop_tui.records import CONN, ENDED, TRANSITION
 from tcptop_tui.settings import Settings
 from tcptop_tui.stream.batches import Capture
 
@@ -42,16 +42,16 @@ def test_ring_overflow_is_counted_to_the_unit(server: socket.socket) -> None:
             client.close()
             accepted.recv(1)
             accepted.close()
-        delivered = len(tracer.transitions.drain())
+        delivered = len(tracer.transitions.read())
         counts = tracer.counters.read()
-        assert delivered == 2 * page // framed(TRANSITION).itemsize
+        assert delivered == 2 * page // with_header(TRANSITION).itemsize
         assert counts[counters.RING_FULL] == 40 * per_connection - delivered
-        ended = len(tracer.sessions.drain())
-        assert ended == page // framed(SESSION).itemsize
-        assert tracer.counters.read()[counters.SESSION_RING_FULL] == 40 - ended
+        ended = len(tracer.ended.read())
+        assert ended == page // with_header(ENDED).itemsize
+        assert tracer.counters.read()[counters.ENDED_RING_FULL] == 40 - ended
         # and after the overflow it goes on
         client, accepted = pair(server)
-        assert len(tracer.transitions.drain()) == 2
+        assert len(tracer.transitions.read()) == 2
         client.close()
         accepted.close()
     finally:
@@ -70,8 +70,8 @@ def test_records_on_both_sides_of_the_rings_end(server: socket.socket, most_byte
             client.close()
             accepted.recv(1)
             accepted.close()
-            while len(rows := tracer.transitions.drain(most_bytes=most_bytes)):
-                assert most_bytes is None or len(rows) <= most_bytes // framed(TRANSITION).itemsize
+            while len(rows := tracer.transitions.read(most_bytes=most_bytes)):
+                assert most_bytes is None or len(rows) <= most_bytes // with_header(TRANSITION).itemsize
                 told += rows["rport"].tolist()
         assert told == [number for number in asked for _ in range(5)]
         assert tracer.counters.read()[counters.RING_FULL] == 0
@@ -92,8 +92,8 @@ def test_map_overflow_is_counted_to_the_unit(server: socket.socket) -> None:
             assert (conns["rport"] == port(server)).all()
             assert tracer.counters.read()[counters.MAP_FULL] == 50 - 16
             # no entry, but no transition is lost
-            assert len(tracer.transitions.drain()) == 2 * 50
-        tracer.transitions.drain()
+            assert len(tracer.transitions.read()) == 2 * 50
+        tracer.transitions.read()
     finally:
         tracer.close()
 
@@ -112,7 +112,7 @@ def test_reading_a_map_of_any_size(server: socket.socket) -> None:
             keys, conns = entries_of(tracer)
             assert len(np.unique(keys)) == len(keys) == 1500
             assert set(conns["rport"].tolist()) == ports
-            assert tracer.conns.delete(keys[:10].copy()) == 10
+            assert tracer.slots.delete(keys[:10].copy()) == 10
             assert len(entries_of(tracer)[0]) == 1490
     finally:
         tracer.close()

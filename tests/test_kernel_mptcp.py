@@ -17,7 +17,7 @@ from test_kernel_aborts import contradictory, read_and_close, resets_of, until_b
 from test_kernel_resets import SETTINGS, sessions, why
 
 from tcptop_tui.bpf.source import BpfSource
-from tcptop_tui.close_reasons import Reason
+from tcptop_tui.close_reasons import CloseReason
 from tcptop_tui.stream.batches import Capture
 
 _MPTCP = 262
@@ -151,13 +151,13 @@ def test_a_subflow_that_is_refused_at_its_last_acknowledgement(source: Running, 
     before = counted("OutRsts")
     found(SECOND)
 
-    def ends() -> list[Reason]:
+    def ends() -> list[CloseReason]:
         rows = sessions(source)
         rows = rows[(rows["lport"] == port(server)) & (rows["established_ns"] == 0)]
         return [why(rows[at : at + 1]) for at in range(len(rows))]
 
     source.until(lambda: bool(ends()))
-    assert ends() == [Reason.RESET_SENT]
+    assert ends() == [CloseReason.RESET_SENT]
     assert counted("OutRsts") > before  # and each later segment finds nobody
 
 

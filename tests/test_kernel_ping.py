@@ -19,7 +19,8 @@ from streams import Stream
 from tcptop_tui.bpf.packets import PingSource
 from tcptop_tui.host import c_functions
 from tcptop_tui.host.c_functions import Signature
-from tcptop_tui.records import PING, Rows, joined
+from tcptop_tui.records import PING, Rows
+from tcptop_tui.row_copy import concat
 from tcptop_tui.settings import Settings
 from tcptop_tui.stream.batches import Batch, Loss, Pings
 
@@ -38,7 +39,7 @@ class Collected:
 
     def offer(self, batch: Batch) -> bool:
         if isinstance(batch, Pings):
-            self.rows = joined(PING, self.rows, batch.rows)
+            self.rows = concat(PING, self.rows, batch.rows)
             self.said_lost = batch.lost
         if isinstance(batch, Loss):
             self.lost = batch.ring_full
@@ -180,7 +181,9 @@ def test_a_forwarded_request_is_answered_once(routed: list[str]) -> None:
     child = os.fork()
     if not child:
         with Path(f"/run/netns/{asker}").open() as namespace:
-            c_functions.load(None, {"setns": Signature(ct.c_int, (ct.c_int, ct.c_int))}).setns(namespace.fileno(), 0)
+            c_functions.load_library(None, {"setns": Signature(ct.c_int, (ct.c_int, ct.c_int))}).setns(
+                namespace.fileno(), 0
+            )
         ask("10.77.2.1", 3)
         os._exit(0)
     os.waitpid(child, 0)

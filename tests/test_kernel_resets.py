@@ -19,15 +19,15 @@ from sockets import CG, CW, F2, LA, E, listening, port
 from test_like_ss import ROUNDS, Mix
 
 from tcptop_tui.bpf.source import BpfSource
-from tcptop_tui.close_reasons import Reason, reasons
-from tcptop_tui.records import End, Flag, Rows, State
+from tcptop_tui.close_reasons import CloseReason, close_reasons
+from tcptop_tui.records import CloseFlag, Flag, Rows, State
 from tcptop_tui.stream.batches import Capture
 
 SETTINGS = dataclasses.replace(SMALL, poll_s=0.02, refresh_s=0.2, reconcile_s=2)
-TELLING = ("ends", "reset_in", "err", "end_ns", "skaddr")
+TELLING = ("close_flags", "reset_in", "err", "end_ns", "skaddr")
 MOST_LIKELY = 20
 """Pairs that chance makes at least."""
-RESET = End.RST_SENT | End.RST_RECEIVED
+RESET = CloseFlag.RST_SENT | CloseFlag.RST_RECEIVED
 
 
 class Case(NamedTuple):
@@ -57,7 +57,7 @@ def source(bpf_possible: None) -> Iterator[Running]:
 
 def sessions(source: Running) -> Rows:
     """Of this thread's network namespace, without listeners."""
-    rows = source.store.facts().sessions
+    rows = source.store.snapshot().ended_rows
     netns = Path("/proc/thread-self/ns/net").stat().st_ino
     return rows[((rows["flags"] & Flag.LISTENER) == 0) & (rows["netns"] == netns)]
 
@@ -82,19 +82,24 @@ def play(server: socket.socket, case: Case) -> tuple[int, int]:
     return ports
 
 
-def expected(case: Case) -> Reason | None:
+def expected(case: Case) -> CloseReason | None:
     """Of the first end, by __tcp_close(), tcp_disconnect() and tcp_rcv_state_process(); None: it is not one only."""
     if case.way in {"linger 0", "dissolve"} or (case.unread and case.way in {"close", "linger2 -1", "late data"}):
-        return Reason.RESET_SENT
+        return CloseReason.RESET_SENT
     if case.way in {"ss -K", "peer resets"}:
-        return Reason.ABORTED if case.way == "ss -K" else Reason.RESET_RECEIVED
+        return CloseReason.ABORTED if case.way == "ss -K" else CloseReason.RESET_RECEIVED
     if case.way in {"linger2 -1", "late data", "shutdown, late data"} and case.state in {E, F2}:
-        return Reason.RESET_SENT
+        return CloseReason.RESET_SENT
     if case.way.startswith("repair"):
-        by = {CW: Reason.FIN_BY_PEER, LA: Reason.FIN_BY_PEER, CG: Reason.FIN_BY_PEER, F2: Reason.FIN_BY_US}
-        return by.get(case.state, Reason.SILENT)
+        by = {
+            CW: CloseReason.FIN_BY_PEER,
+            LA: CloseReason.FIN_BY_PEER,
+            CG: CloseReason.FIN_BY_PEER,
+            F2: CloseReason.FIN_BY_US,
+        }
+        return by.get(case.state, CloseReason.SILENT)
     if case.way == "close" and case.state in {E, F2}:
-        return Reason.FIN_BY_US
+        return CloseReason.FIN_BY_US
     return None
 
 
@@ -104,10 +109,10 @@ def pair_of(source: Running, ports: tuple[int, int]) -> tuple[Rows, Rows]:
 
 def contradict(one: Rows, other: Rows) -> bool:
     """Reset received by one end and not sent by the other, or the first FIN of both, or of neither."""
-    ends, others = int(one["ends"][0]), int(other["ends"][0])
+    ends, others = int(one["close_flags"][0]), int(other["close_flags"][0])
     if (ends | others) & RESET:
-        return bool(ends & End.RST_RECEIVED) != bool(others & End.RST_SENT)
-    first = {Reason.FIN_BY_US: Reason.FIN_BY_PEER, Reason.FIN_BY_PEER: Reason.FIN_BY_US}
+        return bool(ends & CloseFlag.RST_RECEIVED) != bool(others & CloseFlag.RST_SENT)
+    first = {CloseReason.FIN_BY_US: CloseReason.FIN_BY_PEER, CloseReason.FIN_BY_PEER: CloseReason.FIN_BY_US}
     return first.get(why(one)) != why(other)
 
 
@@ -116,8 +121,8 @@ def aborts_of(resets: int, case: Case) -> int:
     return 0 if case.way in UNCOUNTED or case == BY_TIME_WAIT else resets
 
 
-def why(rows: Rows) -> Reason:
-    return Reason(int(reasons(rows)[0]))
+def why(rows: Rows) -> CloseReason:
+    return CloseReason(int(close_reasons(rows)[0]))
 
 
 def test_every_way_out_of_every_state(source: Running) -> None:
@@ -134,9 +139,9 @@ def test_every_way_out_of_every_state(source: Running) -> None:
         """Those with another number of resets than the kernel counts."""
         said = {case: pair_of(source, given) for case, given in ports.items() if case[:2] not in BY_NOBODY}
         return {
-            case: [resets[case], *(one[["ends", "reset_in", "err"]] for one in pair)]
+            case: [resets[case], *(one[["close_flags", "reset_in", "err"]] for one in pair)]
             for case, pair in said.items()
-            if sum(bool(one["ends"][0] & End.RST_SENT) for one in pair) != resets[case]
+            if sum(bool(one["close_flags"][0] & CloseFlag.RST_SENT) for one in pair) != resets[case]
         }
 
     with suppress(AssertionError):
@@ -169,7 +174,7 @@ def of_both_ends(source: Running) -> list[tuple[Rows, Rows]]:
 
 def crossed(source: Running, pair: tuple[Rows, Rows]) -> bool:
     """Each FIN was on its way when the other one came (RFC 9293, 3.6, simultaneous close)."""
-    log = source.store.facts().log
+    log = source.store.snapshot().log
     closing = log["skaddr"][log["newstate"] == State.CLOSING]
     return all(bool(np.isin(one["skaddr"], closing).all()) for one in pair)
 
@@ -181,7 +186,7 @@ def test_the_two_ends_of_a_connection_never_contradict_each_other(source: Runnin
         mix.go()
     mix.close()
 
-    def contradictory() -> list[tuple[Reason, Reason, str]]:
+    def contradictory() -> list[tuple[CloseReason, CloseReason, str]]:
         pairs = of_both_ends(source)
         return [
             (why(one), why(other), " ".join(f"{one[name][0]} {other[name][0]}" for name in TELLING))

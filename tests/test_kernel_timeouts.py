@@ -18,8 +18,8 @@ from sockets import CG, CW, F1, F2, LA, E, port, reset, until_state
 from test_kernel_resets import SETTINGS, sessions, why
 
 from tcptop_tui.bpf.source import BpfSource
-from tcptop_tui.close_reasons import Reason
-from tcptop_tui.records import End, Rows, State
+from tcptop_tui.close_reasons import CloseReason
+from tcptop_tui.records import CloseFlag, Rows, State
 from tcptop_tui.stream.batches import Capture
 
 _FASTOPEN = 0x1 | 0x2 | 0x4 | 0x200  # both sides, without cookies (Documentation/networking/ip-sysctl.rst)
@@ -114,10 +114,10 @@ def test_a_silent_peer_in_every_state(source: Running, far: Far, held: ExitStack
     lports = [*ports.values(), *map(port, given_up)]
     source.until(lambda: all(len(latest(source, lport)) for lport in lports))
     ends = [latest(source, lport) for lport in lports]
-    assert {why(one) for one in ends} == {Reason.TIMED_OUT}
+    assert {why(one) for one in ends} == {CloseReason.TIMED_OUT}
     told = {error_of(here) for here in (*given_up, *(here for here, _ in made.values())) if here.fileno() >= 0}
     assert told == {int(one["err"][0]) for one in ends} == {errno.ETIMEDOUT}
-    resets = sum(bool(one["ends"][0] & End.RST_SENT) for one in ends)
+    resets = sum(bool(one["close_flags"][0] & CloseFlag.RST_SENT) for one in ends)
     assert wire.resets() == counted("OutRsts") - before["OutRsts"] == resets == len(IDLE)
     assert counted("TCPAbortOnTimeout") - before["TCPAbortOnTimeout"] == len(ends)
     open_ones = [case for case in ports if case.state in {E, CW} and case.act in {keep_alive, send, limit}]
@@ -143,8 +143,8 @@ def test_closed_in_fin_wait2(source: Running, far: Far, held: ExitStack) -> None
     source.until(lambda: all(len(latest(source, lport)) for lport in lports))
     ends = [latest(source, lport) for lport in lports]
     said = [why(one) for one in ends]
-    assert said == [Reason.FIN_BY_US, Reason.RESET_SENT]
-    assert counted("OutRsts") - before == said.count(Reason.RESET_SENT)
+    assert said == [CloseReason.FIN_BY_US, CloseReason.RESET_SENT]
+    assert counted("OutRsts") - before == said.count(CloseReason.RESET_SENT)
 
 
 def test_syn_acks_that_nobody_answers(source: Running, far: Far, held: ExitStack) -> None:
@@ -169,13 +169,15 @@ def test_syn_acks_that_nobody_answers(source: Running, far: Far, held: ExitStack
     accepted[1].close()
     accepted[2].close()
 
-    def ends() -> dict[int, Reason]:
+    def ends() -> dict[int, CloseReason]:
         rows = sessions(source)
         rows = rows[rows["lport"] == port(server)]
         return {int(row["rport"][0]): why(row) for row in (rows[at : at + 1] for at in range(len(rows)))}
 
     source.until(lambda: set(rports) <= set(ends()))
-    assert ends() == dict(zip(rports, (Reason.TIMED_OUT, Reason.TIMED_OUT, Reason.RESET_SENT), strict=True))
+    assert ends() == dict(
+        zip(rports, (CloseReason.TIMED_OUT, CloseReason.TIMED_OUT, CloseReason.RESET_SENT), strict=True)
+    )
     assert error_of(accepted[0]) == errno.ETIMEDOUT
     assert counted("TCPAbortOnTimeout") - before == 2
 
@@ -196,7 +198,9 @@ def test_the_link_is_removed(source: Running, far: Far, held: ExitStack) -> None
     for (here, _), act in zip(made, acts, strict=True):
         act(here)
     source.until(lambda: all(len(latest(source, lport)) for lport in lports))
-    assert [why(latest(source, lport)) for lport in lports] == [Reason.TIMED_OUT] * 3 + [Reason.RESET_SENT] * 2
+    assert [why(latest(source, lport)) for lport in lports] == [CloseReason.TIMED_OUT] * 3 + [
+        CloseReason.RESET_SENT
+    ] * 2
     assert [error_of(here) for here, _ in made[:2]] == [errno.ETIMEDOUT] * 2
     counts = {name: counted(name) - count for name, count in before.items()}
     assert counts == dict(zip(names, (3, 1, 1, 2, 2), strict=True))

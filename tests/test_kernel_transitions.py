@@ -33,7 +33,8 @@ from sockets import (
 
 from tcptop_tui.bpf import program as counters
 from tcptop_tui.bpf.program import Program
-from tcptop_tui.records import TRANSITION, UNKNOWN_NS, Flag, Rows, State, is_ipv4, joined
+from tcptop_tui.records import TRANSITION, UNKNOWN_NS, Flag, Rows, State, is_ipv4
+from tcptop_tui.row_copy import concat
 from tcptop_tui.stream.batches import Capture
 
 FAMILIES = [socket.AF_INET, socket.AF_INET6]
@@ -41,7 +42,7 @@ FAMILIES = [socket.AF_INET, socket.AF_INET6]
 
 def drained(tracer: Program) -> Rows:
     """Everything so far; the kernel writes a record before the system call that caused it returns."""
-    return tracer.transitions.drain()
+    return tracer.transitions.read()
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -127,7 +128,7 @@ def test_both_ends_close_at_once(tracer: Program) -> None:
         rows = drained(tracer)
         deadline_s = time.monotonic() + 10  # the last segments may be left to ksoftirqd
         while np.sum(rows["newstate"][rows["lport"] != 0] == C) < 3 and time.monotonic() < deadline_s:
-            rows = joined(TRANSITION, rows, drained(tracer))
+            rows = concat(TRANSITION, rows, drained(tracer))
         seen.add(path(rows, here)[-1])
         assert [new for _, new in path(rows, here)].count(C) == 1
         assert [new for _, new in path(rows, there, here)].count(C) == 1
@@ -301,7 +302,7 @@ def test_sessions_carry_the_last_gauges(tracer: Program) -> None:
         accepted.close()
         until_closed(client)
         client.close()
-    ended = tracer.sessions.drain()
+    ended = tracer.ended.read()
     ours = ended[ended["lport"] == here]
     assert len(ours) == 1
     assert ours["tx_bytes"][0] == 4321

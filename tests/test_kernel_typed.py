@@ -23,13 +23,13 @@ from tcptop_tui.records import RTT_SLOTS, Rows
 from tcptop_tui.stream.batches import Capture
 
 _ENDS = ("lport", "rport", "laddr", "raddr", "dev", "netns", "uid", "cgroup")
-_READ = (*_ENDS, "cookie", "tx_bytes", "rx_bytes", "retrans", "ends", "pid", "started", "comm", "holders")
+_READ = (*_ENDS, "cookie", "tx_bytes", "rx_bytes", "retrans", "close_flags", "pid", "started", "comm", "holders")
 
 
 @pytest.fixture
 def both(tracer: Program, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Program, Program]]:
     """Two tracers of the same events; the second one asks a helper for each member."""
-    monkeypatch.setattr(program, "_READING", ())
+    monkeypatch.setattr(program, "_READ_TRACEPOINTS", ())
     asking = require_bpf(dataclasses.replace(SMALL, ring_bytes=2**19))
     asking.attach(Capture())
     yield tracer, asking
@@ -38,15 +38,15 @@ def both(tracer: Program, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Pro
 
 def test_the_dear_way_is_not_gone_without_need(tracer: Program) -> None:
     """Every kernel that this was tested on knows the types: a program that the verifier refuses is a mistake."""
-    assert tracer._compiled.typed == {*program._READING, *program._FUNCTIONS, *program._ITERATORS}
-    assert tracer.holders is not proc_holders
+    assert tracer._compiled.typed == {*program._READ_TRACEPOINTS, *program._FUNCTIONS, *program._ITERATORS}
+    assert tracer.read_holders is not proc_holders
 
 
 def test_nor_when_every_connect_is_asked_for(bpf_possible: None) -> None:
     tracer = Program(SMALL, Capture(connects=True))
-    typed, holders = tracer._compiled.typed, tracer.holders
+    typed, holders = tracer._compiled.typed, tracer.read_holders
     tracer.close()
-    assert typed == {*program._READING, *program._FUNCTIONS, *program._ITERATORS}
+    assert typed == {*program._READ_TRACEPOINTS, *program._FUNCTIONS, *program._ITERATORS}
     assert holders is not proc_holders
 
 
@@ -70,7 +70,7 @@ def test_they_agree_on_who_it_was(both: tuple[Program, Program], server: socket.
     finally:
         comm.write_bytes(before)
     for tracer in both:
-        told = tracer.transitions.drain()
+        told = tracer.transitions.read()
         told = told[told["lport"] == here]
         assert set(told["comm"].tolist()) == {name}
         assert set(told["pid"].tolist()) == {os.getpid()}
@@ -104,10 +104,10 @@ def test_they_agree(both: tuple[Program, Program], family: int) -> None:
         assert (loading[name] == asking[name]).all(), name
     assert loading["rtt_hist"].shape == (2, RTT_SLOTS)
     assert loading["rx_bytes"].sum() == 20 * 101
-    loading, asking = (mine(tracer.sessions.drain()) for tracer in both)
+    loading, asking = (mine(tracer.ended.read()) for tracer in both)
     for name in _READ:
         assert (loading[name] == asking[name]).all(), name
-    loading, asking = (mine(tracer.transitions.drain()) for tracer in both)
+    loading, asking = (mine(tracer.transitions.read()) for tracer in both)
     assert len(loading) >= 8
-    for name in (*_ENDS, "oldstate", "newstate", "tx_bytes", "rx_bytes", "ends"):
+    for name in (*_ENDS, "oldstate", "newstate", "tx_bytes", "rx_bytes", "close_flags"):
         assert (loading[name] == asking[name]).all(), name

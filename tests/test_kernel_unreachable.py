@@ -19,8 +19,8 @@ from test_kernel_resets import SETTINGS, why
 from test_kernel_timeouts import error_of, latest
 
 from tcptop_tui.bpf.source import BpfSource
-from tcptop_tui.close_reasons import Reason
-from tcptop_tui.records import End
+from tcptop_tui.close_reasons import CloseReason
+from tcptop_tui.records import CloseFlag
 from tcptop_tui.stream.batches import Capture
 
 _IP_RECVERR = 11  # include/uapi/linux/in.h
@@ -50,9 +50,10 @@ def wire(far: Far) -> Iterator[Wire]:
 
 # icmp_err_convert (net/ipv4/icmp.c): each code, by what the application is told
 REASONS = {
-    errno.ENETUNREACH: Reason.UNREACHABLE, errno.EHOSTUNREACH: Reason.UNREACHABLE, errno.EHOSTDOWN: Reason.UNREACHABLE,
-    errno.ECONNREFUSED: Reason.REFUSED, errno.ENOPROTOOPT: Reason.ERROR, errno.EOPNOTSUPP: Reason.ERROR,
-    errno.ENONET: Reason.ERROR,
+    errno.ENETUNREACH: CloseReason.UNREACHABLE, errno.EHOSTUNREACH: CloseReason.UNREACHABLE,
+    errno.EHOSTDOWN: CloseReason.UNREACHABLE,
+    errno.ECONNREFUSED: CloseReason.REFUSED, errno.ENOPROTOOPT: CloseReason.ERROR, errno.EOPNOTSUPP: CloseReason.ERROR,
+    errno.ENONET: CloseReason.ERROR,
 }  # fmt: skip
 FRAGMENTATION_NEEDED = 4
 
@@ -104,7 +105,7 @@ def test_a_timeout_has_the_last_message_s_error(source: Running, far: Far) -> No
         source.until(lambda: bool(len(latest(source, port(here)))))
         end = latest(source, port(here))
         assert (why(end), int(end["err"][0]), error_of(here)) == (
-            Reason.UNREACHABLE, errno.EHOSTUNREACH, errno.EHOSTUNREACH,
+            CloseReason.UNREACHABLE, errno.EHOSTUNREACH, errno.EHOSTUNREACH,
         )  # fmt: skip
     assert counted("TCPAbortOnTimeout") - before == 1
 
@@ -170,20 +171,20 @@ def _peer_resets(here: socket.socket, there: socket.socket) -> None:
 class Case(NamedTuple):
     act: Callable[[socket.socket, socket.socket], None]
     full: bool
-    reason: Reason
+    reason: CloseReason
 
 
 CASES = [
-    Case(_close, False, Reason.FIN_BY_US),
-    Case(_shut_and_close, False, Reason.FIN_BY_US),
-    Case(_after_the_peer, False, Reason.FIN_BY_PEER),
-    Case(_with_unread, False, Reason.RESET_SENT),
-    Case(_linger2, False, Reason.RESET_SENT),
-    Case(_late_data, False, Reason.RESET_SENT),
-    Case(_linger_0, True, Reason.RESET_SENT),
-    Case(_linger_0_after_the_peer, True, Reason.RESET_SENT),
-    Case(_linger_0_in_closing, True, Reason.RESET_SENT),
-    Case(_peer_resets, True, Reason.RESET_RECEIVED),
+    Case(_close, False, CloseReason.FIN_BY_US),
+    Case(_shut_and_close, False, CloseReason.FIN_BY_US),
+    Case(_after_the_peer, False, CloseReason.FIN_BY_PEER),
+    Case(_with_unread, False, CloseReason.RESET_SENT),
+    Case(_linger2, False, CloseReason.RESET_SENT),
+    Case(_late_data, False, CloseReason.RESET_SENT),
+    Case(_linger_0, True, CloseReason.RESET_SENT),
+    Case(_linger_0_after_the_peer, True, CloseReason.RESET_SENT),
+    Case(_linger_0_in_closing, True, CloseReason.RESET_SENT),
+    Case(_peer_resets, True, CloseReason.RESET_RECEIVED),
 ]
 
 
@@ -201,12 +202,12 @@ def test_what_a_message_left_is_no_end_s(source: Running, far: Far) -> None:
             case.act(here, there)
         source.until(lambda: all(len(latest(source, lport)) for lport in said))
 
-        def wrong() -> dict[Case, Reason]:
+        def wrong() -> dict[Case, CloseReason]:
             ends = {case: why(latest(source, lport)) for lport, case in said.items()}
             return {case: reason for case, reason in ends.items() if reason is not case.reason}
 
         with suppress(AssertionError):
             source.until(lambda: not wrong())  # TIME_WAIT tells later
         assert not wrong()
-        sent = sum(bool(latest(source, lport)["ends"][0] & End.RST_SENT) for lport in said)
+        sent = sum(bool(latest(source, lport)["close_flags"][0] & CloseFlag.RST_SENT) for lport in said)
         assert sent == counted("OutRsts") - before

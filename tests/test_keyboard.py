@@ -15,7 +15,7 @@ from terminals import Terminal, closed_at_the_end
 from textual.events import Key
 from textual.message import Message
 
-from tcptop_tui.drawing.keyboard import Bell, read_keys
+from tcptop_tui.drawing.keyboard import WakeEvent, read_keys
 
 
 class Typist:
@@ -24,7 +24,7 @@ class Typist:
     def __init__(self) -> None:
         self.main, self.other = pty.openpty()
         tty.setraw(self.other)
-        self.ended = Bell()
+        self.ended = WakeEvent()
         self.heard: queue.Queue[Message] = queue.Queue()
         self.thread = threading.Thread(target=read_keys, args=(self.other, self.ended, self.heard.put))
         self.thread.start()
@@ -142,7 +142,7 @@ def test_where_input_ends_nobody_asks_again(waits: list[float | None]) -> None:
     reading, writing = os.pipe()
     with os.fdopen(reading, "rb"):
         os.close(writing)
-        read_keys(reading, Bell(), [].append)
+        read_keys(reading, WakeEvent(), [].append)
     assert len(waits) == 1
 
 

@@ -16,10 +16,10 @@ from tcptop_tui.dashboard.app import TcptopApp
 from tcptop_tui.filters import parse
 from tcptop_tui.records import State
 from tcptop_tui.settings import Settings
-from tcptop_tui.stream.batches import Loss, Sessions, Status, Table, Transitions
+from tcptop_tui.stream.batches import EndedConnections, Loss, Status, Table, Transitions
 from tcptop_tui.widgets.details.page import DetailScreen
 from tcptop_tui.widgets.dialogs.export import ExportDialog
-from tcptop_tui.widgets.dialogs.help import HelpScreen
+from tcptop_tui.widgets.dialogs.help import HelpDialog
 from tcptop_tui.widgets.dialogs.sort import SortDialog
 from tcptop_tui.widgets.panels.filter_bar import FilterBar
 from tcptop_tui.widgets.panels.header import HeaderLines
@@ -100,7 +100,7 @@ class Dashboard:
 
     @property
     def shown(self) -> int:
-        return len(self.app.frame.order)
+        return len(self.app.frame.row_order)
 
 
 Start = Callable[..., "object"]
@@ -108,10 +108,10 @@ Start = Callable[..., "object"]
 
 @asynccontextmanager
 async def dashboard(size: tuple[int, int] = (160, 50), **options: object) -> AsyncIterator[Dashboard]:
-    script = Script(Status("bpf"), Sessions(sessions({})), moves(30), table())
+    script = Script(Status("bpf"), EndedConnections(sessions({})), moves(30), table())
     app = TcptopApp(script, Settings(refresh_s=600), "host-1", "6.1.0", **options)  # type: ignore[arg-type]
     async with app.run_test(size=size) as pilot:
-        await app.live.wait()
+        await app.first_table_shown.wait()
         await painted(pilot)
         yield Dashboard(app, pilot, script)
 
@@ -170,7 +170,7 @@ async def test_filter_follows_each_keystroke(key: str) -> None:
         assert board.app.panel(FilterBar).display
         await board.press("escape")
         assert not board.app.panel(FilterBar).display
-        assert board.app.look.filter.text == "lport:22"
+        assert board.app.view_options.filter.text == "lport:22"
         assert board.shown == 10
 
 
@@ -187,20 +187,20 @@ async def test_sorting() -> None:
         options = board.app.screen.query_one(OptionList)
         assert options.highlighted == 12
         await board.press("up", "up", "enter")
-        assert board.app.look.sort == "rx_bytes"
+        assert board.app.view_options.sort == "rx_bytes"
         assert board_rows() == [99, 98, 97]
         await board.press("I")
         assert board_rows() == [0, 1, 2]
         await board.press("greater_than_sign")
-        assert board.app.look.sort == "tx_rate"
+        assert board.app.view_options.sort == "tx_rate"
         await board.press("less_than_sign", "less_than_sign")
-        assert board.app.look.sort == "tx_bytes"
+        assert board.app.view_options.sort == "tx_bytes"
         await board.press("f6", "escape")
-        assert board.app.look.sort == "tx_bytes"
+        assert board.app.view_options.sort == "tx_bytes"
         # a click on a title sorts by it, a second one turns it round
         await board.pilot.click(ConnectionTable, offset=(3, 1))
         await painted(board.pilot)
-        assert (board.app.look.sort, board.app.look.descending) == ("pid", False)
+        assert (board.app.view_options.sort, board.app.view_options.descending) == ("pid", False)
 
 
 async def test_moving() -> None:
@@ -226,7 +226,7 @@ async def test_the_selection_stays_on_its_connection() -> None:
         assert panel.selected_id == chosen
         assert panel.scroll_offset.y <= panel._cursor < panel.scroll_offset.y + panel.size.height - 1
         # it goes: the cursor stays where it is
-        rows = board.app.frame.facts.rows
+        rows = board.app.frame.snapshot.rows
         await board.more(Table(rows[rows["id"] != chosen].copy(), NOW + SECOND, UTC))
         assert panel.selected_id != chosen
         assert board.shown == 99
@@ -262,7 +262,7 @@ async def test_pause_stops_the_view_not_the_capture() -> None:
         await board.press("slash", "ctrl+u", "enter", "p")
         assert "PAUSED" not in board.header
         assert board.shown == 50
-        assert board.app.frame.facts.log_total == 37
+        assert board.app.frame.snapshot.log_total == 37
 
 
 async def test_tab_goes_round_the_panels() -> None:
@@ -306,13 +306,13 @@ async def test_one_connection() -> None:
 async def test_help_is_made_from_the_bindings(key: str) -> None:
     async with dashboard((160, 150)) as board:
         await board.press(key)
-        assert isinstance(board.app.screen, HelpScreen)
+        assert isinstance(board.app.screen, HelpDialog)
         text = "\n".join(str(line) for line in board.app.screen._compositor.render_strips())
         for binding in [*TcptopApp.BINDINGS, *ConnectionTable.BINDINGS, *TransitionLog.BINDINGS]:
             assert binding.description in text  # type: ignore[union-attr]
         assert "rtt>10ms" in text
         await board.press("escape")
-        assert not isinstance(board.app.screen, HelpScreen)
+        assert not isinstance(board.app.screen, HelpDialog)
 
 
 async def test_the_log_follows_until_the_user_scrolls() -> None:

@@ -36,7 +36,9 @@ ROUNDS = 8
 FAMILIES = [socket.AF_INET, socket.AF_INET6]
 UNSPECIFIED = bytes(16)
 """``struct sockaddr`` of AF_UNSPEC: connect() with it dissolves a connection."""
-LIBC = c_functions.load(None, {"connect": Signature(ctypes.c_int, (ctypes.c_int, ctypes.c_char_p, ctypes.c_uint))})
+LIBC = c_functions.load_library(
+    None, {"connect": Signature(ctypes.c_int, (ctypes.c_int, ctypes.c_char_p, ctypes.c_uint))}
+)
 
 Ends = tuple[str, str, int, str, int]
 """State, local and remote address and port."""
@@ -180,7 +182,7 @@ def _written(address: str) -> str:
 
 
 def by_table(feed: Running, ports: set[int]) -> Counter[Ends]:
-    rows = feed.store.facts().rows
+    rows = feed.store.snapshot().rows
     rows = rows[(rows["state"] != State.CLOSE) & (rows["netns"] == Path("/proc/self/ns/net").stat().st_ino)]
     made = (_ends(row) for row in rows)
     return Counter(one for one in made if not ports.isdisjoint({one[2], one[4]}))
@@ -202,7 +204,7 @@ def _address(words: tuple[int, int]) -> str:
 @pytest.fixture(params=[BpfSource, DiagSource])
 def feed(request: pytest.FixtureRequest, bpf_possible: None) -> Iterator[Running]:
     running = Running(request.param(SETTINGS, Capture()), SETTINGS)
-    running.until(lambda: bool(running.store.facts().now_ns))
+    running.until(lambda: bool(running.store.snapshot().now_ns))
     yield running
     running.close()
 
@@ -217,7 +219,7 @@ def test_the_table_is_that_of_ss(feed: Running, seed: int) -> None:
             feed.until(lambda: by_table(feed, mix.ports) == by_ss(mix.ports))
     finally:
         mix.close()
-    assert feed.store.facts().loss.missed == 0
+    assert feed.store.snapshot().loss.missed == 0
 
 
 CHILD = """
@@ -299,7 +301,7 @@ def owners_by_ss(ports: set[int]) -> Owned:
 
 def owner_differences(feed: Running, ports: set[int]) -> list[tuple[Ends, object, object]]:
     """What ``ss -p`` has otherwise: whose a socket is, how many have it open, who these are."""
-    facts, truth = feed.store.facts(), owners_by_ss(ports)
+    facts, truth = feed.store.snapshot(), owners_by_ss(ports)
     shared: dict[int, set[tuple[int, str]]] = {}
     for one in facts.holders:
         shared.setdefault(int(one["id"]), set()).add((int(one["pid"]), one["comm"].decode()))

@@ -15,20 +15,20 @@ from test_keys import Dashboard, dashboard, table
 from test_screens import screen
 from textual.widgets import OptionList
 
-from tcptop_tui.fields import BY_KEY, Subject
+from tcptop_tui.fields import BY_KEY, RowContext
 from tcptop_tui.filters import MATCH_ALL, parse
-from tcptop_tui.model.connect_list import Connects, connects
+from tcptop_tui.model.connect_list import Connects, make_connects
 from tcptop_tui.model.connect_outcomes import OutcomeCounter
-from tcptop_tui.model.facts import Facts
-from tcptop_tui.model.frame import Look, make_frame
+from tcptop_tui.model.frame import ViewOptions, make_frame
 from tcptop_tui.model.grouping import GROUPINGS, make_tree
-from tcptop_tui.model.recent_records import Kept
-from tcptop_tui.records import ROW, SESSION, TRANSITION, UNKNOWN_NS, End, Flag, State
-from tcptop_tui.stream.batches import Sessions, Table, Transitions
+from tcptop_tui.model.record_parts import FrozenParts
+from tcptop_tui.model.snapshot import Snapshot
+from tcptop_tui.records import ENDED, ROW, TRANSITION, UNKNOWN_NS, CloseFlag, Flag, State
+from tcptop_tui.stream.batches import EndedConnections, Table, Transitions
 from tcptop_tui.widgets.details.page import DetailScreen
 from tcptop_tui.widgets.views.connections import ConnectionTable
-from tcptop_tui.widgets.views.connects import ConnectsTable, Destinations
-from tcptop_tui.widgets.views.ended import SessionsTable
+from tcptop_tui.widgets.views.connects import ConnectsTable, DestinationsTable
+from tcptop_tui.widgets.views.ended import EndedTable
 from tcptop_tui.widgets.views.ping import PingView
 from tcptop_tui.widgets.views.rtt import RttView
 
@@ -58,38 +58,39 @@ def waiting() -> Table:
     return Table(connections(row, {"comm": b"nginx"}), NOW, UTC)
 
 
-def ended() -> Sessions:
+def ended() -> EndedConnections:
     rows = sessions(
-        {"state": CLOSE, "comm": b"nginx", "ends": End.FIN_SENT, "rx_bytes": 5000, "rport": 1,
+        {"state": CLOSE, "comm": b"nginx", "close_flags": CloseFlag.FIN_SENT, "rx_bytes": 5000, "rport": 1,
          "born_ns": NOW - 2 * SECOND},
-        {"state": CLOSE, "comm": b"curl", "ends": End.RST_RECEIVED, "reset_in": EST, "rport": 2, "born_ns": 0,
+        {"state": CLOSE, "comm": b"curl", "close_flags": CloseFlag.RST_RECEIVED, "reset_in": EST, "rport": 2,
+        "born_ns": 0,
          "end_ns": NOW - SECOND},
         {"state": CLOSE, "comm": b"curl", "err": 111, "flags": ACTIVE, "rport": 3, "end_ns": NOW - 2 * SECOND},
         {"state": CLOSE, "comm": b"listen", "flags": Flag.LISTENER, "rport": 0},
     )  # fmt: skip
     rows["rtt_hist"][0, 4], rows["rtt_sum_us"][0] = 2, 50
-    return Sessions(rows)
+    return EndedConnections(rows)
 
 
 # -- models ---------------------------------------------------------------------------------------
 
 
-def facts(rows: Any = None, log: Any = None) -> Facts:
+def facts(rows: Any = None, log: Any = None) -> Snapshot:
     rows = connections() if rows is None else rows
     log = transitions() if log is None else log
     rates = np.arange(len(rows), dtype=float)
     counter = OutcomeCounter(limit=100)
-    counter.note(log)
-    return Facts(NOW, UTC, rows, rates, rates, log=log, log_total=len(log), outcomes=counter.outcomes)
+    counter.add(log)
+    return Snapshot(NOW, UTC, rows, rates, rates, log=log, log_total=len(log), outcomes=counter.outcomes)
 
 
 def came(made: Connects) -> list[str]:
     """What came of each, in their order."""
-    return BY_KEY["result"].texts(Subject(made.rows[made.order], NOW))
+    return BY_KEY["result"].texts(RowContext(made.rows[made.order], NOW))
 
 
 def test_every_connect_has_its_result() -> None:
-    made = connects(facts(waiting().rows, outcomes().rows), MATCH_ALL.matches, "time", descending=True)
+    made = make_connects(facts(waiting().rows, outcomes().rows), MATCH_ALL.matches, "time", descending=True)
     assert came(made) == ["waiting", "timed out", "refused", "connected", "connected"]
     assert len(set(made.ids.tolist())) == 5
     counts = [
@@ -104,12 +105,14 @@ def test_every_connect_has_its_result() -> None:
 @pytest.mark.parametrize("sort", ["time", "pid", "comm", "laddr", "lport", "raddr", "rport", "ms", "result"])
 def test_connects_sort_by_every_column(sort: str) -> None:
     given = facts(waiting().rows, outcomes().rows)
-    up, down = (connects(given, MATCH_ALL.matches, sort, descending=way).order.tolist() for way in (False, True))
+    up, down = (make_connects(given, MATCH_ALL.matches, sort, descending=way).order.tolist() for way in (False, True))
     assert sorted(up) == sorted(down) == list(range(5))
 
 
 def test_connects_follow_the_filter() -> None:
-    made = connects(facts(waiting().rows, outcomes().rows), parse("raddr:10.0.0.2").matches, "time", descending=True)
+    made = make_connects(
+        facts(waiting().rows, outcomes().rows), parse("raddr:10.0.0.2").matches, "time", descending=True
+    )
     assert came(made) == ["waiting", "refused"]
 
 
@@ -151,7 +154,9 @@ def test_groups_have_everything_once_and_their_sums(by: str, given_rows: list[An
 def test_groups_of_what_is_unknown_are_unknown() -> None:
     rows = connections({"flags": 0, "state": State.TIME_WAIT}, {"flags": 0, "state": State.TIME_WAIT}, {})
     rates = np.array([np.nan, np.nan, 5.0])
-    tree = make_tree(Facts(NOW, UTC, rows, rates, rates), np.arange(3), "state", frozenset(), "comm", descending=False)
+    tree = make_tree(
+        Snapshot(NOW, UTC, rows, rates, rates), np.arange(3), "state", frozenset(), "comm", descending=False
+    )
     known = {
         int(row["state"]): (int(row["flags"]), rate) for row, rate in zip(tree.rows[3:], tree.rx_rate[3:], strict=True)
     }
@@ -164,19 +169,21 @@ def test_a_connect_that_went_between_two_polls_neither_connected_nor_failed() ->
     polled = transitions(
         {"newstate": CLOSE, "flags": Flag.POLLED}, {"newstate": State.CLOSE_WAIT, "flags": Flag.POLLED}
     )
-    made = connects(facts(log=polled), MATCH_ALL.matches, "time", descending=True)
+    made = make_connects(facts(log=polled), MATCH_ALL.matches, "time", descending=True)
     assert sorted(came(made)) == ["connected", "–"]
     assert made.destinations["failed"].sum() == 0
 
 
 def test_listeners_are_no_sessions_and_averages_are_of_samples() -> None:
-    shown = make_frame(Facts(NOW, UTC, kept=Kept(SESSION, [ended().rows]), sessions_total=4), Look(view="sessions"))
-    assert shown.ended.tolist() == [0, 1, 2]
-    assert BY_KEY["rtt"].values(Subject(ended().rows, NOW))[:2] == [25, None]
+    shown = make_frame(
+        Snapshot(NOW, UTC, ended=FrozenParts(ENDED, [ended().rows]), ended_total=4), ViewOptions(view="sessions")
+    )
+    assert shown.ended_order.tolist() == [0, 1, 2]
+    assert BY_KEY["rtt"].values(RowContext(ended().rows, NOW))[:2] == [25, None]
 
 
 def test_rows_of_the_log_keep_their_dtype() -> None:
-    made = connects(facts(waiting().rows, outcomes().rows), MATCH_ALL.matches, "time", descending=True)
+    made = make_connects(facts(waiting().rows, outcomes().rows), MATCH_ALL.matches, "time", descending=True)
     assert made.rows.dtype == TRANSITION
     assert UNKNOWN_NS not in made.rows["spent_ns"][made.results == 255]
 
@@ -191,7 +198,7 @@ async def filled(board: Dashboard) -> None:
 async def test_number_keys_open_the_views_and_give_them_the_keys() -> None:
     async with dashboard() as board:
         for key, kind in (
-            ("2", ConnectsTable), ("3", SessionsTable), ("4", RttView), ("5", PingView), ("1", ConnectionTable),
+            ("2", ConnectsTable), ("3", EndedTable), ("4", RttView), ("5", PingView), ("1", ConnectionTable),
         ):  # fmt: skip
             await board.press(key)
             assert isinstance(board.app.focused, kind), key
@@ -215,30 +222,30 @@ async def test_each_list_has_its_own_order() -> None:
     async with dashboard() as board:
         await filled(board)
         await board.press("3", "greater_than_sign", "greater_than_sign")
-        assert board.app.look.sessions.key == "comm"
-        assert board.app.look.sort == "rx_rate"
+        assert board.app.view_options.ended.key == "comm"
+        assert board.app.view_options.sort == "rx_rate"
         await board.press("I")
-        assert board.app.look.sessions.descending
+        assert board.app.view_options.ended.descending
         await board.press("2", "f6")
         assert len(board.app.screen.query_one(OptionList).options) == len(ConnectsTable.COLUMNS)
         await board.press("end", "enter")
-        assert board.app.look.connects.key == ConnectsTable.COLUMNS[-1].key
+        assert board.app.view_options.connects.key == ConnectsTable.COLUMNS[-1].key
         await board.pilot.click(ConnectsTable, offset=(1, 1))
-        assert board.app.look.connects.key == "time"
+        assert board.app.view_options.connects.key == "time"
 
 
 async def test_enter_opens_a_closed_session() -> None:
     async with dashboard() as board:
         await filled(board)
         await board.press("3", "down")
-        why = re.findall('why="?([^"]*)', board.app.panel(SessionsTable).row_text())[0].strip()
+        why = re.findall('why="?([^"]*)', board.app.panel(EndedTable).row_text())[0].strip()
         await board.press("enter")
         assert isinstance(board.app.screen, DetailScreen)
         shown = screen(board)
         assert re.search(rf"this connection has ended: {why} ", shown)
         assert "this connection has ended" in shown
         await board.press("escape")
-        assert isinstance(board.app.focused, SessionsTable)
+        assert isinstance(board.app.focused, EndedTable)
 
 
 async def test_the_filter_works_in_every_view() -> None:
@@ -246,7 +253,7 @@ async def test_the_filter_works_in_every_view() -> None:
         await filled(board)
         await board.press("3", "slash", *"curl", "enter")
         assert "3 Closed 2" in screen(board)
-        assert isinstance(board.app.focused, SessionsTable)
+        assert isinstance(board.app.focused, EndedTable)
         await board.press("2")
         assert "Connects 4" in screen(board)
 
@@ -264,7 +271,7 @@ async def test_t_groups_and_space_folds() -> None:
         await board.press("enter")  # on a group: folds it again
         assert sum(bool(line.strip()) for line in board.lines(ConnectionTable)[1:]) == 2
         await board.press("f5", "f5")
-        assert board.app.look.group == "port"
+        assert board.app.view_options.group == "port"
         assert any(" 443 " in line and "▼ 90" in line for line in board.lines(ConnectionTable))
         await board.press("t", "t")
         assert board.app.frame.tree is None
@@ -299,17 +306,17 @@ async def test_a_click_on_a_title_of_the_destinations_does_not_sort() -> None:
     async with dashboard() as board:
         await filled(board)
         await board.press("2")
-        spots = {spot.column.key: spot.left for spot in board.app.panel(Destinations).placed}
+        spots = {spot.column.key: spot.left for spot in board.app.panel(DestinationsTable).placed}
         for key in ("failed", "raddr"):
-            await board.pilot.click(Destinations, offset=(spots[key] + 1, 1))
+            await board.pilot.click(DestinationsTable, offset=(spots[key] + 1, 1))
             await board.press("down")
-            assert board.app.look.connects.key == "time"
+            assert board.app.view_options.connects.key == "time"
 
 
 async def test_by_destination_takes_the_list_s_place_on_a_narrow_screen() -> None:
     async with dashboard((80, 24)) as board:
         await filled(board)
         await board.press("2", "tab")
-        assert isinstance(board.app.focused, Destinations)
+        assert isinstance(board.app.focused, DestinationsTable)
         assert board.app.screen.query_one(ConnectsTable).region.width == 0
         assert "FAILED" in screen(board)

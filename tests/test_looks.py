@@ -18,8 +18,8 @@ from syrupy.assertion import SnapshotAssertion
 from test_keys import Dashboard, dashboard
 from textual.widgets import Input
 
-from tcptop_tui.records import PING, End, Flag, State, Syn
-from tcptop_tui.stream.batches import Loss, Pings, Sessions, Table, Transitions
+from tcptop_tui.records import PING, CloseFlag, Flag, State, SynSent
+from tcptop_tui.stream.batches import EndedConnections, Loss, Pings, Table, Transitions
 
 pytestmark = [pytest.mark.apart, pytest.mark.usefixtures("utc")]
 
@@ -38,17 +38,22 @@ async def busy(board: Dashboard) -> None:
     rows = connections(
         *(
             {"comm": b"java" if k % 2 else b"nginx", "state": states[k % 6], "raddr": f"10.0.2.{k}", "srtt_us": 90 * k,
-             "syn": Syn.OUT, "state_ns": NOW - (1 + 15 * k) * SECOND, "retrans": k % 3, "cookie": k + 1}
+             "syn": SynSent.OUT, "state_ns": NOW - (1 + 15 * k) * SECOND, "retrans": k % 3, "cookie": k + 1}
             for k in range(60)
         )
     )  # fmt: skip
     hists, rows["rtt_sum_us"] = sampled(rows, slice(6, 12), [1, 2, 30, 4, 0, 1]), 9000
     await board.more(
         Transitions(transitions(refused, {"newstate": State.CLOSE_WAIT, "flags": Flag.ACTIVE | Flag.POLLED})),
-        Sessions(
+        EndedConnections(
             sessions(
                 {"comm": b"curl", "state": State.CLOSE, "err": 111, "flags": Flag.ACTIVE | Flag.GAUGES},
-                {"comm": b"wget", "state": State.CLOSE, "ends": End.RST_RECEIVED, "established_ns": NOW - SECOND},
+                {
+                    "comm": b"wget",
+                    "state": State.CLOSE,
+                    "close_flags": CloseFlag.RST_RECEIVED,
+                    "established_ns": NOW - SECOND,
+                },
             )
         ),
         Pings(rows_of(PING, {"tgid": 7, "comm": b"nginx"}), lost=1),

@@ -17,8 +17,8 @@ from made import words
 from sockets import listening, port
 from streams import streaming
 
-from tcptop_tui.bpf.packets import NameProbe
-from tcptop_tui.host.dns_answers import LONGEST_S, MOST_NAMES, NameCache, answered
+from tcptop_tui.bpf.packets import DnsProbe
+from tcptop_tui.host.dns_answers import MAX_AGE_S, MOST_NAMES, DnsNameCache, addresses_in_answer
 
 SERVER = ("127.0.0.99", 53)
 SECOND = 10**9
@@ -37,7 +37,7 @@ def reply(name: str, *records: str, query: bytes | None = None) -> bytes:
 def test_aliases_lead_back_to_what_was_asked() -> None:
     payload = reply("www.example.org", "www.example.org. CNAME cdn.example.net.", "cdn.example.net. A 192.0.2.1",
                     "cdn.example.net. AAAA 2001:db8::1")  # fmt: skip
-    assert dict(answered(payload)) == {
+    assert dict(addresses_in_answer(payload)) == {
         words("192.0.2.1"): "www.example.org",
         words("2001:db8::1"): "www.example.org",
     }
@@ -45,20 +45,20 @@ def test_aliases_lead_back_to_what_was_asked() -> None:
 
 def test_what_was_not_asked_for_is_not_learnt() -> None:
     payload = reply("evil.test", "evil.test. A 192.0.2.1", "bank.test. A 192.0.2.9", "x.test. CNAME evil.test.")
-    assert dict(answered(payload)) == {words("192.0.2.1"): "evil.test"}
+    assert dict(addresses_in_answer(payload)) == {words("192.0.2.1"): "evil.test"}
 
 
 def test_a_circle_of_aliases_ends() -> None:
-    assert not list(answered(reply("a.test", "a.test. CNAME b.test.", "b.test. CNAME a.test.")))
+    assert not list(addresses_in_answer(reply("a.test", "a.test. CNAME b.test.", "b.test. CNAME a.test.")))
 
 
 def test_a_query_is_no_answer() -> None:
-    assert not list(answered(dns.message.make_query("example.org", "A").to_wire()))
+    assert not list(addresses_in_answer(dns.message.make_query("example.org", "A").to_wire()))
 
 
 @given(st.binary(max_size=512))
 def test_any_bytes(payload: bytes) -> None:
-    for _, name in answered(payload):
+    for _, name in addresses_in_answer(payload):
         assert name.isprintable()
 
 
@@ -66,17 +66,17 @@ def test_any_bytes(payload: bytes) -> None:
 def test_damaged_answers(place: int, noise: bytes) -> None:
     payload = bytearray(reply("a.example", "a.example. A 192.0.2.1"))
     payload[place : place + len(noise)] = noise
-    for _, name in answered(bytes(payload)):
+    for _, name in addresses_in_answer(bytes(payload)):
         assert name.isprintable()
 
 
 def test_the_newest_name_counts_and_old_ones_go() -> None:
-    cache = NameCache()
-    cache.learn([(SECOND, reply("old", "old. A 192.0.2.1")), (2 * SECOND, reply("new", "new. A 192.0.2.1"))])
+    cache = DnsNameCache()
+    cache.add_answers([(SECOND, reply("old", "old. A 192.0.2.1")), (2 * SECOND, reply("new", "new. A 192.0.2.1"))])
     assert cache.name_of(words("192.0.2.1"), 5 * SECOND) == ("new", 3.0)
-    assert cache.name_of(words("192.0.2.1"), 3 * SECOND + int(LONGEST_S) * SECOND) is None
+    assert cache.name_of(words("192.0.2.1"), 3 * SECOND + int(MAX_AGE_S) * SECOND) is None
     assert cache.name_of(words("192.0.2.2"), 0) is None
-    cache.learn(
+    cache.add_answers(
         (SECOND, reply("x", f"x. A 10.{number >> 16}.{number >> 8 & 255}.{number & 255}"))
         for number in range(MOST_NAMES)
     )
@@ -86,7 +86,7 @@ def test_the_newest_name_counts_and_old_ones_go() -> None:
 @pytest.mark.usefixtures("bpf_possible")
 def test_memory_behind_a_packet_is_not_read() -> None:
     """Its length claims 400 bytes more than came; the whole one behind it shows that the probe looks."""
-    probe = NameProbe()
+    probe = DnsProbe()
     with socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_UDP) as raw:
         for claimed in (405, 5):
             raw.sendto(struct.pack("!HHHH", 53, 40000, 8 + claimed, 0) + b"probe", ("127.0.0.1", 0))

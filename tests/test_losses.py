@@ -18,7 +18,7 @@ class Busy:
 
     def read(self) -> NDArray[np.uint64]:
         self._caught += 1
-        counters = np.zeros(program.ESCAPED + 1, np.uint64)
+        counters = np.zeros(program.UNSEEN + 1, np.uint64)
         counters[program.CAUGHT] = self._caught
         return counters
 

@@ -37,7 +37,7 @@ class Looking(Running):
 
     def told(self, server: int) -> dict[Ends, int]:
         """Bytes sent by each end of the connections with a port, as far as these are open."""
-        rows = self.store.facts().rows
+        rows = self.store.snapshot().rows
         rows = rows[((rows["lport"] == server) | (rows["rport"] == server)) & (rows["state"] == State.ESTABLISHED)]
         ends = zip(rows["lport"].tolist(), rows["rport"].tolist(), strict=True)
         return dict(zip(ends, rows["tx_bytes"].tolist(), strict=True))
@@ -102,5 +102,5 @@ def test_the_table_is_what_the_sockets_say(tables: int, bpf_possible: None) -> N
         finally:
             mix.close()
             source.close()
-        loss = source.store.facts().loss
+        loss = source.store.snapshot().loss
         assert (loss.lost, loss.missed, loss.mended) == (0, 0, 0)

@@ -10,25 +10,25 @@ from hypothesis import given
 from hypothesis import strategies as st
 from made import NOW, SECOND, UNKNOWN, UTC, connections, sampled, sessions, transitions
 
-from tcptop_tui.fields import Records, listed
+from tcptop_tui.fields import RecordKinds, list_fields
 from tcptop_tui.filters import parse
-from tcptop_tui.model.frame import Look, make_frame
-from tcptop_tui.model.histogram import percentile, slot_bounds, summarise
-from tcptop_tui.model.history import History
+from tcptop_tui.model.frame import ViewOptions, make_frame
+from tcptop_tui.model.histogram import bucket_bounds, percentile, summarize
 from tcptop_tui.model.rates import Rates
-from tcptop_tui.model.recent_records import Kept, Recent
-from tcptop_tui.model.row_succession import Succession
+from tcptop_tui.model.record_array import RecordArray
+from tcptop_tui.model.record_parts import FrozenParts, RecordParts
 from tcptop_tui.model.store import Store
+from tcptop_tui.model.table_diff import TableDiff
 from tcptop_tui.records import RTT_SLOTS, TRANSITION, Rows, State
 from tcptop_tui.settings import Settings
-from tcptop_tui.stream.batches import Loss, Sessions, Status, Table, Transitions
+from tcptop_tui.stream.batches import EndedConnections, Loss, Status, Table, Transitions
 
 pytestmark = pytest.mark.apart
 
 
 @given(st.integers(1, 7), st.lists(st.integers(0, 20), max_size=12))
 def test_history_keeps_the_latest(limit: int, batches: list[int]) -> None:
-    history = History(TRANSITION, limit)
+    history = RecordArray(TRANSITION, limit)
     every: list[int] = []
     fallen: list[int] = []
     seen_before: list[tuple[np.ndarray, list[int]]] = []
@@ -47,18 +47,18 @@ def test_history_keeps_the_latest(limit: int, batches: list[int]) -> None:
 
 @given(st.integers(1, 200), st.lists(st.integers(0, 20), max_size=12) | st.lists(st.integers(1, 2), min_size=100))
 def test_the_latest_are_kept_as_they_came(limit: int, batches: list[int]) -> None:
-    recent = Recent(TRANSITION, limit)
+    recent = RecordParts(TRANSITION, limit)
     every: list[int] = []
     fallen: list[int] = []
-    seen_before: list[tuple[Kept, list[int]]] = []
+    seen_before: list[tuple[FrozenParts, list[int]]] = []
     for size in batches:
         rows = np.zeros(size, TRANSITION)
         rows["ts_ns"] = np.arange(len(every), len(every) + size)
         every += rows["ts_ns"].tolist()
         fallen += [time_ns for part in recent.append(rows) for time_ns in part["ts_ns"].tolist()]
-        kept, total = recent.kept
+        kept, total = recent.frozen_and_total
         assert (len(kept), total) == (min(limit, len(every)), len(every))
-        assert kept.last(7)["ts_ns"].tolist() == every[-min(limit, 7) :]
+        assert kept.newest(7)["ts_ns"].tolist() == every[-min(limit, 7) :]
         seen_before.append((kept, every[-limit:]))
     assert fallen == every[:-limit]
     for kept, content in seen_before:  # what was handed out never changes
@@ -66,7 +66,7 @@ def test_the_latest_are_kept_as_they_came(limit: int, batches: list[int]) -> Non
 
 
 def test_history_uses_memory_again_that_nobody_looks_at(monkeypatch: pytest.MonkeyPatch) -> None:
-    history, rows, empty = History(TRANSITION, 100), np.zeros(60, TRANSITION), np.empty
+    history, rows, empty = RecordArray(TRANSITION, 100), np.zeros(60, TRANSITION), np.empty
     for _ in range(4):  # up to its limit
         history.append(rows.copy())
         latest = history.rows
@@ -85,11 +85,11 @@ def test_history_uses_memory_again_that_nobody_looks_at(monkeypatch: pytest.Monk
 
 def rates_and_update() -> tuple[Rates, Callable[[Rows, int], None]]:
     """Rates, and what gives them a table that follows the one before."""
-    rates, step = Rates(), Succession()
+    rates, step = Rates(), TableDiff()
 
     def update(rows: Rows, now_ns: int) -> None:
         nonlocal step
-        step = Succession.of(step.ids, rows["id"].copy())
+        step = TableDiff.from_ids(step.ids, rows["id"].copy())
         rates.update(rows, now_ns, step)
 
     return rates, update
@@ -121,19 +121,19 @@ def test_summary_against_every_sample(samples: list[int]) -> None:
     hist = np.zeros(RTT_SLOTS, np.uint64)
     for sample in samples:
         hist[max(0, sample.bit_length() - 1)] += 1
-    summary = summarise(hist, sum(samples))
+    summary = summarize(hist, sum(samples))
     assert summary.count == len(samples)
     assert summary.avg_us == pytest.approx(sum(samples) / len(samples))
     ordered = sorted(samples)
     for share, value in ((0.5, summary.p50_us), (0.9, summary.p90_us), (0.99, summary.p99_us)):
         true = ordered[max(0, int(np.ceil(share * len(ordered))) - 1)]
-        low, high = slot_bounds(max(0, true.bit_length() - 1))
+        low, high = bucket_bounds(max(0, true.bit_length() - 1))
         assert high is not None
         assert low <= value <= high + 1
 
 
 def test_no_samples_is_not_zero() -> None:
-    summary = summarise(np.zeros(RTT_SLOTS, np.uint64), 0)
+    summary = summarize(np.zeros(RTT_SLOTS, np.uint64), 0)
     assert (summary.count, summary.avg_us, summary.p99_us) == (0, None, None)
     open_end = np.zeros(RTT_SLOTS, np.uint64)
     open_end[-1] = 5
@@ -157,43 +157,43 @@ def test_store_folds_every_kind_of_batch() -> None:
     store.apply(Transitions(transitions({}, {})))
     store.apply(Loss(ring_full=4))
     store.apply(Status("bpf"))
-    facts = store.facts()
+    facts = store.snapshot()
     assert store.generation == before + 3
     assert (facts.log_total, len(facts.log), facts.loss.lost, facts.status.backend) == (2, 2, 4, "bpf")
     store.apply(Table(facts.rows, NOW + 2 * SECOND, UTC))
-    assert store.facts().transitions_per_s == pytest.approx(1.0)
+    assert store.snapshot().transitions_per_s == pytest.approx(1.0)
 
 
 def test_forgotten_sessions_still_count_when_nothing_is_filtered() -> None:
     store = filled_store(session_rows=2)
     ended = sessions(*({"lport": 1000 + index} for index in range(5)))
     ended["rtt_hist"][:, 7], ended["rtt_sum_us"] = 2, 300
-    store.apply(Sessions(ended))
-    everything = make_frame(store.facts(), Look()).rtt
+    store.apply(EndedConnections(ended))
+    everything = make_frame(store.snapshot(), ViewOptions()).rtt
     assert (int(everything.hist.sum()), everything.sum_us) == (3 + 10, 60 + 5 * 300)
-    assert (everything.live, everything.ended, everything.unfilterable) == (1, 5, 0)
-    one = make_frame(store.facts(), Look(parse("lport:1004"))).rtt
-    assert (int(one.hist.sum()), one.ended, one.unfilterable) == (2, 1, 3)
+    assert (everything.live_count, everything.ended_count, everything.dropped) == (1, 5, 0)
+    one = make_frame(store.snapshot(), ViewOptions(parse("lport:1004"))).rtt
+    assert (int(one.hist.sum()), one.ended_count, one.dropped) == (2, 1, 3)
 
 
-@pytest.mark.parametrize("key", [field.key for field in listed(Records.TABLE)])
+@pytest.mark.parametrize("key", [field.key for field in list_fields(RecordKinds.TABLE)])
 @pytest.mark.parametrize("descending", [True, False])
 def test_unknown_is_last_either_way(key: str, descending: bool) -> None:
-    facts = filled_store().facts()
-    order = make_frame(facts, Look(sort=key, descending=descending)).order.tolist()
+    facts = filled_store().snapshot()
+    order = make_frame(facts, ViewOptions(sort=key, descending=descending)).row_order.tolist()
     assert sorted(order) == [0, 1, 2]
     if key in {"rx_bytes", "age", "pid", "lport", "in_state", "retrans", "tx_bytes", "user"}:
         assert order[-1] == 2
 
 
 def test_sorting_by_name_and_number() -> None:
-    facts = filled_store().facts()
-    assert make_frame(facts, Look(sort="comm", descending=False)).order.tolist() == [1, 0, 2]
-    assert make_frame(facts, Look(sort="comm", descending=True)).order.tolist() == [2, 0, 1]
-    assert make_frame(facts, Look(sort="rx_bytes", descending=True)).order.tolist() == [1, 0, 2]
+    facts = filled_store().snapshot()
+    assert make_frame(facts, ViewOptions(sort="comm", descending=False)).row_order.tolist() == [1, 0, 2]
+    assert make_frame(facts, ViewOptions(sort="comm", descending=True)).row_order.tolist() == [2, 0, 1]
+    assert make_frame(facts, ViewOptions(sort="rx_bytes", descending=True)).row_order.tolist() == [1, 0, 2]
 
 
 def test_the_log_is_filtered_too() -> None:
     store = filled_store()
     store.apply(Transitions(transitions({"lport": 22}, {"newstate": State.CLOSE_WAIT}, {"lport": 22})))
-    assert make_frame(store.facts(), Look(parse("lport:22"))).log.tolist() == [0, 2]
+    assert make_frame(store.snapshot(), ViewOptions(parse("lport:22"))).log.tolist() == [0, 2]

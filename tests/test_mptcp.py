@@ -15,7 +15,8 @@ from resets import own_namespace
 from sockets import port
 
 from tcptop_tui.bpf.program import Program
-from tcptop_tui.records import TRANSITION, Flag, Rows, State, joined
+from tcptop_tui.records import TRANSITION, Flag, Rows, State
+from tcptop_tui.row_copy import concat
 
 MPTCP = getattr(socket, "IPPROTO_MPTCP", 262)
 FIRST, ANNOUNCED, SECOND = "10.66.0.1", "10.66.1.1", "10.66.2.1"
@@ -53,9 +54,9 @@ class Opened:
         while not happened():
             assert time.monotonic() < deadline_s, f"{len(self._rows)} connects"
             time.sleep(0.02)
-            new = self._tracer.transitions.drain("ts_ns")
+            new = self._tracer.transitions.read("ts_ns")
             new = new[(new["newstate"] == State.SYN_SENT) & (new["rport"] == self._rport)]
-            self._rows = joined(TRANSITION, self._rows, new)
+            self._rows = concat(TRANSITION, self._rows, new)
 
 
 def test_who_has_the_first_path_has_the_others(tracer: Program) -> None:

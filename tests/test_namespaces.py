@@ -44,7 +44,7 @@ def there(rows: Rows, inode: int) -> list[tuple[int, int, int]]:
 
 def anew(namespaces: Namespaces) -> Dump:
     """A dump after a look, however short ago the last one was."""
-    namespaces.look()
+    namespaces.refresh()
     return namespaces.dump()
 
 
@@ -92,7 +92,7 @@ def test_nothing_of_ours_keeps_a_namespace_alive(namespaces: Namespaces) -> None
             links.settimeout(20)
             made.end()
             assert Path(f"/sys/class/net/{link}").exists()  # our socket keeps it until we look
-            namespaces.look()
+            namespaces.refresh()
             while Path(f"/sys/class/net/{link}").exists():
                 links.recv(65536)
     assert not Path(f"/sys/class/net/{link}").exists()
@@ -144,7 +144,7 @@ def test_no_more_than_asked_for_and_the_rest_is_counted() -> None:
     with inside() as one, inside() as two:
         made = Namespaces(1)
         assert made.dump().netns == {own()}
-        assert made.left_out == len(find_namespaces()) - 1 >= 2
+        assert made.skipped == len(find_namespaces()) - 1 >= 2
         made.close()
         assert {one.inode, two.inode} <= find_namespaces().keys()
 
@@ -154,7 +154,7 @@ def test_without_privileges_there_is_only_our_own() -> None:
         "import os; os.setgroups([]); os.setgid(65534); os.setuid(65534)\n"
         "from tcptop_tui.diag.namespaces import Namespaces\n"
         "made = Namespaces(64); dump = made.dump()\n"
-        "print(sorted(dump.netns), made.left_out, os.stat('/proc/self/ns/net').st_ino)"
+        "print(sorted(dump.netns), made.skipped, os.stat('/proc/self/ns/net').st_ino)"
     )
     with inside() as made:
         said = subprocess.check_output([sys.executable, "-c", script], text=True, timeout=30)
@@ -166,9 +166,9 @@ def test_a_thread_that_cannot_come_back_ends(monkeypatch: pytest.MonkeyPatch) ->
     """In a child, for it is lost indeed: the way home leads to something that is no namespace."""
     script = (
         "import os\nfrom tcptop_tui.diag import namespaces as m\nfrom tcptop_tui.errors import TcptopError\n"
-        "visit = m.Visit(); other = os.open('/proc/self/status', os.O_RDONLY); os.dup2(other, visit._home)\n"
+        "visit = m.NamespaceVisitor(); other = os.open('/proc/self/status', os.O_RDONLY); os.dup2(other, visit._home)\n"
         "import sys\npath = sys.argv[1]; inode = os.stat(path).st_ino\n"
-        "try: visit.open(inode, path, lambda: m.SockDiag(inode))\n"
+        "try: visit.open_in(inode, path, lambda: m.SockDiag(inode))\n"
         "except TcptopError as error: print(type(error).__name__, error)"
     )
     with inside() as made:
@@ -179,8 +179,8 @@ def test_a_thread_that_cannot_come_back_ends(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_a_path_that_has_come_to_stand_for_another_namespace_is_not_entered() -> None:
-    visit = module.Visit()
+    visit = module.NamespaceVisitor()
     with inside() as made, pytest.raises(ProcessLookupError):
-        visit.open(own(), f"/proc/{made.pid}/ns/net", SockDiag)
+        visit.open_in(own(), f"/proc/{made.pid}/ns/net", SockDiag)
     visit.close()
     assert issubclass(TcptopError, Exception)

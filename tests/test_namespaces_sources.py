@@ -44,7 +44,7 @@ def start(bpf_possible: None) -> Iterator[Start]:
 
 
 def of(source: Running, netns: int) -> Rows:
-    rows = source.store.facts().rows
+    rows = source.store.snapshot().rows
     return rows[rows["netns"] == netns]
 
 
@@ -78,7 +78,7 @@ def test_sockets_from_before_and_from_later_come_and_go(start: Start, backend: A
                 assert set(of(source, made.inode)["id"].tolist()) == ids[made.inode]
         before.end()
         source.until(lambda: not len(of(source, before.inode)) and not len(of(source, later.inode)))
-        assert (source.store.facts().loss.missed, source.store.facts().loss.mended) == (0, 0)
+        assert (source.store.snapshot().loss.missed, source.store.snapshot().loss.mended) == (0, 0)
 
 
 @BOTH
@@ -90,8 +90,8 @@ def test_names_go_with_the_rows(start: Start, backend: Any) -> None:
             source = start(backend)
             check_all_of(source, made)
             assert set(of(source, made.inode)["cgroup"].tolist()) == {group.stat().st_ino}
-            source.until(lambda: group.stat().st_ino in source.store.facts().names.cgroups)
-            names = source.store.facts().names
+            source.until(lambda: group.stat().st_ino in source.store.snapshot().names.cgroups)
+            names = source.store.snapshot().names
             assert names.cgroups[group.stat().st_ino] == f"/{group.name}"
             assert names.netns[made.inode] == name
     finally:
@@ -135,7 +135,7 @@ def test_a_cgroup_and_what_is_below_it(start: Start, backend: Any) -> None:
             more_tables(one, 12)
             assert not len(one.rows(port(server)))
             # what the kernel programs leave out they have not missed
-            assert (one.store.facts().loss.missed, one.store.facts().loss.mended) == (0, 0)
+            assert (one.store.snapshot().loss.missed, one.store.snapshot().loss.mended) == (0, 0)
             reset(late)
             reset(client)
             accepted.close()
@@ -150,7 +150,7 @@ def test_another_process_than_the_one_asked_for_is_not_missed(start: Start) -> N
         # whose it is comes out with a scan of /proc, every two seconds at most
         more_tables(source, 50)
         assert not len(source.rows(port(client), port(server)))
-        assert (source.store.facts().loss.missed, source.store.facts().loss.mended) == (0, 0)
+        assert (source.store.snapshot().loss.missed, source.store.snapshot().loss.mended) == (0, 0)
         reset(client)
         accepted.close()
 
@@ -159,7 +159,7 @@ def test_another_process_than_the_one_asked_for_is_not_missed(start: Start) -> N
 def test_namespaces_that_are_too_many_are_said(start: Start, backend: Any) -> None:
     with inside(), inside():
         source = start(backend, max_namespaces=1)
-        source.until(lambda: "not read from sock_diag" in source.store.facts().status.note)
+        source.until(lambda: "not read from sock_diag" in source.store.snapshot().status.note)
         (said,) = [batch.note for batch in source.batches if isinstance(batch, Status) and "too many" in batch.note]
         assert int(said.split()[0]) >= 2
 
@@ -189,7 +189,7 @@ def test_sockets_from_before_by_cgroups_in_a_pinned_map(start: Start, pin: Calla
     with cgroup("inner") as group:
         path = pin([group.stat().st_ino], 8)
         with inside(*in_cgroup(group)) as wanted, inside(*in_cgroup(group / "inner")) as deeper, inside() as stranger:
-            source = start(BpfSource, Capture(cgroup_pin=path))
+            source = start(BpfSource, Capture(cgroup_map_path=path))
             check_all_of(source, wanted)
             more_tables(source, 8)
             assert not len(of(source, deeper.inode))
@@ -201,7 +201,7 @@ def test_sockets_from_before_by_mount_namespaces_in_a_pinned_map(
 ) -> None:
     with inside("unshare", "--net", "--mount") as wanted, inside() as stranger:
         path = pin([Path(f"/proc/{wanted.pid}/ns/mnt").stat().st_ino], 4)
-        source = start(BpfSource, Capture(mntns_pin=path))
+        source = start(BpfSource, Capture(mntns_map_path=path))
         check_all_of(source, wanted)
         more_tables(source, 8)
         assert not len(of(source, stranger.inode))
@@ -209,10 +209,10 @@ def test_sockets_from_before_by_mount_namespaces_in_a_pinned_map(
         with inside() as later:
             more_tables(source, 12)
             assert not len(of(source, later.inode))
-        assert (source.store.facts().loss.missed, source.store.facts().loss.mended) == (0, 0)
+        assert (source.store.snapshot().loss.missed, source.store.snapshot().loss.mended) == (0, 0)
 
 
-@pytest.mark.parametrize("capture", [Capture(cgroup_pin="/x"), Capture(mntns_pin="/x")])
+@pytest.mark.parametrize("capture", [Capture(cgroup_map_path="/x"), Capture(mntns_map_path="/x")])
 def test_without_bpf_a_pinned_map_cannot_be_asked(capture: Capture) -> None:
     with pytest.raises(BackendUnavailable, match="pinned map"):
         DiagSource(QUICK, capture).open()

@@ -13,7 +13,7 @@ from textual.widgets import Button, Static
 from tcptop_tui.records import State
 from tcptop_tui.stream.batches import Names, Table
 from tcptop_tui.widgets.dialogs.close import CloseDialog
-from tcptop_tui.widgets.dialogs.setup import SetupScreen
+from tcptop_tui.widgets.dialogs.setup import SetupDialog
 from tcptop_tui.widgets.panels.key_bar import KeyBar
 from tcptop_tui.widgets.views.board import MORE, BoardView
 from tcptop_tui.widgets.views.connections import ConnectionTable
@@ -73,11 +73,11 @@ async def test_a_click_on_more_brings_them_too() -> None:
     async with dashboard((80, 24)) as board:
         view = await board_of(board)
         spot = next(spot for spot in view.placed if spot.column.key == MORE)
-        before, order = view.render_line(0).text, board.app.look.board
+        before, order = view.render_line(0).text, board.app.view_options.board
         await board.pilot.click(BoardView, offset=(spot.left + 2, 1))
         await board.press()
         assert view.render_line(0).text != before
-        assert board.app.look.board == order
+        assert board.app.view_options.board == order
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -109,7 +109,7 @@ async def test_the_close_dialog_says_all_on_ten_lines() -> None:
 async def test_setup_fits_a_narrow_screen(size: tuple[int, int]) -> None:
     async with dashboard(size) as board:
         await board.press("f2")
-        assert isinstance(board.app.screen, SetupScreen)
+        assert isinstance(board.app.screen, SetupDialog)
         for part in board.app.screen.query("#dialog, #setup-columns, #setup-display"):
             assert part.region.right <= size[0]
             assert part.region.width >= size[0] - 6

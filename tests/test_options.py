@@ -23,7 +23,7 @@ from test_cli import run
 import tcptop_tui.cli.entry as entry  # noqa: PLR0402
 import tcptop_tui.cli.headless as headless  # noqa: PLR0402
 from tcptop_tui.cli.entry import command_line
-from tcptop_tui.options import effects
+from tcptop_tui.options import option_rules
 from tcptop_tui.replay.recorder import Recorder
 from tcptop_tui.stream.batches import Batch, Status, Table, Transitions
 from tcptop_tui.trace import commands, options
@@ -116,10 +116,10 @@ def test_every_option_is_read() -> None:
 
 
 def test_rules_are_about_options_that_there_are() -> None:
-    for rule in effects.RULES:
+    for rule in option_rules.RULES:
         own = [{param.name for param in command_at(path).params} for path in [(), *leaves()]]
-        assert any({rule.beside, *rule.void} - {""} <= names for names in own) or len(rule.void) > 1
-        assert set(rule.void) <= set().union(*own)
+        assert any({rule.conflicts_with, *rule.ignored} - {""} <= names for names in own) or len(rule.ignored) > 1
+        assert set(rule.ignored) <= set().union(*own)
 
 
 # -- beside others -----------------------------------------------------------------------------

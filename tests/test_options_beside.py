@@ -24,9 +24,9 @@ import tcptop_tui.cli.headless as headless  # noqa: PLR0402
 from tcptop_tui.model.store import Store
 from tcptop_tui.records import PING, State
 from tcptop_tui.replay.recorder import Recorder
-from tcptop_tui.stream.batches import Batch, Pings, Sessions, Status, Table, Transitions
+from tcptop_tui.stream.batches import Batch, EndedConnections, Pings, Status, Table, Transitions
 from tcptop_tui.trace import commands, options, rtt
-from tcptop_tui.trace.stream_loop import Runner
+from tcptop_tui.trace.stream_loop import StreamRunner
 
 pytestmark = pytest.mark.apart
 
@@ -58,7 +58,7 @@ def batches() -> Iterator[Batch]:
             PING, *({"ts_ns": NOW + one["id"], "saddr": words("::1" if one["id"] % 2 else "10.0.0.1")} for one in facts)
         )
     )
-    yield Sessions(sessions(*facts))
+    yield EndedConnections(sessions(*facts))
     for number in range(1, 9):
         yield Table(rows, NOW + number * SECOND, UTC + number * SECOND, sampled(rows, [3, 5], [4 + number, 2]))
 
@@ -109,10 +109,10 @@ class Result:
 
         clock = itertools.count(0, 10)
         for where, name, value in (
-            (commands, "run_stream", self._stream), (commands, "narrow", lambda *_, **__: None),
-            (commands, "lookups", lookups), (commands, "Journal", Sent), (options, "standard_output", output),
-            (headless, "standard_output", output), (headless, "narrow", lambda *_, **__: None),
-            (headless, "_collect", self._collect), (headless, "_picture", picture),
+            (commands, "run_stream", self._stream), (commands, "drop_unneeded", lambda *_, **__: None),
+            (commands, "dns_lookups", lookups), (commands, "Journal", Sent), (options, "standard_output", output),
+            (headless, "standard_output", output), (headless, "drop_unneeded", lambda *_, **__: None),
+            (headless, "_run_feed", self._collect), (headless, "_render_svg", picture),
             (entry, "_dashboard", lambda *given: self._seen.append(_told(given))),
         ):  # fmt: skip
             monkeypatch.setattr(where, name, value)
@@ -121,7 +121,7 @@ class Result:
 
     def _stream(self, feed: Any, stream: Any, written: Any, duration_s: float | None, _attached: Any) -> int:
         self._seen += [_told(feed), duration_s]
-        runner = Runner(stream, written, None, lambda: None)
+        runner = StreamRunner(stream, written, None, lambda: None)
         for batch in batches():
             runner.offer(batch)
             if runner.stopped(0):

@@ -31,8 +31,8 @@ from sockets import listening, pair, port, until_closed, until_state
 from terminals import Terminal
 
 from tcptop_tui.bpf.source import BpfSource
-from tcptop_tui.export.snapshot import Origin, render
-from tcptop_tui.model.frame import Look, make_frame
+from tcptop_tui.export.render import HostInfo, render
+from tcptop_tui.model.frame import ViewOptions, make_frame
 from tcptop_tui.records import Flag, Rows, State
 from tcptop_tui.stream.batches import Capture
 
@@ -153,7 +153,7 @@ class Traffic:
 
 @pytest.fixture(autouse=True)
 def _patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(streams, "_PATIENCE_S", _PATIENCE_S)
+    monkeypatch.setattr(streams, "_INPUT_WAIT_S", _PATIENCE_S)
 
 
 @pytest.fixture
@@ -289,7 +289,7 @@ def age(rows: Rows, now_ns: int, lport: int, rport: int) -> float:
 def later_table(feed: Running) -> None:
     """Wait for one that is read from now on."""
     now_ns = time.monotonic_ns()
-    feed.until(lambda: feed.store.facts().now_ns > now_ns)
+    feed.until(lambda: feed.store.snapshot().now_ns > now_ns)
 
 
 def test_the_model(traffic: Traffic) -> None:
@@ -297,7 +297,7 @@ def test_the_model(traffic: Traffic) -> None:
     server = port(traffic.server)
     feed = Running(BpfSource(settings, Capture()), settings)
     try:
-        feed.until(lambda: bool(feed.store.facts().now_ns))
+        feed.until(lambda: bool(feed.store.snapshot().now_ns))
         attached_s = time.monotonic()
         with listening() as other:
             client, accepted = pair(other)
@@ -306,7 +306,7 @@ def test_the_model(traffic: Traffic) -> None:
             traffic.stop()
             later_table(feed)
             later_table(feed)  # the rings were emptied before the first one was read: the last lines may come after it
-            facts = feed.store.facts()
+            facts = feed.store.snapshot()
             awake_s = time.monotonic() - born_s
             for ends in (client, accepted), (accepted, client):
                 told_s = age(facts.rows, facts.now_ns, *map(port, ends))
@@ -316,7 +316,7 @@ def test_the_model(traffic: Traffic) -> None:
             client.close()
             accepted.close()
         assert (facts.loss.lost, facts.loss.missed, facts.loss.mended) == (0, 0, 0)
-        document = json.loads(render(make_frame(facts, Look()), Origin("host", "6.1"), "json", ""))
+        document = json.loads(render(make_frame(facts, ViewOptions()), HostInfo("host", "6.1"), "json", ""))
     finally:
         feed.close()
     assert datetime.fromisoformat(document["meta"]["time"]).timestamp() == pytest.approx(time.time(), abs=20)

@@ -11,7 +11,7 @@ import pytest
 from privileged import recorded
 
 from tcptop_tui.config.file import load_config, save_config
-from tcptop_tui.config.history import History
+from tcptop_tui.config.filter_history import FilterHistory
 from tcptop_tui.config.schema import Config
 from tcptop_tui.errors import TcptopError
 from tcptop_tui.replay.recording import opened_recording
@@ -50,7 +50,7 @@ def test_a_fifo_is_not_waited_for(path: Path) -> None:
         assert told.returncode == code
         assert told.stderr.count("\n") == 1
         assert "not a plain file" in told.stderr
-    assert History(path).entries == []
+    assert FilterHistory(path).entries == []
     with pytest.raises(TcptopError, match="not a plain file"):
         save_config(path, Config(), Config(refresh_s=3))
 
@@ -92,7 +92,7 @@ def test_a_folder_above_that_is_somebody_elses(tmp_path: Path) -> None:
         assert note == f"{theirs} belongs to another user: the settings in it are not used"
         with pytest.raises(TcptopError, match="belongs to another user"):
             save_config(folder / "config.toml", Config(), Config(refresh_s=3))
-        history = History(folder / "filters")
+        history = FilterHistory(folder / "filters")
         assert history.entries == []
         history.add("80")
     assert (ours / "filters").read_text() == "443\n"
@@ -197,7 +197,7 @@ def test_a_file_that_was_broken_meanwhile_is_not_saved_over(path: Path, broken: 
         ("refresh_s = 3\n", "valid"),
         ("refresh_s = \n", "cannot be used"),
         ("refresh_s = 0\n", "refresh_s: expected"),
-        ("refesh_s = 3\n", "without effect: refesh_s"),
+        ("refesh_s = 3\n", "have no effect: refesh_s"),
     ],
 )
 def test_doctor_names_the_file(path: Path, text: str | None, said: str, bpf_possible: None) -> None:

@@ -22,11 +22,15 @@ from terminals import Terminal
 from test_keys import dashboard
 
 import tcptop_tui
-from tcptop_tui.filters import Subject, parse
+from tcptop_tui.filters import RowContext, parse
 from tcptop_tui.stream.batches import Table
 
 GIVEN = "192.0.2.7 50022 10.0.0.1 22"
-ASK = [sys.executable, "-c", "from tcptop_tui.dashboard.own_connection import own_session; print(own_session())"]
+ASK = [
+    sys.executable,
+    "-c",
+    "from tcptop_tui.dashboard.own_connection import own_connection_filter; print(own_connection_filter())",
+]
 
 
 def asked(*prefix: str, **environ: str) -> str:
@@ -42,7 +46,7 @@ def test_as_sshd_says_it() -> None:
         {"laddr": "10.0.0.1", "lport": 22, "raddr": "192.0.2.7", "rport": 50022},
         {"laddr": "10.0.0.1", "lport": 22, "raddr": "192.0.2.7", "rport": 50023},
     )
-    assert parse(told).matches(Subject(rows, NOW, None, None)).tolist() == [True, False]
+    assert parse(told).matches(RowContext(rows, NOW, None, None)).tolist() == [True, False]
 
 
 def test_where_sudo_dropped_it() -> None:
@@ -77,16 +81,16 @@ async def test_the_key_hides_it_everywhere_and_shows_it_again(monkeypatch: pytes
         monkeypatch.delenv("TMUX", raising=False)
         monkeypatch.setenv("SSH_CONNECTION", "10.0.1.10 50010 10.0.0.1 22")
         await board.press("o")
-        while board.app.look.hidden is None:
+        while board.app.view_options.hide_filter is None:
             await board.pilot.pause()
-        await board.more(Table(board.app.frame.facts.rows, NOW + SECOND, UTC))
+        await board.more(Table(board.app.frame.snapshot.rows, NOW + SECOND, UTC))
         assert board.shown == 99
         assert "own SSH hidden" in board.header
-        assert board.app.look.filter.text == ""
+        assert board.app.view_options.filter.text == ""
         await board.press("slash", *"sshd", "enter")
         assert board.shown == 9
         await board.press("o")
-        while board.app.look.hidden is not None:
+        while board.app.view_options.hide_filter is not None:
             await board.pilot.pause()
         await board.press("f12")
         assert board.shown == 10
@@ -142,7 +146,7 @@ def test_three_modules_start_a_process_and_no_other_can() -> None:
             imports += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
             if (isinstance(node, ast.Attribute) and ast.unparse(node) in starts) or modules & set(imports):
                 found.add(str(path.relative_to(package)))
-    assert found == {"bpf/load/compiler_client.py", "bpf/load/map_maker.py", "drawing/terminal_guard.py"}
+    assert found == {"bpf/load/compiler_client.py", "bpf/load/map_maker.py", "drawing/borrowed_terminal.py"}
 
 
 @pytest.fixture
@@ -198,10 +202,11 @@ def test_clients_of_who_called_sudo_are_found_and_no_others(tmux: tuple[str, ...
         "new-session", "cat", program=theirs, SSH_CONNECTION=GIVEN, TMUX="", SHELL="/bin/sh", cwd=Path("/")
     )
     script = (
-        "import sys, psutil; from tcptop_tui.dashboard import own_connection as own_session\n"
-        "from tcptop_tui.host import privileges; privileges.narrow(privileges.DASHBOARD)\n"
+        "import sys, psutil; from tcptop_tui.dashboard import own_connection\n"
+        "from tcptop_tui.host import privileges; privileges.drop_unneeded(privileges.DASHBOARD)\n"
         "server = psutil.Process(int(sys.argv[1]))\n"
-        "print([own_session._environment(one).get('SSH_CONNECTION') for one in own_session._clients(server, 'tmux')])"
+        "found = [own_connection._environment(one) for one in own_connection._clients(server, 'tmux')]\n"
+        "print([environment.get('SSH_CONNECTION') for environment in found])"
     )
     try:
         terminal.until(lambda: bool(terminal.text.strip()))

@@ -19,8 +19,8 @@ from test_owners import ACCEPTS, HANDED_ON, acting
 
 from tcptop_tui.bpf.source import BpfSource
 from tcptop_tui.diag.source import DiagSource
-from tcptop_tui.reconcile.undecided_owners import Undecided
-from tcptop_tui.records import ROW, SESSION, TRANSITION, Flag, Looked, Rows, State
+from tcptop_tui.reconcile.ownerless import OwnerlessTransitions
+from tcptop_tui.records import ENDED, ROW, TRANSITION, Flag, HolderLookup, Rows, State
 from tcptop_tui.stream.batches import Capture, Source
 
 SETTINGS = dataclasses.replace(SMALL, refresh_s=0.05, reconcile_s=0.1, ring_bytes=8 * 2**20)
@@ -37,7 +37,7 @@ def start(request: pytest.FixtureRequest, bpf_possible: None) -> Iterator[Start]
     def begin(pid: int) -> Running:
         source: Source = request.param(SETTINGS, Capture(pids=frozenset({pid})))
         running.append(Running(source, SETTINGS))
-        running[-1].until(lambda: bool(running[-1].store.facts().now_ns))
+        running[-1].until(lambda: bool(running[-1].store.snapshot().now_ns))
         return running[-1]
 
     yield begin
@@ -60,8 +60,8 @@ def test_nothing_of_nobody_is_shown(start: Start) -> None:
             client.close()
             seen = tables(feed)
             feed.until(lambda: tables(feed) >= seen + 10)
-        facts = feed.store.facts()
-        assert (len(facts.rows), len(facts.log), len(facts.sessions)) == (0, 0, 0)
+        facts = feed.store.snapshot()
+        assert (len(facts.rows), len(facts.log), len(facts.ended_rows)) == (0, 0, 0)
         assert (facts.loss.lost, facts.loss.missed, facts.loss.mended) == (0, 0, 0)
 
 
@@ -79,11 +79,11 @@ def test_what_is_handed_to_the_process_appears_and_what_it_hands_on_goes(start: 
             actor.said()
             to.until(lambda: to.rows(*ends)["pid"].tolist() == [worker])
             of.until(lambda: not len(of.rows(*ends)))
-            assert not len(of.store.facts().sessions)
+            assert not len(of.store.snapshot().ended_rows)
             actor.go_on()
             actor.end()
         for feed in (to, of):
-            loss = feed.store.facts().loss
+            loss = feed.store.snapshot().loss
             assert (loss.lost, loss.missed, loss.mended) == (0, 0, 0)
 
 
@@ -99,12 +99,12 @@ def test_all_that_a_worker_accepts_is_shown(bpf_possible: None) -> None:
                 worker.go_on()
                 worker.said()
                 until_closed(client)
-            feed.until(lambda: bool(len(feed.store.facts().sessions)))
-            log = feed.store.facts().log
+            feed.until(lambda: bool(len(feed.store.snapshot().ended_rows)))
+            log = feed.store.snapshot().log
             assert path(log, *ends)[:2] == [(State.LISTEN, State.SYN_RECV), (State.SYN_RECV, State.ESTABLISHED)]
             assert set(log["pid"].tolist()) == {worker.pid}
-            other.until(lambda: bool(len(other.store.facts().sessions)))  # the client's end is ours
-            assert not path(other.store.facts().log, *ends)
+            other.until(lambda: bool(len(other.store.snapshot().ended_rows)))  # the client's end is ours
+            assert not path(other.store.snapshot().log, *ends)
         finally:
             feed.close()
             other.close()
@@ -148,26 +148,29 @@ def told(rows: Rows) -> list[tuple[int, int]]:
 
 
 def test_lines_wait_until_it_is_known_whose_they_are() -> None:
-    undecided = Undecided(Capture(pids=frozenset({WANTED})))
-    assert told(undecided.passed(moved((1, 0, False), (2, OTHER, False), (3, WANTED, False), (4, OTHER, True)))) == [
+    undecided = OwnerlessTransitions(Capture(pids=frozenset({WANTED})))
+    assert told(undecided.add(moved((1, 0, False), (2, OTHER, False), (3, WANTED, False), (4, OTHER, True)))) == [
         (3, 7)
     ]
     assert len(undecided) == 2
     # in order, with the process that it turned out to be; another one's go
-    assert told(undecided.passed(moved((2, WANTED, True), (1, OTHER, True)))) == [(2, 7), (2, 7)]
+    assert told(undecided.add(moved((2, WANTED, True), (1, OTHER, True)))) == [(2, 7), (2, 7)]
     assert len(undecided) == 0
 
 
 def test_a_table_or_an_end_decides_as_well() -> None:
-    undecided = Undecided(Capture(pids=frozenset({WANTED})))
-    assert not len(undecided.passed(moved((1, 0, False), (2, 0, False), (3, 0, False), (4, 0, False), (5, 0, False))))
+    undecided = OwnerlessTransitions(Capture(pids=frozenset({WANTED})))
+    assert not len(undecided.add(moved((1, 0, False), (2, 0, False), (3, 0, False), (4, 0, False), (5, 0, False))))
     table = np.zeros(3, ROW)
     table["skaddr"] = table["born_ns"] = [1, 2, 5]
-    table["pid"], table["looked"] = [WANTED, OTHER, WANTED], [Looked.FOR, Looked.FOR, Looked.NOT]
-    assert told(undecided.settled(table)) == [(1, WANTED)]
-    ended = np.zeros(2, SESSION)
+    table["pid"], table["holder_lookup"] = (
+        [WANTED, OTHER, WANTED],
+        [HolderLookup.DONE, HolderLookup.DONE, HolderLookup.NOT_DONE],
+    )
+    assert told(undecided.release(table)) == [(1, WANTED)]
+    ended = np.zeros(2, ENDED)
     ended["skaddr"] = ended["born_ns"] = [3, 4]
     ended["pid"] = [WANTED, 0]
-    waited, shown = undecided.ended(ended)
+    waited, shown = undecided.release_ended(ended)
     assert (told(waited), shown["skaddr"].tolist()) == ([(3, WANTED)], [3])
     assert len(undecided) == 1

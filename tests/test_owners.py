@@ -21,7 +21,7 @@ from sockets import listening, port, until_closed
 
 from tcptop_tui.bpf.source import BpfSource
 from tcptop_tui.diag.source import DiagSource
-from tcptop_tui.records import End, Flag, Looked, Rows, State
+from tcptop_tui.records import CloseFlag, Flag, HolderLookup, Rows, State
 from tcptop_tui.stream.batches import Capture
 
 SETTINGS = dataclasses.replace(SMALL, refresh_s=0.05, reconcile_s=0.2, ring_bytes=8 * 2**20)
@@ -85,7 +85,7 @@ def acting(code: str, *given: socket.socket) -> Iterator[Actor]:
 @pytest.fixture(scope="module")
 def bpf(bpf_possible: None) -> Iterator[Running]:
     running = Running(BpfSource(SETTINGS, Capture()), SETTINGS)
-    running.until(lambda: bool(running.store.facts().now_ns))
+    running.until(lambda: bool(running.store.snapshot().now_ns))
     yield running
     running.close()
 
@@ -97,7 +97,7 @@ def feed(request: pytest.FixtureRequest, bpf: Running) -> Iterator[Running]:
         yield bpf
         return
     running = Running(DiagSource(SETTINGS, Capture()), SETTINGS)
-    running.until(lambda: bool(running.store.facts().now_ns))
+    running.until(lambda: bool(running.store.snapshot().now_ns))
     yield running
     running.close()
 
@@ -115,7 +115,7 @@ def until_owner(feed: Running, pid: int, lport: int, rport: int = 0) -> None:
 
 
 def ended(feed: Running, lport: int, rport: int | None = None) -> Rows:
-    rows = feed.store.facts().sessions
+    rows = feed.store.snapshot().ended_rows
     return rows[(rows["lport"] == lport) & ((rows["rport"] == rport) | (rport is None))]
 
 
@@ -186,8 +186,8 @@ def test_who_has_read_last_comes_first_of_several(feed: Running) -> None:
             ends = there, port(client)
             feed.until(lambda: feed.rows(*ends)["holders"].tolist() == [2])
             (row,) = feed.rows(*ends)
-            assert (int(row["pid"]), int(row["looked"])) == (parent, Looked.FOR)
-            holders = feed.store.facts().holders
+            assert (int(row["pid"]), int(row["holder_lookup"])) == (parent, HolderLookup.DONE)
+            holders = feed.store.snapshot().holders
             mine = holders[holders["id"] == row["id"]]
             assert owners(mine) == sorted([named(parent), named(child)])
             actor.go_on()
@@ -359,7 +359,7 @@ def test_softirq_sees_nobody(bpf: Running) -> None:
             actor.said()
             client.close()
             bpf.until(lambda: bool(len(bpf.rows(there))))
-            log = bpf.store.facts().log
+            log = bpf.store.snapshot().log
             log = log[(log["lport"] == there) & (log["flags"] & Flag.PASSIVE != 0)]
             assert set(log["pid"].tolist()) <= {0, pid}
 
@@ -375,7 +375,7 @@ def test_what_ss_closes_is_not_its(bpf: Running) -> None:
             pytest.skip("ss cannot close sockets here")
         bpf.until(lambda: len(ended(bpf, *ends)) == 1)
         assert ended(bpf, *ends)["pid"].tolist() == [os.getpid()]
-        assert not ended(bpf, *ends)["ends"][0] & End.FIN_SENT
+        assert not ended(bpf, *ends)["close_flags"][0] & CloseFlag.FIN_SENT
 
 
 def test_each_line_says_who_did_it(bpf: Running) -> None:
@@ -398,7 +398,7 @@ def test_each_line_says_who_did_it(bpf: Running) -> None:
             until_closed(client)
         bpf.until(lambda: len(ended(bpf, *ends)) == 1)
         assert owners(ended(bpf, *ends)) == [(child, b"the-closer")]
-        log = bpf.store.facts().log
+        log = bpf.store.snapshot().log
         (line,) = log[(log["lport"] == there) & (log["newstate"] == State.FIN_WAIT1)]
         assert (int(line["pid"]), bytes(line["comm"])) == (child, b"the-closer")
         actor.go_on()

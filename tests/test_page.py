@@ -28,7 +28,7 @@ def read(second: int, *given: dict[str, int]) -> Table:
 
 
 def past(store: Store, row_id: int) -> list[list[float]]:
-    values: list[list[float]] = trend(store.facts().trends, row_id).tolist()
+    values: list[list[float]] = trend(store.snapshot().trends, row_id).tolist()
     return values
 
 
@@ -57,7 +57,7 @@ def test_one_sample_a_second_and_a_bound() -> None:
 @pytest.mark.parametrize(("forth", "back"), [("right_square_bracket", "left_square_bracket"), ("right", "left")])
 async def test_neighbours(forth: str, back: str) -> None:
     async with dashboard() as board:
-        ids = board.app.frame.ids[board.app.frame.order]
+        ids = board.app.frame.ids[board.app.frame.row_order]
         names = [f":{50_000 + int(row_id) - 1}" for row_id in ids]  # as the table is made
         await board.press("enter")
         assert title(board).endswith(names[0])
@@ -74,7 +74,7 @@ async def test_neighbours_in_groups() -> None:
         await board.press("t", "down", "enter")
         members = board.app.frame.tree.members  # type: ignore[union-attr]
         await board.press("right_square_bracket")
-        assert title(board).endswith(f":{50_000 + int(board.app.frame.facts.rows['id'][members[1]]) - 1}")
+        assert title(board).endswith(f":{50_000 + int(board.app.frame.snapshot.rows['id'][members[1]]) - 1}")
 
 
 async def test_an_ended_one_has_no_neighbours_and_says_so() -> None:

@@ -7,13 +7,13 @@ from test_keys import dashboard
 from textual.command import CommandPalette
 
 from tcptop_tui.settings import Settings
-from tcptop_tui.widgets.dialogs.palette import Actions
+from tcptop_tui.widgets.dialogs.palette import ActionProvider
 
 pytestmark = pytest.mark.apart
 
 
 async def offered(board: object) -> dict[str, str]:
-    provider = Actions(board.app.screen, None)  # type: ignore[attr-defined]
+    provider = ActionProvider(board.app.screen, None)  # type: ignore[attr-defined]
     return {str(hit.display): str(hit.help) async for hit in provider.discover()}
 
 
@@ -32,12 +32,12 @@ async def test_every_binding_that_is_in_force_is_there() -> None:
 
 async def test_an_action_is_found_and_done() -> None:
     async with dashboard() as board:
-        hits = [hit async for hit in Actions(board.app.screen, None).search("ended connections")]
+        hits = [hit async for hit in ActionProvider(board.app.screen, None).search("ended connections")]
         best = max(hits, key=lambda hit: hit.score)
         assert str(best.help) == "3"
         await best.command()
         await board.press("f12")
-        assert board.app.look.view == "sessions"
+        assert board.app.view_options.view == "sessions"
         await board.pilot.press("ctrl+p")
         await board.pilot.pause()
         assert isinstance(board.app.screen, CommandPalette)
@@ -46,7 +46,7 @@ async def test_an_action_is_found_and_done() -> None:
 
 async def test_a_theme_is_chosen() -> None:
     async with dashboard() as board:
-        provider = Actions(board.app.screen, None)
+        provider = ActionProvider(board.app.screen, None)
         (hit,) = [hit async for hit in provider.search("tcptop-light")]
         hit.command()
         assert board.app.theme == "tcptop-light"

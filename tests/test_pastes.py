@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from textual.events import Paste
 
-from tcptop_tui.drawing.pastes import Pastes
+from tcptop_tui.drawing.pastes import PasteParser
 
 pytestmark = pytest.mark.apart
 
@@ -16,8 +16,8 @@ BEGIN, END = "\x1b[200~", "\x1b[201~"
 
 def parts(*pieces: str) -> list[str]:
     """Keys as they are, joined; each paste in brackets."""
-    pastes, found = Pastes(), [""]
-    for part in (*(part for piece in pieces for part in pastes.read(piece)), *pastes.give_up()):
+    pastes, found = PasteParser(), [""]
+    for part in (*(part for piece in pieces for part in pastes.feed(piece)), *pastes.flush()):
         if isinstance(part, Paste):
             found += [f"[{part.text}]", ""]
         else:
@@ -51,4 +51,4 @@ def test_in_whatever_pieces_it_comes(typed: list[str], data: st.DataObject) -> N
 
 
 def test_an_escape_by_itself_does_not_wait() -> None:
-    assert list(Pastes().read("\x1b")) == ["\x1b"]
+    assert list(PasteParser().feed("\x1b")) == ["\x1b"]

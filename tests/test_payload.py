@@ -27,12 +27,12 @@ from tcptop_tui.diag.netlink import SockDiag
 from tcptop_tui.diag.source import DiagSource
 from tcptop_tui.host import c_functions
 from tcptop_tui.host.c_functions import Signature
-from tcptop_tui.records import Rows, State, Syn
+from tcptop_tui.records import Rows, State, SynSent
 from tcptop_tui.stream.batches import Capture
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root")
 
-LIBC = c_functions.load(None, {"unshare": Signature(ctypes.c_int, (ctypes.c_int,))})
+LIBC = c_functions.load_library(None, {"unshare": Signature(ctypes.c_int, (ctypes.c_int,))})
 CLONE_NEWNET = 0x40000000
 SETTINGS = dataclasses.replace(SMALL, refresh_s=0.1, reconcile_s=0.3)
 MSG_FASTOPEN, TCP_FASTOPEN, TCP_FASTOPEN_CONNECT = 0x20000000, 23, 30
@@ -131,7 +131,7 @@ def at_end(tracer: Program, *ends: tuple[int, int]) -> list[int]:
     found: dict[tuple[int, int], list[int]] = {one: [] for one in ends}
 
     def ended() -> bool:  # a socket is taken out of the tables before its CLOSE is announced
-        for one in tracer.sessions.drain():
+        for one in tracer.ended.read():
             found.get((int(one["lport"]), int(one["rport"])), []).append(int(one["tx_bytes"]))
         return all(found.values())
 
@@ -228,7 +228,7 @@ def test_data_in_a_syn_counts_and_the_syn_does_not(tracer: Program) -> None:
             late.sendto(bytes(30), MSG_FASTOPEN, server.getsockname())
             row = found(diag, port(late))
             # what the SYN carries has left; the rest waits for the answer
-            assert (row["state"], row["syn"], row["tx_bytes"]) == (State.SYN_SENT, Syn.OUT, 30 - unsent(late))
+            assert (row["state"], row["syn"], row["tx_bytes"]) == (State.SYN_SENT, SynSent.OUT, 30 - unsent(late))
 
     elsewhere(tracer, body)
 
@@ -252,7 +252,7 @@ def test_a_deferred_connect_has_sent_no_syn(tracer: Program) -> None:
             late.setsockopt(socket.IPPROTO_TCP, TCP_FASTOPEN_CONNECT, 1)
             late.connect(server.getsockname())
             row = found(diag, port(late))
-            assert (row["state"], row["syn"], row["tx_bytes"]) == (State.SYN_SENT, Syn.NONE, 0)
+            assert (row["state"], row["syn"], row["tx_bytes"]) == (State.SYN_SENT, SynSent.NONE, 0)
             late.sendall(bytes(9))
             accepted = stack.enter_context(server.accept()[0])
             assert len(accepted.recv(100)) == 9
@@ -326,7 +326,7 @@ def test_the_table_counts_what_is_refused_once(
     def body(_diag: SockDiag) -> None:
         running = Running(kind(SETTINGS, Capture()), SETTINGS)
         try:
-            running.until(lambda: running.store.facts().begun)
+            running.until(lambda: running.store.snapshot().has_table)
             with listening() as server:
                 client, accepted = pair(server)
                 one, other = (client, accepted) if opened == "connect" else (accepted, client)
@@ -354,5 +354,5 @@ def test_the_table_counts_what_is_refused_once(
 
 def until_next_survey(running: Running) -> None:
     """A dump that was begun after this call is in the table."""
-    begun_ns = running.store.facts().now_ns
-    running.until(lambda: running.store.facts().now_ns > begun_ns + 1_000_000_000)
+    begun_ns = running.store.snapshot().now_ns
+    running.until(lambda: running.store.snapshot().now_ns > begun_ns + 1_000_000_000)

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from made import connections
 
-from tcptop_tui.filters import Subject, parse
-from tcptop_tui.filters.capture_terms import pin
+from tcptop_tui.filters import RowContext, parse
+from tcptop_tui.filters.capture_terms import split_capture
 from tcptop_tui.stream.batches import Capture
 from tcptop_tui.stream.identity import capture_mask
 
@@ -29,9 +29,9 @@ pytestmark = pytest.mark.apart
     ],
 )
 def test_expressible(text: str, capture: Capture) -> None:
-    pinned = pin(parse(text), Capture())
+    pinned = split_capture(parse(text), Capture())
     assert pinned.capture == capture
-    assert not pinned.left
+    assert not pinned.remaining_terms
 
 
 @pytest.mark.parametrize(
@@ -40,20 +40,20 @@ def test_expressible(text: str, capture: Capture) -> None:
      "dev:lo", "ip:::1%lo"],
 )  # fmt: skip
 def test_stays_in_user_space(text: str) -> None:
-    pinned = pin(parse(text), Capture())
-    assert (pinned.capture, pinned.applied, pinned.left) == (Capture(), (), (text,))
+    pinned = split_capture(parse(text), Capture())
+    assert (pinned.capture, pinned.pushed_terms, pinned.remaining_terms) == (Capture(), (), (text,))
 
 
 def test_it_narrows_what_the_command_line_asked_for() -> None:
     base = Capture(lports=frozenset({22, 80}), ip=4)
-    assert pin(parse("lport:80,90"), base).capture == Capture(lports=frozenset({80}), ip=4)
-    nothing = pin(parse("lport:99 ip:6"), base)  # an empty set would mean everything
-    assert (nothing.capture, nothing.left) == (base, ("lport:99", "ip:6"))
+    assert split_capture(parse("lport:80,90"), base).capture == Capture(lports=frozenset({80}), ip=4)
+    nothing = split_capture(parse("lport:99 ip:6"), base)  # an empty set would mean everything
+    assert (nothing.capture, nothing.remaining_terms) == (base, ("lport:99", "ip:6"))
 
 
 def test_what_is_said() -> None:
-    assert pin(parse("lport:22 rtt>10ms"), Capture()).told == "capture lport:22 · in user space: rtt>10ms"
-    assert pin(parse(""), Capture()).told == ""
+    assert split_capture(parse("lport:22 rtt>10ms"), Capture()).message == "capture lport:22 · in user space: rtt>10ms"
+    assert split_capture(parse(""), Capture()).message == ""
 
 
 @pytest.mark.parametrize("text", ["lport:22", "!rport:80", "rport<100", "pid:5", "!ip:6", "lport:22 rport:80"])
@@ -67,8 +67,8 @@ def test_the_capture_lets_through_all_that_the_filter_shows(text: str) -> None:
             for addr in ("10.0.0.1", "fe80::1")
         )
     )
-    shown = parse(text).matches(Subject(rows, 0, None, None))
-    caught = capture_mask(rows, pin(parse(text), Capture()).capture)
+    shown = parse(text).matches(RowContext(rows, 0, None, None))
+    caught = capture_mask(rows, split_capture(parse(text), Capture()).capture)
     assert shown.any()
     assert not (shown & ~caught).any()
     known = (rows["lport"] != 0) & (rows["pid"] != 0)

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from privileged import NOBODY, PROGRAM
 
-from tcptop_tui.bpf.load.libbpf import libbpf_with
+from tcptop_tui.bpf.load.libbpf import load_libbpf_functions
 from tcptop_tui.bpf.load.syscalls import MapShape, create_map
 from tcptop_tui.bpf.maps import write_hash
 from tcptop_tui.bpf.program import Program
@@ -33,7 +33,7 @@ Pin = Callable[[MapShape], Path]
 def pin(tmp_path: Path) -> Iterator[Pin]:
     """Pins a map of this shape as ``pinned``."""
     subprocess.run(["mount", "-t", "bpf", "none", str(tmp_path)], check=True)
-    pins = libbpf_with({"bpf_obj_pin": Signature(ct.c_int, (ct.c_int, ct.c_char_p))})
+    pins = load_libbpf_functions({"bpf_obj_pin": Signature(ct.c_int, (ct.c_int, ct.c_char_p))})
     opened: list[int] = []
 
     def make(shape: MapShape) -> Path:
@@ -91,9 +91,9 @@ def test_without_privileges_the_reason_is_said(pin: Pin) -> None:
 def test_a_relative_path_leads_to_the_map(pin: Pin, shape: MapShape, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever its values are: only keys count."""
     monkeypatch.chdir(pin(shape).parent)
-    program = Program(SMALL, Capture(cgroup_pin="pinned", mntns_pin="./pinned"))
+    program = Program(SMALL, Capture(cgroup_map_path="pinned", mntns_map_path="./pinned"))
     try:
-        assert sorted(program.pinned("pinned_cgroups").tolist()) == [7, 9]
-        assert sorted(program.pinned("pinned_mntns").tolist()) == [7, 9]
+        assert sorted(program.read_pinned("pinned_cgroups").tolist()) == [7, 9]
+        assert sorted(program.read_pinned("pinned_mntns").tolist()) == [7, 9]
     finally:
         program.close()

@@ -34,13 +34,13 @@ def start(bpf_possible: None) -> Iterator[Start]:
 
 
 def excluded(source: BpfSource) -> int:
-    return int(source._opened().counters.read()[program.EXCLUDED])
+    return int(source._require_program().counters.read()[program.EXCLUDED])
 
 
 def test_pinned_to_one_port_and_back(start: Start) -> None:
     with listening() as wanted, listening() as other:
         feed, source = start(Capture())
-        facts = feed.store.facts
+        facts = feed.store.snapshot
         kept, kept_accepted = pair(other)  # is there all the time
         here = port(kept)
         feed.until(lambda: len(feed.rows(here)) == 1)
@@ -53,14 +53,14 @@ def test_pinned_to_one_port_and_back(start: Start) -> None:
             accepted.close()
             return number
 
-        source.recapture(Capture(rports=frozenset({port(wanted)})))
+        source.set_capture(Capture(rports=frozenset({port(wanted)})))
         feed.until(lambda: bool(facts().now_ns) and not len(feed.rows(here)))
         before = excluded(source)
         left_out, seen = once(other), once(wanted)
         feed.until(lambda: len(path(facts().log, seen)) >= 3)
         assert path(facts().log, left_out) == []
         assert excluded(source) > before
-        source.recapture(Capture())
+        source.set_capture(Capture())
         feed.until(lambda: len(feed.rows(here)) == 1)
         again = once(other)
         feed.until(lambda: len(path(facts().log, again)) >= 3)

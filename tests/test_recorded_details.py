@@ -10,8 +10,8 @@ import pytest
 from made import NOW, SECOND
 from test_recording import recorded, table
 
-from tcptop_tui.fields import BY_KEY, Subject
-from tcptop_tui.replay.recording import DETAILS, HEAD, MAGIC, details_payload, layout, read_batches
+from tcptop_tui.fields import BY_KEY, RowContext
+from tcptop_tui.replay.recording import BATCH_HEAD, DETAILS, MAGIC, details_payload, dtype_layout, read_batches
 from tcptop_tui.stream.batches import Status, Table
 from tcptop_tui.stream.socket_details import NO_DETAILS, SOCKET_DETAIL
 
@@ -23,7 +23,7 @@ def test_details_of_sockets_are_recorded_where_there_are_some(tmp_path: Path) ->
     details["id"], details["cwnd"], details["congestion"] = 1, 77, b"bbr"
     recorded(path, Status("bpf"), replace(table(), details=details), table(SECOND))
     first, second = (batch for batch in read_batches(path) if isinstance(batch, Table))
-    assert BY_KEY["cwnd"].values(Subject(first.rows, NOW, details=first.details)) == [77]
+    assert BY_KEY["cwnd"].values(RowContext(first.rows, NOW, details=first.details)) == [77]
     assert not len(second.details)
 
 
@@ -31,8 +31,8 @@ def test_details_of_sockets_are_recorded_where_there_are_some(tmp_path: Path) ->
 def test_details_of_another_version_are_not_known(tmp_path: Path, payload: bytes) -> None:
     path = tmp_path / "r"
     recorded(path, Status("bpf"))
-    head = HEAD.pack(DETAILS, len(payload), 0, 0)
-    last = recorded(path.with_name("other"), table()).read_bytes()[len(MAGIC) + len(layout()) :]
+    head = BATCH_HEAD.pack(DETAILS, len(payload), 0, 0)
+    last = recorded(path.with_name("other"), table()).read_bytes()[len(MAGIC) + len(dtype_layout()) :]
     path.write_bytes(path.read_bytes() + head + payload + last)
     (found,) = (batch for batch in read_batches(path) if isinstance(batch, Table))
     assert not len(found.details)

@@ -21,7 +21,7 @@ from test_cli import run
 
 from tcptop_tui.model.store import Store
 from tcptop_tui.replay.recorder import Recorder
-from tcptop_tui.replay.recording import HEAD, MAGIC, layout, read_batches
+from tcptop_tui.replay.recording import BATCH_HEAD, MAGIC, dtype_layout, read_batches
 from tcptop_tui.replay.source import ReplaySource
 from tcptop_tui.settings import Settings
 from tcptop_tui.stream.batches import Batch, Loss, Status, Table, Transitions
@@ -79,7 +79,7 @@ class Full:
         return self._file.fileno()
 
 
-@pytest.mark.parametrize("room", [0, 10, len(MAGIC + layout()), 3000, 3300])
+@pytest.mark.parametrize("room", [0, 10, len(MAGIC + dtype_layout()), 3000, 3300])
 def test_a_full_disk_ends_only_the_recording(path: Path, room: int) -> None:
     sink = Taking()
     recorder = Recorder(sink, Full(path, room))  # type: ignore[arg-type]
@@ -87,10 +87,10 @@ def test_a_full_disk_ends_only_the_recording(path: Path, room: int) -> None:
     assert all(recorder.offer(batch) for batch in batches)
     assert [one for one in sink.batches if not isinstance(one, Status)] == batches[1:]
     last = [one for one in sink.batches if isinstance(one, Status)][-1]
-    assert last == Status("bpf", "as ever; the recording has ended: no space left on device")
+    assert last == Status("bpf", "as ever; the recording stopped: no space left on device")
     whole = path.read_bytes()
     assert len(whole) <= room
-    if len(whole) >= len(MAGIC + layout()):
+    if len(whole) >= len(MAGIC + dtype_layout()):
         assert isinstance(list(read_batches(path)), list)
 
 
@@ -103,7 +103,7 @@ def test_what_was_behind_is_behind_in_the_replay(path: Path) -> None:
     behind_s = []
     for batch in found:
         store.apply(batch)
-        behind_s.append(store.facts().behind_s)
+        behind_s.append(store.snapshot().behind_s)
     assert behind_s == [0, 7, 0]
 
 
@@ -155,7 +155,7 @@ def test_the_dashboard_goes_on_with_bpf(tmp_path: Path, bpf_possible: None) -> N
     program = ("unshare", "--mount", "bash", "-c", script, "bash", sys.executable, "-m", "tcptop_tui")
     terminal = Terminal("--record", str(folder / "r.tcptop"), program=program)
     try:
-        terminal.shows("the recording has ended: no space left on device")
+        terminal.shows("the recording stopped: no space left on device")
         terminal.shows("backend bpf")
         assert "ENDED" not in terminal.text
         terminal.type("q")
@@ -209,7 +209,7 @@ def sparse(path: Path, kind: int, size: int, times: int) -> Path:
     with path.open("r+b") as file:
         for _ in range(times):
             file.seek(0, os.SEEK_END)
-            file.write(HEAD.pack(kind, size, NOW + 1, UTC))
+            file.write(BATCH_HEAD.pack(kind, size, NOW + 1, UTC))
             file.truncate(file.tell() + size)
     return path
 

@@ -11,10 +11,10 @@ from textual.screen import Screen
 
 from tcptop_tui.model.store import Store
 from tcptop_tui.records import State
-from tcptop_tui.stream.batches import Sessions, Table
-from tcptop_tui.widgets.lists.columns import place
-from tcptop_tui.widgets.lists.line_cache import Lines
-from tcptop_tui.widgets.lists.page import Page
+from tcptop_tui.stream.batches import EndedConnections, Table
+from tcptop_tui.widgets.lists.columns import place_columns
+from tcptop_tui.widgets.lists.line_cache import LineCache
+from tcptop_tui.widgets.lists.page import RowTexts
 from tcptop_tui.widgets.views.connections import ConnectionTable
 
 pytestmark = pytest.mark.apart
@@ -65,12 +65,12 @@ async def test_what_does_not_change_is_not_drawn(monkeypatch: pytest.MonkeyPatch
 async def test_a_key_does_not_wait_for_anything_newer(monkeypatch: pytest.MonkeyPatch) -> None:
     async with dashboard() as board:
         given = await quiet(board)
-        asked = counted(monkeypatch, Store, "facts")
+        asked = counted(monkeypatch, Store, "snapshot")
         before = board.app.frame
         await board.pilot.press("I")
         await board.pilot.pause()
-        assert (board.app.frame.look.descending, before.look.descending) == (False, True)
-        assert board.app.frame.facts is before.facts
+        assert (board.app.frame.view_options.descending, before.view_options.descending) == (False, True)
+        assert board.app.frame.snapshot is before.snapshot
         assert asked == []
         await board.more(later(given, 1))
         assert len(asked) == 1
@@ -104,27 +104,27 @@ async def test_what_has_ended_is_dimmed_whole(monkeypatch: pytest.MonkeyPatch) -
             end[name] = given.rows[name][gone]
         end["end_ns"] = given.now_ns + SECOND
         drawn = counted(monkeypatch, ConnectionTable, "refresh")
-        await board.more(Sessions(end), Table(given.rows[~gone], given.now_ns + SECOND, given.utc_ns + SECOND))
+        await board.more(EndedConnections(end), Table(given.rows[~gone], given.now_ns + SECOND, given.utc_ns + SECOND))
         panel = board.app.panel(ConnectionTable)
         lines = [line for line, text in enumerate(board.lines(ConnectionTable)) if " CLOSE " in text]
         sent = {region.x for regions in drawn for region in regions if [region.y] == lines}
         assert sent == {spot.left for spot in panel.placed}
 
 
-def cells(rows: Any, now_ns: int) -> tuple[list[int], Page]:
-    return rows["id"].tolist(), Page(rows, now_ns)
+def cells(rows: Any, now_ns: int) -> tuple[list[int], RowTexts]:
+    return rows["id"].tolist(), RowTexts(rows, now_ns)
 
 
 def test_lines_kept_are_what_they_would_be_made_anew() -> None:
     rows = table(20).rows
-    placed, lines = place(ConnectionTable.COLUMNS, "comm", 160), Lines()
-    first = lines.made(*cells(rows, NOW), placed)
-    assert first == Lines().made(*cells(rows, NOW), placed)
+    placed, lines = place_columns(ConnectionTable.COLUMNS, "comm", 160), LineCache()
+    first = lines.texts(*cells(rows, NOW), placed)
+    assert first == LineCache().texts(*cells(rows, NOW), placed)
     rows = rows.copy()
     rows["state"][4], rows["srtt_us"][5] = State.LAST_ACK, 12_345
     for change in (1, 7, 3600):
         at_ns = NOW + change * SECOND
         shuffled = rows[::-1] if change == 7 else rows
-        assert lines.made(*cells(shuffled, at_ns), placed) == Lines().made(*cells(shuffled, at_ns), placed)
-    narrow = place(ConnectionTable.COLUMNS, "comm", 80)
-    assert lines.made(*cells(rows, NOW), narrow) == Lines().made(*cells(rows, NOW), narrow)
+        assert lines.texts(*cells(shuffled, at_ns), placed) == LineCache().texts(*cells(shuffled, at_ns), placed)
+    narrow = place_columns(ConnectionTable.COLUMNS, "comm", 80)
+    assert lines.texts(*cells(rows, NOW), narrow) == LineCache().texts(*cells(rows, NOW), narrow)

@@ -9,19 +9,19 @@ from hypothesis import strategies as st
 from made import connections, sampled, sessions
 
 from tcptop_tui.filters import parse
-from tcptop_tui.model.facts import Facts
-from tcptop_tui.model.frame import Look, make_frame
-from tcptop_tui.model.recent_records import Kept
+from tcptop_tui.model.frame import ViewOptions, make_frame
+from tcptop_tui.model.record_parts import FrozenParts
 from tcptop_tui.model.rtt_groups import GROUPINGS, RttGroups
-from tcptop_tui.records import RTT_SLOTS, SESSION, Flag
+from tcptop_tui.model.snapshot import Snapshot
+from tcptop_tui.records import ENDED, RTT_SLOTS, Flag
 
 pytestmark = pytest.mark.apart
 
 ADDRESSES = ["10.0.0.1", "10.0.0.2", "::1", "fe80::1"]
 
 
-def grouped(facts: Facts, by: str, text: str = "") -> RttGroups:
-    groups = make_frame(facts, Look(filter=parse(text), rtt_by=by)).groups
+def grouped(facts: Snapshot, by: str, text: str = "") -> RttGroups:
+    groups = make_frame(facts, ViewOptions(filter=parse(text), rtt_by=by)).rtt_groups
     assert groups is not None
     return groups
 
@@ -38,15 +38,15 @@ ROWS = (
 )
 
 
-def known_facts() -> Facts:
+def known_facts() -> Snapshot:
     rows, ended = connections(*ROWS), sessions(ROWS[0])
     hists, rows["rtt_sum_us"] = sampled(rows, 6, [1, 2, 3, 4]), [100, 200, 300, 400]
     ended["rtt_hist"][:, 9], ended["rtt_sum_us"] = 10, 6000
     older = np.zeros(RTT_SLOTS, "<u8")
     older[3] = 5
-    return Facts(
-        rows=rows, hists=hists, kept=Kept(SESSION, [ended]), tx_rate=np.zeros(4), rx_rate=np.zeros(4),
-        forgotten_hist=older, forgotten_sum_us=50, forgotten_sessions=1,
+    return Snapshot(
+        rows=rows, hists=hists, ended=FrozenParts(ENDED, [ended]), tx_rate=np.zeros(4), rx_rate=np.zeros(4),
+        dropped_rtt_hist=older, dropped_rtt_sum_us=50, dropped_ended=1,
     )  # fmt: skip
 
 
@@ -73,7 +73,7 @@ def test_a_filter_chooses_and_leaves_the_sum_out() -> None:
 
 
 def test_not_made_when_nobody_looks() -> None:
-    assert make_frame(known_facts(), Look()).groups is None
+    assert make_frame(known_facts(), ViewOptions()).rtt_groups is None
 
 
 @given(
@@ -95,10 +95,10 @@ def test_the_groups_add_up_to_the_total(
     hists = np.zeros((len(rows), RTT_SLOTS), "<u4")
     for k, row in enumerate(rows):
         hists[k, row[5]], made["rtt_sum_us"][k] = row[6], row[7] if row[6] else 0
-    facts = Facts(
+    facts = Snapshot(
         rows=made, hists=sampled(made, slice(None), hists), tx_rate=np.zeros(len(made)), rx_rate=np.zeros(len(made))
     )
-    frame = make_frame(facts, Look(filter=parse(text), rtt_by=by))
-    assert frame.groups is not None
-    assert np.array_equal(frame.groups.hist.sum(axis=0), frame.rtt.hist)
-    assert int(frame.groups.sum_us.sum()) == frame.rtt.sum_us
+    frame = make_frame(facts, ViewOptions(filter=parse(text), rtt_by=by))
+    assert frame.rtt_groups is not None
+    assert np.array_equal(frame.rtt_groups.hist.sum(axis=0), frame.rtt.hist)
+    assert int(frame.rtt_groups.sum_us.sum()) == frame.rtt.sum_us

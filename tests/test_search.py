@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from test_keys import Dashboard, dashboard, moves
 
-from tcptop_tui.filters.addresses import begun_address
+from tcptop_tui.filters.addresses import network_from_prefix
 from tcptop_tui.widgets.panels.search_bar import SearchBar
 from tcptop_tui.widgets.panels.transitions import TransitionLog
 from tcptop_tui.widgets.views.connections import ConnectionTable
@@ -88,7 +88,7 @@ async def test_in_groups_and_other_lists() -> None:
     ],
 )  # fmt: skip
 def test_an_address_that_is_being_typed(typed: str, network: str) -> None:
-    assert begun_address(typed) == network
+    assert network_from_prefix(typed) == network
 
 
 async def test_addresses_are_found_while_they_are_typed() -> None:
@@ -107,7 +107,7 @@ async def test_in_the_log_from_its_end() -> None:
     async with dashboard() as board:
         log = board.app.panel(TransitionLog)
         log.focus()
-        found = lambda: int(board.app.frame.facts.log["rport"][log._found]) - 50_000  # noqa: E731
+        found = lambda: int(board.app.frame.snapshot.log["rport"][log._match]) - 50_000  # noqa: E731
         await board.press("f3", *"rport:50003,50010,50020")
         assert (told(board), found()) == ("3 of 3", 20)
         await board.press("f3")

@@ -10,7 +10,7 @@ from test_keys import dashboard
 from test_looks import busy
 from test_screens import screen
 
-from tcptop_tui.model.facts import Alert
+from tcptop_tui.model.snapshot import Alert
 from tcptop_tui.records import State
 from tcptop_tui.stream.batches import Status, Table
 from tcptop_tui.widgets.panels.alerts import AlertStrip
@@ -26,7 +26,7 @@ pytestmark = [pytest.mark.apart, pytest.mark.usefixtures("utc")]
 async def test_a_smaller_terminal_leaves_no_empty_lines(size: tuple[int, int]) -> None:
     async with dashboard((160, 50)) as board:
         await busy(board)
-        board.app._store._alarms.alerts = tuple(Alert(str(k), f"trouble {k}", "") for k in range(4))
+        board.app._store._alert_rules.alerts = tuple(Alert(str(k), f"trouble {k}", "") for k in range(4))
         await board.more(Status("bpf"))
         await board.pilot.resize_terminal(*size)
         await board.more(Status("bpf"))

@@ -15,10 +15,10 @@ from terminals import Terminal
 from test_keys import Dashboard, dashboard
 from textual.widgets import Checkbox, Input, Select
 
-from tcptop_tui.config.file import ConfigPlace, default_path, load_config, save_config
+from tcptop_tui.config.file import ConfigFile, default_path, load_config, save_config
 from tcptop_tui.config.schema import ColumnChoice, Config
 from tcptop_tui.errors import TcptopError
-from tcptop_tui.widgets.dialogs.setup import ColumnList, SetupScreen
+from tcptop_tui.widgets.dialogs.setup import ColumnList, SetupDialog
 from tcptop_tui.widgets.views.connections import ConnectionTable
 
 NOBODY = 65534
@@ -131,7 +131,7 @@ def test_no_file_is_said_where_one_was_named(path: Path) -> None:
 def test_dev_null_is_an_empty_file_and_stays_what_it_is() -> None:
     null = Path(os.devnull)
     assert load_config(null, named=True) == (Config(), "")
-    assert ConfigPlace(null).target is None
+    assert ConfigFile(null).save_path is None
     with pytest.raises(TcptopError, match="not a plain file"):
         save_config(null, Config(), Config(refresh_s=3))
     assert null.is_char_device()
@@ -208,7 +208,7 @@ def titles(board: Dashboard) -> list[str]:
 
 async def opened(board: Dashboard, key: str = "f2") -> ColumnList:
     await board.pilot.press(key)
-    while not isinstance(board.app.screen, SetupScreen):
+    while not isinstance(board.app.screen, SetupDialog):
         await board.pilot.pause()
     await board.pilot.pause()
     return board.app.screen.query_one(ColumnList)
@@ -230,7 +230,7 @@ async def test_columns_are_chosen_ordered_and_widened(key: str, path: Path) -> N
         await board.press("f10")
         while not any("saved in" in notice.message for notice in board.app._notifications):
             await board.pilot.pause()
-        assert not isinstance(board.app.screen, SetupScreen)
+        assert not isinstance(board.app.screen, SetupDialog)
     config, _ = load_config(path)
     chosen = config.columns["connections"]
     assert [choice.key for choice in chosen][:3] == ["comm", "lport", "laddr"]
@@ -238,7 +238,7 @@ async def test_columns_are_chosen_ordered_and_widened(key: str, path: Path) -> N
     async with dashboard(config=config) as board:  # the next start
         assert titles(board)[:3] == ["PROCESS", "LPORT", "LADDR"]
         await board.press("greater_than_sign")
-        assert board.app.look.sort in {choice.key for choice in chosen}
+        assert board.app.view_options.sort in {choice.key for choice in chosen}
 
 
 async def test_escape_puts_everything_back(path: Path) -> None:
@@ -267,7 +267,7 @@ async def test_what_is_on_is_told_without_colours() -> None:
         assert str(names.render()).startswith("[ ]")
         await board.press("space")
         assert str(names.render()).startswith("[x]")
-        assert board.app.look.names
+        assert board.app.view_options.names
 
 
 async def test_time_wait_is_left_out_from_the_start_on(path: Path) -> None:
@@ -276,20 +276,20 @@ async def test_time_wait_is_left_out_from_the_start_on(path: Path) -> None:
         await opened(board)
         board.app.screen.query_one("#time_wait", Checkbox).focus()
         await board.press("space")
-        assert not board.app.look.time_wait
+        assert not board.app.view_options.show_time_wait
         await board.press("f10")
         while not any("saved in" in notice.message for notice in board.app._notifications):
             await board.pilot.pause()
     config, _ = load_config(path)
     assert not config.time_wait
     async with dashboard(config=config) as board:
-        assert not board.app.look.time_wait
+        assert not board.app.view_options.show_time_wait
         await board.press("T")
-        assert board.app.look.time_wait
+        assert board.app.view_options.show_time_wait
         await opened(board)
         board.app.screen.query_one("#names", Checkbox).focus()
         await board.press("space")
-        assert board.app.look.time_wait  # as the key has it
+        assert board.app.view_options.show_time_wait  # as the key has it
 
 
 async def test_impossible_numbers_are_said_and_not_taken() -> None:

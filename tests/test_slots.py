@@ -20,7 +20,7 @@ from tcptop_tui.bpf import program as counters
 from tcptop_tui.bpf import slots
 from tcptop_tui.bpf.program import Program
 from tcptop_tui.bpf.slots import SLOT
-from tcptop_tui.records import BRIEF, Flag, Rows, State
+from tcptop_tui.records import CONN_HEAD, Flag, Rows, State
 from tcptop_tui.stream.batches import Capture
 
 _GENERATOR = """
@@ -124,7 +124,7 @@ def test_what_is_taken_away_comes_back_with_its_next_segment(
 ) -> None:
     tracer = follow(64, port(server))
     pairs = opened(server, 64)
-    assert tracer.conns.delete(entries_of(tracer)[0]) == 64
+    assert tracer.slots.delete(entries_of(tracer)[0]) == 64
     assert followed(tracer) == set()
     for client, accepted in pairs:
         accepted.sendall(b"x")
@@ -142,7 +142,7 @@ def test_only_what_is_there_is_taken_away(server: socket.socket, follow: Callabl
     pairs = opened(server, 2)
     keys = entries_of(tracer)[0]
     closed(pairs[:1])
-    assert tracer.conns.delete(np.array([1, *keys.tolist()], "<u8")) == 1
+    assert tracer.slots.delete(np.array([1, *keys.tolist()], "<u8")) == 1
     assert followed(tracer) == set()
     closed(pairs[1:])
 
@@ -187,7 +187,7 @@ def test_nor_is_one_of_the_news(follow: Callable[..., Program], churn: tuple[lis
     tracer, seen = follow(64, *ports), 0
     begin()
     while seen < 1000:
-        news = tracer.conns.news(NONE)
+        news = tracer.slots.read_changes(NONE)
         present = news.conns[news.skaddr != 0]
         assert fitting(present, ports)
         seen += len(present)
@@ -195,52 +195,52 @@ def test_nor_is_one_of_the_news(follow: Callable[..., Program], churn: tuple[lis
 
 def test_news_are_told_once(server: socket.socket, follow: Callable[..., Program]) -> None:
     tracer = follow(64, port(server))
-    assert tracer.conns.news(NONE).numbers.tolist() == []
+    assert tracer.slots.read_changes(NONE).slot_numbers.tolist() == []
     pairs = opened(server, 3)
-    first = tracer.conns.news(NONE)
+    first = tracer.slots.read_changes(NONE)
     numbers = {
-        lport: number for number, lport in zip(first.numbers.tolist(), first.conns["lport"].tolist(), strict=True)
+        lport: number for number, lport in zip(first.slot_numbers.tolist(), first.conns["lport"].tolist(), strict=True)
     }
     assert {lport for lport, key in zip(numbers, first.skaddr.tolist(), strict=True) if key} >= clients(pairs)
-    assert tracer.conns.news(NONE).numbers.tolist() == []
+    assert tracer.slots.read_changes(NONE).slot_numbers.tolist() == []
     pairs[1][1].sendall(b"12345")
     pairs[1][0].recv(5)
-    second = tracer.conns.news(NONE)
-    assert second.numbers.tolist() == [numbers[port(pairs[1][0])]]
+    second = tracer.slots.read_changes(NONE)
+    assert second.slot_numbers.tolist() == [numbers[port(pairs[1][0])]]
     assert second.conns["rx_bytes"].tolist() == [5]
     unread = numbers[port(pairs[2][0])]
     pairs[2][1].sendall(b"1")  # nobody reads it: what has come is news already
-    assert tracer.conns.news(NONE).numbers.tolist() == [unread]
+    assert tracer.slots.read_changes(NONE).slot_numbers.tolist() == [unread]
     pairs[2][1].shutdown(socket.SHUT_WR)
-    half = tracer.conns.news(NONE)
-    assert (half.numbers.tolist(), half.conns["state"].tolist()) == ([unread], [State.CLOSE_WAIT])
+    half = tracer.slots.read_changes(NONE)
+    assert (half.slot_numbers.tolist(), half.conns["state"].tolist()) == ([unread], [State.CLOSE_WAIT])
     where = numbers[port(pairs[0][0])]
     closed(pairs[:1])
-    third = tracer.conns.news(NONE)
-    assert (third.numbers.tolist(), third.skaddr.tolist()) == ([where], [0])
+    third = tracer.slots.read_changes(NONE)
+    assert (third.slot_numbers.tolist(), third.skaddr.tolist()) == ([where], [0])
     closed(pairs[1:])
 
 
 def test_what_is_asked_for_is_told_again(server: socket.socket, follow: Callable[..., Program]) -> None:
     tracer = follow(64, port(server))
     pairs = opened(server, 3)
-    numbers = tracer.conns.news(NONE).numbers
-    asked = tracer.conns.news(numbers[1:2].copy())
-    assert asked.numbers.tolist() == numbers[1:2].tolist()
+    numbers = tracer.slots.read_changes(NONE).slot_numbers
+    asked = tracer.slots.read_changes(numbers[1:2].copy())
+    assert asked.slot_numbers.tolist() == numbers[1:2].tolist()
     pairs[0][1].sendall(b"x")
     pairs[0][0].recv(1)
-    assert set(tracer.conns.news(numbers.copy()).numbers.tolist()) == set(numbers.tolist())
+    assert set(tracer.slots.read_changes(numbers.copy()).slot_numbers.tolist()) == set(numbers.tolist())
     closed(pairs)
 
 
 def test_what_is_taken_away_is_news(server: socket.socket, follow: Callable[..., Program]) -> None:
     tracer = follow(64, port(server))
     pairs = opened(server, 2)
-    told = tracer.conns.news(NONE)
-    number = int(told.numbers[told.skaddr != 0][0])
-    tracer.conns.delete(told.skaddr[told.skaddr != 0][:1].copy())
-    news = tracer.conns.news(NONE)
-    assert (news.numbers.tolist(), news.skaddr.tolist()) == ([number], [0])
+    told = tracer.slots.read_changes(NONE)
+    number = int(told.slot_numbers[told.skaddr != 0][0])
+    tracer.slots.delete(told.skaddr[told.skaddr != 0][:1].copy())
+    news = tracer.slots.read_changes(NONE)
+    assert (news.slot_numbers.tolist(), news.skaddr.tolist()) == ([number], [0])
     closed(pairs)
 
 
@@ -257,9 +257,11 @@ def test_news_add_up_to_what_there_is(
         client, accepted = pairs[number % len(pairs)]
         accepted.sendall(b"x" * (number + 1))
         assert len(client.recv(1000)) == number + 1
-        news = tracer.conns.news(NONE)
+        news = tracer.slots.read_changes(NONE)
         ours = news.conns["rport"] == port(server)
-        for slot, key, conn, stays in zip(news.numbers.tolist(), news.skaddr.tolist(), news.conns, ours, strict=True):
+        for slot, key, conn, stays in zip(
+            news.slot_numbers.tolist(), news.skaddr.tolist(), news.conns, ours, strict=True
+        ):
             known.pop(slot, None)
             if key and stays:
                 known[slot] = key, conn.tobytes()
@@ -267,29 +269,29 @@ def test_news_add_up_to_what_there_is(
     stays = conns["rport"] == port(server)
     there = {(key, conn.tobytes()) for key, conn in zip(keys[stays].tolist(), conns[stays], strict=True)}
     assert len(there) == len(pairs)
-    hists = {slot: news.hists.at(np.array([slot + 1])).tobytes() for slot in known}
+    hists = {slot: news.hists.histograms(np.array([slot + 1])).tobytes() for slot in known}
     assert {(key, plain + hists[slot]) for slot, (key, plain) in known.items()} == there
     closed(pairs)
 
 
 def lying(*lives: int) -> Rows:
     made = np.zeros(len(lives), SLOT)
-    made["skaddr"], made["lives"] = np.arange(len(lives)) + 1, lives
+    made["skaddr"], made["generation"] = np.arange(len(lives)) + 1, lives
     return made
 
 
 def taken(made: Rows) -> tuple[list[int], list[bool]]:
-    _, copies, whole = slots._taken(made, lambda rows: np.arange(len(rows)), np.zeros(len(made), SLOT))
+    _, copies, whole = slots._copy_stable(made, lambda rows: np.arange(len(rows)), np.zeros(len(made), SLOT))
     return copies["skaddr"].tolist(), whole.tolist()
 
 
 def test_half_of_an_entry_is_its_beginning(server: socket.socket, follow: Callable[..., Program]) -> None:
     tracer = follow(64, port(server))
     pairs = opened(server, 10)
-    (keys, whole), (same_keys, brief) = entries_of(tracer), entries_of(tracer, BRIEF)
+    (keys, whole), (same_keys, brief) = entries_of(tracer), entries_of(tracer, CONN_HEAD)
     assert same_keys.tolist() == keys.tolist()
     assert len(brief) == 10
-    for name in BRIEF.names or ():
+    for name in CONN_HEAD.names or ():
         assert (brief[name] == whole[name]).all(), name
     closed(pairs)
 
@@ -303,7 +305,7 @@ def test_a_slot_that_has_changed_hands_meanwhile_is_no_entry(monkeypatch: pytest
 
     def slow(rows: Rows, into: Rows) -> None:
         into[:] = rows
-        made["lives"][0] = 4
+        made["generation"][0] = 4
 
-    monkeypatch.setattr(slots, "put", slow)
+    monkeypatch.setattr(slots, "copy_into", slow)
     assert taken(made) == ([1, 2, 3], [False, True, True])

@@ -93,10 +93,10 @@ def ss(side: Side, lport: int) -> dict[str, Any]:
 
 
 def ours(running: Running, side: Side, lport: int) -> dict[str, Any]:
-    subject = running.store.facts().subject
+    subject = running.store.snapshot().subject
     rows = subject.rows
     mine = np.flatnonzero((rows["lport"] == lport) & (rows["netns"] == side.inode) & (rows["rport"] != 0))[:1]
-    return {field.key: value for field in DETAILS for value in field.values(subject.take(mine))}
+    return {field.key: value for field in DETAILS for value in field.values(subject.select(mine))}
 
 
 def test_every_detail_is_what_ss_says(
@@ -131,7 +131,7 @@ def test_segments_in_flight_and_lost(
             )
 
         running.until(lost)
-        facts = running.store.facts()
+        facts = running.store.snapshot()
         chosen = facts.rows[parse(f"lport:{lport} unacked>0 lost>0 tx_queue:20000 cwnd<1000").matches(facts.subject)]
         assert len(chosen) == 1
     finally:
@@ -161,5 +161,5 @@ def test_nobody_pays_who_does_not_want_them(
 ) -> None:
     running.until(lambda: bool(ours(running, links[0], port(talk[0])).get("cwnd")))
     running.source.want_details(wanted=False)
-    running.until(lambda: not len(running.store.facts().details))
+    running.until(lambda: not len(running.store.snapshot().details))
     assert set(ours(running, links[0], port(talk[0])).values()) == {None}

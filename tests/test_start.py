@@ -13,7 +13,7 @@ import pytest
 from privileged import PROGRAM, running, until
 from terminals import Terminal
 
-from tcptop_tui.bpf.load.compiler_client import Compiled, Request
+from tcptop_tui.bpf.load.compiler_client import CompileRequest, LoadedPrograms
 from tcptop_tui.host import startup
 
 COUNTS = "BPF_ARRAY(seen, u64, 1); int count(void *ctx) { return 0; }"
@@ -103,7 +103,7 @@ class TestTheCompilersProcess:
         (trap / "sitecustomize.py").write_text(f"open({str(trap.parent / 'mark')!r}, 'a').write('site')\n")
         trap.chmod(0o777)
         monkeypatch.setattr(sys, "path", [str(trap), "", *sys.path])
-        Compiled(Request(COUNTS, [], ["count"], keeps=False)).close()
+        LoadedPrograms(CompileRequest(COUNTS, [], ["count"], keeps=False)).close()
         assert mark(trap) == ""
         assert not [path for path in trap.iterdir() if path.name.startswith("tcptop-")]
 
@@ -113,8 +113,8 @@ class TestTheCompilersProcess:
         script = (
             "import sys; sys.path = [folder for folder in sys.path if 'site-packages' not in folder]\n"
             f"sys.path += [{str(code.parent)!r}, {str(Path(pytest.__file__).parent.parent)!r}]\n"
-            "from tcptop_tui.bpf.load.compiler_client import Compiled, Request\n"
-            f"Compiled(Request({COUNTS!r}, [], ['count'])).close()"
+            "from tcptop_tui.bpf.load.compiler_client import CompileRequest, LoadedPrograms\n"
+            f"LoadedPrograms(CompileRequest({COUNTS!r}, [], ['count'])).close()"
         )
         base = [str(Path(sys.base_prefix) / "bin" / Path(sys.executable).resolve().name), "-I", "-c", script]
         environ = {**os.environ, "PYTHONPATH": str(tmp_path)}
@@ -127,8 +127,8 @@ class TestTheCompilersProcess:
             "import subprocess; from tcptop_tui.host import capabilities as c, privileges\n"
             "from tcptop_tui.bpf.load import compiler\n"
             "c.forbid_gains(); c.keep(privileges.COMPILER, ())\n"
-            "with c.lent(*privileges.COMPILER):\n"
-            "    compiler._hand_nothing_on()\n"
+            "with c.lend(*privileges.COMPILER):\n"
+            "    compiler._drop_inheritable_capabilities()\n"
             "    subprocess.run(['grep', '^Cap[IPE]', '/proc/self/status'])"
         )
         done = subprocess.run([sys.executable, "-P", "-c", script], capture_output=True, text=True, check=True)

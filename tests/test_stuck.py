@@ -17,10 +17,10 @@ import pytest
 from sockets import listening, pair, reset
 from streams import Stream
 
-from tcptop_tui.records import SESSION, TRANSITION
-from tcptop_tui.stream.batches import Batch, Loss, Sessions, Transitions
+from tcptop_tui.records import ENDED, TRANSITION
+from tcptop_tui.stream.batches import Batch, EndedConnections, Loss, Transitions
 from tcptop_tui.trace.output import Layout, Output
-from tcptop_tui.trace.stream_loop import Moment, Runner
+from tcptop_tui.trace.stream_loop import LineContext, StreamRunner
 
 PROGRAM = (sys.executable, "-m", "tcptop_tui")
 SOON_S = 5
@@ -84,11 +84,11 @@ class Counted:
     def __init__(self) -> None:
         self.taken = 0
 
-    def begin(self) -> None: ...
+    def start(self) -> None: ...
 
-    def finish(self, moment: Moment) -> None: ...
+    def finish(self, moment: LineContext) -> None: ...
 
-    def take(self, batch: Batch, moment: Moment) -> None:
+    def write_batch(self, batch: Batch, moment: LineContext) -> None:
         self.taken += len(batch.rows) if isinstance(batch, Transitions) else 0
 
     def lost(self, loss: Loss) -> int:
@@ -99,14 +99,14 @@ def test_what_is_left_in_a_full_ring_is_counted_when_the_time_is_over(monkeypatc
     now_s = 100.0
     monkeypatch.setattr("tcptop_tui.trace.stream_loop.time.monotonic", lambda: now_s)
     stream = Counted()
-    runner = Runner(stream, Output(Layout("json", ()), io.FileIO(os.devnull, "wb")), None, lambda: None)
+    runner = StreamRunner(stream, Output(Layout("json", ()), io.FileIO(os.devnull, "wb")), None, lambda: None)
     runner.offer(Transitions(np.zeros(5000, TRANSITION)))
     runner.stop()
     runner.offer(Transitions(np.zeros(300, TRANSITION)))
     now_s += 1
     runner.offer(Transitions(np.zeros(7000, TRANSITION)))
-    runner.offer(Sessions(np.zeros(70, SESSION)))
-    assert (stream.taken, stream.lost(runner.late), runner.late.sessions_ring_full) == (5300, 7000, 70)
+    runner.offer(EndedConnections(np.zeros(70, ENDED)))
+    assert (stream.taken, stream.lost(runner.late_loss), runner.late_loss.sessions_ring_full) == (5300, 7000, 70)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])

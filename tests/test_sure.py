@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len, get_character_cell_size
 
-from tcptop_tui.drawing.certain_width import sure
-from tcptop_tui.text import clean
+from tcptop_tui.drawing.certain_width import with_certain_width
+from tcptop_tui.safe_text import clean
 
 pytestmark = pytest.mark.apart
 
@@ -17,15 +17,15 @@ _DISPUTED = [*map(chr, range(0x1F1E6, 0x1F200)), *"\U0001f3fd\ufe0f\ufe0e\u1161\
 
 @given(st.text(st.sampled_from(_DISPUTED), max_size=12))
 def test_the_cells_stay_and_nothing_disputed(text: str) -> None:
-    shown = sure(text)
+    shown = with_certain_width(text)
     assert cell_len(shown) == cell_len(text)
     assert not set(shown) & set(_DISPUTED[:27]) | set(shown) & set("\ufe0f\ufe0e\u1161\u11a8")
 
 
 @given(st.text(max_size=20))
 def test_any_name(name: str) -> None:
-    assert cell_len(sure(clean(name))) == cell_len(clean(name))
-    assert sum(map(get_character_cell_size, sure(clean(name)))) == cell_len(clean(name))
+    assert cell_len(with_certain_width(clean(name))) == cell_len(clean(name))
+    assert sum(map(get_character_cell_size, with_certain_width(clean(name)))) == cell_len(clean(name))
 
 
 @pytest.mark.parametrize(
@@ -40,4 +40,4 @@ def test_any_name(name: str) -> None:
     ],
 )
 def test_how_it_looks(text: str, shown: str) -> None:
-    assert sure(text) == shown
+    assert with_certain_width(text) == shown

@@ -8,8 +8,8 @@ from conftest import SMALL, require_bpf
 from sockets import listening, port
 
 from tcptop_tui.diag.namespaces import Namespaces
-from tcptop_tui.host.socket_owners import Owners
-from tcptop_tui.reconcile.survey import Pace, Surveyor
+from tcptop_tui.host.socket_owners import OwnerFinder
+from tcptop_tui.reconcile.inputs import InputReader, Schedule
 from tcptop_tui.stream.batches import Capture
 
 PERIOD_S = 2.0
@@ -22,10 +22,10 @@ class Clock:
         return self.now_s
 
 
-def due_after(pace: Pace, clock: Clock) -> float:
+def due_after(pace: Schedule, clock: Clock) -> float:
     """Seconds until it is, in steps of 1/8."""
     began_s = clock.now_s
-    while not pace.due(PERIOD_S):
+    while not pace.is_due(PERIOD_S):
         clock.now_s += 0.125
     return clock.now_s - began_s
 
@@ -42,23 +42,23 @@ def due_after(pace: Pace, clock: Clock) -> float:
 )
 def test_pace(moving: bool, doubts: bool, cpu_s: float, after_s: float) -> None:
     clock = Clock()
-    pace = Pace(clock)
-    assert pace.due(PERIOD_S)
+    pace = Schedule(clock)
+    assert pace.is_due(PERIOD_S)
     pace.started()
-    pace.took(cpu_s, doubts=doubts)
-    pace.moving = moving
+    pace.finished(cpu_s, doubts=doubts)
+    pace.has_events = moving
     assert due_after(pace, clock) == after_s
 
 
 def test_owners_of_what_is_there_at_first_and_of_what_comes(bpf_possible: None) -> None:
     diag, tracer = Namespaces(8), require_bpf(SMALL)
-    surveyor = Surveyor(diag, tracer.conns, Owners(tracer.holders, 0, clock=lambda: 0))
+    surveyor = InputReader(diag, tracer.slots, OwnerFinder(tracer.read_holders, 0, clock=lambda: 0))
     try:
         with listening() as first:
 
             def owner(lport: int) -> int:
                 surveyor.start(Capture())
-                found = surveyor.take(10)
+                found = surveyor.result(10)
                 assert found is not None
                 (mine,) = np.flatnonzero((found.dump.rows["lport"] == lport) & (found.dump.rows["rport"] == 0))
                 return int(found.dump.rows["pid"][mine])

@@ -12,16 +12,16 @@ from hypothesis import strategies as st
 from made import NOW, SECOND, UTC, connections, rows_of, sampled, sessions
 from numpy.typing import NDArray
 
-from tcptop_tui.model import heat
-from tcptop_tui.model.frame import Look, make_frame
-from tcptop_tui.model.row_succession import Succession
-from tcptop_tui.model.rtt_totals import LiveSamples, Summed
+from tcptop_tui.model import heat_map
+from tcptop_tui.model.frame import ViewOptions, make_frame
+from tcptop_tui.model.rtt_baseline import MIN_SECONDS, RttBaseline
+from tcptop_tui.model.rtt_totals import LiveRttTotals, RttTotals
 from tcptop_tui.model.sorting import stable_order
 from tcptop_tui.model.store import Store
-from tcptop_tui.model.usual_rtt import SURE_AFTER, Usual
+from tcptop_tui.model.table_diff import TableDiff
 from tcptop_tui.records import ROW, Rows
 from tcptop_tui.settings import Settings
-from tcptop_tui.stream.batches import Sessions, Table
+from tcptop_tui.stream.batches import EndedConnections, Table
 
 pytestmark = pytest.mark.apart
 
@@ -30,11 +30,13 @@ _IDS = st.frozensets(st.integers(1, 30), max_size=20).map(sorted)
 
 @given(_IDS, _IDS)
 def test_succession(before: list[int], after: list[int]) -> None:
-    step = Succession.of(np.array(before, np.uint64), np.array(after, np.uint64))
-    assert step.there.tolist() == [one in before for one in after]
-    assert [before[place] for place in step.place[step.there].tolist()] == [one for one in after if one in before]
-    assert [before[place] for place in step.missing.tolist()] == [one for one in before if one not in after]
-    assert step.carried(np.array(before, np.int64), -1).tolist() == [one if one in before else -1 for one in after]
+    step = TableDiff.from_ids(np.array(before, np.uint64), np.array(after, np.uint64))
+    assert step.existed.tolist() == [one in before for one in after]
+    assert [before[place] for place in step.earlier_row[step.existed].tolist()] == [
+        one for one in after if one in before
+    ]
+    assert [before[place] for place in step.removed.tolist()] == [one for one in before if one not in after]
+    assert step.carry_over(np.array(before, np.int64), -1).tolist() == [one if one in before else -1 for one in after]
 
 
 @given(st.lists(st.sampled_from([0.0, -0.0, 1.0, 2.5, float("nan"), float("inf"), -3.0]) | st.floats(), max_size=40))
@@ -49,7 +51,7 @@ samples = st.lists(st.integers(0, 9), min_size=3, max_size=3)
 @given(st.lists(st.dictionaries(st.integers(1, 8), st.none() | samples), max_size=6))
 def test_live_samples(tables: list[dict[int, list[int] | None]]) -> None:
     """Samples are added and never taken away, but TIME_WAIT (None) has forgotten all."""
-    live, step = LiveSamples(), Succession()
+    live, step = LiveRttTotals(), TableDiff()
     hist: dict[int, NDArray[np.int64]] = {}
     for added in tables:
         forgotten = np.zeros(3, np.int64)
@@ -62,10 +64,10 @@ def test_live_samples(tables: list[dict[int, list[int] | None]]) -> None:
         counts = np.array([*hist.values()], "<u4").reshape(-1, 3)
         rows["rtt_sum_us"] = counts @ [0, 3, 5]  # samples of 0 µs add nothing
         hists = sampled(rows, slice(3), counts)
-        step = Succession.of(step.ids, rows["id"].copy())
-        live.note(rows, hists, step)
-        anew = Summed.of(rows, np.arange(len(rows)), hists)
-        assert live.total.hist.tolist() == anew.hist.tolist() == hists.at(rows["hist"]).sum(axis=0).tolist()
+        step = TableDiff.from_ids(step.ids, rows["id"].copy())
+        live.update(rows, hists, step)
+        anew = RttTotals.from_rows(rows, np.arange(len(rows)), hists)
+        assert live.total.hist.tolist() == anew.hist.tolist() == hists.histograms(rows["hist"]).sum(axis=0).tolist()
         assert anew.hist[:3].tolist() == counts.sum(axis=0).tolist()
         assert (live.total.sum_us, live.total.connections) == (anew.sum_us, anew.connections)
 
@@ -79,16 +81,16 @@ def busy(count: int, samples: int, second: int) -> Table:
 
 
 def test_more_connections_than_are_kept_apart_are_summed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(heat, "_MOST_AT_ONCE", 10)
+    monkeypatch.setattr(heat_map, "_MAX_BUSY_CONNECTIONS", 10)
     store = Store(Settings())
-    start = -NOW // SECOND % heat.STEP_S
+    start = -NOW // SECOND % heat_map.STEP_S
     for second in range(4):
         store.apply(busy(20, 1 + second, start + second))
     gone = busy(20, 4, start + 4)
-    store.apply(Sessions(ended(gone.rows[19:], samples=6)))
+    store.apply(EndedConnections(ended(gone.rows[19:], samples=6)))
     store.apply(replace(gone, rows=gone.rows[:19]))
-    rtt = make_frame(store.facts(), Look()).rtt
-    assert rtt.heat[8].tolist() == [3 * 20 + 2]
+    rtt = make_frame(store.snapshot(), ViewOptions()).rtt
+    assert rtt.heat_columns[8].tolist() == [3 * 20 + 2]
     assert int(rtt.hist[8]) == 19 * 4 + 6
 
 
@@ -100,14 +102,14 @@ def ended(rows: Rows, samples: int) -> Rows:
     return made
 
 
-def told(usual: Usual, *given_: dict[str, Any]) -> list[tuple[int, float, float]]:
-    return list(usual.slow(rows_of(ROW, *given_)))
+def told(usual: RttBaseline, *given_: dict[str, Any]) -> list[tuple[int, float, float]]:
+    return list(usual.slow_addresses(rows_of(ROW, *given_)))
 
 
 def test_usual_stays_with_its_address_when_others_come_and_go() -> None:
-    usual = Usual()
+    usual = RttBaseline()
     fast = {"id": 500, "raddr": "10.9.9.9", "srtt_us": 1000}
-    for second in range(SURE_AFTER + 1):
+    for second in range(MIN_SECONDS + 1):
         # more addresses than are remembered, all new ones
         others = [{"id": 1 + k, "raddr": f"10.{second}.{k // 250}.{k % 250}", "srtt_us": 50} for k in range(250)]
         assert not told(usual, *others, fast)

@@ -109,7 +109,7 @@ def test_every_view_on_real_traffic(start: Callable[..., Terminal]) -> None:
         free = port(server)
     with contextlib.suppress(ConnectionRefusedError):
         socket.create_connection(("127.0.0.1", free))
-    for key, seen in (("2", "refused"), ("3", "FIN by us"), ("4", "RTT"), ("5", "interrupted"),
+    for key, seen in (("2", "refused"), ("3", "FIN by us"), ("4", "RTT"), ("5", "The probe is attached only"),
                       ("1t", "groups by process"), ("tttt", "Connections")):  # fmt: skip
         terminal.type(key)
         terminal.shows(seen)
@@ -177,7 +177,7 @@ def test_a_hostile_process_name_does_not_reach_the_terminal(start: Callable[...,
 def test_without_bpf_the_reason_stands_on_the_screen(start: Callable[..., Terminal]) -> None:
     terminal = start("--backend", "diag")
     terminal.shows("backend diag")
-    terminal.shows("found from poll to poll")
+    terminal.shows("transitions between two polls are not seen")
     terminal.type("q")
     assert terminal.ended() == 0
 

@@ -12,9 +12,9 @@ from sockets import listening, pair, port
 from terminals import Terminal
 from textual.color import Color
 
-from tcptop_tui.drawing.glyphs import glyphs
+from tcptop_tui.drawing.glyphs import substitutions
 from tcptop_tui.records import State
-from tcptop_tui.widgets.themes import SIXTEEN, THEMES, chosen_theme
+from tcptop_tui.widgets.themes import SIXTEEN, THEMES, select_theme
 
 pytestmark = pytest.mark.apart
 
@@ -45,7 +45,7 @@ def test_ascii_where_the_locale_is_not_utf8(bpf_possible: None, environ: dict[st
 
 
 def test_everything_has_a_stand_in_of_its_width() -> None:
-    plain = glyphs({"LC_ALL": "C"})
+    plain = substitutions({"LC_ALL": "C"})
     assert "–…→▼█▏µ漢é".translate(plain) == "-~>v#|u???"
     assert "é\u0301".translate(plain) == "?"
 
@@ -62,7 +62,7 @@ def test_everything_has_a_stand_in_of_its_width() -> None:
     ],
 )  # fmt: skip
 def test_which_locales_have_everything(environ: dict[str, str], whole: bool) -> None:
-    assert ("→".translate(glyphs(environ)) == "→") == whole
+    assert ("→".translate(substitutions(environ)) == "→") == whole
 
 
 @pytest.mark.parametrize(
@@ -179,9 +179,9 @@ def test_states_that_matter_are_told_apart_by_the_colour_blind(kind: str) -> Non
 
 def test_sixteen_colours_where_there_are_no_more() -> None:
     known = {theme.name for theme in THEMES}
-    assert chosen_theme("tcptop-dark", "standard", known)[0] == SIXTEEN
-    assert chosen_theme("tcptop-light", "standard", known)[0] == "tcptop-light"
-    assert chosen_theme("tcptop-dark", "256", known)[0] == "tcptop-dark"
-    name, told = chosen_theme("nosuch", "truecolor", known)
+    assert select_theme("tcptop-dark", "standard", known)[0] == SIXTEEN
+    assert select_theme("tcptop-light", "standard", known)[0] == "tcptop-light"
+    assert select_theme("tcptop-dark", "256", known)[0] == "tcptop-dark"
+    name, told = select_theme("nosuch", "truecolor", known)
     assert name == "tcptop-dark"
     assert "nosuch" in told

@@ -11,7 +11,7 @@ from made import UNKNOWN, transitions
 from streams import Stream, calling, streaming
 
 from tcptop_tui.errors import UsageError
-from tcptop_tui.fields import Subject
+from tcptop_tui.fields import RowContext
 from tcptop_tui.records import State
 from tcptop_tui.stream.batches import Names
 from tcptop_tui.trace.journal import SOCKET, Journal
@@ -33,7 +33,7 @@ def fields(datagram: bytes) -> dict[str, str]:
 def test_fields_are_those_of_tcpstates(journald: socket.socket) -> None:
     journal = Journal(Path(journald.getsockname()))
     journal.send(
-        Subject(
+        RowContext(
             transitions(
                 {"pid": 7, "comm": b"nginx", "lport": 443, "rport": 5000, "spent_ns": 1_234_567},
                 {"laddr": "::1", "raddr": "::1"} | UNKNOWN | {"oldstate": State.CLOSE, "newstate": State.SYN_SENT},
@@ -64,7 +64,7 @@ def test_fields_are_those_of_tcpstates(journald: socket.socket) -> None:
 def test_a_name_cannot_bring_fields_of_its_own(journald: socket.socket) -> None:
     journal = Journal(Path(journald.getsockname()))
     names = Names(devices={1: {3: "y\nPRIORITY=0"}})
-    journal.send(Subject(transitions({"comm": b"x\nPRIORITY=0\n", "dev": 3}), 0, names=names))
+    journal.send(RowContext(transitions({"comm": b"x\nPRIORITY=0\n", "dev": 3}), 0, names=names))
     told = fields(journald.recv(65536))
     assert told["PRIORITY"] == "5"
     assert told["OBJECT_INTERFACE"] == "y·PRIORITY=0"
@@ -75,7 +75,7 @@ def test_a_name_cannot_bring_fields_of_its_own(journald: socket.socket) -> None:
 def test_one_that_stands_still_does_not_stop_the_stream(journald: socket.socket) -> None:
     journal = Journal(Path(journald.getsockname()))
     count = 2000  # more than any socket's queue holds
-    journal.send(Subject(transitions(*[{}] * count), 0))
+    journal.send(RowContext(transitions(*[{}] * count), 0))
     assert 0 < journal.refused < count
     for _ in range(count - journal.refused):
         assert journald.recv(65536)

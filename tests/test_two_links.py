@@ -38,7 +38,7 @@ def held() -> Iterator[ExitStack]:
 def running(held: ExitStack, backend: Any) -> Running:
     made = Running(backend(QUICK, Capture()), QUICK)
     held.callback(made.close)
-    made.until(lambda: bool(made.store.facts().now_ns))
+    made.until(lambda: bool(made.store.snapshot().now_ns))
     return made
 
 
@@ -60,7 +60,7 @@ def sent(source: Running, side: Side, lport: int) -> dict[int, int]:
 
 def named(source: Running, side: Side, lport: int) -> dict[str, int]:
     """Bytes by the device's name."""
-    names = source.store.facts().names
+    names = source.store.snapshot().names
     return {names.device(side.inode, dev): count for dev, count in sent(source, side, lport).items()}
 
 
@@ -107,7 +107,7 @@ def test_each_has_its_own_row_and_bytes_to_the_end(
         sock.close()
     source.until(lambda: set(rows_of(source, near, lport)["state"].tolist()) == {State.TIME_WAIT})
     assert sent(source, near, lport) == wanted
-    loss = source.store.facts().loss
+    loss = source.store.snapshot().loss
     assert (loss.lost, loss.missed, loss.mended) == (0, 0, 0)
 
 
@@ -120,7 +120,7 @@ def test_transitions_have_the_device_from_the_first_one_on(
     four(sides, held, socket.AF_INET6, 21_331, 21_330)
 
     def moved() -> Rows:
-        log = source.store.facts().log
+        log = source.store.snapshot().log
         mine = (log["lport"] == 21_331) | (log["rport"] == 21_331) | (log["oldstate"] == State.LISTEN)
         return log[mine & np.isin(log["netns"], [near.inode, far.inode])]
 
@@ -157,7 +157,7 @@ def test_one_that_is_bound_later_stays_the_same(
     client.close()
     source.until(lambda: rows_of(source, near, lport)["state"].tolist() in ([State.FIN_WAIT2], [State.FIN_WAIT1]))
     assert rows_of(source, near, lport)["flags"][0] & Flag.GAUGES
-    loss = source.store.facts().loss
+    loss = source.store.snapshot().loss
     assert (loss.lost, loss.missed, loss.mended) == (0, 0, 0)
 
 
@@ -175,7 +175,7 @@ def test_in_two_vrfs(bpf_possible: None, held: ExitStack, backend: Any) -> None:
             assert len(accepted.recv(count, socket.MSG_WAITALL)) == count
         source.until(lambda: named(source, near, lport) == {"red": 1_000, "blue": 20_000})
         source.until(lambda: named(source, far, rport).keys() == {"red", "blue"})
-        loss = source.store.facts().loss
+        loss = source.store.snapshot().loss
         assert (loss.lost, loss.missed, loss.mended) == (0, 0, 0)
 
 
@@ -194,4 +194,4 @@ def test_from_before_the_start_each_keeps_its_row_when_it_moves(
     source.until(lambda: named(source, near, lport) == {"va0": 1_007, "va1": 20_070})
     two_comparisons(source, BpfSource)
     assert {int(row["dev"]): int(row["id"]) for row in rows_of(source, near, lport)} == before
-    assert source.store.facts().loss.mended == 0
+    assert source.store.snapshot().loss.mended == 0

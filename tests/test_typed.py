@@ -14,8 +14,8 @@ from textual.widgets import Input, Select
 
 from tcptop_tui.filters import parse
 from tcptop_tui.widgets.details.page import DetailScreen
-from tcptop_tui.widgets.dialogs.help import HelpScreen
-from tcptop_tui.widgets.typed_keys import first_line
+from tcptop_tui.widgets.dialogs.help import HelpDialog
+from tcptop_tui.widgets.typed_keys import first_pasted_line
 
 pytestmark = pytest.mark.apart
 
@@ -23,7 +23,7 @@ LINES = {
     "filter": ("/", "\x1b"),
     "search": ("\x1bOR", "\x1b"),
     "export": ("e", "\x1b"),
-    "setup": ("\x1bOQ" + "\t" * 5, "\x1b"),
+    "setup": ("\x1bOQ" + "\t" * 6, "\x1b"),
     "palette": ("\x10", "\x1b"),
     "saved": ("/port:443\rf", "\x1b"),
 }
@@ -81,7 +81,7 @@ async def test_a_burst_gives_what_slow_hands_give(line: str, hands: list[list[st
             await burst(board, begin + "\x01\x0b" + "".join(typed))
             assert value(board) == one_by_one
             await burst(board, leave)
-            board.app.set_look(replace(board.app.look, filter=parse("")))
+            board.app.set_view_options(replace(board.app.view_options, filter=parse("")))
             await settled(board)
 
 
@@ -120,8 +120,8 @@ async def test_keys_behind_the_end_of_a_line_are_for_what_is_behind_it() -> None
         assert isinstance(board.app.screen, DetailScreen)
         await burst(board, "\x1b")
         await burst(board, "/x\x03?")
-        assert isinstance(board.app.screen, HelpScreen)
-        assert board.app.look.filter.text == "comm:nginx"
+        assert isinstance(board.app.screen, HelpDialog)
+        assert board.app.view_options.filter.text == "comm:nginx"
 
 
 async def test_ctrl_q_does_not_quit() -> None:
@@ -136,8 +136,8 @@ async def test_a_dialog_that_has_just_opened_gets_the_keys() -> None:
         assert isinstance(board.app.focused, Select | Input)
         await burst(board, "\x03")
         await burst(board, "41/ab\x033")
-        assert board.app.look.view == "sessions"
-        assert board.app.look.filter.text == ""
+        assert board.app.view_options.view == "sessions"
+        assert board.app.view_options.filter.text == ""
 
 
 @pytest.mark.parametrize(
@@ -150,7 +150,7 @@ async def test_a_dialog_that_has_just_opened_gets_the_keys() -> None:
     ],
 )
 async def test_a_paste_is_its_first_line_without_controls(pasted: str, left: str) -> None:
-    assert first_line(pasted) == left
+    assert first_pasted_line(pasted) == left
     async with dashboard() as board:
         await burst(board, "/ab\x7f")
         board.app.post_message(events.Paste(pasted))

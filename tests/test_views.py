@@ -13,8 +13,8 @@ from textual.pilot import Pilot
 from textual.widget import Widget
 
 from tcptop_tui import formats
-from tcptop_tui.model.facts import Facts
-from tcptop_tui.model.frame import Look, make_frame
+from tcptop_tui.model.frame import ViewOptions, make_frame
+from tcptop_tui.model.snapshot import Snapshot
 from tcptop_tui.records import PING
 from tcptop_tui.stream.batches import Capture
 from tcptop_tui.widgets.views.ping import PingView
@@ -33,14 +33,14 @@ async def test_f_pins_the_filter_and_lets_it_go() -> None:
         assert "capture" not in board.header
 
 
-def facts(names: int) -> Facts:
+def facts(names: int) -> Snapshot:
     rows = connections(*({"comm": f"proc-{k}".encode(), "raddr": f"10.0.0.{k + 1}"} for k in range(names)))
     counts = np.zeros((names, 2))
     counts[:, 0], counts[0, 1] = np.arange(names, 0, -1), 4
     hists, rows["rtt_sum_us"] = sampled(rows, [6, 9], counts), 1000
     pings = rows_of(PING, *({"tgid": 7, "cpu": k % 2, "seq": k, "comm": b"\x1bng" if k else b"idle"} for k in range(3)))
     pings["saddr"] = rows["laddr"][0]
-    return Facts(NOW, UTC, rows, np.zeros(names), np.zeros(names), hists, pings=pings, pings_total=3)
+    return Snapshot(NOW, UTC, rows, np.zeros(names), np.zeros(names), hists, pings=pings, pings_total=3)
 
 
 class Views(App[None]):
@@ -48,7 +48,7 @@ class Views(App[None]):
 
     def __init__(self, script: Script) -> None:
         super().__init__()
-        self.script, self.look = script, Look()
+        self.script, self.look = script, ViewOptions()
 
     def compose(self) -> ComposeResult:
         yield RttView(id="rtt-view")
@@ -57,8 +57,8 @@ class Views(App[None]):
     def on_mount(self) -> None:
         self.query_one(PingView).display = False
 
-    def on_rtt_view_grouped(self, event: RttView.Grouped) -> None:
-        self.look = Look(rtt_by=event.by)
+    def on_rtt_view_grouping_changed(self, event: RttView.GroupingChanged) -> None:
+        self.look = ViewOptions(rtt_by=event.by)
         self.query_one(RttView).show(make_frame(facts(9), self.look))
 
 
@@ -108,7 +108,7 @@ async def test_the_probe_is_attached_only_while_the_view_is_open() -> None:
             view.display = True
             while not app.script.attached:
                 await pilot.pause()
-            view.show(make_frame(facts(1), Look()))
+            view.show(make_frame(facts(1), ViewOptions()))
             await ready(pilot)
             lines = [view.render_line(y).text for y in range(view.size.height)]
             assert "COMM" in lines[1]
@@ -138,7 +138,7 @@ async def test_as_text(
         if kind is RttView:
             app.query_one(RttView).focus()
             await pilot.press("g", "g")
-        app.query_one(PingView).show(make_frame(facts(1), Look()))
+        app.query_one(PingView).show(make_frame(facts(1), ViewOptions()))
         await ready(pilot)
         lines = app.screen._compositor.render_strips()
         assert "\n".join(line.text.rstrip() for line in lines) == snapshot
@@ -151,6 +151,6 @@ async def test_why_nothing_is_attached_is_one_line() -> None:
         view = app.query_one(PingView)
         app.query_one(RttView).display = False
         view.display = True
-        while not view.complaint:
+        while not view.problem:
             await pilot.pause()
         assert "no BTF" in view.render_line(0).text

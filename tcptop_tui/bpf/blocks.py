@@ -14,22 +14,22 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
-from tcptop_tui.bpf.capacity import CHUNK, SLOT_BYTES, memory, slots_for
-from tcptop_tui.bpf.load.libbpf import load_libbpf, refusal
-from tcptop_tui.bpf.load.map_maker import Maker
-from tcptop_tui.bpf.load.syscalls import create_map, shape_of
+from tcptop_tui.bpf.capacity import CHUNK, SLOT_BYTES, meminfo_bytes, target_slots
+from tcptop_tui.bpf.load.libbpf import last_error, load_libbpf
+from tcptop_tui.bpf.load.map_maker import MapMaker
+from tcptop_tui.bpf.load.syscalls import create_map, map_shape
 from tcptop_tui.errors import BackendUnavailable
 from tcptop_tui.host.privileges import lift_memlock_limit
 
 _NAME = "block"
 _FREE_SHARE = 1 / 32
 """Of all memory, that a new block leaves free."""
-_AGAIN_S = 5.0
+_RETRY_S = 5.0
 """After one that could not be made."""
 
 
 @dataclass(frozen=True, slots=True)
-class Places:
+class SlotMaps:
     """Descriptors of the maps that ``c/slots.c`` works with; somebody else's."""
 
     conns: int
@@ -38,11 +38,11 @@ class Places:
     """Array of the blocks."""
     block: int
     """The first of them, that all are like."""
-    extent: int
+    opened_slots: int
     """Array of one: slots of all chunks that were opened."""
-    chunks: int
+    free_chunks: int
     """Queue: those that were not."""
-    vacant: int
+    free_slots: int
     """Stack: slots that are nobody's, of those that were; as many as there may be at all."""
 
 
@@ -57,77 +57,80 @@ class Blocks:
         OSError: the kernel refuses.
     """
 
-    def __init__(self, places: Places, expected: int = 0) -> None:
-        self._places = places
-        self._shape = shape_of(places.block)
+    def __init__(self, places: SlotMaps, expected: int = 0) -> None:
+        self._slot_maps = places
+        self._shape = map_shape(places.block)
         self.block_slots = self._shape.max_entries
-        self._most = shape_of(places.vacant).max_entries
-        self._made: list[int] = []
-        self._maker: Maker | None = None
+        self._max_slots = map_shape(places.free_slots).max_entries
+        self._block_fds: list[int] = []
+        self._maker: MapMaker | None = None
         self._blocks: list[int] = []
         self._refused_s = float("-inf")
         lift_memlock_limit()  # up to 5.10 a block counts as locked memory
-        self._hand_over(places.block)
-        self.make_room(expected)
+        self._publish_block(places.block)
+        self.reserve(expected)
 
     @property
-    def slots(self) -> int:
+    def slot_count(self) -> int:
         """That there are, used or not."""
-        return min(self._most, len(self._blocks) * self.block_slots)
+        return min(self._max_slots, len(self._blocks) * self.block_slots)
 
     @property
-    def opened(self) -> int:
+    def opened_slots(self) -> int:
         """What lies behind so many slots is nobody's.
 
         Raises:
             OSError: the kernel refuses the call.
         """
         opened = ct.c_uint64(0)
-        if load_libbpf().bpf_map_lookup_elem(self._places.extent, ct.byref(ct.c_uint32(0)), ct.byref(opened)) < 0:
-            raise refusal("bpf_map_lookup_elem")
+        if (
+            load_libbpf().bpf_map_lookup_elem(self._slot_maps.opened_slots, ct.byref(ct.c_uint32(0)), ct.byref(opened))
+            < 0
+        ):
+            raise last_error("bpf_map_lookup_elem")
         return opened.value
 
-    def make_room(self, expected: int = 0) -> None:
+    def reserve(self, expected: int = 0) -> None:
         """Have blocks for what is in use, or ``expected``, and for what may come until the next call.
 
         Where memory is short, or the kernel refuses, there are none; the kernel side counts what has no room.
         """
-        wanted = slots_for(max(self.opened, expected), self.block_slots, self._most)
-        if self.slots >= wanted or time.monotonic() < self._refused_s + _AGAIN_S:
+        wanted = target_slots(max(self.opened_slots, expected), self.block_slots, self._max_slots)
+        if self.slot_count >= wanted or time.monotonic() < self._refused_s + _RETRY_S:
             return
-        while self.slots < wanted:
-            if not self._add():
+        while self.slot_count < wanted:
+            if not self._add_block():
                 self._refused_s = time.monotonic()
                 return
 
-    def keep_maker(self) -> None:
+    def use_map_maker(self) -> None:
         """Have another process make blocks from now on: this one, which has one thread yet, gives up what that takes.
 
         Without one there are as many as there are.
         """
         with suppress(OSError):
-            self._maker = Maker(_NAME, self._places.block)
+            self._maker = MapMaker(_NAME, self._slot_maps.block)
 
-    def _add(self) -> bool:
+    def _add_block(self) -> bool:
         """One more block; False where there is no memory for it."""
-        free = memory("MemAvailable") - self.block_slots * SLOT_BYTES
-        if free < memory("MemTotal") * _FREE_SHARE:
+        free = meminfo_bytes("MemAvailable") - self.block_slots * SLOT_BYTES
+        if free < meminfo_bytes("MemTotal") * _FREE_SHARE:
             return False
         with suppress(OSError, BackendUnavailable):
-            self._made.append(self._maker.make() if self._maker else create_map(_NAME, self._shape))
-            self._hand_over(self._made[-1])
+            self._block_fds.append(self._maker.create_map() if self._maker else create_map(_NAME, self._shape))
+            self._publish_block(self._block_fds[-1])
             return True
         return False
 
-    def _hand_over(self, block: int) -> None:
+    def _publish_block(self, block: int) -> None:
         """Give it to the kernel side: first where it is, then the numbers of its chunks."""
-        number, before = len(self._blocks), self.slots
+        number, before = len(self._blocks), self.slot_count
         index, value = ct.c_uint32(number), ct.c_uint32(block)
-        if load_libbpf().bpf_map_update_elem(self._places.slots, ct.byref(index), ct.byref(value), 0) < 0:
-            raise refusal("bpf_map_update_elem")
+        if load_libbpf().bpf_map_update_elem(self._slot_maps.slots, ct.byref(index), ct.byref(value), 0) < 0:
+            raise last_error("bpf_map_update_elem")
         self._blocks.append(block)
-        for chunk in range(before // CHUNK, self.slots // CHUNK):
-            push(self._places.chunks, chunk)
+        for chunk in range(before // CHUNK, self.slot_count // CHUNK):
+            push(self._slot_maps.free_chunks, chunk)
 
     @contextmanager
     def window(self, first: int, count: int) -> Iterator[tuple[mmap.mmap, int]]:
@@ -140,9 +143,9 @@ class Blocks:
 
     def close(self) -> None:
         """Give the descriptors back; the kernel side keeps the blocks."""
-        for block in self._made:
+        for block in self._block_fds:
             os.close(block)
-        self._made.clear()
+        self._block_fds.clear()
         if self._maker:
             self._maker.close()
             self._maker = None
@@ -155,4 +158,4 @@ def push(fd: int, number: int) -> None:
         OSError: the kernel refuses.
     """
     if load_libbpf().bpf_map_update_elem(fd, None, ct.byref(ct.c_uint32(number)), 0) < 0:
-        raise refusal("bpf_map_update_elem")
+        raise last_error("bpf_map_update_elem")

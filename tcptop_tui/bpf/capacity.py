@@ -11,15 +11,15 @@ from tcptop_tui.bpf.maps import possible_cpus
 from tcptop_tui.records import CONN
 from tcptop_tui.settings import Settings
 
-_LAZY_SINCE = (6, 1)
+_ON_DEMAND_SINCE = (6, 1)
 """From here on a hash has an allocator that tracing programs may use (kernel/bpf/memalloc.c)."""
 
-_LEAST = 65_536
-_MOST = 1 << 20
+_MIN_CONNECTIONS = 65_536
+_MAX_CONNECTIONS = 1 << 20
 """By default; a host that has more sockets at the start gets twice as many as it has."""
 _MEMORY_SHARE = 1 / 16
 """Of all memory, that a full map may take by default."""
-_MOST_SHARE = 1 / 4
+_MAX_MEMORY_SHARE = 1 / 4
 """The same on a host that has that many sockets."""
 
 CHUNK = 64
@@ -38,19 +38,19 @@ _RESERVED_BYTES = 16 + 4
 
 
 @dataclass(frozen=True, slots=True)
-class Host:
+class HostSize:
     """What decides it."""
 
     sockets: int
     """TCP sockets of all network namespaces, TIME_WAIT apart."""
     memory_bytes: int
-    lazy: bool
+    allocates_on_demand: bool
     """A hash takes memory entry by entry."""
 
     @classmethod
-    def this(cls) -> Host:
+    def from_this_host(cls) -> HostSize:
         """The one that this runs on."""
-        return cls(sockets(), memory("MemTotal"), _release() >= _LAZY_SINCE)
+        return cls(count_sockets(), meminfo_bytes("MemTotal"), _kernel_release() >= _ON_DEMAND_SINCE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,23 +60,23 @@ class Capacity:
     limit: int
     block_slots: int
     """Slots are made so many at a time; a power of two."""
-    lazy: bool
-    """See ``Host``; else all of the hash's entries are there from the start."""
+    allocates_on_demand: bool
+    """See ``HostSize``; else all of the hash's entries are there from the start."""
 
     @classmethod
-    def of(cls, settings: Settings, host: Host) -> Capacity:
+    def from_settings(cls, settings: Settings, host: HostSize) -> Capacity:
         """As many as were asked for; else what fits ``host``.
 
         Where all entries of the hash are there from the start it is sized for the sockets that there are, four times.
         """
-        limit = settings.max_connections or _fitting(host)
+        limit = settings.max_connections or _limit_for(host)
         block_slots = max(CHUNK, min(settings.block_slots, _power_of_two(limit)))
-        return cls(limit, block_slots, host.lazy)
+        return cls(limit, block_slots, host.allocates_on_demand)
 
-    def bytes_of(self, connections: int) -> int:
+    def memory_bytes(self, connections: int) -> int:
         """What the maps take when so many are followed, with what is spare; the kernel may round up."""
-        slots = -(-slots_for(connections, self.block_slots, self.limit) // self.block_slots) * self.block_slots
-        entries = connections * _LAZY_ENTRY_BYTES if self.lazy else self.limit * _ENTRY_BYTES
+        slots = -(-target_slots(connections, self.block_slots, self.limit) // self.block_slots) * self.block_slots
+        entries = connections * _LAZY_ENTRY_BYTES if self.allocates_on_demand else self.limit * _ENTRY_BYTES
         return slots * SLOT_BYTES + entries + _power_of_two(self.limit) * _RESERVED_BYTES
 
 
@@ -85,16 +85,18 @@ def most_slots(limit: int) -> int:
     return -(-(limit + possible_cpus()) // CHUNK) * CHUNK
 
 
-def slots_for(used: int, block_slots: int, most: int) -> int:
+def target_slots(used: int, block_slots: int, most: int) -> int:
     """How many there shall be when so many are in use: the rest is for what comes until somebody looks again."""
     return min(most, used + int(max(_SPARE_BLOCKS * block_slots, used * _SPARE_SHARE)))
 
 
-def _fitting(host: Host) -> int:
+def _limit_for(host: HostSize) -> int:
     each = SLOT_BYTES + _LAZY_ENTRY_BYTES + _RESERVED_BYTES
-    usual = _MOST if host.lazy else max(_LEAST, _power_of_two(4 * host.sockets))
-    permitted = max(_LEAST, _power_of_two(int(host.memory_bytes * _MEMORY_SHARE / each) // 2 + 1))
-    needed = min(_power_of_two(2 * host.sockets), _power_of_two(int(host.memory_bytes * _MOST_SHARE / each) // 2 + 1))
+    usual = _MAX_CONNECTIONS if host.allocates_on_demand else max(_MIN_CONNECTIONS, _power_of_two(4 * host.sockets))
+    permitted = max(_MIN_CONNECTIONS, _power_of_two(int(host.memory_bytes * _MEMORY_SHARE / each) // 2 + 1))
+    needed = min(
+        _power_of_two(2 * host.sockets), _power_of_two(int(host.memory_bytes * _MAX_MEMORY_SHARE / each) // 2 + 1)
+    )
     return max(min(usual, permitted), needed)
 
 
@@ -103,11 +105,11 @@ def _power_of_two(number: int) -> int:
     return 1 << max(0, number - 1).bit_length()
 
 
-def _release() -> tuple[int, ...]:
+def _kernel_release() -> tuple[int, ...]:
     return tuple(int(part) for part in re.findall(r"\d+", platform.release())[:2])
 
 
-def sockets() -> int:
+def count_sockets() -> int:
     """TCP sockets of all network namespaces, TIME_WAIT apart: ``alloc`` counts the whole host's.
 
     See sockstat_seq_show, net/ipv4/proc.c. 0 where the kernel does not tell.
@@ -119,7 +121,7 @@ def sockets() -> int:
     return int(told[1]) if told else 0
 
 
-def memory(kind: str) -> int:
+def meminfo_bytes(kind: str) -> int:
     """A line of /proc/meminfo, e.g. ``MemAvailable``, in bytes; 0 where it is not there."""
     told = re.search(rf"^{kind}:\s+(\d+) kB", Path("/proc/meminfo").read_text(), re.MULTILINE)
     return int(told[1]) * 1024 if told else 0

@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tcptop_tui.bpf.load.libbpf import load_libbpf, refusal
-from tcptop_tui.records import Rows, longer
+from tcptop_tui.bpf.load.libbpf import last_error, load_libbpf
+from tcptop_tui.records import Rows
+from tcptop_tui.row_copy import grown
 
-_FEW = 1024
+_BATCH_ENTRIES = 1024
 
 
 def _pointer(array: NDArray[Any]) -> ct.c_void_p:
@@ -32,8 +33,8 @@ class HashMap:
     def __init__(self, fd: int, value: np.dtype[Any], max_entries: int, key: str = "<u8") -> None:
         self._fd = fd
         self._max_entries = max_entries
-        self._keys = np.empty(_FEW, key)
-        self._values = np.empty(_FEW, value)
+        self._keys = np.empty(_BATCH_ENTRIES, key)
+        self._values = np.empty(_BATCH_ENTRIES, value)
 
     def read(self) -> tuple[NDArray[np.uint64], Rows]:
         """All keys, shape (n,), and values, shape (n,), as views into reused buffers.
@@ -77,11 +78,11 @@ class HashMap:
         if error == errno.ENOSPC:  # a bucket holds more than the buffer's rest
             self._grow()
             return count.value, True
-        raise refusal("bpf_map_lookup_batch")
+        raise last_error("bpf_map_lookup_batch")
 
     def _grow(self) -> None:
         rows = min(2 * len(self._keys), 2 * self._max_entries + 64)
-        self._keys, self._values = longer(self._keys, rows), longer(self._values, rows)
+        self._keys, self._values = grown(self._keys, rows), grown(self._values, rows)
 
     def delete(self, keys: NDArray[Any]) -> int:
         """Delete ``keys``, shape (n,); how many were still there."""
@@ -124,4 +125,4 @@ def write_hash(fd: int, keys: NDArray[Any], values: NDArray[Any]) -> None:
     for index in range(len(keys)):
         key, value = keys[index : index + 1], values[index : index + 1]
         if load_libbpf().bpf_map_update_elem(fd, _pointer(key), _pointer(value), 0) < 0:
-            raise refusal("bpf_map_update_elem")
+            raise last_error("bpf_map_update_elem")

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from tcptop_tui.bpf.load.compiler_client import Compiled, Request, parts_text
+from tcptop_tui.bpf.load.compiler_client import CompileRequest, LoadedPrograms, join_sources
 from tcptop_tui.bpf.maps import CounterArray, write_array
 from tcptop_tui.bpf.ring import Ring
 from tcptop_tui.records import PING
@@ -18,13 +18,15 @@ _PARTS = ("packets.c", "pings.c", "answers.c")
 _RING_BYTES = 1 << 20
 _LOST_PINGS, _LOST_ANSWERS = range(2)  # entries of the map ring_full, c/packets.c
 
-ANSWER = np.dtype([("ts_ns", "<u8"), ("netns", "<u4"), ("length", "<u4"), ("payload", "u1", (512,))])
+DNS_ANSWER = np.dtype([("ts_ns", "<u8"), ("netns", "<u4"), ("length", "<u4"), ("payload", "u1", (512,))])
 """``struct answer`` of c/packets.c."""
 
 
-def _compiled(function: str) -> Compiled:
+def _request_program(function: str) -> LoadedPrograms:
     pages = _RING_BYTES // os.sysconf("SC_PAGE_SIZE")
-    return Compiled(Request(parts_text(_PARTS), [f"-DPING_PAGES={pages}", f"-DDNS_PAGES={pages}"], [function]))
+    return LoadedPrograms(
+        CompileRequest(join_sources(_PARTS), [f"-DPING_PAGES={pages}", f"-DDNS_PAGES={pages}"], [function])
+    )
 
 
 class PingSource:
@@ -41,8 +43,8 @@ class PingSource:
     def __init__(self, settings: Settings, pid: int | None = None, cpu: int | None = None) -> None:
         self._settings = settings
         self._pid, self._cpu = pid, cpu
-        self._program: Compiled | None = None
-        self._held: list[Pings] = []
+        self._program: LoadedPrograms | None = None
+        self._unsent: list[Pings] = []
         self._lost = 0
 
     def open(self) -> None:
@@ -51,7 +53,7 @@ class PingSource:
         Raises:
             BackendUnavailable: this host cannot run the probe.
         """
-        self._program = _compiled("echo_reply")
+        self._program = _request_program("echo_reply")
         try:
             wanted = [self._pid is not None, self._pid or 0, self._cpu is not None, self._cpu or 0]
             write_array(self._program.map_fd("chosen"), np.array([wanted], "<u4"))
@@ -72,14 +74,14 @@ class PingSource:
                 return
 
     def _drain(self, sink: Sink) -> None:
-        if not self._held:  # what the reader has no room for waits in the ring, where its loss is counted
-            rows = self._ring.drain()
+        if not self._unsent:  # what the reader has no room for waits in the ring, where its loss is counted
+            rows = self._ring.read()
             lost = int(self._counters.read()[_LOST_PINGS])
             if len(rows) or lost != self._lost:
-                self._held = [Pings(rows[np.argsort(rows["ts_ns"], kind="stable")], lost)]
+                self._unsent = [Pings(rows[np.argsort(rows["ts_ns"], kind="stable")], lost)]
             if lost != self._lost and sink.offer(Loss(ring_full=lost)):
                 self._lost = lost
-        self._held = [batch for batch in self._held if not sink.offer(batch)]
+        self._unsent = [batch for batch in self._unsent if not sink.offer(batch)]
 
     def close(self) -> None:
         """Detach; may be called twice, and without ``open``."""
@@ -90,7 +92,7 @@ class PingSource:
             self._program = None
 
 
-class NameProbe:
+class DnsProbe:
     """DNS answers as they come in over UDP; attached until ``close``.
 
     Raises:
@@ -98,8 +100,8 @@ class NameProbe:
     """
 
     def __init__(self) -> None:
-        self._program = _compiled("dns_answer")
-        self._ring = Ring(self._program.map_fd("answers"), _RING_BYTES, ANSWER)
+        self._program = _request_program("dns_answer")
+        self._ring = Ring(self._program.map_fd("answers"), _RING_BYTES, DNS_ANSWER)
         self._counters = CounterArray(self._program.map_fd("ring_full"), 2)
         self._program.attach("dns_answer", "netif_receive_skb")
 
@@ -110,7 +112,7 @@ class NameProbe:
 
     def drain(self) -> list[tuple[int, bytes]]:
         """CLOCK_MONOTONIC and payload of each answer since the last time."""
-        rows = self._ring.drain()
+        rows = self._ring.read()
         return [(int(row["ts_ns"]), row["payload"][: int(row["length"])].tobytes()) for row in rows if row["length"]]
 
     def close(self) -> None:

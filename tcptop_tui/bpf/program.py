@@ -10,21 +10,21 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from tcptop_tui.bpf import pins
-from tcptop_tui.bpf.blocks import Places
-from tcptop_tui.bpf.capacity import CHUNK, Capacity, Host, most_slots, sockets
-from tcptop_tui.bpf.holder_iterator import iterated
+from tcptop_tui.bpf import pinned_maps
+from tcptop_tui.bpf.blocks import SlotMaps
+from tcptop_tui.bpf.capacity import CHUNK, Capacity, HostSize, count_sockets, most_slots
+from tcptop_tui.bpf.holder_iterator import read_holders
 from tcptop_tui.bpf.load import headers
 from tcptop_tui.bpf.load.compiled_code import MapPlan
-from tcptop_tui.bpf.load.compiler_client import Compiled, Request, parts_text, require_kernel
-from tcptop_tui.bpf.load.syscalls import shape_of
+from tcptop_tui.bpf.load.compiler_client import CompileRequest, LoadedPrograms, join_sources, require_bpf
+from tcptop_tui.bpf.load.syscalls import map_shape
 from tcptop_tui.bpf.maps import CounterArray, HashMap, write_array, write_hash
 from tcptop_tui.bpf.ring import Ring
 from tcptop_tui.bpf.slots import Slots
 from tcptop_tui.errors import BackendUnavailable
 from tcptop_tui.host.socket_holders import OWNER
 from tcptop_tui.host.socket_owners import is_first_pid_namespace, proc_holders
-from tcptop_tui.records import SESSION, TRANSITION, Rows
+from tcptop_tui.records import ENDED, TRANSITION, Rows
 from tcptop_tui.settings import Settings
 from tcptop_tui.stream.batches import Capture
 
@@ -48,10 +48,10 @@ _ATTACHMENTS = (
 )
 
 # Those of them that read sockets: where the kernel knows what their argument points at, without a helper.
-_READING = ("set_state", "set_state_guard", "segment", "reader", "retransmit")
+_READ_TRACEPOINTS = ("set_state", "set_state_guard", "segment", "reader", "retransmit")
 
 # The first of these whose tracepoint the kernel has tells who sends; without them who reads has to do.
-_SENDERS = (("sender", "tcp_sendmsg_locked"), ("sent", "sock_send_length"))
+_SEND_TRACEPOINTS = (("sender", "tcp_sendmsg_locked"), ("sent", "sock_send_length"))
 
 # Who has a descriptor of a socket; without it /proc is asked.
 _ITERATORS = {"holder": "iter/task_file"}
@@ -60,7 +60,7 @@ _ITERATORS = {"holder": "iter/task_file"}
 _FUNCTIONS = {"accepted": "fentry/security_sock_graft"}
 
 # enum counter of c/records.c
-RING_FULL, SESSION_RING_FULL, MAP_FULL, CAUGHT, EXCLUDED, ESCAPED = range(6)
+RING_FULL, ENDED_RING_FULL, MAP_FULL, CAUGHT, EXCLUDED, UNSEEN = range(6)
 _COUNTERS = 6
 
 _MOST_PINNED = 1 << 20
@@ -81,11 +81,11 @@ _AF = {0: 0, 4: 2, 6: 10}
 
 def source_text(capture: Capture | None = None) -> str:
     """The C source, with what ``capture`` needs besides."""
-    return parts_text((*_PARTS, "connects.c") if capture and _sees_failed_connects(capture) else _PARTS)
+    return join_sources((*_PARTS, "connects.c") if capture and _sees_failed_connects(capture) else _PARTS)
 
 
 def _sees_failed_connects(capture: Capture) -> bool:
-    return capture.connects and headers.knows_syscalls()
+    return capture.connects and headers.has_syscall_layout()
 
 
 def _require_pids(capture: Capture) -> None:
@@ -115,17 +115,19 @@ class Program:
         BackendUnavailable: this host cannot run them; the message says why.
     """
 
-    def __init__(self, settings: Settings, capture: Capture | None = None, request: Request | None = None) -> None:
+    def __init__(
+        self, settings: Settings, capture: Capture | None = None, request: CompileRequest | None = None
+    ) -> None:
         asked = capture or Capture()
         self._attachments = _attachments(asked)
-        self._compiled = Compiled(request or self.request(settings, asked))
+        self._compiled = LoadedPrograms(request or self.start_compiler(settings, asked))
         self._open_maps(settings)
         self._iterator = self._compiled.iterator("holder")
         self.sees_accepts = False
         """Whether accept() tells who accepts, once it is attached: the kernel may have no hook for it."""
 
     @staticmethod
-    def request(settings: Settings, capture: Capture, *, keeps: bool = True) -> Request:
+    def start_compiler(settings: Settings, capture: Capture, *, keeps: bool = True) -> CompileRequest:
         """Have it compiled while something else is done; the arguments must be those of the constructor.
 
         It may have been compiled before and be kept, unless not ``keeps``.
@@ -134,31 +136,33 @@ class Program:
             BackendUnavailable: this host cannot run the programs.
         """
         page_bytes = os.sysconf("SC_PAGE_SIZE")
-        capacity = Capacity.of(settings, Host.this())
+        capacity = Capacity.from_settings(settings, HostSize.from_this_host())
         flags = [
             f"-DBLOCK={capacity.block_slots}",
             f"-DRING_PAGES={settings.ring_bytes // page_bytes}",
             f"-DSESSION_RING_PAGES={settings.session_ring_bytes // page_bytes}",
             f"-DRTT_UNIT_US={capture.rtt_unit_us}",
-            *(f"-D{name.upper()}" for name in pins.paths(capture)),
+            *(f"-D{name.upper()}" for name in pinned_maps.pinned_paths(capture)),
         ]
-        functions = (*dict(_SENDERS), *dict(_attachments(capture)), *_FUNCTIONS, *_ITERATORS)
-        typed = {name: dict(_ATTACHMENTS)[name] for name in _READING} | _FUNCTIONS | _ITERATORS
+        functions = (*dict(_SEND_TRACEPOINTS), *dict(_attachments(capture)), *_FUNCTIONS, *_ITERATORS)
+        typed = {name: dict(_ATTACHMENTS)[name] for name in _READ_TRACEPOINTS} | _FUNCTIONS | _ITERATORS
         _require_pids(capture)
-        require_kernel()  # who may not use BPF may not open a map either
-        with pins.opened(capture) as given:
-            plan = MapPlan(_sizes(capacity), ["conns"] if capacity.lazy else [], {"slots": "block"}, given)
-            return Request(source_text(capture), flags, functions, typed, plan, keeps=keeps)
+        require_bpf()  # who may not use BPF may not open a map either
+        with pinned_maps.open_pinned_maps(capture) as given:
+            plan = MapPlan(
+                _map_sizes(capacity), ["conns"] if capacity.allocates_on_demand else [], {"slots": "block"}, given
+            )
+            return CompileRequest(source_text(capture), flags, functions, typed, plan, keeps=keeps)
 
     def _map_fd(self, name: str) -> int:
         return self._compiled.map_fd(name)
 
     def _open_maps(self, settings: Settings) -> None:
         names = ("conns", "slots", "block", "extent", "chunks", "vacant")
-        self.conns = Slots(Places(*map(self._map_fd, names)), sockets())
+        self.slots = Slots(SlotMaps(*map(self._map_fd, names)), count_sockets())
         self.counters = CounterArray(self._map_fd("counters"), _COUNTERS)
         self.transitions = Ring(self._map_fd("transitions"), settings.ring_bytes, TRANSITION)
-        self.sessions = Ring(self._map_fd("sessions"), settings.session_ring_bytes, SESSION)
+        self.ended = Ring(self._map_fd("sessions"), settings.session_ring_bytes, ENDED)
 
     def attach(self, capture: Capture) -> None:
         """Set the capture filter and start tracing.
@@ -169,8 +173,8 @@ class Program:
         self.set_capture(capture)
         for name, tracepoint in self._attachments:
             self._compiled.attach(name, tracepoint)
-        any(self._compiled.attach_if_there(name, tracepoint) for name, tracepoint in _SENDERS)
-        self.sees_accepts = all(self._compiled.attach_if_there(*pair) for pair in _FUNCTIONS.items())
+        any(self._compiled.attach_if_possible(name, tracepoint) for name, tracepoint in _SEND_TRACEPOINTS)
+        self.sees_accepts = all(self._compiled.attach_if_possible(*pair) for pair in _FUNCTIONS.items())
 
     def set_capture(self, capture: Capture) -> None:
         """Change what the kernel side looks at; takes effect with the next event."""
@@ -192,16 +196,16 @@ class Program:
         table.delete(old[~np.isin(old, chosen)])
         write_hash(self._map_fd(name), chosen, np.ones(len(chosen), "<u4"))
 
-    def pinned(self, name: str) -> NDArray[np.uint64]:
+    def read_pinned(self, name: str) -> NDArray[np.uint64]:
         """Keys of a map that somebody else pinned; ``name`` is its one in the program."""
-        value_bytes = shape_of(self._map_fd(name)).value_size
+        value_bytes = map_shape(self._map_fd(name)).value_size
         table = HashMap(self._map_fd(name), np.dtype(f"V{value_bytes}"), _MOST_PINNED)
         return table.read()[0].copy()
 
     @property
-    def holders(self) -> Callable[[], Iterator[Rows]]:
+    def read_holders(self) -> Callable[[], Iterator[Rows]]:
         """A look at all descriptors of sockets, in parts of dtype HOLDER; by /proc where the kernel has no iterator."""
-        return proc_holders if self._iterator is None else partial(iterated, self._iterator)
+        return proc_holders if self._iterator is None else partial(read_holders, self._iterator)
 
     def remember_listeners(self, keys: NDArray[np.uint64], owners: Rows) -> None:
         """Tell the kernel side whose the listening sockets ``keys`` are; ``owners`` is of dtype OWNER, shape (n,).
@@ -214,21 +218,21 @@ class Program:
 
     def recursion_misses(self) -> int:
         """How often the kernel did not run ``set_state`` because it was running already."""
-        return self.misses("set_state")
+        return self.recursion_misses_of("set_state")
 
-    def misses(self, function: str) -> int:
+    def recursion_misses_of(self, function: str) -> int:
         """How often the kernel did not run one of the programs because it was running already."""
         return prog_recursion_misses(self._compiled.functions[function])
 
     def close(self) -> None:
         """Detach; the kernel frees programs and maps with their last descriptor."""
         self.transitions.close()
-        self.sessions.close()
-        self.conns.close()
+        self.ended.close()
+        self.slots.close()
         self._compiled.close()
 
 
-def _sizes(capacity: Capacity) -> dict[str, int]:
+def _map_sizes(capacity: Capacity) -> dict[str, int]:
     """Entries of the maps that depend on how many connections there may be (``c/slots.c``)."""
     slots = most_slots(capacity.limit)
     return {

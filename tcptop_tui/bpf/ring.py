@@ -16,13 +16,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tcptop_tui.records import Rows, copied, picked
+from tcptop_tui.records import Rows
+from tcptop_tui.row_copy import copied, picked
 
 _HEADER_BYTES = 8
 _BUSY = np.uint32(1 << 31)  # BPF_RINGBUF_BUSY_BIT: reserved, not yet submitted
 
 
-def framed(record: np.dtype[Any]) -> np.dtype[Any]:
+def with_header(record: np.dtype[Any]) -> np.dtype[Any]:
     """``record`` with its header, padded as the ring pads it (to 8 bytes)."""
     stride = _HEADER_BYTES + (record.itemsize + 7) // 8 * 8
     return np.dtype(
@@ -51,14 +52,14 @@ class Ring:
         self._fd = fd
         self._page = os.sysconf("SC_PAGE_SIZE")
         self._size = size_bytes
-        self._framed = framed(record)
+        self._framed = with_header(record)
         self._none = np.zeros(0, record)
         self._consumer_map = mmap.mmap(fd, self._page, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE)
         self._producer_map = mmap.mmap(fd, self._page, mmap.MAP_SHARED, mmap.PROT_READ, offset=self._page)
         self._consumer = np.frombuffer(self._consumer_map, "<u8", 1)
         self._producer = np.frombuffer(self._producer_map, "<u8", 1)
 
-    def drain(self, by: str = "", most_bytes: int | None = None) -> Rows:
+    def read(self, by: str = "", most_bytes: int | None = None) -> Rows:
         """Copy out all records that were submitted, oldest first, shape (n,), and free their room.
 
         Stops before the first one that a CPU has reserved and not yet submitted.
@@ -71,12 +72,12 @@ class Ring:
         used_bytes = int(self._producer[0]) - start
         if not used_bytes:
             return self._none
-        rows = self._copied(start % self._size, min(used_bytes, most_bytes or used_bytes), by)
+        rows = self._copy_records(start % self._size, min(used_bytes, most_bytes or used_bytes), by)
         # after the copy: from here on the kernel may write there
         self._consumer[0] = start + len(rows) * self._framed.itemsize
         return rows
 
-    def _copied(self, offset_bytes: int, used_bytes: int, by: str) -> Rows:
+    def _copy_records(self, offset_bytes: int, used_bytes: int, by: str) -> Rows:
         first = offset_bytes // self._page * self._page
         length = offset_bytes - first + used_bytes
         with mmap.mmap(self._fd, length, mmap.MAP_SHARED, mmap.PROT_READ, offset=2 * self._page + first) as window:
@@ -91,11 +92,11 @@ class Ring:
 
 def _records(data: NDArray[np.uint8], frame: np.dtype[Any], by: str) -> Rows:
     """Copies, so that the memory below ``data`` may go."""
-    records = decode(data, frame)["record"]
+    records = decode_records(data, frame)["record"]
     return picked(records, np.argsort(records[by], kind="stable")) if by else copied(records)
 
 
-def decode(data: NDArray[np.uint8], frame: np.dtype[Any]) -> Rows:
+def decode_records(data: NDArray[np.uint8], frame: np.dtype[Any]) -> Rows:
     """The submitted records at the start of ``data``, as a view of dtype ``frame``, shape (n,)."""
     frames: Rows = data[: len(data) // frame.itemsize * frame.itemsize].view(frame)
     busy = (frames["length"] & _BUSY) != 0

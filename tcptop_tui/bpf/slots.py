@@ -13,21 +13,22 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tcptop_tui.bpf.blocks import Blocks, Places, push
+from tcptop_tui.bpf.blocks import Blocks, SlotMaps, push
 from tcptop_tui.bpf.load.libbpf import load_libbpf
-from tcptop_tui.reconcile.reading import Reading
-from tcptop_tui.records import CONN, PLAIN, Mask, Rows, beginnings, only, picked, put
-from tcptop_tui.stream.histograms import NO_HISTS, Hists
+from tcptop_tui.reconcile.slot_reading import SlotReading
+from tcptop_tui.records import CONN, CONN_WITHOUT_HIST, Mask, Rows
+from tcptop_tui.row_copy import copy_into, leading_fields, picked, subset
+from tcptop_tui.stream.histograms import NO_HISTOGRAMS, HistogramStore
 
 
-def _slot(conn: np.dtype[Any]) -> np.dtype[Any]:
-    return np.dtype([("skaddr", "<u8"), ("lives", "<u4"), ("moved", "<u4"), ("conn", conn)])
+def _slot_dtype(conn: np.dtype[Any]) -> np.dtype[Any]:
+    return np.dtype([("skaddr", "<u8"), ("generation", "<u4"), ("dirty", "<u4"), ("conn", conn)])
 
 
-SLOT = _slot(CONN)
-"""``struct slot``, 304 bytes: ``skaddr`` is 0 where it is nobody's, ``lives`` is odd while it changes hands.
+SLOT = _slot_dtype(CONN)
+"""``struct slot``, 304 bytes: ``skaddr`` is 0 where it is nobody's, ``generation`` is odd while it changes hands.
 
-``moved`` is not 0 when it has been written to since ``Slots.news`` looked at it.
+``dirty`` is not 0 when it has been written to since ``Slots.read_changes`` looked at it.
 """
 
 _WINDOW = 4096
@@ -45,17 +46,17 @@ class Slots:
         OSError: the kernel refuses.
     """
 
-    def __init__(self, places: Places, expected: int = 0) -> None:
-        self._places = places
+    def __init__(self, places: SlotMaps, expected: int = 0) -> None:
+        self._slot_maps = places
         self._blocks = Blocks(places, expected)
         self._window_slots = min(_WINDOW, self._blocks.block_slots)
         """None goes beyond a block: both are powers of two."""
-        self._hists = NO_HISTS
-        self._room = np.empty(0, _slot(PLAIN))
-        self._used = 0
+        self._hists = NO_HISTOGRAMS
+        self._buffer = np.empty(0, _slot_dtype(CONN_WITHOUT_HIST))
+        self._buffer_used = 0
         """Of the room, at most: so much of it is memory."""
 
-    def parts(self, conn: np.dtype[Any] = CONN) -> Iterator[tuple[NDArray[np.uint64], Rows]]:
+    def read_entries(self, conn: np.dtype[Any] = CONN) -> Iterator[tuple[NDArray[np.uint64], Rows]]:
         """All sockets, shape (n,), and their entries, shape (n,), some thousand at a time; in any thread.
 
         The next part overwrites them. An entry that is made or given back meanwhile may or may not be there; none
@@ -67,14 +68,14 @@ class Slots:
         Raises:
             OSError: the kernel refuses the call.
         """
-        opened = self.opened
-        scratch = np.empty(min(opened, _WINDOW), _slot(conn))
+        opened = self.opened_slots
+        scratch = np.empty(min(opened, _WINDOW), _slot_dtype(conn))
         for first, count in self._windows(opened):
-            _, copies, whole = self._taken(first, count, lambda slots: np.flatnonzero(slots["skaddr"]), scratch)
-            copies = only(copies, whole)
+            _, copies, whole = self._copy_window(first, count, lambda slots: np.flatnonzero(slots["skaddr"]), scratch)
+            copies = subset(copies, whole)
             yield copies["skaddr"], copies["conn"]
 
-    def news(self, besides: NDArray[np.intp]) -> Reading:
+    def read_changes(self, besides: NDArray[np.intp]) -> SlotReading:
         """What has changed since the last call, and the slots numbered ``besides``, ascending, shape (n,).
 
         The same holds of it as of ``parts``. Only one reader may ask for news: it tells the kernel side that it has
@@ -83,47 +84,47 @@ class Slots:
         Raises:
             OSError: the kernel refuses the call.
         """
-        opened, numbers, done = self.opened, [besides[:0]], 0
+        opened, numbers, done = self.opened_slots, [besides[:0]], 0
         scratch = np.empty(min(opened, _WINDOW), SLOT)
-        self._make_room(opened)
+        self._reserve_buffer(opened)
         for first, count in self._windows(opened):
             asked = besides[np.searchsorted(besides, first) : np.searchsorted(besides, first + count)] - first
-            which, copies, whole = self._taken(first, count, partial(_moved, asked), scratch)
+            which, copies, whole = self._copy_window(first, count, partial(_changed_slots, asked), scratch)
             numbers.append(first + which)
             copies["skaddr"][~whole] = 0
-            self._hists = _with_news(self._hists, numbers[-1], copies)
-            put(beginnings(copies, self._room.dtype), self._room[done : done + len(copies)])
+            self._hists = _with_changes(self._hists, numbers[-1], copies)
+            copy_into(leading_fields(copies, self._buffer.dtype), self._buffer[done : done + len(copies)])
             done += len(copies)
-        found, self._used = self._room[:done], max(self._used, done)
-        return Reading(opened, np.concatenate(numbers), found["skaddr"], found["conn"], self._hists)
+        found, self._buffer_used = self._buffer[:done], max(self._buffer_used, done)
+        return SlotReading(opened, np.concatenate(numbers), found["skaddr"], found["conn"], self._hists)
 
-    def _make_room(self, slots: int) -> None:
+    def _reserve_buffer(self, slots: int) -> None:
         """For news of all of them; what is not written to is no memory yet, and what once was is not kept for ever."""
-        if slots > len(self._room) or self._used > _WINDOW:
-            self._room, self._used = np.empty(slots + slots // 8, self._room.dtype), 0
+        if slots > len(self._buffer) or self._buffer_used > _WINDOW:
+            self._buffer, self._buffer_used = np.empty(slots + slots // 8, self._buffer.dtype), 0
 
-    def _taken(
+    def _copy_window(
         self, first: int, count: int, chosen: Callable[[Rows], NDArray[np.intp]], into: Rows
     ) -> tuple[NDArray[np.intp], Rows, Mask]:
         with self._blocks.window(first, count) as (window, offset):
-            return _taken(np.frombuffer(window, SLOT, count, offset), chosen, into)
+            return _copy_stable(np.frombuffer(window, SLOT, count, offset), chosen, into)
 
     @property
-    def opened(self) -> int:
+    def opened_slots(self) -> int:
         """What lies behind so many slots is nobody's.
 
         Raises:
             OSError: the kernel refuses the call.
         """
-        return self._blocks.opened
+        return self._blocks.opened_slots
 
-    def make_room(self) -> None:
+    def reserve(self) -> None:
         """Have more slots before those that there are come to an end."""
-        self._blocks.make_room()
+        self._blocks.reserve()
 
-    def keep_maker(self) -> None:
+    def use_map_maker(self) -> None:
         """Before capabilities are given up: see ``Blocks``."""
-        self._blocks.keep_maker()
+        self._blocks.use_map_maker()
 
     def close(self) -> None:
         """Let them go."""
@@ -136,10 +137,10 @@ class Slots:
 
     def delete(self, keys: NDArray[np.uint64]) -> int:
         """Take the entries of ``keys``, shape (n,), away; how many were still there."""
-        numbers = np.array([self._released(key) for key in keys.tolist()], "<i8")
+        numbers = np.array([self._remove_from_hash(key) for key in keys.tolist()], "<i8")
         keys, numbers = keys[numbers >= 0], numbers[numbers >= 0]
         for first, which in self._in_windows(numbers):
-            self._vacate(first, numbers[which], keys[which])
+            self._free_slots(first, numbers[which], keys[which])
         return len(numbers)
 
     def _in_windows(self, numbers: NDArray[np.int64]) -> Iterator[tuple[int, NDArray[np.intp]]]:
@@ -149,7 +150,7 @@ class Slots:
             if len(which):
                 yield first, which
 
-    def correct(self, keys: NDArray[np.uint64], before: NDArray[np.uint32], right: Rows) -> None:
+    def correct_owners(self, keys: NDArray[np.uint64], before: NDArray[np.uint32], right: Rows) -> None:
         """Have the entries of sockets say who owns them; in any thread.
 
         An entry with another PID than ``before`` is left alone: the kernel side has seen somebody since.
@@ -159,45 +160,45 @@ class Slots:
             before: PID that each entry had, shape (n,).
             right: what to write, shape (n,): the fields of its dtype, all of them fields of CONN.
         """
-        numbers = np.array([self._number(key) for key in keys.tolist()], "<i8")
+        numbers = np.array([self._slot_of(key) for key in keys.tolist()], "<i8")
         for first, which in self._in_windows(numbers):
             count = int(numbers[which].max()) - first + 1
             with self._blocks.window(first, count) as (window, offset):
-                chosen = _Chosen(numbers[which] - first, keys[which], before[which])
+                chosen = _Targets(numbers[which] - first, keys[which], before[which])
                 # no name for the slots: nothing may refer to them when the window is closed
                 _correct(np.frombuffer(window, SLOT, count, offset), chosen, right[which])
 
-    def _number(self, key: int) -> int:
+    def _slot_of(self, key: int) -> int:
         """Of the slot that a socket's entry is in; -1: it has none."""
         number = ct.c_uint32(0)
-        found = load_libbpf().bpf_map_lookup_elem(self._places.conns, ct.byref(ct.c_uint64(key)), ct.byref(number))
+        found = load_libbpf().bpf_map_lookup_elem(self._slot_maps.conns, ct.byref(ct.c_uint64(key)), ct.byref(number))
         return number.value if found == 0 else -1
 
-    def _released(self, key: int) -> int:
+    def _remove_from_hash(self, key: int) -> int:
         """Number of the slot that a socket's entry was in, and no longer is for the kernel side; -1: none was."""
-        number = self._number(key)
-        deleted = load_libbpf().bpf_map_delete_elem(self._places.conns, ct.byref(ct.c_uint64(key))) == 0
+        number = self._slot_of(key)
+        deleted = load_libbpf().bpf_map_delete_elem(self._slot_maps.conns, ct.byref(ct.c_uint64(key))) == 0
         return number if deleted else -1
 
-    def _vacate(self, first: int, numbers: NDArray[np.int64], keys: NDArray[np.uint64]) -> None:
+    def _free_slots(self, first: int, numbers: NDArray[np.int64], keys: NDArray[np.uint64]) -> None:
         count = int(numbers.max()) - first + 1
         with self._blocks.window(first, count) as (window, offset):
-            ours = _vacated(np.frombuffer(window, SLOT, count, offset), numbers - first, keys)
+            ours = _free(np.frombuffer(window, SLOT, count, offset), numbers - first, keys)
         for number in numbers[ours].tolist():
-            push(self._places.vacant, number)
+            push(self._slot_maps.free_slots, number)
 
 
-def _vacated(slots: Rows, which: NDArray[np.int64], keys: NDArray[np.uint64]) -> Mask:
+def _free(slots: Rows, which: NDArray[np.int64], keys: NDArray[np.uint64]) -> Mask:
     """Give those back that are still of ``keys``, as the kernel side does it; which these were."""
     ours: Mask = slots["skaddr"][which] == keys
-    slots["lives"][which[ours]] += 1
+    slots["generation"][which[ours]] += 1
     slots["skaddr"][which[ours]] = 0
-    slots["lives"][which[ours]] += 1
-    slots["moved"][which[ours]] = 1
+    slots["generation"][which[ours]] += 1
+    slots["dirty"][which[ours]] = 1
     return ours
 
 
-class _Chosen(NamedTuple):
+class _Targets(NamedTuple):
     """Slots to correct: their numbers, their sockets and the PID that each has; shape (n,)."""
 
     which: NDArray[np.int64]
@@ -205,33 +206,35 @@ class _Chosen(NamedTuple):
     pid: NDArray[np.uint32]
 
 
-def _correct(slots: Rows, chosen: _Chosen, right: Rows) -> None:
+def _correct(slots: Rows, chosen: _Targets, right: Rows) -> None:
     same = (slots["skaddr"][chosen.which] == chosen.keys) & (slots["conn"]["pid"][chosen.which] == chosen.pid)
     which = chosen.which[same]
     for name in right.dtype.names or ():
         slots["conn"][name][which] = right[name][same]
-    slots["moved"][which] = 1
+    slots["dirty"][which] = 1
 
 
-def _moved(asked: NDArray[np.intp], slots: Rows) -> NDArray[np.intp]:
+def _changed_slots(asked: NDArray[np.intp], slots: Rows) -> NDArray[np.intp]:
     """And what is asked for besides."""
-    which = np.flatnonzero(slots["moved"])
+    which = np.flatnonzero(slots["dirty"])
     which = np.union1d(which, asked) if len(asked) else which
-    slots["moved"][which] = 0  # before they are copied: what is written meanwhile is the next call's
+    slots["dirty"][which] = 0  # before they are copied: what is written meanwhile is the next call's
     return which
 
 
-def _taken(slots: Rows, chosen: Callable[[Rows], NDArray[np.intp]], into: Rows) -> tuple[NDArray[np.intp], Rows, Mask]:
+def _copy_stable(
+    slots: Rows, chosen: Callable[[Rows], NDArray[np.intp]], into: Rows
+) -> tuple[NDArray[np.intp], Rows, Mask]:
     """Those that are ``chosen``; copies of them, at the start of ``into``; which have not changed hands meanwhile."""
     which = chosen(slots)
-    before = slots["lives"][which]
+    before = slots["generation"][which]
     copies = into[: len(which)]
-    begin = beginnings(slots, into.dtype)
-    put(begin if len(which) == len(slots) else picked(begin, which), copies)
-    return which, copies, (before % 2 == 0) & (slots["lives"][which] == before)
+    begin = leading_fields(slots, into.dtype)
+    copy_into(begin if len(which) == len(slots) else picked(begin, which), copies)
+    return which, copies, (before % 2 == 0) & (slots["generation"][which] == before)
 
 
-def _with_news(hists: Hists, numbers: NDArray[np.intp], copies: Rows) -> Hists:
+def _with_changes(hists: HistogramStore, numbers: NDArray[np.intp], copies: Rows) -> HistogramStore:
     """With those of the slots with these numbers; what nobody has goes."""
     held = copies["skaddr"] != 0
-    return hists.without(numbers[~held] + 1).written(numbers[held] + 1, copies["conn"]["rtt_hist"][held])
+    return hists.with_cleared(numbers[~held] + 1).with_histograms(numbers[held] + 1, copies["conn"]["rtt_hist"][held])

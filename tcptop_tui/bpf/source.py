@@ -8,28 +8,39 @@ from contextlib import suppress
 
 import numpy as np
 
-from tcptop_tui.bpf.load.compiler_client import Request
+from tcptop_tui.bpf.load.compiler_client import CompileRequest
 from tcptop_tui.bpf.loss_counters import read_loss
 from tcptop_tui.bpf.program import Program
-from tcptop_tui.diag.names import Namer
-from tcptop_tui.diag.namespaces import Namespaces, left_out_note
+from tcptop_tui.diag.name_collector import NameCollector
+from tcptop_tui.diag.namespaces import Namespaces, skipped_namespaces_note
 from tcptop_tui.errors import BackendUnavailable
 from tcptop_tui.host import clock
 from tcptop_tui.host.cgroups import Cgroups
-from tcptop_tui.host.socket_owners import Owners
-from tcptop_tui.reconcile.completion import Completion
+from tcptop_tui.host.socket_owners import OwnerFinder
+from tcptop_tui.reconcile.event_filter import EventFilter
 from tcptop_tui.reconcile.half_closed import HalfClosed
+from tcptop_tui.reconcile.inputs import InputReader, Inputs, Schedule
 from tcptop_tui.reconcile.joiner import Joiner
-from tcptop_tui.reconcile.late_resets import LateResets, without_resets
-from tcptop_tui.reconcile.owner_fill import Listeners
-from tcptop_tui.reconcile.survey import Found, Pace, Surveyor
-from tcptop_tui.records import BRIEF, Mask, Rows, State, only, picked
+from tcptop_tui.reconcile.late_resets import LateResets, only_transitions
+from tcptop_tui.reconcile.owner_fill import ListenerIndex
+from tcptop_tui.records import CONN_HEAD, Mask, Rows, State
+from tcptop_tui.row_copy import picked, subset
 from tcptop_tui.settings import Settings
-from tcptop_tui.stream.batches import Capture, Endings, Loss, Sessions, Sink, Status, Table, Transitions, reading_stage
-from tcptop_tui.stream.capture_match import Chosen
-from tcptop_tui.stream.identity import cookie_key, ends_mask
+from tcptop_tui.stream.batches import (
+    Capture,
+    EndedConnections,
+    LateEndings,
+    Loss,
+    Sink,
+    Status,
+    Table,
+    Transitions,
+    reading_stage,
+)
+from tcptop_tui.stream.capture_match import CaptureMatch
+from tcptop_tui.stream.identity import cookie_key, endpoints_mask
 
-_PATIENCE_S = 0.05
+_INPUT_WAIT_S = 0.05
 """For a survey, while the rings fill."""
 
 # A ring that was this full is read again at once: at 400,000 transitions a second it fills in 0.3 s.
@@ -57,30 +68,30 @@ class BpfSource:
         self._settings = settings
         self._capture = capture
         self._program: Program | None = None
-        self._request: Request | None = None
+        self._request: CompileRequest | None = None
         self._diag: Namespaces | None = None
-        self._surveyor: Surveyor | None = None
-        self._pending: Capture | None = None
+        self._input_reader: InputReader | None = None
+        self._next_capture: Capture | None = None
         self._details = False
         self._cgroups = Cgroups()
-        self._chosen = Chosen(capture, self._cgroups)
-        self._namer = Namer(self._cgroups)
+        self._capture_match = CaptureMatch(capture, self._cgroups)
+        self._name_collector = NameCollector(self._cgroups)
         self._joiner = Joiner()
-        self._completion = Completion(capture, self._chosen)
-        self._late = LateResets()
+        self._event_filter = EventFilter(capture, self._capture_match)
+        self._late_resets = LateResets()
         self._half_closed = HalfClosed()
-        self._held: list[Transitions | Sessions | Endings] = []
-        self._ready: list[Transitions | Sessions | Endings] = []
+        self._unfiltered: list[Transitions | EndedConnections | LateEndings] = []
+        self._unsent: list[Transitions | EndedConnections | LateEndings] = []
         self._drained_ns = 0
-        self._seeded = False
-        self._surveyed = False
-        self._others = np.zeros(0, "<u8")
+        self._has_table = False
+        self._reconciled = False
+        self._unwanted_sockets = np.zeros(0, "<u8")
         """Sockets of processes that are not wanted, at the latest survey (``cookie_key``)."""
         self._loss = Loss()
-        self._pace = Pace()
+        self._schedule = Schedule()
         self._netns: frozenset[int] = frozenset()
         self._left_out = 0
-        self._read = 0
+        self._sockets_read = 0
         """Sockets of the first dump so far; the survey's thread counts them."""
 
     def prepare(self) -> None:
@@ -89,7 +100,7 @@ class BpfSource:
         It takes as long as everything else that a start needs, and there is a second core for it.
         """
         with suppress(BackendUnavailable):
-            self._request = Program.request(self._settings, self._capture)
+            self._request = Program.start_compiler(self._settings, self._capture)
 
     def open(self) -> None:
         """Compile, load, attach; then look at what is there already.
@@ -99,11 +110,13 @@ class BpfSource:
         """
         try:
             self._diag = Namespaces(self._settings.max_namespaces)
-            self._diag.on_sockets, self._diag.details = self._note_read, self._details
+            self._diag.on_sockets, self._diag.details = self._count_sockets_read, self._details
             request, self._request = self._request, None
             self._program = Program(self._settings, self._capture, request)
             self._program.attach(self._capture)
-            self._surveyor = Surveyor(self._diag, self._program.conns, Owners(self._program.holders, 0))
+            self._input_reader = InputReader(
+                self._diag, self._program.slots, OwnerFinder(self._program.read_holders, 0)
+            )
         except BaseException:
             self.close()
             raise
@@ -116,7 +129,7 @@ class BpfSource:
         next_table_s = time.monotonic() + self._settings.refresh_s
         idle = 0
         while True:
-            self._take_capture(sink)
+            self._apply_capture(sink)
             drained = self._drain(sink)
             idle = 0 if drained else idle + 1
             self._reconcile(sink)
@@ -128,8 +141,8 @@ class BpfSource:
                 break
         # the last word: what is still in the rings, and who waits for an answer
         self._drain(sink)
-        self._hold(*self._late.rest(), sink)
-        self._pass_on(sink)
+        self._hold_back(*self._late_resets.flush(), sink)
+        self._offer_events(sink)
         self._offer_table(sink)
 
     def _pause_s(self, drained: int, idle: int) -> float:
@@ -138,7 +151,7 @@ class BpfSource:
             return 0
         return max(self._settings.poll_s, _IDLE_POLL_S) if idle > _IDLE_POLLS else self._settings.poll_s
 
-    def retime(self, settings: Settings) -> None:
+    def set_refresh(self, settings: Settings) -> None:
         """From any thread: other periods from the next poll on; sizes stay."""
         self._settings = settings
 
@@ -146,34 +159,34 @@ class BpfSource:
         """From any thread: have ``Table.details``, from the next survey on, or do without."""
         self._details = wanted
         if self._diag is not None:
-            self._diag.details, self._pace.asked = wanted, wanted
+            self._diag.details, self._schedule.asked = wanted, wanted
 
-    def recapture(self, capture: Capture) -> None:
+    def set_capture(self, capture: Capture) -> None:
         """From any thread: look at something else from the next poll on."""
-        self._pending = capture
+        self._next_capture = capture
 
-    def narrowing(self) -> None:
+    def before_narrowing(self) -> None:
         """The process is about to give up its capabilities, and has no other thread yet."""
-        self._opened().conns.keep_maker()
+        self._require_program().slots.use_map_maker()
 
-    def _take_capture(self, sink: Sink) -> None:
+    def _apply_capture(self, sink: Sink) -> None:
         """Change the kernel's filter, and start every comparison anew."""
-        capture, self._pending = self._pending, None
+        capture, self._next_capture = self._next_capture, None
         if capture is None:
             return
         self._drain(sink)
-        self._opened().set_capture(capture)
-        self._capture, self._chosen = capture, Chosen(capture, self._cgroups)
-        self._completion = Completion(capture, self._chosen)
-        conns = self._opened().conns
+        self._require_program().set_capture(capture)
+        self._capture, self._capture_match = capture, CaptureMatch(capture, self._cgroups)
+        self._event_filter = EventFilter(capture, self._capture_match)
+        conns = self._require_program().slots
         # whatever their process: it may hand them to one that is wanted
-        unwanted = [keys[~ends_mask(entries, capture)] for keys, entries in conns.parts(BRIEF)]
+        unwanted = [keys[~endpoints_mask(entries, capture)] for keys, entries in conns.read_entries(CONN_HEAD)]
         conns.delete(np.concatenate([*unwanted, np.zeros(0, "<u8")]))
-        self._joiner.start_anew()
-        self._surveyed = False
-        self._pace = Pace()
+        self._joiner.reset()
+        self._reconciled = False
+        self._schedule = Schedule()
 
-    def _opened(self) -> Program:
+    def _require_program(self) -> Program:
         if self._program is None:
             raise RuntimeError("run() before open()")
         return self._program
@@ -184,56 +197,56 @@ class BpfSource:
         Returns:
             Bytes that there were.
         """
-        self._opened().conns.make_room()
-        drained, more = 0, self._pass_on(sink)
+        self._require_program().slots.reserve()
+        drained, more = 0, self._offer_events(sink)
         while more and drained < self._settings.ring_bytes:
-            part = self._take_part(sink)
+            part = self._read_rings(sink)
             drained += part
             # less than a part was all there was; what has come meanwhile is the next poll's
-            more = self._pass_on(sink) and part > _PART_BYTES // 2
+            more = self._offer_events(sink) and part > _PART_BYTES // 2
         return drained
 
-    def _take_part(self, sink: Sink) -> int:
+    def _read_rings(self, sink: Sink) -> int:
         """Of each ring; bytes that there were."""
-        rings, now_ns = self._opened(), clock.monotonic_ns()
+        rings, now_ns = self._require_program(), clock.monotonic_ns()
         # in this order: whatever a reset followed is read before the reset
-        ended = rings.sessions.drain(most_bytes=_PART_BYTES)
-        moved = rings.transitions.drain("ts_ns", _PART_BYTES)
+        ended = rings.ended.read(most_bytes=_PART_BYTES)
+        moved = rings.transitions.read("ts_ns", _PART_BYTES)
         if len(moved):
-            self._pace.moving = True
-            self._joiner.note_transitions(without_resets(moved))
+            self._schedule.has_events = True
+            self._joiner.remember_closed(only_transitions(moved))
         if len(ended):
-            self._joiner.note_sessions(ended)
-        self._hold(*self._late.sort_out(moved, ended, now_ns), sink)
+            self._joiner.remember_ended(ended)
+        self._hold_back(*self._late_resets.settle(moved, ended, now_ns), sink)
         if moved.nbytes + ended.nbytes <= _PART_BYTES // 2:  # that was all there was
             self._drained_ns = now_ns
         elif len(moved):
             self._drained_ns = int(moved["ts_ns"][-1])
         return moved.nbytes + ended.nbytes
 
-    def _hold(self, moved: Rows, ended: Rows, resets: Rows, sink: Sink) -> None:
+    def _hold_back(self, moved: Rows, ended: Rows, resets: Rows, sink: Sink) -> None:
         """Until the reader takes them."""
         if len(moved):
-            self._held.append(Transitions(moved))
-            if self._namer.note(moved):
+            self._unfiltered.append(Transitions(moved))
+            if self._name_collector.collect(moved):
                 self._offer_names(sink)  # before the first line that needs them
         if len(ended):
-            self._held.append(Sessions(ended))
+            self._unfiltered.append(EndedConnections(ended))
         if len(ended) or len(resets):
-            endings = self._half_closed.settle(ended, resets)
+            endings = self._half_closed.resolve(ended, resets)
             if len(endings):
-                self._held.append(Endings(endings))
+                self._unfiltered.append(LateEndings(endings))
 
-    def _pass_on(self, sink: Sink) -> bool:
+    def _offer_events(self, sink: Sink) -> bool:
         """Offer what is held, oldest first; False when the reader has no room for all of it.
 
         Before the first table it is not known who owns what was there already: all is held.
         """
-        while self._ready or (self._held and self._seeded):
-            if not self._ready:
-                self._ready = self._completion.completed(self._held.pop(0), self._joiner.known)
-            elif sink.offer(self._ready[0]):
-                self._ready.pop(0)
+        while self._unsent or (self._unfiltered and self._has_table):
+            if not self._unsent:
+                self._unsent = self._event_filter.filter(self._unfiltered.pop(0), self._joiner.owners)
+            elif sink.offer(self._unsent[0]):
+                self._unsent.pop(0)
             else:
                 return False
         return True
@@ -241,47 +254,47 @@ class BpfSource:
     @property
     def _events_ns(self) -> int:
         """What happened before this has been passed on."""
-        waiting = (batch.rows for batch in (*self._ready, *self._held) if isinstance(batch, Transitions))
+        waiting = (batch.rows for batch in (*self._unsent, *self._unfiltered) if isinstance(batch, Transitions))
         return min([self._drained_ns, *(int(rows["ts_ns"].min()) for rows in waiting if len(rows))])
 
-    def _shown(self, rows: Rows) -> Rows:
+    def _wanted_rows(self, rows: Rows) -> Rows:
         """Without the sockets that are not wanted; by cgroup the kernel programs have chosen theirs themselves.
 
         TIME_WAIT and requests whose cgroup has not come out are left out where cgroups are asked for.
         """
         if self._capture == Capture():
             return rows
-        mapped: Mask = (rows["skaddr"] != 0) & self._chosen.by_owner(rows, unknown=False)
-        shown = mapped | self._chosen.mask(rows, unknown=False)
-        return only(rows, shown)
+        mapped: Mask = (rows["skaddr"] != 0) & self._capture_match.mask_without_cgroup(rows, unknown=False)
+        shown = mapped | self._capture_match.mask(rows, unknown=False)
+        return subset(rows, shown)
 
     def _offer_names(self, sink: Sink) -> None:
         if self._diag is None:
             return
-        self._namer.offer(sink, self._diag.names, self._netns, self._diag.device)
-        left_out = self._diag.left_out
-        if left_out != self._left_out and sink.offer(Status(self.backend, left_out_note(left_out))):
+        self._name_collector.offer(sink, self._diag.names, self._netns, self._diag.device_name)
+        left_out = self._diag.skipped
+        if left_out != self._left_out and sink.offer(Status(self.backend, skipped_namespaces_note(left_out))):
             self._left_out = left_out
 
-    def _note_read(self, sockets: int) -> None:
-        self._read = sockets
+    def _count_sockets_read(self, sockets: int) -> None:
+        self._sockets_read = sockets
 
     def _offer_table(self, sink: Sink) -> None:
-        told = self._read
-        while not self._surveyed:  # a table of half of it would say that the rest has gone
-            self._reconcile(sink, _PATIENCE_S)
+        told = self._sockets_read
+        while not self._reconciled:  # a table of half of it would say that the rest has gone
+            self._reconcile(sink, _INPUT_WAIT_S)
             self._drain(sink)
-            if not self._seeded and told != self._read:
-                told = self._read
+            if not self._has_table and told != self._sockets_read:
+                told = self._sockets_read
                 sink.offer(Status(self.backend, stage=reading_stage(told)))
-        reading = self._opened().conns.news(self._joiner.again)
+        reading = self._require_program().slots.read_changes(self._joiner.slots_to_reread)
         utc_ns, now_ns = time.time_ns(), clock.monotonic_ns()
-        surveying = self._surveyor is not None and self._surveyor.busy
-        table = self._joiner.table(reading, surveying=surveying, now_ns=now_ns)
-        self._ready += self._completion.settled(table)
-        rows = self._shown(table)
-        self._seeded = True
-        self._namer.note(rows)
+        surveying = self._input_reader is not None and self._input_reader.busy
+        table = self._joiner.make_table(reading, surveying=surveying, now_ns=now_ns)
+        self._unsent += self._event_filter.release(table)
+        rows = self._wanted_rows(table)
+        self._has_table = True
+        self._name_collector.collect(rows)
         self._offer_names(sink)
         hists, holders, details = self._joiner.hists, self._joiner.holders, self._joiner.details
         sink.offer(Table(rows, now_ns, utc_ns, hists, holders, details, self._events_ns))
@@ -289,56 +302,56 @@ class BpfSource:
 
     def _reconcile(self, sink: Sink, timeout_s: float = 0) -> None:
         """Have a survey made when it is time, and take up what it has found, if it has within ``timeout_s``."""
-        if self._surveyor is None:
+        if self._input_reader is None:
             raise RuntimeError("run() before open()")
-        if not self._surveyor.busy and self._pace.due(self._settings.reconcile_s, steady=self._details):
-            self._pace.started()
-            self._surveyor.start(self._capture)
-        found = self._surveyor.take(timeout_s)
+        if not self._input_reader.busy and self._schedule.is_due(self._settings.reconcile_s, steady=self._details):
+            self._schedule.started()
+            self._input_reader.start(self._capture)
+        found = self._input_reader.result(timeout_s)
         if found is None:
             return
         if found.capture != self._capture:
             return
         self._drain(sink)  # whatever ended before the dump must be known when it is compared
         started_s = time.thread_time()
-        self._compare(found)
-        self._pace.took(found.cpu_s + time.thread_time() - started_s, doubts=self._joiner.doubts)
-        self._surveyed = True
+        self._reconcile_with(found)
+        self._schedule.finished(found.cpu_s + time.thread_time() - started_s, doubts=self._joiner.has_unconfirmed)
+        self._reconciled = True
 
-    def _compare(self, found: Found) -> None:
+    def _reconcile_with(self, found: Inputs) -> None:
         self._netns = found.dump.netns
-        self._read_pins()
+        self._read_pinned_maps()
         dump = found.dump
-        self._completion.listeners = Listeners(picked(dump.rows, dump.rows["state"] == State.LISTEN))
+        self._event_filter.listeners = ListenerIndex(picked(dump.rows, dump.rows["state"] == State.LISTEN))
         # what is not wanted must look neither missed here nor left over there, whoever knows its owner
-        met = only(found.met, self._chosen.by_process(found.met, unknown=True))
-        wanted = self._chosen.mask(dump.rows, unknown=True)
-        expected = self._expected(dump.rows, wanted)
-        wrong = self._joiner.take_dump(dump.only(wanted), met, expected, found.rebound, found.sharing.only(wanted))
-        self._opened().conns.delete(wrong)
-        self._opened().remember_listeners(found.listeners, found.listener_owners)
+        met = subset(found.entry_digests, self._capture_match.process_mask(found.entry_digests, unknown=True))
+        wanted = self._capture_match.mask(dump.rows, unknown=True)
+        expected = self._expected_in_map(dump.rows, wanted)
+        wrong = self._joiner.reconcile(dump.subset(wanted), met, expected, found.rebound, found.sharing.subset(wanted))
+        self._require_program().slots.delete(wrong)
+        self._require_program().remember_listeners(found.listeners, found.listener_owners)
 
-    def _expected(self, rows: Rows, wanted: Mask) -> Mask:
+    def _expected_in_map(self, rows: Rows, wanted: Mask) -> Mask:
         """Which of the ``wanted`` ones the kernel side should know.
 
         Not what was another process's at the survey before and has been handed to one that is wanted.
         """
-        expected = self._chosen.decided(rows) & wanted
-        if self._chosen.asks_processes:
+        expected = self._capture_match.decidable(rows) & wanted
+        if self._capture_match.filters_processes:
             keys = cookie_key(rows)
-            expected &= ~np.isin(keys, self._others)
-            self._others = keys[~wanted]
+            expected &= ~np.isin(keys, self._unwanted_sockets)
+            self._unwanted_sockets = keys[~wanted]
         return expected[wanted]
 
-    def _read_pins(self) -> None:
+    def _read_pinned_maps(self) -> None:
         """The maps are somebody else's, who may change them at any time."""
-        if self._capture.cgroup_pin:
-            self._chosen.pinned_cgroups = self._opened().pinned("pinned_cgroups")
-        if self._capture.mntns_pin:
-            self._chosen.pinned_mntns = self._opened().pinned("pinned_mntns")
+        if self._capture.cgroup_map_path:
+            self._capture_match.pinned_cgroups = self._require_program().read_pinned("pinned_cgroups")
+        if self._capture.mntns_map_path:
+            self._capture_match.pinned_mntns = self._require_program().read_pinned("pinned_mntns")
 
     def _offer_loss(self, sink: Sink) -> None:
-        loss = read_loss(self._opened(), self._joiner)
+        loss = read_loss(self._require_program(), self._joiner)
         if loss != self._loss and sink.offer(loss):
             self._loss = loss
 
@@ -350,9 +363,9 @@ class BpfSource:
         if self._program is not None:
             self._program.close()
             self._program = None
-        if self._surveyor is not None:
-            self._surveyor.close()
-            self._surveyor = None
+        if self._input_reader is not None:
+            self._input_reader.close()
+            self._input_reader = None
         if self._diag is not None:
             self._diag.close()
             self._diag = None

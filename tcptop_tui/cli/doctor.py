@@ -17,22 +17,22 @@ from rich.table import Table
 from rich.text import Text
 
 from tcptop_tui import __version__
-from tcptop_tui.bpf.capacity import Capacity, Host
+from tcptop_tui.bpf.capacity import Capacity, HostSize
 from tcptop_tui.bpf.load import bcc_library
 from tcptop_tui.bpf.load.btf import VMLINUX_BTF, KernelTypes
 from tcptop_tui.bpf.load.compiler_client import missing_capabilities
 from tcptop_tui.bpf.load.headers import kernel_header
 from tcptop_tui.bpf.load.libbpf import libbpf_version, load_libbpf
 from tcptop_tui.bpf.program import Program
-from tcptop_tui.config.file import ConfigPlace, load_config
+from tcptop_tui.config.file import ConfigFile, load_config
 from tcptop_tui.diag.netlink import SockDiag
 from tcptop_tui.errors import TcptopError
 from tcptop_tui.host import capabilities
-from tcptop_tui.host.capabilities import Sets
-from tcptop_tui.host.privileges import DASHBOARD, NEEDS, STREAM
+from tcptop_tui.host.capabilities import CapabilitySets
+from tcptop_tui.host.privileges import CAPABILITY_REASONS, DASHBOARD, STREAM
+from tcptop_tui.safe_text import clean
 from tcptop_tui.settings import Settings
 from tcptop_tui.stream.batches import Capture
-from tcptop_tui.text import clean
 
 _LEAST_COLUMNS = 40
 """Of the tables, also where the terminal does not know its size, or COLUMNS is 0."""
@@ -43,24 +43,24 @@ class Finding:
     """One requirement."""
 
     name: str
-    good: bool
-    found: str
-    mend: str = ""
-    needed: bool = True
+    is_ok: bool
+    result: str
+    hint: str = ""
+    is_required: bool = True
     """Whether the BPF backend fails without it."""
-    said: tuple[str, ...] = ()
+    details: tuple[str, ...] = ()
     """The last lines of whoever refused it."""
 
 
-def _check(name: str, look: Callable[[], str], *, needed: bool = True) -> Finding:
+def _finding(name: str, look: Callable[[], str], *, needed: bool = True) -> Finding:
     """``look`` says what it found, or raises what is wrong."""
     try:
-        return Finding(name, good=True, found=look(), needed=needed)
+        return Finding(name, is_ok=True, result=look(), is_required=needed)
     except TcptopError as error:
-        said = getattr(error, "said", ())
-        return Finding(name, good=False, found=error.message, mend=error.mend, needed=needed, said=said)
+        said = getattr(error, "details", ())
+        return Finding(name, is_ok=False, result=error.message, hint=error.hint, is_required=needed, details=said)
     except OSError as error:
-        return Finding(name, good=False, found=str(error), needed=needed)
+        return Finding(name, is_ok=False, result=str(error), is_required=needed)
 
 
 def _kernel() -> str:
@@ -111,7 +111,7 @@ def _python() -> str:
 def _program() -> str:
     """The proof of everything above: compile, load, attach, detach."""
     settings, capture = Settings(max_connections=16), Capture()
-    program = Program(settings, capture, Program.request(settings, capture, keeps=False))
+    program = Program(settings, capture, Program.start_compiler(settings, capture, keeps=False))
     try:
         program.attach(Capture(pids=frozenset({os.getpid()})))
         accepts = "tells its process" if program.sees_accepts else "has no hook here"
@@ -122,10 +122,12 @@ def _program() -> str:
 
 def _connections() -> str:
     """How many the kernel side can follow, and what that takes."""
-    host = Host.this()
-    capacity = Capacity.of(Settings(), host)
-    now_mb, most_mb = (capacity.bytes_of(count) / 1e6 for count in (host.sockets, capacity.limit))
-    more = "the memory grows with them" if host.lazy else "all of the hash's memory is taken at the start"
+    host = HostSize.from_this_host()
+    capacity = Capacity.from_settings(Settings(), host)
+    now_mb, most_mb = (capacity.memory_bytes(count) / 1e6 for count in (host.sockets, capacity.limit))
+    more = (
+        "the memory grows with them" if host.allocates_on_demand else "all of the hash's memory is taken at the start"
+    )
     return (
         f"{now_mb:.0f} MB for the {host.sockets:,} sockets that there are and the next ones, at most {most_mb:.0f} MB "
         f"for {capacity.limit:,}: {more}"
@@ -140,28 +142,28 @@ def _sock_diag() -> str:
         diag.close()
 
 
-def _settings(place: ConfigPlace) -> str:
+def _settings(place: ConfigFile) -> str:
     path, config_note = place.path, load_config(place.path)[1]
     if config_note:
         raise TcptopError(clean(config_note))
     return f"{clean(str(path))}: {'valid' if path.exists() else 'no such file, so the defaults hold'}"
 
 
-def examine(place: ConfigPlace) -> list[Finding]:
+def run_checks(place: ConfigFile) -> list[Finding]:
     """Look at each requirement on its own, and at the settings."""
     return [
-        _check("tcptop-tui", lambda: __version__, needed=False),
-        _check("Python", _python, needed=False),
-        _check("kernel", _kernel),
-        _check("type information (BTF)", _types),
-        _check("bcc for Python", _bcc),
-        _check("bcc library", _libbcc),
-        _check("libbpf", _libbpf),
-        _check("privileges", _privileges),
-        _check("kernel program", _program),
-        _check("room for connections", _connections, needed=False),
-        _check("sock_diag (fallback)", _sock_diag, needed=False),
-        _check("settings", lambda: _settings(place), needed=False),
+        _finding("tcptop-tui", lambda: __version__, needed=False),
+        _finding("Python", _python, needed=False),
+        _finding("kernel", _kernel),
+        _finding("type information (BTF)", _types),
+        _finding("bcc for Python", _bcc),
+        _finding("bcc library", _libbcc),
+        _finding("libbpf", _libbpf),
+        _finding("privileges", _privileges),
+        _finding("kernel program", _program),
+        _finding("room for connections", _connections, needed=False),
+        _finding("sock_diag (fallback)", _sock_diag, needed=False),
+        _finding("settings", lambda: _settings(place), needed=False),
     ]
 
 
@@ -172,25 +174,27 @@ def _table(*titles: str) -> Table:
     return table
 
 
-def _kept_capabilities(had: Sets) -> Table:
+def _kept_capabilities(had: CapabilitySets) -> Table:
     """Of the dashboard, each with its reason; of what is missing, what does not work."""
     table = _table("capability", "", "what it is for, or what does not work without it")
-    for need in NEEDS:
-        if need.wanted(DASHBOARD):
-            kept = had.may(need.cap)
+    for need in CAPABILITY_REASONS:
+        if need.is_needed(DASHBOARD):
+            kept = had.has(need.cap)
             mark = Text("kept", "green") if kept else Text("missing", "yellow")
             table.add_row(Text(str(need.cap)), mark, Text(need.why if kept else need.without))
     return table
 
 
-def _streams_keep(had: Sets) -> str:
-    names = " ".join(str(need.cap) for need in NEEDS if need.wanted(STREAM) and had.may(need.cap))
+def _streams_keep(had: CapabilitySets) -> str:
+    names = " ".join(str(need.cap) for need in CAPABILITY_REASONS if need.is_needed(STREAM) and had.has(need.cap))
     return f"trace and snapshot keep, once attached: {names or 'none'}"
 
 
-def _children_get(had: Sets) -> str:
-    gains = "no capability, except the compiler" if capabilities.gains_forbidden() else "all capabilities, as root does"
-    bounds = "the same" if capabilities.bounding() == had.permitted else "unchanged, because CAP_SETPCAP is missing"
+def _children_get(had: CapabilitySets) -> str:
+    gains = (
+        "no capability, except the compiler" if capabilities.has_no_new_privs() else "all capabilities, as root does"
+    )
+    bounds = "the same" if capabilities.bounding_set() == had.permitted else "unchanged, because CAP_SETPCAP is missing"
     return f"Programs that it starts get {gains} (no_new_privs). The bounding set is {bounds}."
 
 
@@ -198,29 +202,29 @@ def report(findings: list[Finding]) -> None:
     """Print the tables, and what they come to."""
     table = _table("requirement", "", "found", "how to fix it")
     for finding in findings:
-        mark = Text("ok", "green") if finding.good else Text("not ok", "bold red" if finding.needed else "yellow")
-        table.add_row(finding.name, mark, Text(clean(finding.found)), Text(clean(finding.mend)))
+        mark = Text("ok", "green") if finding.is_ok else Text("not ok", "bold red" if finding.is_required else "yellow")
+        table.add_row(finding.name, mark, Text(clean(finding.result)), Text(clean(finding.hint)))
     console = Console(width=max(_LEAST_COLUMNS, shutil.get_terminal_size().columns))
     console.print(table)
-    had = capabilities.of_thread()
+    had = capabilities.thread_capabilities()
     console.print(_kept_capabilities(had))
     console.print(_streams_keep(had), soft_wrap=True)
     console.print(_children_get(had), soft_wrap=True)
     for finding in findings:
         _print_said(console, finding)
-    console.print(_conclusion(findings), soft_wrap=True)
+    console.print(_summary(findings), soft_wrap=True)
 
 
 def _print_said(console: Console, finding: Finding) -> None:
-    if finding.said:
+    if finding.details:
         console.print(Text(f"{finding.name}, last lines:", "bold"))
-        for line in finding.said:
+        for line in finding.details:
             console.print(Text(f"  {clean(line)}"), soft_wrap=True)
 
 
-def _conclusion(findings: list[Finding]) -> Text:
+def _summary(findings: list[Finding]) -> Text:
     """Whether BPF is used, or what ``--backend auto`` falls back for."""
-    wrong = next((finding for finding in findings if finding.needed and not finding.good), None)
+    wrong = next((finding for finding in findings if finding.is_required and not finding.is_ok), None)
     if wrong is None:
         return Text("The BPF backend works here.")
-    return Text(f"--backend auto polls sock_diag here, because of {wrong.name}: {clean(wrong.found)}")
+    return Text(f"--backend auto polls sock_diag here, because of {wrong.name}: {clean(wrong.result)}")

@@ -15,25 +15,25 @@ import click
 import msgspec
 
 from tcptop_tui import __version__
-from tcptop_tui.config.file import ConfigPlace, default_path
-from tcptop_tui.config.history import default_path as history_path
-from tcptop_tui.config.schema import LEAST_LOG_ROWS, LEAST_REFRESH_S, MOST_LOG_ROWS, MOST_REFRESH_S, Config
+from tcptop_tui.config.file import ConfigFile, default_path
+from tcptop_tui.config.filter_history import default_path as history_path
+from tcptop_tui.config.schema import MAX_LOG_ROWS, MAX_REFRESH_S, MIN_LOG_ROWS, MIN_REFRESH_S, Config
 from tcptop_tui.errors import TcptopError, UsageError
 from tcptop_tui.feed import Feed
-from tcptop_tui.filters import Filter, expand, parse, parse_ports
+from tcptop_tui.filters import Filter, expand_saved, parse, parse_ports
 from tcptop_tui.filters.capture_terms import chosen_processes
 from tcptop_tui.host.caller_files import resolve_path
-from tcptop_tui.host.memory import share_one_heap
-from tcptop_tui.host.privileges import DASHBOARD, narrow
-from tcptop_tui.options.effects import Checked, Seconds, hand_on, refuse_empty, refuse_void
+from tcptop_tui.host.memory import use_one_heap
+from tcptop_tui.host.privileges import DASHBOARD, drop_unneeded
+from tcptop_tui.options.option_rules import CheckedCommand, Seconds, inherit_options, refuse_empty, refuse_meaningless
 from tcptop_tui.replay.recording import opened_recording
+from tcptop_tui.safe_text import clean
 from tcptop_tui.settings import Settings
 from tcptop_tui.stream.batches import Capture
-from tcptop_tui.text import clean
 
 _PROGRAM = "tcptop-tui"
 
-_NOT_WRITTEN = {errno.EBADF, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EAGAIN, errno.EPIPE}
+_WRITE_FAILED = {errno.EBADF, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EAGAIN, errno.EPIPE}
 """What write(2) says where standard output is closed, full, or a terminal that is gone."""
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -45,7 +45,7 @@ class Options:
 
     settings: Settings
     feed: Feed
-    chosen: Filter
+    filter: Filter
 
 
 def _shared(command: F) -> F:
@@ -60,9 +60,9 @@ def _shared(command: F) -> F:
         click.option("-p", "--pid", multiple=True, type=click.IntRange(1, 2**22), help="Capture only this process."),
         click.option("-4", "--ipv4", is_flag=True, help="Capture IPv4 only."),
         click.option("-6", "--ipv6", is_flag=True, help="Capture IPv6 only."),
-        click.option("--refresh", type=Seconds(LEAST_REFRESH_S, MOST_REFRESH_S), default=None, metavar="S",
+        click.option("--refresh", type=Seconds(MIN_REFRESH_S, MAX_REFRESH_S), default=None, metavar="S",
                      help="Seconds between two repaints; without it as in F2, at first 0.5."),
-        click.option("--log-size", type=click.IntRange(LEAST_LOG_ROWS, MOST_LOG_ROWS), default=None,
+        click.option("--log-size", type=click.IntRange(MIN_LOG_ROWS, MAX_LOG_ROWS), default=None,
                      help="Transitions that the log keeps; without it as in F2, at first 10000."),
         click.option("--max-connections", type=click.IntRange(16, 4_000_000), default=None, metavar="N",
                      help="Connections that the kernel side may follow; without it as many as fit this host."),
@@ -103,18 +103,18 @@ def _options(config: Config, **given: Any) -> Options:
         pids=chosen_processes(given["pid"]),
         ip=4 if given["ipv4"] else 6 if given["ipv6"] else 0,
     )
-    feed = Feed(given["backend"], settings, capture, opened_recording(given["replay"]), _target(given["record"]))
-    return Options(settings, feed, parse(expand(given["filter_text"], config.filters)))
+    feed = Feed(given["backend"], settings, capture, opened_recording(given["replay"]), _output_path(given["record"]))
+    return Options(settings, feed, parse(expand_saved(given["filter_text"], config.filters)))
 
 
-def _target(path: str | None) -> Path | None:
+def _output_path(path: str | None) -> Path | None:
     return None if path is None else resolve_path(path)
 
 
 class _Commands(click.Group):
     """With ``trace``, which the dashboard does not need."""
 
-    command_class = Checked
+    command_class = CheckedCommand
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return sorted([*super().list_commands(ctx), "trace"])
@@ -144,17 +144,17 @@ def command_line(context: click.Context, /, **given: Any) -> None:
     """
     refuse_empty(context)
     named = given["config_file"] is not None
-    place = context.obj = ConfigPlace(Path(given["config_file"]) if named else default_path(), named=named)
+    place = context.obj = ConfigFile(Path(given["config_file"]) if named else default_path(), is_explicit=named)
     if context.invoked_subcommand is not None:
-        hand_on(context)
+        inherit_options(context)
     else:
-        refuse_void(context)
+        refuse_meaningless(context)
         if given["plain"]:
             os.environ["TCPTOP_ASCII"] = "1"
         config, note = place.load()
         if given["theme"]:
             config = msgspec.structs.replace(config, theme=given["theme"])
-        _dashboard(_options(config, **given), config, place.target, note)
+        _dashboard(_options(config, **given), config, place.save_path, note)
 
 
 @command_line.command()
@@ -165,7 +165,7 @@ def command_line(context: click.Context, /, **given: Any) -> None:
               help="Default: what the file's name ends with, else json.")  # fmt: skip
 @click.option("-o", "--output", default="-", show_default=True, metavar="FILE", help="- is standard output.")
 @click.pass_obj
-def snapshot(place: ConfigPlace, /, after: float, kind: str | None, output: str, **given: Any) -> None:
+def snapshot(place: ConfigFile, /, after: float, kind: str | None, output: str, **given: Any) -> None:
     """Write what the dashboard would show, without a screen."""
     from tcptop_tui.cli.headless import take_snapshot  # noqa: PLC0415  numpy and Textual: not for --help
     from tcptop_tui.export.writers import format_of  # noqa: PLC0415  as below
@@ -174,42 +174,42 @@ def snapshot(place: ConfigPlace, /, after: float, kind: str | None, output: str,
         raise UsageError("--log-size has no effect in CSV: it has no transitions", mend="leave it out, or write JSON")
     config, note = place.load()
     options = _options(config, **given)
-    if place.complaint(note):
-        _complain(note, 0)
-    take_snapshot(options.feed, options.settings, options.chosen, after, kind, output, config)
+    if place.startup_note(note):
+        _print_line(note, 0)
+    take_snapshot(options.feed, options.settings, options.filter, after, kind, output, config)
 
 
 @command_line.command()
 @click.pass_obj
-def doctor(place: ConfigPlace, /) -> None:
+def doctor(place: ConfigFile, /) -> None:
     """Say what this host has, what is missing, and the command that mends it."""
-    from tcptop_tui.cli.doctor import examine, report  # noqa: PLC0415
+    from tcptop_tui.cli.doctor import report, run_checks  # noqa: PLC0415
 
-    narrow(DASHBOARD)  # what it finds is then found with what the dashboard has
-    findings = examine(place)
+    drop_unneeded(DASHBOARD)  # what it finds is then found with what the dashboard has
+    findings = run_checks(place)
     report(findings)
-    if not all(finding.good for finding in findings if finding.needed):
+    if not all(finding.is_ok for finding in findings if finding.is_required):
         raise click.exceptions.Exit(1)
 
 
 def _dashboard(options: Options, config: Config, path: Path | None, note: str) -> None:
-    from tcptop_tui.drawing.terminal_guard import wait_for_foreground  # noqa: PLC0415
-    from tcptop_tui.host.terminal import first_line, own_stderr, require_screen, tell_textual  # noqa: PLC0415
+    from tcptop_tui.drawing.borrowed_terminal import wait_for_foreground  # noqa: PLC0415
+    from tcptop_tui.host.terminal import capture_stderr, configure_textual, print_startup_line, require_screen  # noqa: PLC0415
 
     require_screen()
     wait_for_foreground(sys.stdin.fileno())
-    share_one_heap()
-    closes = options.feed.work.looks and not options.settings.readonly
-    narrow(replace(options.feed.work, closes=closes, writes=True))
+    use_one_heap()
+    closes = options.feed.privileges_needed.looks and not options.settings.readonly
+    drop_unneeded(replace(options.feed.privileges_needed, closes=closes, writes=True))
     uname = os.uname()
-    tell_textual()
-    with own_stderr():
-        with first_line(f"{_PROGRAM} {uname.nodename}  Linux {uname.release}  starting"):
+    configure_textual()
+    with capture_stderr():
+        with print_startup_line(f"{_PROGRAM} {uname.nodename}  Linux {uname.release}  starting"):
             options.feed.prepare()
             from tcptop_tui.dashboard.app import TcptopApp  # noqa: PLC0415
             from tcptop_tui.dashboard.terminal_session import run_on_terminal  # noqa: PLC0415
 
-            app = TcptopApp(options.feed, options.settings, uname.nodename, uname.release, options.chosen, config)
+            app = TcptopApp(options.feed, options.settings, uname.nodename, uname.release, options.filter, config)
         app.config_path, app.config_note, app.history_path = path, note, history_path()
         gc.freeze()  # what is there now stays: to look through all of it each time stopped the keys for 25 ms
         code = run_on_terminal(app)
@@ -226,27 +226,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (click.Abort, KeyboardInterrupt):
         return 130
     except Exception as error:  # noqa: BLE001  it becomes one line
-        return _explained(error, given)
+        return _print_error(error, given)
     return code
 
 
-def _explained(error: Exception, given: Sequence[str]) -> int:
+def _print_error(error: Exception, given: Sequence[str]) -> int:
     """Say what happened in a line; returns the exit code."""
     if isinstance(error, click.ClickException):
-        return _complain(error.format_message(), error.exit_code)
+        return _print_line(error.format_message(), error.exit_code)
     if isinstance(error, TcptopError):
-        return _complain(str(error), error.exit_code)
-    if isinstance(error, OSError) and error.filename is None and error.errno in _NOT_WRITTEN:
+        return _print_line(str(error), error.exit_code)
+    if isinstance(error, OSError) and error.filename is None and error.errno in _WRITE_FAILED:
         # what waits in buffers goes nowhere, instead of failing once more at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         closed = isinstance(error, BrokenPipeError)
-        return 0 if closed else _complain(f"cannot write to standard output: {error.strerror}", 1)
+        return 0 if closed else _print_line(f"cannot write to standard output: {error.strerror}", 1)
     if "--debug" in given:
         raise error
-    return _complain(f"unexpected {type(error).__name__}: {error}; --debug shows where", 1)
+    return _print_line(f"unexpected {type(error).__name__}: {error}; --debug shows where", 1)
 
 
-def _complain(message: str, code: int) -> int:
+def _print_line(message: str, code: int) -> int:
     """One line on stderr, with nothing in it that the terminal would obey."""
     sys.stderr.write(f"{_PROGRAM}: {clean(' '.join(message.split()))}\n")
     return code

@@ -12,20 +12,20 @@ from dataclasses import replace
 from tcptop_tui.config.schema import Config
 from tcptop_tui.dashboard.app import TcptopApp
 from tcptop_tui.errors import TcptopError
-from tcptop_tui.export.snapshot import Origin, render
+from tcptop_tui.export.render import HostInfo, render
 from tcptop_tui.export.writers import format_of
 from tcptop_tui.feed import Feed
 from tcptop_tui.filters import Filter
 from tcptop_tui.host.caller_files import resolve_path, write_export
-from tcptop_tui.host.privileges import narrow
-from tcptop_tui.host.signals import Ending, Wake, told_by_signals
+from tcptop_tui.host.privileges import drop_unneeded
+from tcptop_tui.host.signals import ShutdownTimer, Wake, handle_signals
 from tcptop_tui.host.terminal import standard_output
-from tcptop_tui.model.frame import Look, make_frame
+from tcptop_tui.model.frame import ViewOptions, make_frame
 from tcptop_tui.model.store import Store
 from tcptop_tui.replay.source import CUT_OFF
+from tcptop_tui.safe_text import clean
 from tcptop_tui.settings import Settings
 from tcptop_tui.stream.batches import Batch, Status
-from tcptop_tui.text import clean
 
 _SCREEN = (160, 50)
 """Cells of the picture."""
@@ -35,13 +35,13 @@ _STARTUP_S = 30.0
 """A compiler on a busy machine may take long, but not this long."""
 
 
-class Collector:
+class StoreSink:
     """A sink that folds batches into a store at once, in the feed's own thread."""
 
     def __init__(self, settings: Settings, attached: Callable[[], object]) -> None:
         self.store = Store(settings)
         self._attached = attached
-        self._begun = False
+        self._has_table = False
         self.failed = ""
         self.started_s: float | None = None
 
@@ -49,28 +49,28 @@ class Collector:
         """Take every batch."""
         if isinstance(batch, Status) and batch.ended and batch.backend != "replay":
             self.failed = batch.note  # perhaps nothing was ever attached
-        elif not self._begun:
-            self._begun = True
+        elif not self._has_table:
+            self._has_table = True
             self._attached()
         self.store.apply(batch)
         if isinstance(batch, Status) and CUT_OFF in batch.note:
             sys.stderr.write(f"tcptop-tui: {clean(batch.note)}\n")
-        if self.started_s is None and self.store.facts().now_ns:
+        if self.started_s is None and self.store.snapshot().now_ns:
             self.started_s = time.monotonic()
         return True
 
 
-def _collect(feed: Feed, settings: Settings, seconds: float, attached: Callable[[], object]) -> Store:
+def _run_feed(feed: Feed, settings: Settings, seconds: float, attached: Callable[[], object]) -> Store:
     """Run ``feed`` here until ``seconds`` after its first table; ``attached`` is called before the first batch.
 
     Raises:
         TcptopError: the feed ended with a reason.
         SystemExit: a signal has ended it; nothing is written then.
     """
-    collector = Collector(settings, attached)
+    collector = StoreSink(settings, attached)
     pause = Wake()
     begun_s = time.monotonic()
-    ending = Ending(lambda _number: pause.set())
+    ending = ShutdownTimer(lambda _number: pause.set())
 
     def stopped(wait_s: float) -> bool:
         now_s = time.monotonic()
@@ -79,7 +79,7 @@ def _collect(feed: Feed, settings: Settings, seconds: float, attached: Callable[
         left_s = collector.started_s + seconds - now_s
         return left_s <= 0 or pause.wait(min(wait_s, left_s))
 
-    with told_by_signals(ending.handle):
+    with handle_signals(ending.handle):
         feed.run(collector, stopped)
     if ending.number:
         raise SystemExit(128 + ending.number)
@@ -88,12 +88,12 @@ def _collect(feed: Feed, settings: Settings, seconds: float, attached: Callable[
     return collector.store
 
 
-async def _picture(feed: Feed, settings: Settings, chosen: Filter, seconds: float, config: Config) -> str:
+async def _render_svg(feed: Feed, settings: Settings, chosen: Filter, seconds: float, config: Config) -> str:
     """SVG of the dashboard after ``seconds``, drawn without a terminal."""
     uname = os.uname()
     app = TcptopApp(feed, settings, uname.nodename, uname.release, chosen, config)
     async with app.run_test(size=_SCREEN) as pilot:
-        await app.live.wait()
+        await app.first_table_shown.wait()
         await pilot.pause(seconds)
         await app.tick()
         await pilot.pause()
@@ -112,17 +112,20 @@ def take_snapshot(
     kind = kind or format_of(output) or "json"
     uname = os.uname()
     target = standard_output() if output == "-" else None
-    work = replace(feed.work, writes=feed.work.writes or output != "-")
-    narrow(work, in_two_steps=kind != "svg")  # a picture is made by the dashboard, with its threads
+    work = replace(feed.privileges_needed, writes=feed.privileges_needed.writes or output != "-")
+    drop_unneeded(work, in_two_steps=kind != "svg")  # a picture is made by the dashboard, with its threads
     if kind == "svg":
-        data = asyncio.run(_picture(feed, settings, chosen, seconds, config)).encode()
+        data = asyncio.run(_render_svg(feed, settings, chosen, seconds, config)).encode()
     else:
         feed.want_details(wanted=True)
-        store = _collect(
-            feed, settings, seconds, lambda: feed.narrow(replace(work, writes=output != "-" or feed.replaces))
+        store = _run_feed(
+            feed,
+            settings,
+            seconds,
+            lambda: feed.drop_capabilities(replace(work, writes=output != "-" or feed.replaces_recording)),
         )
-        frame = make_frame(store.facts(), Look(filter=chosen))
-        data = render(frame, Origin(uname.nodename, uname.release), kind, "")
+        frame = make_frame(store.snapshot(), ViewOptions(filter=chosen))
+        data = render(frame, HostInfo(uname.nodename, uname.release), kind, "")
     if target is not None:
         with target:
             target.write(data)

@@ -15,12 +15,12 @@ import msgspec
 import platformdirs
 
 from tcptop_tui.config.schema import ColumnChoice, Config
-from tcptop_tui.config.validation import column_choices, usable
+from tcptop_tui.config.validation import column_choices, valid_settings
 from tcptop_tui.errors import TcptopError
-from tcptop_tui.host.private_files import NotOwnError, read_own, write_own
+from tcptop_tui.host.private_files import NotPrivateError, read_private, write_private
 
-_MOST_NAMED = 5
-_DEEPEST = 100
+_MAX_NAMED_KEYS = 5
+_MAX_DEPTH = 100
 """Parts of a dotted name; tomllib's time grows with their square."""
 _MOST_EDITED_BYTES = 1 << 17
 """Half a second of tomlkit, which slows down every key: 2 kB take 15 ms, 1 MB takes 8 s."""
@@ -47,16 +47,16 @@ def load_config(path: Path, *, named: bool = False) -> tuple[Config, str]:
         document = _parsed(_text(path))
     except (FileNotFoundError, NotADirectoryError):
         return Config(), f"{path} does not exist, so the defaults are used" if named else ""
-    except (NotOwnError, PermissionError) as error:
+    except (NotPrivateError, PermissionError) as error:
         return Config(), f"{error}{_NOT_OURS}"
     except _UNUSABLE as error:
         return Config(), f"the settings in {path} cannot be used: {_line(error)}"
-    config, wrong = usable(document)
+    config, wrong = valid_settings(document)
     return config, "; ".join(filter(None, (_wrong_note(path, wrong), _unknown_note(path, document))))
 
 
 def _text(path: Path) -> str:
-    return "" if path == _NOTHING else read_own(path).decode("utf-8-sig")
+    return "" if path == _NOTHING else read_private(path).decode("utf-8-sig")
 
 
 _NO_KEY = re.compile(r"""#.*|"[^"\n]*"|'[^'\n]*'""")
@@ -70,7 +70,7 @@ def _parsed(text: str) -> dict[str, Any]:
         ValueError: it is none.
         RecursionError: it is nested too deeply.
     """
-    if any(part.count(".") > _DEEPEST for part in re.split(r"[^\w. \t-]", _NO_KEY.sub("", text))):
+    if any(part.count(".") > _MAX_DEPTH for part in re.split(r"[^\w. \t-]", _NO_KEY.sub("", text))):
         raise ValueError("a name has too many parts")
     return tomllib.loads(text)
 
@@ -88,8 +88,8 @@ def _line(error: Exception) -> str:
 def _wrong_note(path: Path, wrong: Sequence[str]) -> str:
     if not wrong:
         return ""
-    more = f" and {len(wrong) - _MOST_NAMED} more" if len(wrong) > _MOST_NAMED else ""
-    return f"{', '.join(wrong[:_MOST_NAMED])}{more}; the default is used ({path})"
+    more = f" and {len(wrong) - _MAX_NAMED_KEYS} more" if len(wrong) > _MAX_NAMED_KEYS else ""
+    return f"{', '.join(wrong[:_MAX_NAMED_KEYS])}{more}; the default is used ({path})"
 
 
 def _unknown_note(path: Path, document: Mapping[str, Any]) -> str:
@@ -97,8 +97,8 @@ def _unknown_note(path: Path, document: Mapping[str, Any]) -> str:
     names = [name if name.isprintable() else repr(name) for name in _unknown(document)]
     if not names:
         return ""
-    more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
-    return f"{path} has unknown settings, which have no effect: {', '.join(names[:_MOST_NAMED])}{more}"
+    more = f" and {len(names) - _MAX_NAMED_KEYS} more" if len(names) > _MAX_NAMED_KEYS else ""
+    return f"{path} has unknown settings, which have no effect: {', '.join(names[:_MAX_NAMED_KEYS])}{more}"
 
 
 def _unknown(document: Mapping[str, Any]) -> Iterator[str]:
@@ -109,29 +109,29 @@ def _unknown(document: Mapping[str, Any]) -> Iterator[str]:
 
 
 @dataclass(frozen=True, slots=True)
-class ConfigPlace:
+class ConfigFile:
     """Where the settings are, and whether the user has said so."""
 
     path: Path
-    named: bool = False
+    is_explicit: bool = False
 
     def load(self) -> tuple[Config, str]:
         """See ``load_config``."""
-        return load_config(self.path, named=self.named)
+        return load_config(self.path, named=self.is_explicit)
 
-    def complaint(self, note: str) -> str:
+    def startup_note(self, note: str) -> str:
         """``note``, if it is worth a line where there is no screen: not that with sudo the file is another user's."""
-        return note if self.named or not note.endswith(_NOT_OURS) else ""
+        return note if self.is_explicit or not note.endswith(_NOT_OURS) else ""
 
     def saved_filters(self, wanted: str) -> tuple[dict[str, str], str]:
         """The filters with names, and a note; the file is read if ``wanted`` calls one, or the user has named it."""
-        if not self.named and "@" not in wanted:
+        if not self.is_explicit and "@" not in wanted:
             return {}, ""
         config, note = self.load()
         return config.filters, note
 
     @property
-    def target(self) -> Path | None:
+    def save_path(self) -> Path | None:
         """Where they are saved; None: nowhere."""
         return None if self.path == _NOTHING else self.path
 
@@ -142,20 +142,20 @@ def save_config(path: Path, before: Config, after: Config) -> None:
     Raises:
         TcptopError: it cannot be written, or should not.
     """
-    from tcptop_tui.config.toml_edit import edited  # noqa: PLC0415  10 ms of a start, for who changes something
+    from tcptop_tui.config.toml_edit import edit_toml  # noqa: PLC0415  10 ms of a start, for who changes something
 
     try:
         mark, present = _present(path)
-        known_wrong = usable(_parsed(present))[1]
+        known_wrong = valid_settings(_parsed(present))[1]
         if len(present) > _MOST_EDITED_BYTES:
             problem = f"the settings are not saved: {path} has more than {_MOST_EDITED_BYTES >> 10} KiB"
             raise TcptopError(problem, mend="make it smaller")
-        written = edited(present, msgspec.to_builtins(before), msgspec.to_builtins(after))
-        wrong = [one for one in usable(_parsed(written))[1] if one not in known_wrong]
+        written = edit_toml(present, msgspec.to_builtins(before), msgspec.to_builtins(after))
+        wrong = [one for one in valid_settings(_parsed(written))[1] if one not in known_wrong]
         if wrong:  # the next start reads this
             raise ValueError(wrong[0])
-        write_own(path, mark + written.encode())
-    except NotOwnError as error:
+        write_private(path, mark + written.encode())
+    except NotPrivateError as error:
         raise TcptopError(f"the settings are not saved: {error}") from error
     except _UNUSABLE as error:
         raise TcptopError(f"the settings are not saved in {path}: {_line(error)}", mend="correct the file") from error
@@ -164,7 +164,7 @@ def save_config(path: Path, before: Config, after: Config) -> None:
 def _present(path: Path) -> tuple[bytes, str]:
     """The byte order mark that editors on Windows begin a file with, if it is there, and the text."""
     try:
-        data = read_own(path)
+        data = read_private(path)
     except FileNotFoundError:
         return b"", ""
     mark = codecs.BOM_UTF8 if data.startswith(codecs.BOM_UTF8) else b""

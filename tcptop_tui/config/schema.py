@@ -7,9 +7,9 @@ from typing import Annotated, Any, Literal, TypeAlias
 import msgspec
 
 RttUnit: TypeAlias = Literal["auto", "us", "ms"]
-LEAST_REFRESH_S, MOST_REFRESH_S = 0.1, 60.0
-LEAST_LOG_ROWS, MOST_LOG_ROWS = 100, 1_000_000
-MOST_LINGER_S = 3600.0
+MIN_REFRESH_S, MAX_REFRESH_S = 0.1, 60.0
+MIN_LOG_ROWS, MAX_LOG_ROWS = 100, 1_000_000
+MAX_LINGER_S = 3600.0
 
 Cells: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=200)]
 
@@ -25,11 +25,11 @@ class ColumnChoice(msgspec.Struct, frozen=True):
 class Config(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that F2 changes; what the file leaves out is as it is here."""
 
-    refresh_s: Annotated[float, msgspec.Meta(ge=LEAST_REFRESH_S, le=MOST_REFRESH_S)] = 0.5
+    refresh_s: Annotated[float, msgspec.Meta(ge=MIN_REFRESH_S, le=MAX_REFRESH_S)] = 0.5
     """Between two repaints."""
-    log_rows: Annotated[int, msgspec.Meta(ge=LEAST_LOG_ROWS, le=MOST_LOG_ROWS)] = 10_000
+    log_rows: Annotated[int, msgspec.Meta(ge=MIN_LOG_ROWS, le=MAX_LOG_ROWS)] = 10_000
     """Transitions that the log keeps; from the next start on."""
-    linger_s: Annotated[float, msgspec.Meta(ge=0, le=MOST_LINGER_S)] = 5.0
+    linger_s: Annotated[float, msgspec.Meta(ge=0, le=MAX_LINGER_S)] = 5.0
     """How long a connection that is gone stays in the table, dimmed; 0: not at all."""
     theme: str = "tcptop-dark"
     names: bool = False
@@ -43,5 +43,5 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     """Filters that were given a name."""
 
     def look(self) -> dict[str, Any]:
-        """What of it a ``Look`` has, by name."""
-        return {"names": self.names, "rtt_unit": self.rtt_unit, "time_wait": self.time_wait}
+        """What of it a ``ViewOptions`` has, by name."""
+        return {"names": self.names, "rtt_unit": self.rtt_unit, "show_time_wait": self.time_wait}

@@ -10,7 +10,7 @@ from tomlkit.exceptions import TOMLKitError
 from tomlkit.items import AoT
 
 
-def edited(text: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
+def edit_toml(text: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
     """``text`` with what differs between the two written into it.
 
     Raises:
@@ -19,12 +19,12 @@ def edited(text: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> st
     try:
         document = tomlkit.parse(text)
         _merge(document, before, after)
-        return _ended_as(text, tomlkit.dumps(document))
+        return _with_line_ends_of(text, tomlkit.dumps(document))
     except TOMLKitError as error:
         raise ValueError(str(error)) from error
 
 
-def _ended_as(before: str, after: str) -> str:
+def _with_line_ends_of(before: str, after: str) -> str:
     """``after`` with the line ends of ``before``, where these are all CR LF."""
     if "\n" in before and before.count("\n") == before.count("\r\n"):
         return after.replace("\r\n", "\n").replace("\n", "\r\n")

@@ -10,7 +10,7 @@ import msgspec
 from tcptop_tui.config.schema import ColumnChoice, Config
 
 
-def usable(document: Mapping[str, Any]) -> tuple[Config, list[str]]:
+def valid_settings(document: Mapping[str, Any]) -> tuple[Config, list[str]]:
     """The settings in it, and what cannot be used: where it stands and why; in its place is the default."""
     values: dict[str, Any] = {}
     wrong: list[str] = []

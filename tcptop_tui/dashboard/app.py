@@ -10,25 +10,25 @@ from textual.command import Provider
 from textual.widget import Widget
 from textual.widgets import Input
 
-from tcptop_tui.dashboard.actions.alerts import Alarming
-from tcptop_tui.dashboard.actions.close import Closing
-from tcptop_tui.dashboard.actions.copy import Copying
-from tcptop_tui.dashboard.actions.export import Exporting
-from tcptop_tui.dashboard.actions.filter import Filtering
-from tcptop_tui.dashboard.actions.inspect import Looking
-from tcptop_tui.dashboard.actions.names import Naming
-from tcptop_tui.dashboard.actions.numbers import Adjusting
-from tcptop_tui.dashboard.actions.search import Searching
-from tcptop_tui.dashboard.actions.setup import Setup
-from tcptop_tui.dashboard.views import ViewsApp
-from tcptop_tui.drawing.driver import ThinDriver
+from tcptop_tui.dashboard.actions.alerts import AlertActions
+from tcptop_tui.dashboard.actions.close import CloseActions
+from tcptop_tui.dashboard.actions.copy import CopyActions
+from tcptop_tui.dashboard.actions.export import ExportActions
+from tcptop_tui.dashboard.actions.filter import FilterActions
+from tcptop_tui.dashboard.actions.inspect import PauseAndOpenActions
+from tcptop_tui.dashboard.actions.names import NameActions
+from tcptop_tui.dashboard.actions.numbers import DisplayActions
+from tcptop_tui.dashboard.actions.search import SearchActions
+from tcptop_tui.dashboard.actions.setup import SetupActions
+from tcptop_tui.dashboard.views import ViewApp
+from tcptop_tui.drawing.driver import DiffDriver
 from tcptop_tui.widgets.details.page import DetailScreen
 from tcptop_tui.widgets.dialogs.close import CloseDialog
 from tcptop_tui.widgets.dialogs.export import ExportDialog
-from tcptop_tui.widgets.dialogs.help import HelpScreen
-from tcptop_tui.widgets.dialogs.palette import Actions
-from tcptop_tui.widgets.dialogs.saved_filters import SavedFilters
-from tcptop_tui.widgets.dialogs.setup import ColumnList, SetupScreen
+from tcptop_tui.widgets.dialogs.help import HelpDialog
+from tcptop_tui.widgets.dialogs.palette import ActionProvider
+from tcptop_tui.widgets.dialogs.saved_filters import SavedFiltersDialog
+from tcptop_tui.widgets.dialogs.setup import ColumnList, SetupDialog
 from tcptop_tui.widgets.dialogs.sort import SortDialog
 from tcptop_tui.widgets.lists.listing import Listing
 from tcptop_tui.widgets.panels.alerts import AlertStrip
@@ -37,12 +37,24 @@ from tcptop_tui.widgets.panels.search_bar import SearchBar
 from tcptop_tui.widgets.panels.transitions import TransitionLog
 from tcptop_tui.widgets.views.board import BoardView
 from tcptop_tui.widgets.views.connections import ConnectionTable
-from tcptop_tui.widgets.views.connects import ConnectsTable, Destinations
-from tcptop_tui.widgets.views.ended import SessionsTable
+from tcptop_tui.widgets.views.connects import ConnectsTable, DestinationsTable
+from tcptop_tui.widgets.views.ended import EndedTable
 from tcptop_tui.widgets.views.ping import PingView
 from tcptop_tui.widgets.views.rtt import RttView
 
-_KEYS = (ViewsApp, Filtering, Searching, Looking, Alarming, Adjusting, Naming, Setup, Exporting, Copying, Closing)
+_KEYS = (
+    ViewApp,
+    FilterActions,
+    SearchActions,
+    PauseAndOpenActions,
+    AlertActions,
+    DisplayActions,
+    NameActions,
+    SetupActions,
+    ExportActions,
+    CopyActions,
+    CloseActions,
+)
 """Whose keys work on the whole main screen."""
 
 _GROUPS: tuple[tuple[str, frozenset[str]], ...] = (
@@ -61,11 +73,11 @@ _GROUPS: tuple[tuple[str, frozenset[str]], ...] = (
 )  # fmt: skip
 """Titles in the help, and the actions that stand below them: what people look for, not how the code has it."""
 
-_PARTS: tuple[tuple[str, tuple[type[Widget | DetailScreen], ...]], ...] = (
+_HELP_SECTIONS: tuple[tuple[str, tuple[type[Widget | DetailScreen], ...]], ...] = (
     ("Lists", (Listing,)),
     ("Connections", (ConnectionTable,)),
     ("One connection", (DetailScreen,)),
-    ("Connects, closed connections", (ConnectsTable, Destinations, SessionsTable)),
+    ("Connects, closed connections", (ConnectsTable, DestinationsTable, EndedTable)),
     ("Round-trip times", (RttView,)),
     ("Ping", (PingView,)),
     ("Stuck states", (BoardView,)),
@@ -73,20 +85,31 @@ _PARTS: tuple[tuple[str, tuple[type[Widget | DetailScreen], ...]], ...] = (
     ("Transitions", (TransitionLog,)),
     ("Filter line", (FilterBar, FilterInput)),
     ("Search line", (SearchBar,)),
-    ("Setup (F2)", (SetupScreen, ColumnList)),
-    ("Saved filters (f)", (SavedFilters,)),
+    ("Setup (F2)", (SetupDialog, ColumnList)),
+    ("Saved filters (f)", (SavedFiltersDialog,)),
     ("Sort (F6), export (e), close (F9)", (SortDialog, ExportDialog, CloseDialog)),
-    ("Help (F1)", (HelpScreen,)),
+    ("Help (F1)", (HelpDialog,)),
 )
 """Titles in the help, and the widgets whose bindings stand below them."""
 
-_AT_ONCE = frozenset({"filter", "export", "search", "alerts", "saved_filters", "view"})
+_PRIORITY_ACTIONS = frozenset({"filter", "export", "search", "alerts", "saved_filters", "view"})
 
 
-class TcptopApp(Filtering, Searching, Looking, Alarming, Adjusting, Naming, Setup, Exporting, Copying, Closing):
+class TcptopApp(
+    FilterActions,
+    SearchActions,
+    PauseAndOpenActions,
+    AlertActions,
+    DisplayActions,
+    NameActions,
+    SetupActions,
+    ExportActions,
+    CopyActions,
+    CloseActions,
+):
     """The dashboard with its keys: each base class has those of one subject."""
 
-    COMMANDS: ClassVar[set[type[Provider] | Callable[[], type[Provider]]]] = {Actions}
+    COMMANDS: ClassVar[set[type[Provider] | Callable[[], type[Provider]]]] = {ActionProvider}
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("f1,question_mark,h", "help", "Help", key_display="F1"),
         Binding("ctrl+l", "redraw", "Redraw the screen", show=False),
@@ -101,29 +124,29 @@ class TcptopApp(Filtering, Searching, Looking, Alarming, Adjusting, Naming, Setu
         The keys that give the keys to somebody else have priority: only so has he them before the
         next key of a fast hand is looked at.
         """
-        if action in _AT_ONCE and (isinstance(self.focused, Input) or len(self.screen_stack) > 1):
+        if action in _PRIORITY_ACTIONS and (isinstance(self.focused, Input) or len(self.screen_stack) > 1):
             return False
         return super().check_action(action, parameters)
 
     async def action_help(self) -> None:
         """Show every key, from the bindings that are in force."""
-        await self.push_screen(HelpScreen(self._bindings_by_part()))
+        await self.push_screen(HelpDialog(self._bindings_by_section()))
 
     def action_redraw(self) -> None:
         """Draw everything again: something else has written on the terminal."""
-        if isinstance(self._driver, ThinDriver):
+        if isinstance(self._driver, DiffDriver):
             self._driver.redraw()
 
-    def _bindings_by_part(self) -> Iterator[tuple[str, list[Binding]]]:
+    def _bindings_by_section(self) -> Iterator[tuple[str, list[Binding]]]:
         keys = [binding for part in (TcptopApp, *_KEYS) for binding in self._described(part)]
         for title, actions in _GROUPS:
             found = [binding for binding in keys if binding.action.partition("(")[0] in actions]
             if found:
                 yield title, found
-        for title, parts in _PARTS:
+        for title, parts in _HELP_SECTIONS:
             yield title, [binding for part in parts for binding in self._described(part)]
 
-    def _described(self, part: type[Widget | ViewsApp | DetailScreen]) -> Iterator[Binding]:
+    def _described(self, part: type[Widget | ViewApp | DetailScreen]) -> Iterator[Binding]:
         """The bindings of a class that say what they do; none of what ``--readonly`` does not let."""
-        if part is not Closing or not self._settings.readonly:
+        if part is not CloseActions or not self._settings.readonly:
             yield from (binding for binding in Binding.make_bindings(part.BINDINGS) if binding.description)

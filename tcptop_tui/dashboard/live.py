@@ -19,20 +19,20 @@ from textual.widget import Widget
 from textual.widgets import ContentSwitcher
 from textual.worker import get_current_worker
 
-from tcptop_tui import text
+from tcptop_tui import safe_text
 from tcptop_tui.config.file import save_config
-from tcptop_tui.config.schema import LEAST_REFRESH_S, MOST_REFRESH_S, Config
-from tcptop_tui.drawing.driver import ThinDriver
-from tcptop_tui.drawing.terminal_guard import KeptTerminal
+from tcptop_tui.config.schema import MAX_REFRESH_S, MIN_REFRESH_S, Config
+from tcptop_tui.drawing.borrowed_terminal import BorrowedTerminal
+from tcptop_tui.drawing.driver import DiffDriver
 from tcptop_tui.errors import TcptopError
 from tcptop_tui.feed import Feed
 from tcptop_tui.filters import Filter, parse
 from tcptop_tui.host.hostnames import HostNames
-from tcptop_tui.model.facts import Facts
-from tcptop_tui.model.frame import Frame, Look, make_frame
+from tcptop_tui.model.frame import Frame, ViewOptions, make_frame
+from tcptop_tui.model.snapshot import Snapshot
 from tcptop_tui.model.store import Store
 from tcptop_tui.settings import Settings
-from tcptop_tui.stream.batches import Sessions, Table, Transitions
+from tcptop_tui.stream.batches import EndedConnections, Table, Transitions
 from tcptop_tui.stream.queue import BatchQueue
 from tcptop_tui.widgets import themes
 from tcptop_tui.widgets.details.page import DetailScreen
@@ -44,39 +44,39 @@ from tcptop_tui.widgets.panels.histogram import RttPanel
 from tcptop_tui.widgets.panels.key_bar import KeyBar
 from tcptop_tui.widgets.panels.search_bar import SearchBar
 from tcptop_tui.widgets.panels.transitions import TransitionLog
-from tcptop_tui.widgets.typed_keys import TypedApp
+from tcptop_tui.widgets.typed_keys import KeyQueueApp
 from tcptop_tui.widgets.views.board import BoardView
 from tcptop_tui.widgets.views.connections import ConnectionTable
 from tcptop_tui.widgets.views.connects import ConnectsView
-from tcptop_tui.widgets.views.ended import SessionsTable
+from tcptop_tui.widgets.views.ended import EndedTable
 from tcptop_tui.widgets.views.ping import PingView
 from tcptop_tui.widgets.views.rtt import RttView
 
 _THREAD_ROWS = 5_000
 """From this many connections on a frame is made in a thread: the loop must not stop for it."""
 
-_LOOP_S = 0.006
+_MAX_LOOP_S = 0.006
 """CPU of a frame that is made on the loop all the same: to a thread and back a busy host takes ten times that."""
 
-_CHOSEN_LISTS = {
+_CONFIGURABLE_LISTS = {
     "connections": "connections", "connects": "connects-list", "sessions": "sessions", "board": "board",
 }  # fmt: skip
 """Lists whose columns F2 chooses, and the ids of their widgets."""
 
 PanelT = TypeVar("PanelT", bound=Widget)
-View: TypeAlias = ConnectionTable | ConnectsView | SessionsTable | RttView | PingView | BoardView
+View: TypeAlias = ConnectionTable | ConnectsView | EndedTable | RttView | PingView | BoardView
 
 VIEWS = ("connections", "connects", "sessions", "rtt-view", "ping-view", "board")
 """By number key, from 1."""
 
 
-def _timed_frame(facts: Facts, look: Look) -> tuple[Frame, float]:
+def timed_frame(facts: Snapshot, look: ViewOptions) -> tuple[Frame, float]:
     """A frame, and what it took of this thread's time."""
     began_s = time.thread_time()
     return make_frame(facts, look), time.thread_time() - began_s
 
 
-class LiveApp(TypedApp):
+class Dashboard(KeyQueueApp):
     """Runs the feed, keeps the facts, paints the frames.
 
     Args:
@@ -103,9 +103,9 @@ class LiveApp(TypedApp):
         config: Config | None = None,
     ) -> None:
         # without colours Textual's greys would be sent as colours, but for the terminal's own
-        super().__init__(driver_class=ThinDriver, ansi_color=True if os.environ.get("NO_COLOR") else None)
+        super().__init__(driver_class=DiffDriver, ansi_color=True if os.environ.get("NO_COLOR") else None)
         self.config = config or Config()
-        self._kept_config = self.config
+        self._saved_config = self.config
         self.config_path: Path | None = None
         """Where it is kept; None: nowhere."""
         self.history_path: Path | None = None
@@ -115,21 +115,21 @@ class LiveApp(TypedApp):
         self._feed = feed
         self._settings = settings
         self.host, self.kernel = host, kernel
-        self.look = Look(filter=chosen or parse(""), **self.config.look())
-        self.frame = Frame(look=self.look)
+        self.view_options = ViewOptions(filter=chosen or parse(""), **self.config.look())
+        self.frame = Frame(view_options=self.view_options)
         self._store = Store(settings)
         self._shown_generation = 0
         self._paused_total: int | None = None
         self._painting = asyncio.Lock()
         # for which look the latest frame was made, and what it took; at first, and after another one: who knows
-        self._made, self._made_s = self.look, _LOOP_S
-        self.hosts = HostNames(self._named)
+        self._painted_options, self._frame_cost_s = self.view_options, _MAX_LOOP_S
+        self.host_names = HostNames(self._name_found)
         self._loop_ready: asyncio.AbstractEventLoop | None = None
-        self.kept_terminal: KeptTerminal | None = None
+        self.borrowed_terminal: BorrowedTerminal | None = None
         """What the driver draws on; None: what Textual gives it."""
-        self.when_ended: Callable[[], object] = lambda: None
+        self.on_exit: Callable[[], object] = lambda: None
         """Called when it begins to end."""
-        self.live = asyncio.Event()
+        self.first_table_shown = asyncio.Event()
         """Set when the first table is on the screen."""
 
     def compose(self) -> ComposeResult:
@@ -138,14 +138,14 @@ class LiveApp(TypedApp):
         yield AlertStrip(id="alerts")
         with Vertical(id="panels"):
             with ContentSwitcher(initial="connections", id="views"):
-                yield ConnectionTable(self.hosts, id="connections")
-                yield ConnectsView(self.hosts, id="connects")
-                yield SessionsTable(self.hosts, id="sessions")
+                yield ConnectionTable(self.host_names, id="connections")
+                yield ConnectsView(self.host_names, id="connects")
+                yield EndedTable(self.host_names, id="sessions")
                 yield RttView(id="rtt-view")
                 yield PingView(self._attach_pings, id="ping-view")
                 yield BoardView(id="board")
             with Horizontal(id="below"):
-                yield TransitionLog(self.hosts, id="transitions")
+                yield TransitionLog(self.host_names, id="transitions")
                 yield RttPanel(id="rtt")
         yield FilterBar(id="filter")
         yield SearchBar(id="search")
@@ -159,9 +159,9 @@ class LiveApp(TypedApp):
         for one in themes.THEMES:
             self.register_theme(one)
         system = "truecolor" if self.is_headless else None if self.no_color else self.console.color_system
-        self.theme, told = themes.chosen_theme(self.config.theme, system, set(self.available_themes))
+        self.theme, told = themes.select_theme(self.config.theme, system, set(self.available_themes))
         for note in filter(None, (told, self.config_note)):
-            self.notify(text.clean(note), severity="warning", markup=False)
+            self.notify(safe_text.clean(note), severity="warning", markup=False)
 
     def on_mount(self) -> None:
         """Start the thread, the pump and the clock."""
@@ -172,14 +172,14 @@ class LiveApp(TypedApp):
         self._queue = BatchQueue(loop, self._settings.queue_batches, self._settings.queue_bytes)
         # nothing is known yet, and that is drawn: a start may take seconds
         self.call_next(self._repaint)
-        self.call_after_refresh(self._trace, self._queue)
-        self._pump(self._queue)
+        self.call_after_refresh(self._run_feed, self._queue)
+        self._pump_frames(self._queue)
         self._clock = self.set_interval(self._settings.refresh_s, self.tick)
         self.apply_config(self.config)
 
     def exit(self, result: None = None, return_code: int = 0, message: RenderableType | None = None) -> None:
         """As Textual does it; from now on nothing may wait for ever."""
-        self.when_ended()
+        self.on_exit()
         super().exit(result, return_code, message)
 
     def end_by_signal(self, number: int) -> bool:
@@ -189,23 +189,23 @@ class LiveApp(TypedApp):
         self._loop_ready.call_soon_threadsafe(self.exit, None, 128 + number)
         return True
 
-    def _named(self) -> None:
+    def _name_found(self) -> None:
         """In a thread that has found a name: show it with the next tick, with all that come until then."""
         self._shown_generation = -1
 
     def set_refresh(self, refresh_s: float) -> None:
         """Repaint, and read the table, so often from now on; within the bounds of the config file."""
-        refresh_s = min(MOST_REFRESH_S, max(LEAST_REFRESH_S, refresh_s))
+        refresh_s = min(MAX_REFRESH_S, max(MIN_REFRESH_S, refresh_s))
         if refresh_s != self._settings.refresh_s:
             self._settings = replace(self._settings, refresh_s=refresh_s)
             self._clock.stop()
             self._clock = self.set_interval(refresh_s, self.tick)
-            self._feed.retime(refresh_s)
+            self._feed.set_refresh(refresh_s)
 
     def apply_config(self, config: Config) -> None:
         """Show everything as ``config`` says; what changed since the last one."""
         before, self.config = self.config, config
-        for kind, name in _CHOSEN_LISTS.items():
+        for kind, name in _CONFIGURABLE_LISTS.items():
             self.screen_stack[0].query_one(f"#{name}", Listing).choose_columns(config.columns.get(kind, ()))
         self._store.linger_s = config.linger_s
         if config.refresh_s != before.refresh_s:
@@ -213,10 +213,10 @@ class LiveApp(TypedApp):
         if config.theme != before.theme and config.theme in self.available_themes:
             self.theme = config.theme
         if changed := dict(config.look().items() - before.look().items()):  # keys may have changed the others
-            self.set_look(replace(self.look, **changed))
+            self.set_view_options(replace(self.view_options, **changed))
 
     @work(thread=True, group="source", exit_on_error=False)
-    def _trace(self, queue: BatchQueue) -> None:
+    def _run_feed(self, queue: BatchQueue) -> None:
         """Everything that touches the kernel; hands batches over and nothing else."""
         self._feed.run(queue, get_current_worker().cancelled_event.wait)
 
@@ -225,18 +225,18 @@ class LiveApp(TypedApp):
         return self._feed.run_pings(self._queue, stopped)
 
     @work(group="pump")
-    async def _pump(self, queue: BatchQueue) -> None:
+    async def _pump_frames(self, queue: BatchQueue) -> None:
         """Fold what comes into the store; a table is painted at once, the rest with it, or when the clock says."""
         while True:
             batch = await queue.get()
-            if isinstance(batch, Table | Transitions | Sessions) and len(batch.rows) >= _THREAD_ROWS:
+            if isinstance(batch, Table | Transitions | EndedConnections) and len(batch.rows) >= _THREAD_ROWS:
                 await asyncio.to_thread(self._store.apply, batch)
             else:
                 self._store.apply(batch)
             if isinstance(batch, Table):
                 self._clock.reset()
                 await self.tick()
-                self.live.set()
+                self.first_table_shown.set()
 
     def notify(
         self, message: str, *, title: str = "", severity: SeverityLevel = "information",
@@ -245,12 +245,12 @@ class LiveApp(TypedApp):
         """Say something for some seconds, in the key bar's place: Textual's toasts would cover rows."""
         super().notify(message, title=title, severity=severity, timeout=timeout, markup=markup)
         spell_s = self.NOTIFICATION_TIMEOUT if timeout is None else timeout
-        self.panel(KeyBar).say(message, spell_s, trouble=severity != "information")
+        self.panel(KeyBar).show_message(message, spell_s, trouble=severity != "information")
 
     def clear_notifications(self) -> None:
         """Say nothing any more."""
         super().clear_notifications()
-        self.panel(KeyBar).say_nothing()
+        self.panel(KeyBar).clear_message()
 
     @property
     def paused(self) -> bool:
@@ -259,19 +259,19 @@ class LiveApp(TypedApp):
 
     def set_paused(self, *, paused: bool) -> None:
         """Stop the view at the present frame, or let it catch up."""
-        self._paused_total = self.frame.facts.log_total if paused else None
+        self._paused_total = self.frame.snapshot.log_total if paused else None
         self._show_header()
 
-    def set_look(self, look: Look) -> None:
+    def set_view_options(self, look: ViewOptions) -> None:
         """Filter or sort differently, at once; it is the same moment still."""
-        self.look = look
+        self.view_options = look
         self.call_next(self._repaint)
 
-    def keep(self, config: Config) -> None:
+    def save_config(self, config: Config) -> None:
         """Take it, and write what changed into the user's file; says what came of it."""
-        before = self._kept_config
+        before = self._saved_config
         self.apply_config(config)
-        self._kept_config = config
+        self._saved_config = config
         if self.config_path is None:
             self.notify("not saved, because there is no config file: it holds until you quit", timeout=4)
         else:
@@ -284,7 +284,7 @@ class LiveApp(TypedApp):
         except TcptopError as error:
             told, severity = str(error), "error"
         else:
-            told, severity = f"saved in {text.clean(str(path))}", "information"
+            told, severity = f"saved in {safe_text.clean(str(path))}", "information"
         self.call_from_thread(self.notify, told, severity=severity, markup=False, timeout=5)
 
     async def tick(self) -> None:
@@ -302,15 +302,18 @@ class LiveApp(TypedApp):
         A key waits for nothing newer: under load the latest of the log has to be put together first.
         """
         async with self._painting:
-            facts = self._store.facts() if newer else self.frame.facts
-            look = self.look
+            facts = self._store.snapshot() if newer else self.frame.snapshot
+            look = self.view_options
             # the same rows in another direction cost what they did
-            known = replace(look, descending=self._made.descending) == self._made and self._made_s < _LOOP_S
+            known = (
+                replace(look, descending=self._painted_options.descending) == self._painted_options
+                and self._frame_cost_s < _MAX_LOOP_S
+            )
             if len(facts.rows) < _THREAD_ROWS or known:
-                self.frame, self._made_s = _timed_frame(facts, look)
+                self.frame, self._frame_cost_s = timed_frame(facts, look)
             else:
-                self.frame, self._made_s = await asyncio.to_thread(_timed_frame, facts, look)
-            self._made = look
+                self.frame, self._frame_cost_s = await asyncio.to_thread(timed_frame, facts, look)
+            self._painted_options = look
             self._show_header()
             with self.batch_update():
                 self.panel(AlertStrip).show(self.frame)
@@ -321,13 +324,13 @@ class LiveApp(TypedApp):
                 self.screen.show(self.frame)
 
     def _show_header(self) -> None:
-        newer = None if self._paused_total is None else self._store.facts().log_total - self._paused_total
+        newer = None if self._paused_total is None else self._store.snapshot().log_total - self._paused_total
         self.panel(HeaderLines).show(self.frame, newer)
 
     @property
     def view(self) -> View:
         """The view that is open."""
-        return cast("View", self.screen_stack[0].query_one(f"#{self.look.view}"))
+        return cast("View", self.screen_stack[0].query_one(f"#{self.view_options.view}"))
 
     def panel(self, kind: type[PanelT]) -> PanelT:
         """A panel of the main screen, whatever dialog is above it."""

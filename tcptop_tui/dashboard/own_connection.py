@@ -16,7 +16,7 @@ import psutil
 
 from tcptop_tui.errors import UsageError
 from tcptop_tui.filters import parse
-from tcptop_tui.host.capabilities import Cap, raised
+from tcptop_tui.host.capabilities import Cap, raise_capabilities
 
 _NAME = "SSH_CONNECTION"
 
@@ -47,7 +47,7 @@ def _name(process: psutil.Process) -> str:
 def _environment(process: psutil.Process) -> Mapping[str, str]:
     """Of another process, as it was started; empty where it has ended, or may not be asked."""
     try:
-        with raised(Cap.SYS_PTRACE):
+        with raise_capabilities(Cap.SYS_PTRACE):
             return dict(process.environ())
     except psutil.Error:
         return {}
@@ -74,7 +74,7 @@ def _terminals(process: psutil.Process) -> dict[int, float]:
     """Device numbers of the terminals that it has open, and when each was typed in last."""
     folder = f"/proc/{process.pid}/fd"
     found = {}
-    with raised(Cap.SYS_PTRACE), suppress(OSError):
+    with raise_capabilities(Cap.SYS_PTRACE), suppress(OSError):
         for number in os.listdir(folder):
             with suppress(OSError):
                 one = Path(folder, number).stat()
@@ -92,7 +92,7 @@ def _controlling_terminal(pid: int) -> int:
     return os.makedev(encoded >> 8 & 0xFFF, encoded & 0xFF | encoded >> 12 & 0xFFF00)
 
 
-def own_session() -> str:
+def own_connection_filter() -> str:
     """A filter for exactly that connection (both of its ends, should they be here); empty: this is no SSH session.
 
     sshd sets the variable to client address and port, server address and port (ssh(1)).

@@ -5,16 +5,16 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from tcptop_tui.dashboard.live import LiveApp
-from tcptop_tui.drawing.terminal_guard import KeptTerminal
-from tcptop_tui.host.signals import DEADLY, Ending, told_by_signals
+from tcptop_tui.dashboard.live import Dashboard
+from tcptop_tui.drawing.borrowed_terminal import BorrowedTerminal
+from tcptop_tui.host.signals import DEADLY, ShutdownTimer, handle_signals
 from tcptop_tui.host.terminal import mouse_possible
 
 _PATIENCE_S = 3.0
 """After q: for a terminal that takes nothing, and threads."""
 
 
-def run_on_terminal(app: LiveApp) -> int:
+def run_on_terminal(app: Dashboard) -> int:
     """Run ``app`` on the terminal that ``sys.__stderr__`` is; returns the exit code.
 
     Signals are seen to before the terminal is touched. Until the dashboard has begun they end it at once, and so they
@@ -26,10 +26,10 @@ def run_on_terminal(app: LiveApp) -> int:
         if terminal.is_elsewhere() or not app.end_by_signal(number):
             ending.force()
 
-    with KeptTerminal(screen.fileno()) as terminal:
-        ending = Ending(told, terminal.restore, lambda number: 128 + number if number else app.return_code or 0)
-        app.kept_terminal = terminal
-        app.when_ended = lambda: ending.arm(_PATIENCE_S)
-        with told_by_signals(ending.handle, *DEADLY):
+    with BorrowedTerminal(screen.fileno()) as terminal:
+        ending = ShutdownTimer(told, terminal.restore, lambda number: 128 + number if number else app.return_code or 0)
+        app.borrowed_terminal = terminal
+        app.on_exit = lambda: ending.arm(_PATIENCE_S)
+        with handle_signals(ending.handle, *DEADLY):
             app.run(mouse=mouse_possible())
     return app.return_code or 0

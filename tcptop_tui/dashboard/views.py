@@ -11,29 +11,29 @@ from textual import on
 from textual.binding import Binding, BindingType
 from textual.widgets import ContentSwitcher
 
-from tcptop_tui.dashboard.live import VIEWS, LiveApp
+from tcptop_tui.dashboard.live import VIEWS, Dashboard
 from tcptop_tui.errors import UsageError
 from tcptop_tui.fields import BY_KEY, FIELDS, Field
 from tcptop_tui.filters import parse
-from tcptop_tui.model.board import SHOWN
-from tcptop_tui.model.frame import Order
+from tcptop_tui.model.board import BOARD_STATES
+from tcptop_tui.model.frame import SortOrder
 from tcptop_tui.model.grouping import GROUPINGS, TITLES
 from tcptop_tui.widgets.dialogs.sort import SortDialog
 from tcptop_tui.widgets.lists.listing import Listing
 from tcptop_tui.widgets.views.board import MORE, BoardView
 from tcptop_tui.widgets.views.connections import ConnectionTable
 from tcptop_tui.widgets.views.connects import ConnectsTable
-from tcptop_tui.widgets.views.ended import SessionsTable
+from tcptop_tui.widgets.views.ended import EndedTable
 from tcptop_tui.widgets.views.rtt import RttView
 
-_DESCENDING = {*(field.key for field in FIELDS if field.descending), *(state.name.lower() for state in SHOWN)}
+_DESCENDING = {*(field.key for field in FIELDS if field.descending), *(state.name.lower() for state in BOARD_STATES)}
 
 SORTED_LISTS: dict[str, type[Listing]] = {
-    "connections": ConnectionTable, "connects": ConnectsTable, "sessions": SessionsTable, "board": BoardView,
+    "connections": ConnectionTable, "connects": ConnectsTable, "sessions": EndedTable, "board": BoardView,
 }  # fmt: skip
 
 
-class ViewsApp(LiveApp):
+class ViewApp(Dashboard):
     """Views by number, their order and their groups."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -71,14 +71,14 @@ class ViewsApp(LiveApp):
 
     def want_details(self) -> None:
         """Have them for the columns on the screen, for filter and order, and for exports."""
-        shown = self.panel(ConnectionTable).placed if self.look.view == "connections" else ()
-        keys = {*(spot.column.key for spot in shown), *self.look.keys}
+        shown = self.panel(ConnectionTable).placed if self.view_options.view == "connections" else ()
+        keys = {*(spot.column.key for spot in shown), *self.view_options.keys}
         self._feed.want_details(wanted=self.exporting or any(BY_KEY[key].detail for key in keys if key in BY_KEY))
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Sort only what can be sorted."""
         if action in {"pick_sort", "sort_next", "invert"}:
-            return self.look.view in SORTED_LISTS
+            return self.view_options.view in SORTED_LISTS
         return super().check_action(action, parameters)
 
     # -- views --------------------------------------------------------------------------------
@@ -86,7 +86,7 @@ class ViewsApp(LiveApp):
     def action_view(self, number: int) -> None:
         """Open a view."""
         self.query_one("#views", ContentSwitcher).current = VIEWS[number]
-        self.set_look(replace(self.look, view=VIEWS[number]))
+        self.set_view_options(replace(self.view_options, view=VIEWS[number]))
         self.refresh_bindings()
         self.focus_view()
 
@@ -102,7 +102,7 @@ class ViewsApp(LiveApp):
         except UsageError as error:
             self.notify(str(error), severity="error", markup=False)
             return
-        self.set_look(replace(self.look, filter=wanted, group=""))
+        self.set_view_options(replace(self.view_options, filter=wanted, group=""))
         self.action_view(VIEWS.index(view))
 
     def action_log(self) -> None:
@@ -112,82 +112,88 @@ class ViewsApp(LiveApp):
 
     def action_time_wait(self) -> None:
         """Leave TIME_WAIT out of the list of connections, or have it there again."""
-        self.set_look(replace(self.look, time_wait=not self.look.time_wait))
-        if self.look.view != "connections":
+        self.set_view_options(replace(self.view_options, show_time_wait=not self.view_options.show_time_wait))
+        if self.view_options.view != "connections":
             self.action_view(0)
 
     # -- groups -------------------------------------------------------------------------------
 
     def action_group(self) -> None:
         """Group by the next thing, after the last by nothing."""
-        if self.look.view != "connections":
+        if self.view_options.view != "connections":
             self.action_view(0)
-        by = GROUPINGS[(GROUPINGS.index(self.look.group) + 1) % len(GROUPINGS)]
-        self.set_look(replace(self.look, group=by, folded=frozenset()))
+        by = GROUPINGS[(GROUPINGS.index(self.view_options.group) + 1) % len(GROUPINGS)]
+        self.set_view_options(replace(self.view_options, group=by, folded=frozenset()))
         self.notify(f"grouped by {TITLES[by]}" if by else "not grouped", timeout=2)
 
     @on(ConnectionTable.Folded)
-    def _folded(self, event: ConnectionTable.Folded) -> None:
+    def _group_folded(self, event: ConnectionTable.Folded) -> None:
         tree = self.frame.tree
         if event.group is not None:
-            self.set_look(replace(self.look, folded=self.look.folded ^ {event.group}))
+            self.set_view_options(replace(self.view_options, folded=self.view_options.folded ^ {event.group}))
         elif tree is not None:
             every = frozenset(int(group) for group in tree.groups)
-            self.set_look(replace(self.look, folded=frozenset() if every <= self.look.folded else every))
+            self.set_view_options(
+                replace(self.view_options, folded=frozenset() if every <= self.view_options.folded else every)
+            )
 
-    @on(RttView.Grouped)
-    def _rtt_grouped(self, event: RttView.Grouped) -> None:
-        self.set_look(replace(self.look, rtt_by=event.by))
+    @on(RttView.GroupingChanged)
+    def _rtt_grouped(self, event: RttView.GroupingChanged) -> None:
+        self.set_view_options(replace(self.view_options, rtt_by=event.by))
 
     # -- sort ---------------------------------------------------------------------------------
 
     @property
-    def _order(self) -> Order:
+    def _sort_order(self) -> SortOrder:
         """Of the view that is open."""
-        orders = {"connects": self.look.connects, "sessions": self.look.sessions, "board": self.look.board}
-        return orders.get(self.look.view) or Order(self.look.sort, self.look.descending)
+        orders = {
+            "connects": self.view_options.connects,
+            "sessions": self.view_options.ended,
+            "board": self.view_options.board,
+        }
+        return orders.get(self.view_options.view) or SortOrder(self.view_options.sort, self.view_options.descending)
 
     @property
     def _columns(self) -> tuple[Field, ...]:
         """Of the list that is open."""
-        kind = SORTED_LISTS.get(self.look.view)
-        return () if kind is None else self.panel(kind).offered
+        kind = SORTED_LISTS.get(self.view_options.view)
+        return () if kind is None else self.panel(kind).available_columns
 
     def sort_by(self, key: str | None) -> None:
         """Sort by a column; by the one that is sorted by already, the other way round."""
-        if key is None or self.look.view not in SORTED_LISTS:
+        if key is None or self.view_options.view not in SORTED_LISTS:
             return
-        same = key == self._order.key
-        descending = not self._order.descending if same else key in _DESCENDING
-        order = Order(key, descending)
-        if self.look.view == "connects":
-            self.set_look(replace(self.look, connects=order))
-        elif self.look.view == "sessions":
-            self.set_look(replace(self.look, sessions=order))
-        elif self.look.view == "board":
-            self.set_look(replace(self.look, board=order))
+        same = key == self._sort_order.key
+        descending = not self._sort_order.descending if same else key in _DESCENDING
+        order = SortOrder(key, descending)
+        if self.view_options.view == "connects":
+            self.set_view_options(replace(self.view_options, connects=order))
+        elif self.view_options.view == "sessions":
+            self.set_view_options(replace(self.view_options, ended=order))
+        elif self.view_options.view == "board":
+            self.set_view_options(replace(self.view_options, board=order))
         else:
-            self.set_look(replace(self.look, sort=key, descending=descending))
+            self.set_view_options(replace(self.view_options, sort=key, descending=descending))
 
     def action_sort_next(self, step: int) -> None:
         """Sort by the neighbouring column."""
         keys = [column.key for column in self._columns]
         if keys:
-            place = keys.index(self._order.key) if self._order.key in keys else -min(0, step) - 1
+            place = keys.index(self._sort_order.key) if self._sort_order.key in keys else -min(0, step) - 1
             self.sort_by(keys[(place + step) % len(keys)])
 
     def action_invert(self) -> None:
         """Turn the order round."""
-        self.sort_by(self._order.key)
+        self.sort_by(self._sort_order.key)
 
     async def action_pick_sort(self) -> None:
         """Choose the column from a list."""
-        if self.look.view in SORTED_LISTS:
-            columns = SORTED_LISTS[self.look.view].COLUMNS
-            await self.push_screen(SortDialog(columns, self._order.key), self._sort_picked)
+        if self.view_options.view in SORTED_LISTS:
+            columns = SORTED_LISTS[self.view_options.view].COLUMNS
+            await self.push_screen(SortDialog(columns, self._sort_order.key), self._sort_picked)
 
     def _sort_picked(self, key: str | None) -> None:
-        if key != self._order.key:
+        if key != self._sort_order.key:
             self.sort_by(key)
 
     @on(Listing.HeaderClicked)

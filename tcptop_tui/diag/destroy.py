@@ -7,11 +7,11 @@ import os
 
 import numpy as np
 
+from tcptop_tui.diag.decode_rows import decode_rows
 from tcptop_tui.diag.messages import decode
-from tcptop_tui.diag.single_query import BY_FAMILY, DESTROY, NO_COOKIE, REQUEST, REQUEST_ACK, ask
-from tcptop_tui.diag.socket_rows import as_rows
+from tcptop_tui.diag.single_query import BY_FAMILY, DESTROY, NO_COOKIE, REQUEST, REQUEST_ACK, query
 from tcptop_tui.errors import TcptopError
-from tcptop_tui.host.capabilities import Cap, raised
+from tcptop_tui.host.capabilities import Cap, raise_capabilities
 from tcptop_tui.records import Rows, State
 
 _WHY = {
@@ -24,7 +24,7 @@ _WHY = {
 }
 
 
-def cookie_of(row: Rows) -> int:
+def find_cookie(row: Rows) -> int:
     """The kernel's number of exactly this socket (``sock_gen_cookie``, net/core/sock_diag.c).
 
     Args:
@@ -36,7 +36,7 @@ def cookie_of(row: Rows) -> int:
     if row["state"][0] == State.LISTEN and not row["cookie"][0]:
         # of several listeners on one port the kernel gives any (SO_REUSEPORT)
         raise TcptopError("which listener it is is not known yet", mend="try again in some seconds")
-    return int(_as_shown(row, int(row["cookie"][0]) or NO_COOKIE)["cookie"][0])
+    return int(_find_same(row, int(row["cookie"][0]) or NO_COOKIE)["cookie"][0])
 
 
 def destroy(row: Rows, cookie: int) -> None:
@@ -49,19 +49,19 @@ def destroy(row: Rows, cookie: int) -> None:
     Raises:
         TcptopError: it is not there any more, it is not what was shown any more, or the kernel refuses.
     """
-    _as_shown(row, cookie)
-    with raised(Cap.NET_ADMIN):
+    _find_same(row, cookie)
+    with raise_capabilities(Cap.NET_ADMIN):
         try:
-            ask(row, DESTROY, REQUEST_ACK, cookie)
+            query(row, DESTROY, REQUEST_ACK, cookie)
         except FileNotFoundError:  # it was there just now
             raise _not_closed(
                 row, "it has gone, or the kernel finds another one with this port first", "end the process instead"
             ) from None
         except OSError as error:
-            raise _refused(row, error.errno or 0) from error
+            raise _refusal(row, error.errno or 0) from error
 
 
-def _as_shown(row: Rows, cookie: int) -> Rows:
+def _find_same(row: Rows, cookie: int) -> Rows:
     """What the kernel has under this cookie, dtype DUMPED, shape (1,), if that is the row that was shown.
 
     One socket may become another connection: connect() again after connect() to AF_UNSPEC, another device.
@@ -70,23 +70,23 @@ def _as_shown(row: Rows, cookie: int) -> Rows:
         TcptopError: it is not, or not there any more.
     """
     try:
-        answer = np.frombuffer(ask(row, BY_FAMILY, REQUEST, cookie), "u1")
+        answer = np.frombuffer(query(row, BY_FAMILY, REQUEST, cookie), "u1")
     except OSError as error:
-        raise _refused(row, error.errno or 0) from error
-    found = as_rows(decode(answer, np.zeros(1, np.intp)), 0, int(row["netns"][0]))
-    if _is_closed(found) and not _is_closed(row):
-        raise _refused(row, errno.ENOENT)
-    if _shown_as(found) != _shown_as(row):
+        raise _refusal(row, error.errno or 0) from error
+    found = decode_rows(decode(answer, np.zeros(1, np.intp)), 0, int(row["netns"][0]))
+    if _is_unowned(found) and not _is_unowned(row):
+        raise _refusal(row, errno.ENOENT)
+    if _description(found) != _description(row):
         raise _not_closed(row, "it is another connection by now, or on another device", "look at its row again")
     return found
 
 
-def _is_closed(row: Rows) -> bool:
+def _is_unowned(row: Rows) -> bool:
     """Its process has it open still, and its port, if it chose one (BOUND_INACTIVE since Linux 6.8)."""
     return row["state"][0] in {State.CLOSE, State.BOUND_INACTIVE}
 
 
-def _shown_as(row: Rows) -> tuple[object, ...]:
+def _description(row: Rows) -> tuple[object, ...]:
     """By what a person knows it; a listener's other end means nothing."""
     state = int(row["state"][0])
     kind = state if state in {State.LISTEN, State.TIME_WAIT} else None
@@ -94,7 +94,7 @@ def _shown_as(row: Rows) -> tuple[object, ...]:
     return (kind, *(row[name].tolist() for name in names))
 
 
-def _refused(row: Rows, number: int) -> TcptopError:
+def _refusal(row: Rows, number: int) -> TcptopError:
     why, mend = _WHY.get(number, (os.strerror(number) if number else "the kernel does not answer", ""))
     return _not_closed(row, why, mend)
 

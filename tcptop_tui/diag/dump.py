@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from tcptop_tui.diag.socket_rows import guess_opener
-from tcptop_tui.records import DUMPED, Mask, Rows, appended, picked
+from tcptop_tui.diag.decode_rows import guess_syn
+from tcptop_tui.records import DUMP_ROW, Mask, Rows
+from tcptop_tui.row_copy import appended, picked
 from tcptop_tui.stream.socket_details import NO_DETAILS, SOCKET_DETAIL
 
 _FEW = 1024
@@ -30,7 +31,7 @@ class Dump:
     details: Rows = field(default_factory=lambda: NO_DETAILS)
     """Of each socket, dtype SOCKET_DETAIL, shape (n,); empty: nobody wanted them."""
 
-    def only(self, which: Mask) -> Dump:
+    def subset(self, which: Mask) -> Dump:
         """Of the same moment, with ``which`` of the sockets."""
         if which.all():
             return self
@@ -38,7 +39,7 @@ class Dump:
         return Dump(picked(self.rows, which), self.inode[which], self.now_ns, self.netns, details)
 
 
-class Pile:
+class DumpBuilder:
     """Sockets as they come, put where they will stay: 100,000 in parts that are joined later are 16 MB twice.
 
     Args:
@@ -48,10 +49,10 @@ class Pile:
     """
 
     def __init__(self, expected: int = 0, told: Callable[[int], None] | None = None, *, details: bool = False) -> None:
-        self._told = told
+        self._on_sockets = told
         self.details = details
         room = max(_FEW, expected + expected // 8)
-        self._rows: Rows = np.empty(room, DUMPED)
+        self._rows: Rows = np.empty(room, DUMP_ROW)
         self._inode: NDArray[np.uint32] = np.empty(room, np.uint32)
         self._details: Rows = np.empty(room, SOCKET_DETAIL) if details else NO_DETAILS
         self.count = 0
@@ -62,14 +63,14 @@ class Pile:
         if self.details:
             self._details = appended(self._details, self.count, details)
         self.count += len(rows)
-        if self._told is not None:
-            self._told(self.count)
+        if self._on_sockets is not None:
+            self._on_sockets(self.count)
 
-    def cut(self, count: int) -> None:
+    def truncate(self, count: int) -> None:
         """Keep the first ``count``."""
         self.count = count
 
-    def drop_earlier_readings(self, start: int) -> None:
+    def drop_superseded(self, start: int) -> None:
         """From ``start`` on of one and the same socket only the last reading stays.
 
         A bound socket that connects while the kernel walks its tables is met in two of them.
@@ -79,12 +80,12 @@ class Pile:
             which = start + np.flatnonzero(latest)
             rows, inode = picked(self._rows, which), self._inode[which]
             details = picked(self._details, which) if self.details else NO_DETAILS
-            self.cut(start)
+            self.truncate(start)
             self.add(rows, inode, details)
 
-    def dump(self, now_ns: int, netns: frozenset[int]) -> Dump:
+    def finish(self, now_ns: int, netns: frozenset[int]) -> Dump:
         """All of them; nothing is added afterwards."""
-        guess_opener(self._rows[: self.count])
+        guess_syn(self._rows[: self.count])
         return Dump(self._rows[: self.count], self._inode[: self.count], now_ns, netns, self._details[: self.count])
 
 

@@ -57,7 +57,7 @@ _LENGTH_AND_TYPE = struct.Struct("<IH")
 
 
 @dataclass(frozen=True, slots=True)
-class Sockets:
+class SocketColumns:
     """Columns of one value a socket, all of shape (n,)."""
 
     messages: Rows
@@ -73,7 +73,7 @@ class Sockets:
 
 
 @dataclass(frozen=True, slots=True)
-class _Found:
+class _AttributePositions:
     """Where one attribute's payload stands in each message, shape (n,); (0, 0) where there is none."""
 
     starts: NDArray[np.intp]
@@ -81,11 +81,11 @@ class _Found:
     """bytes"""
 
     @classmethod
-    def none(cls, count: int) -> _Found:
+    def absent(cls, count: int) -> _AttributePositions:
         return cls(np.zeros(count, np.intp), np.zeros(count, np.intp))
 
 
-def runs(data: NDArray[np.uint8]) -> Iterator[tuple[int, int, int, int]]:
+def message_runs(data: NDArray[np.uint8]) -> Iterator[tuple[int, int, int, int]]:
     """(offset, length, count, type) of runs of netlink messages of one padded length and type.
 
     Stops at the first message that is not whole, whatever stands there. After those that are like
@@ -126,7 +126,7 @@ def _first_run(data: NDArray[np.uint8]) -> tuple[int, int, int, int]:
     return 0, length, int(other.argmax()) or most, kind
 
 
-def decode(data: NDArray[np.uint8], places: NDArray[np.intp], *, congestion: bool = False) -> Sockets:
+def decode(data: NDArray[np.uint8], places: NDArray[np.intp], *, congestion: bool = False) -> SocketColumns:
     """Columns of the messages that begin at ``places``; copies, ``data`` may be used again.
 
     Each of them must be whole, as ``runs`` finds them, and have at least MESSAGE's length.
@@ -137,27 +137,27 @@ def decode(data: NDArray[np.uint8], places: NDArray[np.intp], *, congestion: boo
         congestion: the names of algorithms were asked for.
     """
     padded = np.concatenate([data, np.zeros(TCP_INFO.itemsize, "u1")])
-    messages = _at(padded, places, MESSAGE)
+    messages = _records_at(padded, places, MESSAGE)
     ends = places + messages["header"]["length"].astype(np.intp)
     wanted = (INET_DIAG_CONG, *_USUAL) if congestion else _USUAL
     group, info, *others = reversed(_find(padded, places, ends, wanted))
-    infos = _at(padded, info.starts, TCP_INFO)
+    infos = _records_at(padded, info.starts, TCP_INFO)
     for name, (dtype, offset, *_) in (TCP_INFO.fields or {}).items():
         infos[name][info.sizes < offset + dtype.itemsize] = 0
-    cgroups = _at(padded, group.starts, _ID)["id"].astype(np.uint64)
+    cgroups = _records_at(padded, group.starts, _ID)["id"].astype(np.uint64)
     cgroups[group.sizes != _ID.itemsize] = 0
-    names = _names(padded, others[0] if others else _Found.none(len(places)))
-    return Sockets(messages, infos, info.sizes, cgroups, names)
+    names = _names(padded, others[0] if others else _AttributePositions.absent(len(places)))
+    return SocketColumns(messages, infos, info.sizes, cgroups, names)
 
 
-def _names(data: NDArray[np.uint8], found: _Found) -> NDArray[np.bytes_]:
+def _names(data: NDArray[np.uint8], found: _AttributePositions) -> NDArray[np.bytes_]:
     """Texts that end with a NUL, S16; b"" where there is none."""
-    raw = _at(data, found.starts, _TEXT)["text"].view("u1").reshape(-1, _TEXT.itemsize)
+    raw = _records_at(data, found.starts, _TEXT)["text"].view("u1").reshape(-1, _TEXT.itemsize)
     raw[np.arange(_TEXT.itemsize) >= found.sizes[:, None]] = 0
     return raw.view(f"S{_TEXT.itemsize}").reshape(-1)
 
 
-def _at(data: NDArray[np.uint8], places: NDArray[np.intp], dtype: np.dtype[Any]) -> Rows:
+def _records_at(data: NDArray[np.uint8], places: NDArray[np.intp], dtype: np.dtype[Any]) -> Rows:
     """The records that begin at ``places``, wherever that is."""
     whole = np.dtype((np.void, dtype.itemsize))  # see records.picked
     windows: Rows = np.ndarray((len(data) - dtype.itemsize + 1,), whole, data, strides=(1,))
@@ -166,18 +166,18 @@ def _at(data: NDArray[np.uint8], places: NDArray[np.intp], dtype: np.dtype[Any])
 
 def _find(
     data: NDArray[np.uint8], places: NDArray[np.intp], ends: NDArray[np.intp], kinds: tuple[int, ...]
-) -> list[_Found]:
+) -> list[_AttributePositions]:
     """The first attribute of the first of ``kinds`` in each message, and one of each other before it.
 
     Goes from attribute to attribute in all messages at once: some half a dozen steps, since the
     kernel writes few others before INET_DIAG_INFO, and INET_DIAG_CGROUP_ID among these; INET_DIAG_CONG is next
     (``inet_sk_diag_fill`` and ``inet_diag_msg_attrs_fill``, net/ipv4/inet_diag.c).
     """
-    found = [_Found.none(len(places)) for _ in kinds]
+    found = [_AttributePositions.absent(len(places)) for _ in kinds]
     at = places + MESSAGE.itemsize
     left = np.flatnonzero(at + _ATTRIBUTE.itemsize <= ends)
     while len(left):
-        attributes = _at(data, at[left], _ATTRIBUTE)
+        attributes = _records_at(data, at[left], _ATTRIBUTE)
         length = attributes["length"].astype(np.intp)
         whole = (length >= _ATTRIBUTE.itemsize) & (at[left] + length <= ends[left])
         for kind, places_found in zip(kinds, found, strict=True):

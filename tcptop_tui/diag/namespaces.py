@@ -16,13 +16,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
-from tcptop_tui.diag.dump import Dump, Pile
+from tcptop_tui.diag.dump import Dump, DumpBuilder
 from tcptop_tui.diag.netlink import SockDiag, new_buffer
 from tcptop_tui.errors import BackendUnavailable, TcptopError
 from tcptop_tui.host import c_functions, clock
 from tcptop_tui.host.c_functions import Signature
-from tcptop_tui.host.capabilities import Cap, of_thread, raised
-from tcptop_tui.host.containers import container_of
+from tcptop_tui.host.capabilities import Cap, raise_capabilities, thread_capabilities
+from tcptop_tui.host.containers import container_of_pid
 
 _NAMED = "/run/netns"
 """iproute2's NETNS_RUN_DIR."""
@@ -40,7 +40,7 @@ _OWN = "/proc/thread-self/ns/net"
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class NamespacePath:
     """Where a namespace was found."""
 
     path: str
@@ -51,10 +51,10 @@ class Place:
     """As ``ip netns`` lists it; empty where it does not."""
 
 
-def find_namespaces() -> dict[int, Place]:
+def find_namespaces() -> dict[int, NamespacePath]:
     """By inode number, each namespace that a process of ours to see is in, or that a bind mount keeps."""
     device = os.stat(_OWN).st_dev  # noqa: PTH116  2 µs, not 8, for each process
-    places: dict[int, Place] = {}
+    places: dict[int, NamespacePath] = {}
     for pid in sorted(int(name) for name in os.listdir("/proc") if name.isdigit()):
         path = f"/proc/{pid}/ns/net"
         try:
@@ -62,12 +62,12 @@ def find_namespaces() -> dict[int, Place]:
         except OSError:  # ended, or another user's
             continue
         if inode not in places:
-            places[inode] = Place(path, pid)
+            places[inode] = NamespacePath(path, pid)
     for folder in _MOUNTS:
         for name, inode in _mounted(folder, device).items():
             pid = places[inode].pid if inode in places else 0
             given = places[inode].name if inode in places else ""
-            places[inode] = Place(f"{folder}/{name}", pid, given or (name if folder == _NAMED else ""))
+            places[inode] = NamespacePath(f"{folder}/{name}", pid, given or (name if folder == _NAMED else ""))
     return places
 
 
@@ -89,20 +89,20 @@ def _mounted(folder: str, device: int) -> dict[str, int]:
     return found
 
 
-def left_out_note(count: int) -> str:
+def skipped_namespaces_note(count: int) -> str:
     """What the header says of namespaces that are not read; empty when all are."""
     return f"{count} network namespaces are not read from sock_diag: too many" if count else ""
 
 
-class Visit:
+class NamespaceVisitor:
     """Opens things in other network namespaces; only the calling thread goes there, and it comes back."""
 
     def __init__(self) -> None:
         # os.setns is there from Python 3.12 on
-        self._libc = c_functions.load(None, {"setns": Signature(ct.c_int, (ct.c_int, ct.c_int))})
+        self._libc = c_functions.load_library(None, {"setns": Signature(ct.c_int, (ct.c_int, ct.c_int))})
         self._home = os.open(_OWN, os.O_RDONLY | os.O_CLOEXEC)
 
-    def open(self, inode: int, path: str, make: Callable[[], T]) -> T:
+    def open_in(self, inode: int, path: str, make: Callable[[], T]) -> T:
         """What ``make`` gives in the namespace with this inode number.
 
         Raises:
@@ -127,7 +127,7 @@ class Visit:
                 raise TcptopError(f"no way back into our own network namespace ({error.strerror})") from error
 
     def _enter(self, descriptor: int) -> None:
-        with raised(Cap.SYS_ADMIN):
+        with raise_capabilities(Cap.SYS_ADMIN):
             if self._libc.setns(descriptor, _CLONE_NEWNET):
                 number = ct.get_errno()
                 raise OSError(number, os.strerror(number))
@@ -139,12 +139,12 @@ class Visit:
 
 def _devices_in(netns: int) -> dict[int, str]:
     """Names of the devices of a namespace by their numbers; none where it cannot be entered."""
-    place = find_namespaces().get(netns) if of_thread().may(Cap.SYS_ADMIN) else None
+    place = find_namespaces().get(netns) if thread_capabilities().has(Cap.SYS_ADMIN) else None
     if place is None:
         return {}
-    visit = Visit()
+    visit = NamespaceVisitor()
     try:
-        found = visit.open(netns, place.path, socket.if_nameindex)
+        found = visit.open_in(netns, place.path, socket.if_nameindex)
     except OSError:  # gone, or another user's
         return {}
     finally:
@@ -167,7 +167,7 @@ class Namespaces:
     """
 
     def __init__(self, most: int, clock: Callable[[], float] = time.monotonic) -> None:
-        self.left_out = 0
+        self.skipped = 0
         self.names: dict[int, str] = {}
         """By inode number: ``ip netns`` name, else container, where there is one."""
         self.details = False
@@ -177,11 +177,11 @@ class Namespaces:
         self._most = most
         self._clock = clock
         self._not_before_s = float("-inf")
-        self._own = os.stat(_OWN).st_ino  # noqa: PTH116
+        self._own_inode = os.stat(_OWN).st_ino  # noqa: PTH116
         self._buffer = new_buffer()
         self._expected = 0
         """Sockets, by the dump before."""
-        self._open = {self._own: SockDiag(self._own, self._buffer)}
+        self._open = {self._own_inode: SockDiag(self._own_inode, self._buffer)}
         self._refused: set[int] = set()
         self._closing = threading.Lock()
         self._young: dict[int, dict[int, str]] = {}
@@ -199,45 +199,45 @@ class Namespaces:
             TcptopError: the thread is lost in another namespace.
         """
         if self._clock() >= self._not_before_s:
-            self.look()
-        pile = Pile(self._expected, self.on_sockets, details=self.details)
-        now_ns, netns = clock.monotonic_ns(), {self._own}
-        self._open[self._own].dump_onto(pile)
+            self.refresh()
+        pile = DumpBuilder(self._expected, self.on_sockets, details=self.details)
+        now_ns, netns = clock.monotonic_ns(), {self._own_inode}
+        self._open[self._own_inode].dump_into(pile)
         for inode, diag in list(self._open.items()):
-            if inode != self._own:
+            if inode != self._own_inode:
                 try:
-                    diag.dump_onto(pile)
+                    diag.dump_into(pile)
                     netns.add(inode)
                 except BackendUnavailable:  # short of memory, as it were: opened anew at the next look
                     self._close(inode)
         self._expected = pile.count
-        return pile.dump(now_ns, frozenset(netns))
+        return pile.finish(now_ns, frozenset(netns))
 
-    def look(self) -> None:
+    def refresh(self) -> None:
         """Find out which namespaces there are now, and have a socket in each."""
         started_s = self._clock()
         places = find_namespaces()
-        for inode in self._open.keys() - places.keys() - {self._own}:
+        for inode in self._open.keys() - places.keys() - {self._own_inode}:
             self._close(inode)
         self._refused &= places.keys()
         missing = sorted(places.keys() - self._open.keys() - self._refused)
-        if missing and of_thread().may(Cap.SYS_ADMIN):
+        if missing and thread_capabilities().has(Cap.SYS_ADMIN):
             self._enter(missing[: max(0, self._most - len(self._open))], places)
-            self.left_out = len(places.keys() - self._open.keys() - self._refused)
+            self.skipped = len(places.keys() - self._open.keys() - self._refused)
         else:
-            self.left_out = 0
-        self._name(places)
+            self.skipped = 0
+        self._update_names(places)
         with self._closing:
             self._young.clear()
         ended_s = self._clock()
         self._not_before_s = ended_s + max(_MIN_PERIOD_S, (ended_s - started_s) / _SCAN_SHARE)
 
-    def _enter(self, inodes: list[int], places: dict[int, Place]) -> None:
-        visit = Visit()
+    def _enter(self, inodes: list[int], places: dict[int, NamespacePath]) -> None:
+        visit = NamespaceVisitor()
         try:
             for inode in inodes:
                 try:
-                    self._open[inode] = visit.open(inode, places[inode].path, lambda: SockDiag(inode, self._buffer))  # noqa: B023  called at once
+                    self._open[inode] = visit.open_in(inode, places[inode].path, lambda: SockDiag(inode, self._buffer))  # noqa: B023  called at once
                 except PermissionError:
                     self._refused.add(inode)
                 except (OSError, BackendUnavailable):  # gone, or no descriptor left: the next look tries again
@@ -245,10 +245,10 @@ class Namespaces:
         finally:
             visit.close()
 
-    def _name(self, places: dict[int, Place]) -> None:
+    def _update_names(self, places: dict[int, NamespacePath]) -> None:
         """Call them by their mounts, else by the containers that their first processes are in."""
         keys = {(inode, place.pid) for inode, place in places.items() if place.pid}
-        self._containers = {key: self._containers.get(key) or container_of(key[1]) for key in keys}
+        self._containers = {key: self._containers.get(key) or container_of_pid(key[1]) for key in keys}
         names = {}
         for inode, place in places.items():
             container = self._containers.get((inode, place.pid), "")
@@ -259,7 +259,7 @@ class Namespaces:
                 names[inode] = first or second
         self.names = names  # at once: another thread reads it
 
-    def device(self, netns: int, index: int) -> str:
+    def device_name(self, netns: int, index: int) -> str:
         """Name of a network device by the inode number of its namespace and its own; from any thread.
 
         A namespace that is younger than the latest look is gone to for it; a name that is not found there is asked
@@ -270,7 +270,7 @@ class Namespaces:
         """
         with self._closing:  # its descriptor would be another namespace's
             if netns in self._open:
-                return self._open[netns].device(index)
+                return self._open[netns].device_name(index)
             if index not in self._young.get(netns, {}):
                 self._young[netns] = {index: ""} | _devices_in(netns)
             return self._young[netns][index]

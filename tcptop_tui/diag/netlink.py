@@ -16,10 +16,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from tcptop_tui.diag.dump import Dump, Pile
-from tcptop_tui.diag.messages import HEADER, INET_DIAG_CONG, INET_DIAG_INFO, MESSAGE, decode, runs
+from tcptop_tui.diag.decode_rows import TIMEWAIT_NS, decode_rows
+from tcptop_tui.diag.dump import Dump, DumpBuilder
+from tcptop_tui.diag.messages import HEADER, INET_DIAG_CONG, INET_DIAG_INFO, MESSAGE, decode, message_runs
 from tcptop_tui.diag.socket_details import as_details
-from tcptop_tui.diag.socket_rows import TIMEWAIT_NS, as_rows
 from tcptop_tui.errors import BackendUnavailable
 from tcptop_tui.host import clock
 from tcptop_tui.stream.socket_details import NO_DETAILS
@@ -39,7 +39,7 @@ _MOST_DEVICES = 1024
 _BUFFER_BYTES = 1 << 20
 _MOST_READ_BYTES = 1 << 16
 """A read is one skb of at most 32 KiB, whatever the buffer (``netlink_dump``, net/netlink/af_netlink.c)."""
-_MEND = "it needs CONFIG_INET_DIAG (modprobe tcp_diag), and a sandbox to let it"
+_HINT = "it needs CONFIG_INET_DIAG (modprobe tcp_diag), and a sandbox to let it"
 
 
 def new_buffer() -> NDArray[np.uint8]:
@@ -83,9 +83,9 @@ class SockDiag:
 
     def _supported(self) -> list[int]:
         """The families that the kernel answers for; a kernel without IPv6 knows no sockets of it."""
-        self._receive(socket.AF_INET, _NO_STATES, Pile())
+        self._receive(socket.AF_INET, _NO_STATES, DumpBuilder())
         try:
-            self._receive(socket.AF_INET6, _NO_STATES, Pile())
+            self._receive(socket.AF_INET6, _NO_STATES, DumpBuilder())
         except OSError as error:
             if error.errno != errno.ENOENT:
                 raise
@@ -98,11 +98,11 @@ class SockDiag:
         Raises:
             BackendUnavailable: the kernel refuses.
         """
-        pile, now_ns = Pile(), clock.monotonic_ns()
-        self.dump_onto(pile)
-        return pile.dump(now_ns, frozenset([self._netns]))
+        pile, now_ns = DumpBuilder(), clock.monotonic_ns()
+        self.dump_into(pile)
+        return pile.finish(now_ns, frozenset([self._netns]))
 
-    def dump_onto(self, pile: Pile) -> None:
+    def dump_into(self, pile: DumpBuilder) -> None:
         """The same, on top of what is there.
 
         Raises:
@@ -111,21 +111,21 @@ class SockDiag:
         start = pile.count
         try:
             for family in self._families:
-                self._consistent(family, pile)
+                self._dump_consistently(family, pile)
         except OSError as error:
-            pile.cut(start)
+            pile.truncate(start)
             raise _unavailable(error) from error
-        pile.drop_earlier_readings(start)
+        pile.drop_superseded(start)
 
-    def _consistent(self, family: int, pile: Pile) -> None:
+    def _dump_consistently(self, family: int, pile: DumpBuilder) -> None:
         """Ask again when the kernel says that its tables changed meanwhile, but not for ever."""
         start = pile.count
         for _ in range(_ATTEMPTS):
-            pile.cut(start)
+            pile.truncate(start)
             if not self._receive(family, _ALL_STATES, pile):
                 return
 
-    def _receive(self, family: int, states: int, pile: Pile) -> bool:
+    def _receive(self, family: int, states: int, pile: DumpBuilder) -> bool:
         """One dump; was it interrupted? Made into rows each time the buffer is full.
 
         Raises:
@@ -135,7 +135,7 @@ class SockDiag:
         used_bytes, places, more, interrupted = 0, [np.zeros(0, np.intp)], True, False
         while more:
             read = self._socket.recv_into(self._buffer.data[used_bytes:])
-            found, end_flags = _places(self._buffer[used_bytes : used_bytes + read])
+            found, end_flags = _message_offsets(self._buffer[used_bytes : used_bytes + read])
             places += [place + used_bytes for place in found]
             used_bytes += read
             more = end_flags is None
@@ -146,12 +146,12 @@ class SockDiag:
                 interrupted |= bool((sockets.messages["header"]["flags"] & _NLM_F_DUMP_INTR).any())
                 # the clock of this part: with 400,000 sockets all of them take seconds
                 now_ns = clock.monotonic_ns()
-                rows = as_rows(sockets, now_ns, self._netns, self._fin_timeout_ns)
+                rows = decode_rows(sockets, now_ns, self._netns, self._fin_timeout_ns)
                 pile.add(rows, sockets.messages["inode"], as_details(sockets, now_ns) if pile.details else NO_DETAILS)
                 used_bytes, places = 0, [np.zeros(0, np.intp)]
         return interrupted
 
-    def device(self, index: int) -> str:
+    def device_name(self, index: int) -> str:
         """Name of the network device with this number in the socket's namespace, the last one that it had.
 
         Empty: there has been none. SIOCGIFNAME is answered for any socket, at once and without the kernel's big lock
@@ -180,10 +180,10 @@ def _fin_timeout_ns() -> int:
 
 
 def _unavailable(error: OSError) -> BackendUnavailable:
-    return BackendUnavailable(f"sock_diag cannot be used ({error.strerror})", mend=_MEND)
+    return BackendUnavailable(f"sock_diag cannot be used ({error.strerror})", mend=_HINT)
 
 
-def _places(data: NDArray[np.uint8]) -> tuple[list[NDArray[np.intp]], int | None]:
+def _message_offsets(data: NDArray[np.uint8]) -> tuple[list[NDArray[np.intp]], int | None]:
     """Where sockets stand in one read, and the flags of the message that ends the dump, if it does.
 
     Raises:
@@ -191,7 +191,7 @@ def _places(data: NDArray[np.uint8]) -> tuple[list[NDArray[np.intp]], int | None
             where tcp_diag is missing (``netlink_dump_done``, net/netlink/af_netlink.c).
     """
     places: list[NDArray[np.intp]] = []
-    for offset, length, count, kind in runs(data):
+    for offset, length, count, kind in message_runs(data):
         if kind in {_NLMSG_DONE, _NLMSG_ERROR}:
             header = data[offset : offset + HEADER.itemsize].view(HEADER)[0]
             number = -int.from_bytes(data[offset + 16 : offset + 20].tobytes(), "little", signed=True)

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tcptop_tui.diag.messages import HEADER, MESSAGE, runs
-from tcptop_tui.diag.namespaces import Visit, find_namespaces
+from tcptop_tui.diag.messages import HEADER, MESSAGE, message_runs
+from tcptop_tui.diag.namespaces import NamespaceVisitor, find_namespaces
 from tcptop_tui.records import Rows, State, is_ipv4
 
 BY_FAMILY, DESTROY = 20, 21
@@ -26,12 +26,12 @@ _ANSWER_BYTES = 8192
 _ANSWER_S = 5.0
 _MAPPED = bytes(10) + b"\xff\xff"
 _OFFSETS = {name: offset for name, (_, offset, *_) in (MESSAGE.fields or {}).items()}
-_ENDS = slice(_OFFSETS["sport"], _OFFSETS["iface"])
+_ENDPOINTS = slice(_OFFSETS["sport"], _OFFSETS["iface"])
 _IFACE = slice(_OFFSETS["iface"], _OFFSETS["cookie"])
 _COOKIE = slice(_OFFSETS["cookie"], _OFFSETS["expires_ms"])
 
 
-def ask(row: Rows, command: int, flags: int, cookie: int, extensions: int = 0) -> bytes:
+def query(row: Rows, command: int, flags: int, cookie: int, extensions: int = 0) -> bytes:
     """The kernel's answer, header and all.
 
     Without a cookie it is about the socket with exactly the row's addresses, ports and device.
@@ -54,14 +54,16 @@ def ask(row: Rows, command: int, flags: int, cookie: int, extensions: int = 0) -
         refusal = error
     else:
         # asked for a device, the kernel may find the socket that is bound to none
-        if command != BY_FAMILY or cookie != NO_COOKIE or Ident.of(answer) in wanted.forms():
+        if command != BY_FAMILY or cookie != NO_COOKIE or SocketId.from_message(answer) in wanted.listed_forms():
             return answer
-    listed = next(filter(None, (_listed(netns, form, cookie, extensions) for form in wanted.forms())), None)
+    listed = next(
+        filter(None, (_find_in_list(netns, form, cookie, extensions) for form in wanted.listed_forms())), None
+    )
     if listed is None:
         raise refusal
     if command == BY_FAMILY:
         return listed
-    return _answer(netns, _request(command, flags, Ident.of(listed), cookie, extensions))
+    return _answer(netns, _request(command, flags, SocketId.from_message(listed), cookie, extensions))
 
 
 def _answer(netns: int, request: bytes) -> bytes:
@@ -79,24 +81,24 @@ def _raise_refusal(answer: bytes) -> None:
             raise OSError(number, os.strerror(number))
 
 
-def _listed(netns: int, wanted: Ident, cookie: int, extensions: int) -> bytes | None:
+def _find_in_list(netns: int, wanted: SocketId, cookie: int, extensions: int) -> bytes | None:
     """The socket's message from a list of all.
 
     The kernel looks a socket up as a segment is looked up: for a device it may find the socket that is bound to
     none, and of several listeners on a port (SO_REUSEPORT) it finds one (``inet_diag_find_one_icsk``,
     net/ipv4/inet_diag.c). A list has them all. A socket that is known by its cookie may have another device by now.
     """
-    sought = np.frombuffer(wanted.ends, "u1")
+    sought = np.frombuffer(wanted.endpoints, "u1")
     with _netlink(netns) as link:  # of its own: what is left of the list would answer the next question
-        link.send(_request(BY_FAMILY, _DUMP, Ident(wanted.family), NO_COOKIE, extensions))
+        link.send(_request(BY_FAMILY, _DUMP, SocketId(wanted.family), NO_COOKIE, extensions))
         while True:
             data = np.frombuffer(link.recv(_LIST_BYTES), "u1")
-            for first, length, count, kind in runs(data):
+            for first, length, count, kind in message_runs(data):
                 if kind == _NLMSG_DONE:
                     return None
                 _raise_refusal(data[first:].tobytes())
                 messages = data[first : first + length * count].reshape(count, length)
-                found = (messages[:, _ENDS] == sought).all(axis=1)
+                found = (messages[:, _ENDPOINTS] == sought).all(axis=1)
                 where, value = (_IFACE, wanted.iface) if cookie == NO_COOKIE else (_COOKIE, cookie)
                 width = where.stop - where.start
                 found &= (messages[:, where] == np.frombuffer(value.to_bytes(width, "little"), "u1")).all(axis=1)
@@ -107,48 +109,48 @@ def _listed(netns: int, wanted: Ident, cookie: int, extensions: int) -> bytes | 
 def _netlink(netns: int) -> socket.socket:
     """A netlink socket in a namespace; it stays there, the thread does not."""
     if netns in {0, os.stat("/proc/thread-self/ns/net").st_ino}:  # noqa: PTH116
-        return _made()
+        return _open_netlink()
     place = find_namespaces().get(netns)
     if place is None:
         raise FileNotFoundError(errno.ENOENT, "the network namespace has gone")
-    visit = Visit()
+    visit = NamespaceVisitor()
     try:
-        return visit.open(netns, place.path, _made)
+        return visit.open_in(netns, place.path, _open_netlink)
     finally:
         visit.close()
 
 
-def _made() -> socket.socket:
+def _open_netlink() -> socket.socket:
     link = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_SOCK_DIAG)
     link.settimeout(_ANSWER_S)
     return link
 
 
 @dataclass(frozen=True, slots=True)
-class Ident:
+class SocketId:
     """``struct inet_diag_sockid`` without the cookie, and the family."""
 
     family: int
-    ends: bytes = bytes(36)
+    endpoints: bytes = bytes(36)
     """Ports and addresses as they are sent."""
     iface: int = 0
     """Of the device that the socket is bound to; 0: none."""
 
     @classmethod
-    def of(cls, raw: bytes) -> Ident:
+    def from_message(cls, raw: bytes) -> SocketId:
         """From the kernel's own message."""
         message = np.frombuffer(raw, MESSAGE, 1)
-        return cls(int(message["family"][0]), raw[_ENDS], int(message["iface"][0]))
+        return cls(int(message["family"][0]), raw[_ENDPOINTS], int(message["iface"][0]))
 
-    def forms(self) -> Iterator[Ident]:
+    def listed_forms(self) -> Iterator[SocketId]:
         """As it is listed: an IPv4 connection may be of an IPv6 socket (RFC 4291, 2.5.5.2)."""
         yield self
         if self.family == socket.AF_INET:
-            ports, laddr, raddr = self.ends[:4], self.ends[4:8], self.ends[20:24]
-            yield Ident(socket.AF_INET6, ports + _MAPPED + laddr + _MAPPED + raddr, self.iface)
+            ports, laddr, raddr = self.endpoints[:4], self.endpoints[4:8], self.endpoints[20:24]
+            yield SocketId(socket.AF_INET6, ports + _MAPPED + laddr + _MAPPED + raddr, self.iface)
 
 
-def _ident(row: Rows) -> Ident:
+def _ident(row: Rows) -> SocketId:
     four = bool(is_ipv4(row["laddr"])[0] and is_ipv4(row["raddr"])[0])
     ends = [row["laddr"].tobytes(), row["raddr"].tobytes()]
     if row["state"][0] == State.LISTEN:
@@ -156,11 +158,11 @@ def _ident(row: Rows) -> Ident:
     if four:
         ends = [end[12:].ljust(16, b"\0") for end in ends]
     ports = struct.pack(">HH", int(row["lport"][0]), int(row["rport"][0]))
-    return Ident(socket.AF_INET if four else socket.AF_INET6, ports + b"".join(ends), int(row["dev"][0]))
+    return SocketId(socket.AF_INET if four else socket.AF_INET6, ports + b"".join(ends), int(row["dev"][0]))
 
 
-def _request(command: int, flags: int, wanted: Ident, cookie: int, extensions: int) -> bytes:
+def _request(command: int, flags: int, wanted: SocketId, cookie: int, extensions: int) -> bytes:
     """``struct inet_diag_req_v2`` (include/uapi/linux/inet_diag.h) behind its header."""
     body = struct.pack("<BBBBI", wanted.family, socket.IPPROTO_TCP, extensions, 0, 0xFFFF_FFFF)
-    body += wanted.ends + struct.pack("<IQ", wanted.iface, cookie)
+    body += wanted.endpoints + struct.pack("<IQ", wanted.iface, cookie)
     return struct.pack("<IHHII", HEADER.itemsize + len(body), command, flags, 1, 0) + body

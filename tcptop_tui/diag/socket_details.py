@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from tcptop_tui.diag.messages import TCP_INFO, Sockets
-from tcptop_tui.diag.socket_rows import NOT_CONNECTED
+from tcptop_tui.diag.decode_rows import NOT_CONNECTED
+from tcptop_tui.diag.messages import TCP_INFO, SocketColumns
 from tcptop_tui.records import Rows
 from tcptop_tui.stream.socket_details import INFO_FIELDS, SOCKET_DETAIL, unknown
 
@@ -15,7 +15,7 @@ _INFO = np.dtype({
 })  # fmt: skip
 
 
-def as_details(sockets: Sockets, now_ns: int) -> Rows:
+def as_details(sockets: SocketColumns, now_ns: int) -> Rows:
     """Dtype SOCKET_DETAIL, shape (n,), without ids.
 
     A listener's tcp_info has the sizes of its queues in other fields' places, and TIME_WAIT has none: of what does not

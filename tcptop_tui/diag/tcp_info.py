@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from tcptop_tui.diag.messages import INET_DIAG_INFO, MESSAGE
-from tcptop_tui.diag.single_query import BY_FAMILY, NO_COOKIE, REQUEST, ask
+from tcptop_tui.diag.single_query import BY_FAMILY, NO_COOKIE, REQUEST, query
 from tcptop_tui.records import Rows, State
 
 _INET_DIAG_CONG, _INET_DIAG_SKMEMINFO = 4, 7
@@ -32,7 +32,7 @@ _INFINITE = {"ssthresh": 0x7FFFFFFF, "min_rtt_us": 0xFFFFFFFF, "pacing_bytes_s":
 """What stands for "none yet"."""
 
 
-def internals(row: Rows) -> dict[str, int | str]:
+def tcp_info(row: Rows) -> dict[str, int | str]:
     """By name, with the unit in it; what the kernel does not tell is not there.
 
     ``rx_queue_bytes`` and ``tx_queue_bytes`` are what the process has not read, and what the peer
@@ -46,7 +46,7 @@ def internals(row: Rows) -> dict[str, int | str]:
         OSError: there is no such socket any more, or it cannot be asked for.
     """
     wanted = sum(1 << (number - 1) for number in (INET_DIAG_INFO, _INET_DIAG_CONG, _INET_DIAG_SKMEMINFO))
-    answer = ask(row, BY_FAMILY, REQUEST, int(row["cookie"][0]) or NO_COOKIE, wanted)
+    answer = query(row, BY_FAMILY, REQUEST, int(row["cookie"][0]) or NO_COOKIE, wanted)
     message = np.frombuffer(answer, MESSAGE, 1)[0]
     listens = message["state"] == State.LISTEN
     queues = ("accept_queue", "backlog") if listens else ("rx_queue_bytes", "tx_queue_bytes")
@@ -73,7 +73,7 @@ def _attributes(answer: bytes) -> Iterator[tuple[int, bytes]]:
 def _info(payload: bytes) -> dict[str, int | str]:
     found: dict[str, int | str] = {}
     if len(payload) > 7:
-        found |= _agreed(payload)
+        found |= _handshake_options(payload)
     for name, offset, form in _FIELDS:
         if offset + struct.calcsize(form) <= len(payload):
             (value,) = struct.unpack_from("<" + form, payload, offset)
@@ -85,7 +85,7 @@ def _info(payload: bytes) -> dict[str, int | str]:
     return found
 
 
-def _agreed(payload: bytes) -> dict[str, int | str]:
+def _handshake_options(payload: bytes) -> dict[str, int | str]:
     """What the handshake agreed on, and how congestion stands; the first bytes of ``struct tcp_info``."""
     ca_state, options, wscale = payload[1], payload[5], payload[6]
     found: dict[str, int | str] = {"ca_state": _CA_STATES[ca_state] if ca_state < len(_CA_STATES) else str(ca_state)}

@@ -24,7 +24,7 @@ Codes = NDArray[np.uint32]
 
 
 @dataclass(slots=True)
-class Interned:
+class CellCodes:
     """Styles and unusual characters by number."""
 
     pens: list[Pen] = field(default_factory=lambda: [PLAIN])
@@ -35,7 +35,7 @@ class Interned:
     _cluster_numbers: dict[str, int] = field(default_factory=dict)
 
     @property
-    def full(self) -> bool:
+    def is_full(self) -> bool:
         """Time to forget them all."""
         return max(len(self.pens), len(self._clusters)) > _MAX_INTERNED
 

@@ -21,7 +21,7 @@ _WIDENED: Final = re.compile(".\ufe0f")
 
 
 @lru_cache(maxsize=4096)
-def sure(text: str) -> str:
+def with_certain_width(text: str) -> str:
     """``text`` in the same cells: a flag as its letters, what can be composed composed, tones and variants left out."""
     if text.isascii():
         return text

@@ -18,13 +18,13 @@ from typing import Any, Final
 
 from textual.drivers.linux_driver import LinuxDriver
 
-from tcptop_tui.drawing.certain_width import sure
-from tcptop_tui.drawing.glyphs import given_environ, glyphs
+from tcptop_tui.drawing.borrowed_terminal import BorrowedTerminal, wait_for_foreground
+from tcptop_tui.drawing.certain_width import with_certain_width
+from tcptop_tui.drawing.glyphs import substitutions, user_environ
 from tcptop_tui.drawing.grid import Grid
-from tcptop_tui.drawing.keyboard import Bell, read_keys
-from tcptop_tui.drawing.pens import read_pen
-from tcptop_tui.drawing.terminal_guard import KeptTerminal, wait_for_foreground
-from tcptop_tui.text import REPLACEMENT
+from tcptop_tui.drawing.keyboard import WakeEvent, read_keys
+from tcptop_tui.drawing.pens import parse_sgr
+from tcptop_tui.safe_text import REPLACEMENT
 
 _TOKEN: Final = re.compile(
     r"\x1b\[(?P<y>\d+);(?P<x>\d+)H"
@@ -39,11 +39,11 @@ _PLAIN = "\x1b[m"
 _BELL = "\a"
 
 
-class _Noticed:
+class _NotifyingFile:
     """A text file that tells when all that was written to it has left: Textual's thread flushes then."""
 
     def __init__(self, file: Any, left: Callable[[], None]) -> None:
-        self._file, self._left = file, left
+        self._file, self._written_callback = file, left
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._file, name)
@@ -58,33 +58,35 @@ class _Noticed:
         """Wait until the terminal has taken it."""
         with contextlib.suppress(OSError):
             self._file.flush()
-        self._left()
+        self._written_callback()
 
 
-class ThinDriver(LinuxDriver):
+class DiffDriver(LinuxDriver):
     """Sends differences, one drawing at a time; reads what is typed."""
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
-        self._kept: KeptTerminal | None = getattr(self._app, "kept_terminal", None)
-        self._file: Any = _Noticed(self._kept.file if self._kept else self._file, self._left)
+        self._borrowed_terminal: BorrowedTerminal | None = getattr(self._app, "borrowed_terminal", None)
+        self._file: Any = _NotifyingFile(
+            self._borrowed_terminal.file if self._borrowed_terminal else self._file, self._output_written
+        )
         self._size_cells = self._get_terminal_size()
         self._grid = Grid(*self._size_cells)
-        self._glyphs = glyphs(given_environ())
-        self._on_its_way = False
+        self._glyphs = substitutions(user_environ())
+        self._in_flight = False
         self._waiting = False
         self._has_screen = True
         self._synced = False
         self._rest = (0, 0)
-        self._ended = self.exit_event = Bell()
+        self._stopped = self.exit_event = WakeEvent()
 
     def run_input_thread(self) -> None:
         """In Textual's thread for it, each time the terminal is taken up.
 
         A terminal that is not the controlling one (setsid(1)) goes without a signal: who stayed would never be seen.
         """
-        read_keys(self.fileno, self._ended, self.process_message)
-        if not self._ended.is_set():
+        read_keys(self.fileno, self._stopped, self.process_message)
+        if not self._stopped.is_set():
             self._loop.call_soon_threadsafe(self._app.exit, None, 128 + signal.SIGHUP)
 
     # -- what Textual draws -------------------------------------------------------------------
@@ -100,7 +102,7 @@ class ThinDriver(LinuxDriver):
             if kind == "text":
                 self._draw(value)
             elif kind == "pen":
-                self._grid.use(read_pen(token["pen"]))
+                self._grid.set_pen(parse_sgr(token["pen"]))
             elif kind == "x":
                 self._rest = int(token["x"]) - 1, int(token["y"]) - 1
                 self._grid.move(*self._rest)
@@ -113,13 +115,13 @@ class ThinDriver(LinuxDriver):
                 super().write(_PLAIN + value)
                 if value.startswith("\x1b[?1049"):
                     self._has_screen = value.endswith("h")
-                    self._grid.forget()
+                    self._grid.invalidate()
 
     def _draw(self, drawn: str) -> None:
         """Put text on the grid; the last barrier, should something from outside have come here uncleaned."""
         if not drawn.isprintable():
             drawn = "".join(c if c.isprintable() else REPLACEMENT for c in drawn)
-        drawn = sure(drawn)
+        drawn = with_certain_width(drawn)
         self._grid.write(drawn.translate(self._glyphs) if self._glyphs else drawn)
 
     def flush(self) -> None:
@@ -129,7 +131,7 @@ class ThinDriver(LinuxDriver):
         """
         if not self._has_screen:
             return
-        if self._on_its_way:
+        if self._in_flight:
             self._waiting = True
             return
         self._waiting = False
@@ -138,14 +140,14 @@ class ThinDriver(LinuxDriver):
             return
         if self._rest != (0, 0):  # somebody types there
             drawing += self._grid.rest_at(*self._rest)
-        self._on_its_way = True
+        self._in_flight = True
         super().write(f"{_SYNC_BEGIN}{drawing}{_SYNC_END}" if self._synced else drawing)
 
     def start_application_mode(self) -> None:
         """Take the terminal, as soon as we are in its foreground."""
         wait_for_foreground(self.fileno)
-        if self._kept:
-            self._kept.take()
+        if self._borrowed_terminal:
+            self._borrowed_terminal.acquire()
         super().start_application_mode()  # type: ignore[no-untyped-call]
 
     def _sigtstp_application(self, *_: object) -> None:
@@ -155,8 +157,8 @@ class ThinDriver(LinuxDriver):
         tmux window); SIGTSTP is ignored there by the kernel.
         """
         self.suspend_application_mode()
-        if self._kept:
-            self._kept.give_back(lend=True)
+        if self._borrowed_terminal:
+            self._borrowed_terminal.give_back(lend=True)
         before = signal.signal(signal.SIGTSTP, signal.SIG_DFL)
         os.killpg(0, signal.SIGTSTP)
         signal.signal(signal.SIGTSTP, before)
@@ -175,12 +177,12 @@ class ThinDriver(LinuxDriver):
 
     # -- the terminal -------------------------------------------------------------------------
 
-    def _left(self) -> None:
+    def _output_written(self) -> None:
         """In Textual's writing thread."""
-        self._loop.call_soon_threadsafe(self._arrived)
+        self._loop.call_soon_threadsafe(self._drawing_delivered)
 
-    def _arrived(self) -> None:
-        self._on_its_way = False
+    def _drawing_delivered(self) -> None:
+        self._in_flight = False
         if self._waiting:
             self.flush()
 
@@ -190,11 +192,11 @@ class ThinDriver(LinuxDriver):
         if size != self._size_cells:
             self._size_cells = size
             self._grid = Grid(*size)
-        elif self._grid.full:
+        elif self._grid.is_full:
             self._grid = Grid(*size)
             self._app.screen.refresh()
 
     def redraw(self) -> None:
         """Send everything again: somebody else has written on the terminal."""
-        self._grid.forget()
+        self._grid.invalidate()
         self.flush()

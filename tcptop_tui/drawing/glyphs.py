@@ -47,7 +47,7 @@ class _Ascii(dict[int, str]):
         return shown
 
 
-def given_environ() -> Mapping[str, str]:
+def user_environ() -> Mapping[str, str]:
     """The environment, with the locale as the user has set it.
 
     Where that one is not installed, Python writes C.UTF-8 over ``LC_CTYPE`` (PEP 538). The kernel has what was given.
@@ -71,7 +71,7 @@ def _is_utf8(environ: Mapping[str, str]) -> bool:
     return codeset.lower().replace("-", "") == "utf8"
 
 
-def glyphs(environ: Mapping[str, str]) -> Glyphs:
+def substitutions(environ: Mapping[str, str]) -> Glyphs:
     """What to translate for this terminal; empty: it has everything."""
     if environ.get("TCPTOP_ASCII") or not _is_utf8(environ):
         return _Ascii({ord(character): stand_in for character, stand_in in _ASCII.items()})

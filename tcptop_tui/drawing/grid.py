@@ -8,8 +8,8 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from tcptop_tui.drawing.cells import BLANK, CONTINUED, UNKNOWN, Codes, Interned
-from tcptop_tui.drawing.pens import PLAIN, Pen, start_with, switch
+from tcptop_tui.drawing.cells import BLANK, CONTINUED, UNKNOWN, CellCodes, Codes
+from tcptop_tui.drawing.pens import PLAIN, Pen, start_with, transition
 
 _BRIDGE_CELLS = 4
 """Unchanged cells up to here are written again rather than jumped over: a jump costs as much."""
@@ -24,7 +24,7 @@ class _Layer:
     pens: NDArray[np.uint16]
 
     @classmethod
-    def of(cls, width: int, height: int, code: int) -> _Layer:
+    def blank(cls, width: int, height: int, code: int) -> _Layer:
         return cls(np.full((height, width), code, np.uint32), np.zeros((height, width), np.uint16))
 
 
@@ -47,14 +47,14 @@ class Grid:
 
     def __init__(self, width: int, height: int) -> None:
         self._width, self._height = width, height
-        self._interned = Interned()
-        self._wanted = _Layer.of(width, height, BLANK)
-        self._shown = _Layer.of(width, height, BLANK)
+        self._interned = CellCodes()
+        self._target = _Layer.blank(width, height, BLANK)
+        self._screen = _Layer.blank(width, height, BLANK)
         self._unknown = True
-        self._touched: set[int] = set(range(height))
+        self._dirty_lines: set[int] = set(range(height))
         self._x = self._y = 0
         self._pen = 0
-        self._at: tuple[int, int] | None = None
+        self._cursor: tuple[int, int] | None = None
         self._drawn_with: Pen | None = None
         self._out: list[str] = []
 
@@ -64,7 +64,7 @@ class Grid:
         """Write from there on; counted from 0."""
         self._x, self._y = x, y
 
-    def use(self, pen: Pen) -> None:
+    def set_pen(self, pen: Pen) -> None:
         """Write in this style."""
         self._pen = self._interned.pen(pen)
 
@@ -76,30 +76,30 @@ class Grid:
         start, self._x = self._x, self._x + len(codes)
         codes = codes[: max(0, self._width - start)]
         end = start + len(codes)
-        self._wanted.codes[self._y, start:end] = codes
-        pens = self._wanted.pens[self._y, start:end]
+        self._target.codes[self._y, start:end] = codes
+        pens = self._target.pens[self._y, start:end]
         pens[:] = self._pen
         on_blanks = self._interned.on_blanks[self._pen]
         if on_blanks != self._pen:
             pens[codes == BLANK] = on_blanks
-        self._touched.add(self._y)
+        self._dirty_lines.add(self._y)
 
-    def forget(self) -> None:
+    def invalidate(self) -> None:
         """The terminal was written to by somebody else: it is cleared, and all is sent again."""
-        self._shown.codes[:] = BLANK
-        self._shown.pens[:] = 0
+        self._screen.codes[:] = BLANK
+        self._screen.pens[:] = 0
         self._unknown = True
-        self._touched.update(range(self._height))
-        self._at = self._drawn_with = None
+        self._dirty_lines.update(range(self._height))
+        self._cursor = self._drawn_with = None
 
     def lost_cursor(self) -> None:
         """A sequence was sent that may have moved the cursor or changed the style."""
-        self._at = self._drawn_with = None
+        self._cursor = self._drawn_with = None
 
     @property
-    def full(self) -> bool:
+    def is_full(self) -> bool:
         """More styles or characters than are kept: make a new grid."""
-        return self._interned.full
+        return self._interned.is_full
 
     # -- the way there ------------------------------------------------------------------------
 
@@ -109,8 +109,8 @@ class Grid:
         if self._unknown:
             self._out.append("\x1b[m\x1b[2J")
             self._drawn_with, self._unknown = PLAIN, False
-        lines = sorted(line for line in self._touched if self._differs(line))
-        self._touched.clear()
+        lines = sorted(line for line in self._dirty_lines if self._differs(line))
+        self._dirty_lines.clear()
         if len(lines) >= _LEAST_SHIFTED and self._shift(lines):
             lines = [line for line in range(self._height) if self._differs(line)]
         for line in lines:
@@ -124,8 +124,8 @@ class Grid:
         return "".join(self._out)
 
     def _changed(self, line: int) -> NDArray[np.bool_]:
-        changed: NDArray[np.bool_] = (self._wanted.codes[line] != self._shown.codes[line]) | (
-            self._wanted.pens[line] != self._shown.pens[line]
+        changed: NDArray[np.bool_] = (self._target.codes[line] != self._screen.codes[line]) | (
+            self._target.pens[line] != self._screen.pens[line]
         )
         return changed
 
@@ -136,7 +136,7 @@ class Grid:
         changed = self._changed(line)
         if not changed.any():
             return
-        wanted, shown = self._wanted, self._shown
+        wanted, shown = self._target, self._screen
         if (wanted.codes[line] == CONTINUED).any() or (shown.codes[line] == CONTINUED).any():
             changed[:] = True  # half of a wide character takes the other half with it
         cells, unsure_after = self._interned.cells(wanted.codes[line])
@@ -144,7 +144,7 @@ class Grid:
         for start, end in self._runs(row, np.flatnonzero(changed).tolist()):
             for first, last, pen in self._in_one_style(row, start, end):
                 self._draw_with(self._interned.pens[pen])
-                self._put(row, first, last)
+                self._write_run(row, first, last)
         shown.codes[line], shown.pens[line] = wanted.codes[line], wanted.pens[line]
 
     def _runs(self, row: _Row, places: list[int]) -> list[tuple[int, int]]:
@@ -179,7 +179,7 @@ class Grid:
                 parts.append((first, last, pen))
         return parts
 
-    def _put(self, row: _Row, first: int, last: int) -> None:
+    def _write_run(self, row: _Row, first: int, last: int) -> None:
         """Write cells in the style that is set; go there, and go anew after what has no sure width."""
         bounds = [first, *(x + 1 for x in sorted(row.unsure_after) if first <= x < last - 1), last]
         for start, end in pairwise(bounds):
@@ -190,28 +190,28 @@ class Grid:
             self._out.append(text)
             # at the last column some terminals keep the cursor and some hold it back
             sure = end < self._width and end - 1 not in row.unsure_after and row.cells[end - 1] != ""
-            self._at = (end, row.line) if sure else None
+            self._cursor = (end, row.line) if sure else None
 
     def _go(self, x: int, y: int) -> None:
-        if self._at == (x, y):
+        if self._cursor == (x, y):
             return
         ways = [f"\x1b[{y + 1};{x + 1}H" if x else f"\x1b[{y + 1}H"]
-        if self._at is not None and self._at[1] == y and x > self._at[0]:
-            forward = x - self._at[0]
+        if self._cursor is not None and self._cursor[1] == y and x > self._cursor[0]:
+            forward = x - self._cursor[0]
             ways.append(f"\x1b[{forward}C" if forward > 1 else "\x1b[C")
         self._out.append(min(ways, key=len))
-        self._at = (x, y)
+        self._cursor = (x, y)
 
     def _draw_with(self, pen: Pen) -> None:
-        self._out.append(start_with(pen) if self._drawn_with is None else switch(self._drawn_with, pen))
+        self._out.append(start_with(pen) if self._drawn_with is None else transition(self._drawn_with, pen))
         self._drawn_with = pen
 
     # -- lines that move together -------------------------------------------------------------
 
     def _shift(self, lines: list[int]) -> bool:
         """Let the terminal move what only moved up or down; returns whether it did."""
-        wanted = {line: self._key(self._wanted, line) for line in lines}
-        shown = {line: self._key(self._shown, line) for line in range(self._height)}
+        wanted = {line: self._key(self._target, line) for line in lines}
+        shown = {line: self._key(self._screen, line) for line in range(self._height)}
         best = 0
         moved: list[int] = []
         for step in (by * way for by in range(1, _FARTHEST_SHIFT + 1) for way in (1, -1)):
@@ -234,9 +234,9 @@ class Grid:
         self._draw_with(PLAIN)
         self._out.append(f"\x1b[{top + 1};{bottom}r\x1b[{top + 1}H")
         self._out.append(f"\x1b[{abs(step)}{'M' if step > 0 else 'L'}\x1b[r")
-        self._at = None
-        for layer in (self._shown.codes, self._shown.pens):
+        self._cursor = None
+        for layer in (self._screen.codes, self._screen.pens):
             part = layer[top:bottom]
             part[:] = np.roll(part, -step, axis=0)
         emptied = slice(bottom - step, bottom) if step > 0 else slice(top, top - step)
-        self._shown.codes[emptied] = UNKNOWN
+        self._screen.codes[emptied] = UNKNOWN

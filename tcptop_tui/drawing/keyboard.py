@@ -18,14 +18,14 @@ from textual.events import Key, Paste
 from textual.message import Message
 
 from tcptop_tui.drawing.escapes import ESCAPE, Escapes
-from tcptop_tui.drawing.pastes import Pastes
+from tcptop_tui.drawing.pastes import PasteParser
 
 _MOST_BYTES = 4096
 _PASTE_S = 2.0
 """For the rest of a paste over a slow link: what came later would be keys."""
 
 
-class Bell(Event):
+class WakeEvent(Event):
     """An event that a selector can wait for."""
 
     def __init__(self) -> None:
@@ -61,16 +61,16 @@ class _Typed:
 
     def __init__(self, take: Callable[[Message], object]) -> None:
         self._take = take
-        self._parser, self._pastes, self._escapes = XTermParser(), Pastes(), Escapes()
+        self._parser, self._pastes, self._escapes = XTermParser(), PasteParser(), Escapes()
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
 
     def read(self, data: bytes) -> None:
         """Take in what has come."""
-        self._hand_out(self._pastes.read(self._decoder.decode(data)))
+        self._hand_out(self._pastes.feed(self._decoder.decode(data)))
 
     def give_up(self) -> None:
         """Nothing more comes for now: what looked like the beginning of something is keys."""
-        self._hand_out(self._pastes.give_up())
+        self._hand_out(self._pastes.flush())
         self._hand_on(self._escapes.give_up())
 
     def tick(self) -> None:
@@ -81,7 +81,7 @@ class _Typed:
     @property
     def waits(self) -> bool:
         """Whether ``give_up`` would hand out anything."""
-        return self._pastes.waits or self._escapes.waits
+        return self._pastes.is_incomplete or self._escapes.waits
 
     @property
     def in_paste(self) -> bool:
@@ -102,7 +102,7 @@ class _Typed:
                 self._take(message)
 
 
-def read_keys(fileno: int, ended: Bell, take: Callable[[Message], object]) -> None:
+def read_keys(fileno: int, ended: WakeEvent, take: Callable[[Message], object]) -> None:
     """Until ``ended``, or until the terminal has gone, give what is typed there to ``take``, key by key."""
     text = _Typed(take)
     with selectors.SelectSelector() as selector:

@@ -16,17 +16,17 @@ _LEAST_HELD = 2
 _MOST_CHARS = 1 << 16
 
 
-class Pastes:
+class PasteParser:
     """What comes in pieces, as pieces of keys and whole pastes."""
 
     def __init__(self) -> None:
         self.is_open = False
         """The end of a paste has not come yet."""
-        self._held = ""
+        self._buffer = ""
 
-    def read(self, text: str) -> Iterator[str | Paste]:
+    def feed(self, text: str) -> Iterator[str | Paste]:
         """Take a piece in."""
-        rest, self._held = self._held + text, ""
+        rest, self._buffer = self._buffer + text, ""
         while rest:
             before, marker, rest = rest.partition(_END if self.is_open else _BEGIN)
             if not marker:
@@ -40,22 +40,22 @@ class Pastes:
     def _unfinished(self, text: str) -> Iterator[str]:
         """Hold what may go on with the next piece."""
         if self.is_open:
-            self._held = text if len(text) < 2 * _MOST_CHARS else text[:_MOST_CHARS] + text[-len(_END) :]
+            self._buffer = text if len(text) < 2 * _MOST_CHARS else text[:_MOST_CHARS] + text[-len(_END) :]
             return
         held = next((n for n in range(len(_BEGIN) - 1, _LEAST_HELD - 1, -1) if text.endswith(_BEGIN[:n])), 0)
-        self._held = text[len(text) - held :]
+        self._buffer = text[len(text) - held :]
         if held < len(text):
             yield text[: len(text) - held]
 
-    def give_up(self) -> Iterator[str | Paste]:
+    def flush(self) -> Iterator[str | Paste]:
         """Nothing more comes: hand out what is held."""
-        held, was_open, self._held, self.is_open = self._held, self.is_open, "", False
+        held, was_open, self._buffer, self.is_open = self._buffer, self.is_open, "", False
         if was_open:
             yield Paste(held[:_MOST_CHARS])
         elif held:
             yield held
 
     @property
-    def waits(self) -> bool:
+    def is_incomplete(self) -> bool:
         """Whether something is held, or a paste is open."""
-        return self.is_open or bool(self._held)
+        return self.is_open or bool(self._buffer)

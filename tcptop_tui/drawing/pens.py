@@ -36,7 +36,7 @@ PLAIN = Pen()
 
 
 @lru_cache(maxsize=4096)
-def read_pen(parameters: str) -> Pen:
+def parse_sgr(parameters: str) -> Pen:
     """The style that ``ESC [ parameters m`` gives to a terminal that was plain before."""
     parts = parameters.split(";")
     attributes: set[str] = set()
@@ -73,7 +73,7 @@ def start_with(pen: Pen) -> str:
 
 
 @lru_cache(maxsize=4096)
-def switch(before: Pen, after: Pen) -> str:
+def transition(before: Pen, after: Pen) -> str:
     """The shortest sequence that makes ``after`` of ``before``."""
     if before == after:
         return ""

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tcptop_tui import __version__, formats, text
+from tcptop_tui import __version__, formats, safe_text
 from tcptop_tui.export.schema import (
     SCHEMA_VERSION,
     Alert,
@@ -24,21 +24,21 @@ from tcptop_tui.export.schema import (
     Session,
     Transition,
 )
-from tcptop_tui.fields import BY_KEY, Records, Subject, documented
+from tcptop_tui.fields import BY_KEY, RecordKinds, RowContext, document_fields
 from tcptop_tui.model import connect_list as model
-from tcptop_tui.model import facts
-from tcptop_tui.model.histogram import slot_bounds, summarise
+from tcptop_tui.model import snapshot
+from tcptop_tui.model.histogram import bucket_bounds, summarize
 from tcptop_tui.records import RTT_SLOTS, Rows
 from tcptop_tui.stream.batches import Loss
 
 
 @dataclass(frozen=True, slots=True)
-class SnapshotInput:
+class DocumentInput:
     """What a snapshot is made from: the rows that the filter shows, in display order."""
 
-    table: Subject
-    transitions: Subject
-    sessions: Subject
+    table: RowContext
+    transitions: RowContext
+    ended: RowContext
     """Ended connections, oldest first; listeners are none."""
     hist: NDArray[np.uint64]
     hist_sum_us: int
@@ -51,7 +51,7 @@ class SnapshotInput:
     filter_text: str
     hidden_text: str
     """The filter of what is not shown besides."""
-    alerts: tuple[facts.Alert, ...]
+    alerts: tuple[snapshot.Alert, ...]
     connections_total: int
     connects: model.Connects = field(default_factory=model.Connects)
     """Outcomes of connect() that the filter wants."""
@@ -62,13 +62,13 @@ class SnapshotInput:
     behind_s: int = 0
 
 
-def _rows(kind: Any, records: Records, subject: Subject) -> list[Any]:
-    columns = [field.values(subject) for field in documented(records)]
+def _rows(kind: Any, records: RecordKinds, subject: RowContext) -> list[Any]:
+    columns = [field.values(subject) for field in document_fields(records)]
     return [kind(*row) for row in zip(*columns, strict=True)]
 
 
-def _rtt(given: SnapshotInput) -> Rtt:
-    summary = summarise(given.hist, given.hist_sum_us)
+def _rtt(given: DocumentInput) -> Rtt:
+    summary = summarize(given.hist, given.hist_sum_us)
     return Rtt(
         unit="us",
         count=summary.count,
@@ -76,21 +76,21 @@ def _rtt(given: SnapshotInput) -> Rtt:
         p50=summary.p50_us,
         p90=summary.p90_us,
         p99=summary.p99_us,
-        buckets=[Bucket(*slot_bounds(slot), count=int(given.hist[slot])) for slot in range(RTT_SLOTS)],
+        buckets=[Bucket(*bucket_bounds(slot), count=int(given.hist[slot])) for slot in range(RTT_SLOTS)],
     )
 
 
-def _moment(given: SnapshotInput, mono_ns: int) -> str | None:
+def _moment(given: DocumentInput, mono_ns: int) -> str | None:
     return formats.iso_time(given.table.utc_ns(mono_ns)) if mono_ns else None
 
 
 def _where(destinations: Rows) -> Iterable[tuple[Any, Any, Any]]:
-    subject = Subject(destinations, 0)
+    subject = RowContext(destinations, 0)
     raddr, ifindex, rport = (BY_KEY[key].values(subject) for key in ("raddr", "ifindex", "rport"))
     return zip(raddr, ifindex, rport, strict=True)
 
 
-def _connects(given: SnapshotInput) -> Connects:
+def _connects(given: DocumentInput) -> Connects:
     made = given.connects
     return Connects(
         connects=made.connects,
@@ -114,7 +114,7 @@ def _connects(given: SnapshotInput) -> Connects:
     )
 
 
-def build(given: SnapshotInput) -> Document:
+def build_document(given: DocumentInput) -> Document:
     """The document of one moment."""
     return Document(
         schema_version=SCHEMA_VERSION,
@@ -122,12 +122,12 @@ def build(given: SnapshotInput) -> Document:
             tool="tcptop-tui",
             version=__version__,
             time=formats.iso_time(given.utc_ns),
-            host=text.clean(given.host),
-            kernel=text.clean(given.kernel),
-            backend=text.clean(given.backend),
-            backend_note=text.clean(given.backend_note),
-            filter=text.clean(given.filter_text),
-            hidden=text.clean(given.hidden_text),
+            host=safe_text.clean(given.host),
+            kernel=safe_text.clean(given.kernel),
+            backend=safe_text.clean(given.backend),
+            backend_note=safe_text.clean(given.backend_note),
+            filter=safe_text.clean(given.filter_text),
+            hidden=safe_text.clean(given.hidden_text),
             connections_total=given.connections_total,
             connections_shown=len(given.table.rows),
             since=_moment(given, given.since_ns),
@@ -137,9 +137,9 @@ def build(given: SnapshotInput) -> Document:
         ),
         loss=LossCounts(lost=given.loss.lost, **asdict(given.loss)),
         rtt=_rtt(given),
-        connections=_rows(Connection, Records.TABLE, given.table),
-        transitions=_rows(Transition, Records.TRANSITIONS, given.transitions),
-        sessions=_rows(Session, Records.ENDED, given.sessions),
+        connections=_rows(Connection, RecordKinds.TABLE, given.table),
+        transitions=_rows(Transition, RecordKinds.TRANSITIONS, given.transitions),
+        sessions=_rows(Session, RecordKinds.ENDED, given.ended),
         connects=_connects(given),
-        alerts=[Alert(text.clean(one.text), text.clean(one.filter), one.severe) for one in given.alerts],
+        alerts=[Alert(safe_text.clean(one.text), safe_text.clean(one.filter), one.severe) for one in given.alerts],
     )

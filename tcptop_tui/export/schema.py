@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import msgspec
 
-from tcptop_tui.fields import Records, documented
+from tcptop_tui.fields import RecordKinds, document_fields
 
 SCHEMA_VERSION = 1
 
 
-def _rows(name: str, records: Records, told: str) -> Any:
+def _rows(name: str, records: RecordKinds, told: str) -> Any:
     """A structure with the fields that documents have of ``records``."""
-    fields = [(field.json, field.type) for field in documented(records)]
+    fields = [(field.json, field.type) for field in document_fields(records)]
     return msgspec.defstruct(name, fields, frozen=True, namespace={"__doc__": cleandoc(told)}, module=__name__)
 
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     Session: TypeAlias = Any
 else:
     Connection = _rows(
-        "Connection", Records.TABLE,
+        "Connection", RecordKinds.TABLE,
         """One row of the table. ``comm`` is cleaned of what a terminal would obey; ``user`` is uid's login name.
 
         ``holders`` are all processes that have it open, ``pid`` among them; empty when it has been closed by its
@@ -32,11 +32,11 @@ else:
         """,
     )  # fmt: skip
     Transition = _rows(
-        "Transition", Records.TRANSITIONS,
+        "Transition", RecordKinds.TRANSITIONS,
         "One change of state; ``ms`` were spent in the old one. ``skaddr`` is in hexadecimal, without 0x.",
     )  # fmt: skip
     Session = _rows(
-        "Session", Records.ENDED,
+        "Session", RecordKinds.ENDED,
         "A connection that has ended; ``ms`` from its first SYN on, ``handshake_ms`` until ESTABLISHED.",
     )  # fmt: skip
 

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from tcptop_tui import formats
-from tcptop_tui.export.plain import provenance, to_text
+from tcptop_tui.export.plain_text import provenance, to_text
 from tcptop_tui.export.schema import Connection, Document
 
 __all__ = ["FORMATS", "default_name", "format_of", "json_schema", "to_csv", "to_json", "to_text"]

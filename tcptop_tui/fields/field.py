@@ -11,13 +11,13 @@ import numpy as np
 
 from tcptop_tui import formats
 from tcptop_tui.config.schema import RttUnit
-from tcptop_tui.fields.subject import Column, Reader, Subject
+from tcptop_tui.fields.row_context import FieldValues, Reader, RowContext
 
-Form: TypeAlias = Callable[[Subject, Column], list[Any]]
+Formatter: TypeAlias = Callable[[RowContext, FieldValues], list[Any]]
 """What stands for each value of a column; None where it is not known."""
 
 
-class Records(IntFlag):
+class RecordKinds(IntFlag):
     """Kinds of rows."""
 
     TABLE = auto()
@@ -31,7 +31,7 @@ class Records(IntFlag):
     """The page of one connection; it has every column of TABLE besides."""
 
 
-class Parse(Enum):
+class ValueKind(Enum):
     """What a value of a filter is read as; ``filters.fields`` has a reader for each."""
 
     NUMBER = auto()
@@ -65,9 +65,9 @@ class Field:
 
     key: str
     """In the config file, and where lists are sorted."""
-    records: Records
+    records: RecordKinds
     """Documents and lists of these have it."""
-    read: Reader = lambda subject: Column(np.zeros(len(subject.rows)), np.zeros(len(subject.rows), np.bool_))
+    read: Reader = lambda subject: FieldValues(np.zeros(len(subject.rows)), np.zeros(len(subject.rows), np.bool_))
     source: str = ""
     """Where the kernel has it."""
 
@@ -75,7 +75,7 @@ class Field:
     """Name in JSON and CSV; empty: it is not written."""
     type: Any = int | None
     """In JSON."""
-    write: Form
+    write: Formatter
     foreign: bool = False
     """Written by strangers: to a spreadsheet it may be a formula."""
 
@@ -83,7 +83,7 @@ class Field:
     """Above its column in lists; empty: it has none."""
     meaning: str = ""
     """The title spelled out, for help and for the page of a connection."""
-    show: Form
+    show: Formatter
     """Text for people."""
     width: int = 0
     """Cells of its column."""
@@ -105,7 +105,7 @@ class Field:
     descending: bool = False
     """Looked at from the largest value down, unless asked otherwise."""
 
-    parse: Parse | None = None
+    parse: ValueKind | None = None
     """None: a filter cannot ask for it."""
     names: tuple[str, ...] = ()
     """In a filter: the name, and its aliases."""
@@ -118,15 +118,15 @@ class Field:
     per_second: Reader | None = None
     """Of BYTES: the rate."""
 
-    def values(self, subject: Subject) -> list[Any]:
+    def values(self, subject: RowContext) -> list[Any]:
         """A value for each row as documents have it; None where it is not known."""
         return self.write(subject, self.read(subject))
 
-    def texts(self, subject: Subject) -> list[str]:
+    def texts(self, subject: RowContext) -> list[str]:
         """A text for each row as people read it; ``–`` where it is not known."""
         shown = self.show(subject, self.read(subject))
         return [formats.UNKNOWN if text is None else text for text in shown]
 
     def titled(self, unit: RttUnit) -> str:
         """The title; of round-trip times with the unit that its numbers then are without."""
-        return self.title + formats.RTT_UNITS[unit] if self.parse is Parse.MICROSECONDS else self.title
+        return self.title + formats.RTT_UNITS[unit] if self.parse is ValueKind.MICROSECONDS else self.title

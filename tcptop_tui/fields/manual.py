@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tcptop_tui.fields.field import Field, Records
+from tcptop_tui.fields.field import Field, RecordKinds
 from tcptop_tui.fields.registry import FIELDS
 
 _HEAD = """\
@@ -17,7 +17,7 @@ filter or an export needs them; `details_age_s` says how old they are. Streams d
 | JSON, CSV | column | filter | in | the kernel's | what it is |
 | --- | --- | --- | --- | --- | --- |
 """
-_LETTERS = {Records.TABLE: "t", Records.ENDED: "e", Records.TRANSITIONS: "s", Records.CONNECTS: "c"}
+_LETTERS = {RecordKinds.TABLE: "t", RecordKinds.ENDED: "e", RecordKinds.TRANSITIONS: "s", RecordKinds.CONNECTS: "c"}
 
 
 def manual() -> str:

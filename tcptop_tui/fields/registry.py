@@ -6,70 +6,72 @@ from dataclasses import replace
 from typing import Any, Final, TypeAlias
 
 from tcptop_tui import formats
-from tcptop_tui.fields import forms as form
+from tcptop_tui.fields import formatters as form
 from tcptop_tui.fields import readers as read
-from tcptop_tui.fields.field import Field, Parse, Records
+from tcptop_tui.fields.field import Field, RecordKinds, ValueKind
 from tcptop_tui.records import Flag
 
-_TABLE, _ENDED, _MOVES, _CONNECTS, _PAGE = Records
-_LIVES = _TABLE | _ENDED
-_EVENTS = _ENDED | _MOVES | _CONNECTS
-_ALL = _TABLE | _EVENTS
-_COUNTED = _TABLE | _ENDED | _MOVES
+_TABLE, _ENDED, _TRANSITIONS, _CONNECTS, _PAGE = RecordKinds
+_TABLE_AND_ENDED = _TABLE | _ENDED
+_EVENT_KINDS = _ENDED | _TRANSITIONS | _CONNECTS
+_ALL = _TABLE | _EVENT_KINDS
+_COUNTED = _TABLE | _ENDED | _TRANSITIONS
 
-_Part: TypeAlias = dict[str, Any]
+_FieldDefaults: TypeAlias = dict[str, Any]
 
-_NUMBER: _Part = {"write": form.as_is, "show": form.number}
-_TEXT: _Part = {"type": str | None, "right": False}
-_NAME: _Part = {**_TEXT, "write": form.name, "show": form.name, "foreign": True}
-_ADDRESS: _Part = {"type": str, "right": False, "write": form.address, "rank": 3, "width": 15, "stretch": 24,
-                   "middle": True, "parse": Parse.ADDRESS}  # fmt: skip
-_PORT: _Part = {"write": form.as_is, "show": form.port, "width": 6, "parse": Parse.PORT}
-_STATE: _Part = {"type": str, "right": False, "write": form.state, "show": form.state}
-_AGE: _Part = {"type": float | None, "write": form.each(lambda span_ns: round(span_ns / 1e9, 6)), "sums": True,
-               "show": form.each(formats.age_ns), "parse": Parse.NANOSECONDS, "moves": True,
+_NUMBER: _FieldDefaults = {"write": form.as_is, "show": form.number}
+_TEXT: _FieldDefaults = {"type": str | None, "right": False}
+_NAME: _FieldDefaults = {**_TEXT, "write": form.name, "show": form.name, "foreign": True}
+_ADDRESS: _FieldDefaults = {"type": str, "right": False, "write": form.address, "rank": 3, "width": 15, "stretch": 24,
+                   "middle": True, "parse": ValueKind.ADDRESS}  # fmt: skip
+_PORT: _FieldDefaults = {"write": form.as_is, "show": form.port, "width": 6, "parse": ValueKind.PORT}
+_STATE: _FieldDefaults = {"type": str, "right": False, "write": form.state, "show": form.state}
+_AGE: _FieldDefaults = {"type": float | None, "write": form.by_value(lambda span_ns: round(span_ns / 1e9, 6)),
+    "sums": True,
+               "show": form.by_value(formats.age_ns), "parse": ValueKind.NANOSECONDS, "moves": True,
                "descending": True}  # fmt: skip
-_SPAN: _Part = {"type": float | None, "write": form.milliseconds, "show": form.duration, "width": 7, "rank": 2,
+_SPAN: _FieldDefaults = {"type": float | None, "write": form.milliseconds, "show": form.duration, "width": 7, "rank": 2,
                 "descending": True}  # fmt: skip
-_BYTES: _Part = {"write": form.as_is, "show": form.size, "width": 6, "sums": True, "parse": Parse.BYTES,
+_BYTES: _FieldDefaults = {"write": form.as_is, "show": form.size, "width": 6, "sums": True, "parse": ValueKind.BYTES,
                  "descending": True}  # fmt: skip
-_RATE: _Part = {"type": float | None, "write": form.each(lambda rate: round(rate, 1)), "show": form.size, "width": 6,
+_RATE: _FieldDefaults = {"type": float | None, "write": form.by_value(lambda rate: round(rate, 1)), "show": form.size,
+    "width": 6,
                 "sums": True, "descending": True}  # fmt: skip
-_RTT: _Part = {
+_RTT: _FieldDefaults = {
     "show": form.rtt,
     "title": "RTT",
     "width": 6,
-    "parse": Parse.MICROSECONDS,
+    "parse": ValueKind.MICROSECONDS,
     "descending": True,
 }
-_COUNT: _Part = {**_NUMBER, "parse": Parse.COUNT, "descending": True}
-_BYTES_PER_S: _Part = {"write": form.as_is, "show": form.size, "parse": Parse.BYTES, "descending": True}
-_DETAIL: _Part = {"records": _TABLE, "asked": True, "detail": True}
-_FLAG: _Part = {"type": bool, "write": form.as_is, "show": form.mark, "right": False}
+_COUNT: _FieldDefaults = {**_NUMBER, "parse": ValueKind.COUNT, "descending": True}
+_BYTES_PER_S: _FieldDefaults = {"write": form.as_is, "show": form.size, "parse": ValueKind.BYTES, "descending": True}
+_DETAIL: _FieldDefaults = {"records": _TABLE, "asked": True, "detail": True}
+_FLAG: _FieldDefaults = {"type": bool, "write": form.as_is, "show": form.check_mark, "right": False}
 
 FIELDS: Final = (
-    Field(key="port", records=Records(0), **_PORT, columns=("lport", "rport"), names=("port",),
+    Field(key="port", records=RecordKinds(0), **_PORT, columns=("lport", "rport"), names=("port",),
           example="443  port:80,8000-8010", hint="port at either end; a number alone is one"),
-    Field(key="time", records=_EVENTS, read=read.time_ns, json="time", type=str, write=form.time, title="TIME",
+    Field(key="time", records=_EVENT_KINDS, read=read.time_ns, json="time", type=str, write=form.time, title="TIME",
           show=form.clock, width=8, rank=4, right=False, moves=True, descending=True,
           meaning="when it happened, UTC"),
     Field(key="pid", records=_ALL, read=read.nonzero("pid"), json="pid", **_NUMBER, title="PID", meaning="process id",
-          width=7, rank=8, parse=Parse.NUMBER, names=("pid",), example="pid:812", hint="process number"),
+          width=7, rank=8, parse=ValueKind.NUMBER, names=("pid",), example="pid:812", hint="process number"),
     Field(key="comm", records=_ALL, read=read.name("comm"), source="task_struct.comm", json="comm",
           **{**_NAME, "show": form.process}, title="PROCESS", meaning="process", width=11, rank=0, stretch=4,
-          parse=Parse.NAME, names=("comm", "process", "proc"), example="nginx  comm=ssh  /^ng/",
+          parse=ValueKind.NAME, names=("comm", "process", "proc"), example="nginx  comm=ssh  /^ng/",
           hint='part of the process name, in any case (= all of it, /regular expression/, "quoted"); '
           "a word alone is one"),
     Field(key="uid", records=_ALL | _PAGE, read=read.uid, source="sk_uid", json="uid", **_NUMBER, meaning="user id",
-          parse=Parse.NUMBER, names=("uid",), example="uid>=1000", hint="owner of the socket, by number"),
+          parse=ValueKind.NUMBER, names=("uid",), example="uid>=1000", hint="owner of the socket, by number"),
     Field(key="user", records=_TABLE, read=read.uid, json="user", **_TEXT, write=form.login, title="USER",
-          meaning="user", show=form.user, width=8, rank=15, parse=Parse.USER, names=("user",), example="user:root",
+          meaning="user", show=form.user, width=8, rank=15, parse=ValueKind.USER, names=("user",), example="user:root",
           hint="owner of the socket, by name or number"),
     Field(key="netns", records=_ALL, read=read.nonzero("netns"), source="ns.inum", json="netns", write=form.as_is,
           title="NETNS", meaning="network namespace", show=form.netns, width=10, rank=16, right=False, asked=True,
-          parse=Parse.NETNS, names=("netns",), example="netns:4026531840",
+          parse=ValueKind.NETNS, names=("netns",), example="netns:4026531840",
           hint="network namespace, by inode number or by its name in ip netns"),
-    Field(key="ip", records=_ALL, read=read.version, json="ip", type=int, **_NUMBER, parse=Parse.VERSION,
+    Field(key="ip", records=_ALL, read=read.version, json="ip", type=int, **_NUMBER, parse=ValueKind.VERSION,
           columns=("raddr", "laddr"), names=("ip", "addr"), example="10.0.0.0/8  ip:::1  ip:6",
           hint="address or network at either end, or version 4 or 6; an address alone is one"),
     Field(key="laddr", records=_ALL, read=read.plain("laddr"), json="laddr", **{**_ADDRESS, "rank": 11},
@@ -84,12 +86,12 @@ FIELDS: Final = (
     Field(key="rport", records=_ALL, read=read.remote_port, json="rport", **{**_PORT, "show": form.remote_port},
           title="RPORT", meaning="remote port", rank=4, columns=("rport",), names=("rport", "dport"),
           example="rport:1000-2000", hint="remote port"),
-    Field(key="oldstate", records=_MOVES, read=read.plain("oldstate"), json="oldstate", **_STATE, title="FROM",
+    Field(key="oldstate", records=_TRANSITIONS, read=read.plain("oldstate"), json="oldstate", **_STATE, title="FROM",
           meaning="state before"),
-    Field(key="newstate", records=_MOVES, read=read.plain("newstate"), json="newstate", **_STATE, title="TO",
+    Field(key="newstate", records=_TRANSITIONS, read=read.plain("newstate"), json="newstate", **_STATE, title="TO",
           meaning="state after"),
     Field(key="state", records=_TABLE, read=read.plain("state"), source="sk_state", json="state", **_STATE,
-          title="STATE", meaning="state", width=11, rank=2, parse=Parse.STATE, names=("state",),
+          title="STATE", meaning="state", width=11, rank=2, parse=ValueKind.STATE, names=("state",),
           example="state:estab,close_wait",
           hint="TCP state (of a transition the old or new one), or ss's connected, synchronized, bucket, big"),
     Field(key="in_state", records=_TABLE, read=read.in_state_ns, json="state_age_s", **_AGE, title="IN STATE",
@@ -98,7 +100,7 @@ FIELDS: Final = (
     Field(key="age", records=_TABLE, read=read.age_ns, json="age_s", **_AGE, title="AGE", meaning="age", width=7,
           rank=14, names=("age",), example="age>1m",
           hint="time since it was opened; s (when no unit is given), m, h, d"),
-    Field(key="ms", records=_MOVES | _CONNECTS, read=read.in_state_ns, json="ms", **_SPAN, title="LATENCY",
+    Field(key="ms", records=_TRANSITIONS | _CONNECTS, read=read.in_state_ns, json="ms", **_SPAN, title="LATENCY",
           meaning="time in the old state; of a connect() until its answer"),
     Field(key="tx_bytes", records=_COUNTED, read=read.gauge("tx_bytes"), source="bytes_acked and what is in flight",
           json="tx_bytes", **_BYTES, title="TX", meaning="sent", rank=12, per_second=read.tx_rate, names=("tx",),
@@ -117,7 +119,7 @@ FIELDS: Final = (
           write=form.as_is, **_RTT, meaning="smoothed RTT", rank=5, sums=True, names=("rtt", "srtt"),
           example="rtt>10ms", hint="smoothed round-trip time; us, ms (when no unit is given), s"),
     Field(key="rtt", records=_ENDED, read=read.average_rtt_us, json="rtt_avg_us", type=float | None,
-          write=form.each(lambda average_us: round(average_us, 1)), **_RTT, rank=9,
+          write=form.by_value(lambda average_us: round(average_us, 1)), **_RTT, rank=9,
           meaning="average of all RTT samples"),
     Field(key="retrans", records=_ALL, read=read.gauge("retrans"), source="total_retrans", json="retrans", **_COUNT,
           title="RETR", meaning="retransmits", width=5, rank=10, sums=True,
@@ -127,37 +129,40 @@ FIELDS: Final = (
           meaning="name of the network namespace, or container"),
     Field(key="cgroup", records=_ALL, read=read.nonzero("cgroup"), source="sk_cgrp_data", json="cgroup",
           **{**_NAME, "write": form.cgroup, "show": form.cgroup_name}, title="CGROUP", meaning="cgroup", width=12,
-          rank=17, stretch=20, asked=True, parse=Parse.CGROUP, names=("cgroup",), example="cgroup:1032",
+          rank=17, stretch=20, asked=True, parse=ValueKind.CGROUP, names=("cgroup",), example="cgroup:1032",
           hint="cgroup (v2) and all below it, by its path as /system.slice or its number"),
     Field(key="result", records=_CONNECTS, read=read.result, json="result", **_TEXT, write=form.result,
           title="RESULT", show=form.result, width=12, rank=1, stretch=8,
           meaning="what came of the connect()"),
-    Field(key="opened", records=_LIVES | _PAGE, read=read.plain("flags"), json="opened", **_TEXT,
-          write=form.each(form.opened), meaning="opened by", show=form.each(form.opened)),
+    Field(key="opened", records=_TABLE_AND_ENDED | _PAGE, read=read.plain("flags"), json="opened", **_TEXT,
+          write=form.by_value(form.opened), meaning="opened by", show=form.by_value(form.opened)),
     Field(key="handshake", records=_ENDED | _PAGE, read=read.handshake_ns, json="handshake_ms", **_SPAN,
           meaning="handshake took"),
-    Field(key="why", records=_ENDED | _MOVES, read=read.reason, json="why", **_TEXT, write=form.why, title="WHY",
-          show=form.why, width=12, rank=1, stretch=8, parse=Parse.REASON, names=("why", "reason"),
+    Field(key="why", records=_ENDED | _TRANSITIONS, read=read.reason, json="why", **_TEXT, write=form.close_reason,
+    title="WHY",
+          show=form.close_reason, width=12, rank=1, stretch=8, parse=ValueKind.REASON, names=("why", "reason"),
           example="why:refused,timeout", hint="how it ended: fin, fin-by-us, fin-by-peer, reset, reset-sent, "
           "reset-received, refused, timeout, unreachable, given-up, no-port, aborted, nothing-sent, error"),
-    Field(key="reset_in", records=_ENDED | _MOVES | _PAGE, read=read.nonzero("reset_in"), json="reset_in",
+    Field(key="reset_in", records=_ENDED | _TRANSITIONS | _PAGE, read=read.nonzero("reset_in"), json="reset_in",
           **{**_STATE, "type": str | None}, meaning="reset came in"),
-    Field(key="retrans_in", records=_LIVES | _PAGE, read=read.plain("retrans_in"), json="retrans_in",
-          type=dict[str, int], write=form.each(form.by_state), meaning="retransmits in",
-          show=form.each(form.counted_states)),
+    Field(key="retrans_in", records=_TABLE_AND_ENDED | _PAGE, read=read.plain("retrans_in"), json="retrans_in",
+          type=dict[str, int], write=form.by_value(form.by_state), meaning="retransmits in",
+          show=form.by_value(form.states_text)),
     Field(key="dev", records=_ALL, read=read.device, source="sk_bound_dev_if", json="dev",
           **{**_NAME, "write": form.device, "show": form.device}, title="DEVICE", meaning="bound to device", width=8,
-          rank=18, stretch=7, asked=True, parse=Parse.DEVICE, names=("dev", "device", "iface"),
+          rank=18, stretch=7, asked=True, parse=ValueKind.DEVICE, names=("dev", "device", "iface"),
           example="dev:eth0,wg0",
           hint="network device that the socket is bound to, by name or number; dev>0: any"),
     Field(key="ifindex", records=_ALL | _PAGE, read=read.nonzero("dev"), json="ifindex", **_NUMBER,
           meaning="device number"),
-    Field(key="delayed", records=_MOVES, read=read.flag(Flag.DELAYED), json="delayed", **_FLAG, title="DELAYED",
+    Field(key="delayed", records=_TRANSITIONS, read=read.flag(Flag.DELAYED), json="delayed", **_FLAG, title="DELAYED",
           meaning="recorded by the guard program"),
-    Field(key="polled", records=_MOVES, read=read.flag(Flag.POLLED), json="polled", **_FLAG, title="POLLED",
+    Field(key="polled", records=_TRANSITIONS, read=read.flag(Flag.POLLED), json="polled", **_FLAG, title="POLLED",
           meaning="found between two polls, not seen as it happened"),
-    Field(key="skaddr", records=_EVENTS | _PAGE, read=read.nonzero("skaddr"), source="struct sock *", json="skaddr",
-          type=str | None, write=form.each("{:x}".format), meaning="socket (skaddr)", show=form.each("{:x}".format)),
+    Field(key="skaddr", records=_EVENT_KINDS | _PAGE, read=read.nonzero("skaddr"), source="struct sock *",
+    json="skaddr",
+          type=str | None, write=form.by_value("{:x}".format), meaning="socket (skaddr)",
+          show=form.by_value("{:x}".format)),
     Field(key="holders", records=_TABLE, read=read.plain("holders"), json="holders",
           type=list[form.Holder] | None, write=form.holders, show=form.number,
           meaning="all processes that have it open"),
@@ -177,7 +182,7 @@ FIELDS: Final = (
           hint="bytes per second that may leave; units as tx"),
     Field(key="congestion", **_DETAIL, read=read.detail("congestion"), source="INET_DIAG_CONG", json="congestion",
           **{**_NAME, "foreign": False}, title="CC", meaning="congestion control", width=6, rank=23,
-          parse=Parse.WORD, names=("congestion",), example="congestion:bbr,cubic",
+          parse=ValueKind.WORD, names=("congestion",), example="congestion:bbr,cubic",
           hint="name of the congestion control algorithm"),
     Field(key="rcv_rtt", **_DETAIL, read=read.detail("rcv_rtt_us"), source="tcpi_rcv_rtt", json="rcv_rtt_us",
           write=form.as_is, **{**_RTT, "title": "RCVRTT", "width": 8}, meaning="receiver's RTT", rank=24,
@@ -206,12 +211,12 @@ BY_KEY: Final = {field.key: field for field in FIELDS}
 _LATE_RANK = 15
 
 
-def documented(records: Records) -> tuple[Field, ...]:
+def document_fields(records: RecordKinds) -> tuple[Field, ...]:
     """What documents say of each of ``records``."""
     return tuple(field for field in FIELDS if field.records & records and field.json)
 
 
-def listed(records: Records, **changes: dict[str, Any]) -> tuple[Field, ...]:
+def list_fields(records: RecordKinds, **changes: dict[str, Any]) -> tuple[Field, ...]:
     """The columns of a list of ``records``; those of a high rank stand on the right.
 
     Args:

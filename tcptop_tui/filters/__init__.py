@@ -6,11 +6,11 @@ matches no comparison; ``!`` turns a term's answer round as it is, so ``!rtt>10m
 connections without a sample.
 """
 
-from tcptop_tui.fields import Subject
+from tcptop_tui.fields import RowContext
 from tcptop_tui.filters.errors import FilterError
 from tcptop_tui.filters.fields import FIELDS
 from tcptop_tui.filters.parse import MATCH_ALL, MAX_CHARS, Filter, parse, parse_ports
-from tcptop_tui.filters.saved import expand
+from tcptop_tui.filters.saved_filters import expand_saved
 
 __all__ = [
     "FIELDS",
@@ -18,8 +18,8 @@ __all__ = [
     "MAX_CHARS",
     "Filter",
     "FilterError",
-    "Subject",
-    "expand",
+    "RowContext",
+    "expand_saved",
     "parse",
     "parse_ports",
 ]

@@ -6,7 +6,7 @@ import ipaddress
 import re
 from dataclasses import dataclass
 
-from tcptop_tui.filters.errors import FilterError, shown
+from tcptop_tui.filters.errors import FilterError, quoted_for_message
 from tcptop_tui.filters.lexer import Value, is_ipv6_like
 
 _MAPPED = 0xFFFF << 32
@@ -39,7 +39,7 @@ def split_port(text: str) -> tuple[str, str] | None:
     return (found[1].strip("[]") + (found[2] or ""), found[3]) if found else None
 
 
-def begun_address(text: str) -> str:
+def network_from_prefix(text: str) -> str:
     """The network of all addresses that begin so: ``192.168.`` is 192.168.0.0/16; empty: it is no beginning of one."""
     if _BEGUN_IPV4.fullmatch(text):
         octets = text.rstrip(".").split(".")
@@ -79,4 +79,4 @@ def read_network(value: Value) -> Network:
 def _no_address(value: Value) -> FilterError:
     parted = split_port(value.text)
     mend = f"write ip:{parted[0]} port:{parted[1]}" if parted else "as in 10.0.0.1, 10.0.0.0/8, ::1"
-    return value.error(f"{shown(value.text)} is not an address or network", mend)
+    return value.error(f"{quoted_for_message(value.text)} is not an address or network", mend)

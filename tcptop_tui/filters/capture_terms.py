@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from tcptop_tui.errors import UsageError
-from tcptop_tui.fields import Subject
+from tcptop_tui.fields import RowContext
 from tcptop_tui.filters import units
 from tcptop_tui.filters.fields import BY_NAME
 from tcptop_tui.filters.lexer import Term, terms
@@ -34,24 +34,24 @@ def chosen_processes(pids: Iterable[int]) -> frozenset[int]:
 
 
 @dataclass(frozen=True, slots=True)
-class Pinned:
+class CaptureSplit:
     """What became of a filter's terms."""
 
     capture: Capture
-    applied: tuple[str, ...]
-    left: tuple[str, ...]
+    pushed_terms: tuple[str, ...]
+    remaining_terms: tuple[str, ...]
     """Terms that only the panels apply."""
 
     @property
-    def told(self) -> str:
+    def message(self) -> str:
         """One line that says so; empty when nothing was asked for."""
-        said = f"capture {' '.join(self.applied) or 'unchanged'}"
-        if self.left:
-            said += f" · in user space: {' '.join(self.left)}"
-        return said if self.applied or self.left else ""
+        said = f"capture {' '.join(self.pushed_terms) or 'unchanged'}"
+        if self.remaining_terms:
+            said += f" · in user space: {' '.join(self.remaining_terms)}"
+        return said if self.pushed_terms or self.remaining_terms else ""
 
 
-def pin(chosen: Filter, base: Capture) -> Pinned:
+def split_capture(chosen: Filter, base: Capture) -> CaptureSplit:
     """``base`` narrowed by every term of ``chosen`` that a capture filter can express.
 
     The panels go on applying all terms: the capture only has to let through no less than they
@@ -64,13 +64,13 @@ def pin(chosen: Filter, base: Capture) -> Pinned:
         narrowed = _narrowed(term, capture)
         capture = narrowed or capture
         (left if narrowed is None else applied).append(term.source)
-    return Pinned(capture, tuple(applied), tuple(left))
+    return CaptureSplit(capture, tuple(applied), tuple(left))
 
 
 def _narrowed(term: Term, capture: Capture) -> Capture | None:
     """None where the term cannot be expressed, or nothing at all would be left."""
-    names = {BY_NAME[part.field.casefold()].key for part in term.parts if part.field}
-    if len(names) != 1 or not term.parts[0].field:
+    names = {BY_NAME[part.field.casefold()].key for part in term.values if part.field}
+    if len(names) != 1 or not term.values[0].field:
         return None
     (name,) = names
     if name in {"lport", "rport"}:
@@ -84,7 +84,7 @@ def _by_port(term: Term, name: str, capture: Capture) -> Capture | None:
     """Ask the term itself about every port there is: exact, however it is written."""
     rows = np.zeros(units.MAX_PORT + 1, ROW)
     rows[name] = np.arange(len(rows))
-    wanted = frozenset(np.flatnonzero(parse(term.source).matches(Subject(rows, 0))).tolist())
+    wanted = frozenset(np.flatnonzero(parse(term.source).matches(RowContext(rows, 0))).tolist())
     if name == "lport":
         ports = wanted & capture.lports if capture.lports else wanted
         return replace(capture, lports=ports) if ports else None
@@ -97,9 +97,9 @@ def _by_pid(term: Term, capture: Capture) -> Capture | None:
         return None
     wanted: set[int] = set()
     operator = ""
-    for part in term.parts:
+    for part in term.values:
         operator = part.operator or operator
-        low, high = units.whole_interval(operator, part.value, units.read_count)
+        low, high = units.integer_interval(operator, part.value, units.read_count)
         if high - low >= MAX_PIDS:
             return None
         wanted.update(range(int(low), int(high) + 1))
@@ -109,7 +109,7 @@ def _by_pid(term: Term, capture: Capture) -> Capture | None:
 
 
 def _by_version(term: Term, capture: Capture) -> Capture | None:
-    versions = {part.value.text for part in term.parts}
+    versions = {part.value.text for part in term.values}
     if len(versions) != 1 or not versions <= {"4", "6"}:
         return None
     wanted = int(versions.pop())

@@ -5,8 +5,8 @@ from __future__ import annotations
 import difflib
 import re
 
-from tcptop_tui.close_reasons import TEXT, WORDS, Reason
-from tcptop_tui.filters.errors import shown
+from tcptop_tui.close_reasons import TEXT, WORDS, CloseReason
+from tcptop_tui.filters.errors import quoted_for_message
 from tcptop_tui.filters.lexer import Value
 
 _IGNORED = re.compile(r"[-_ ]")
@@ -16,29 +16,29 @@ def _plain(name: str) -> str:
     return _IGNORED.sub("", name.casefold())
 
 
-_FIN = frozenset({Reason.FIN_BY_US, Reason.FIN_BY_PEER})
-_RESET = frozenset({Reason.RESET_SENT, Reason.RESET_RECEIVED})
+_FIN = frozenset({CloseReason.FIN_BY_US, CloseReason.FIN_BY_PEER})
+_RESET = frozenset({CloseReason.RESET_SENT, CloseReason.RESET_RECEIVED})
 
-_NAMES: dict[str, frozenset[Reason]] = {
+_NAMES: dict[str, frozenset[CloseReason]] = {
     **{_plain(text): frozenset({reason}) for reason, text in TEXT.items() if text},
     **{_plain(word): frozenset({reason}) for reason, word in WORDS.items()},
-    **{_plain(reason.name): frozenset({reason}) for reason in Reason if reason is not Reason.NONE},
+    **{_plain(reason.name): frozenset({reason}) for reason in CloseReason if reason is not CloseReason.NONE},
     **dict.fromkeys(("fin", "closed"), _FIN),
     **dict.fromkeys(("reset", "rst"), _RESET),
-    "rstsent": frozenset({Reason.RESET_SENT}),
-    **dict.fromkeys(("rstreceived", "resetbypeer"), frozenset({Reason.RESET_RECEIVED})),
-    "resetbyus": frozenset({Reason.RESET_SENT}),
-    **dict.fromkeys(("timeout", "etimedout"), frozenset({Reason.TIMED_OUT})),
-    "econnrefused": frozenset({Reason.REFUSED}),
-    "eaddrnotavail": frozenset({Reason.NO_PORT}),
-    "repair": frozenset({Reason.SILENT}),
+    "rstsent": frozenset({CloseReason.RESET_SENT}),
+    **dict.fromkeys(("rstreceived", "resetbypeer"), frozenset({CloseReason.RESET_RECEIVED})),
+    "resetbyus": frozenset({CloseReason.RESET_SENT}),
+    **dict.fromkeys(("timeout", "etimedout"), frozenset({CloseReason.TIMED_OUT})),
+    "econnrefused": frozenset({CloseReason.REFUSED}),
+    "eaddrnotavail": frozenset({CloseReason.NO_PORT}),
+    "repair": frozenset({CloseReason.SILENT}),
 }
 
 _SHOWN = ("fin", "fin-by-us", "fin-by-peer", "reset", "reset-sent", "reset-received", "refused", "timeout",
           "unreachable", "given-up", "no-port", "aborted", "nothing-sent", "error")  # fmt: skip
 
 
-def read_reasons(value: Value) -> frozenset[Reason]:
+def read_close_reasons(value: Value) -> frozenset[CloseReason]:
     """The reasons that one word stands for: mostly one.
 
     Raises:
@@ -48,5 +48,5 @@ def read_reasons(value: Value) -> frozenset[Reason]:
     if found is None:
         close = difflib.get_close_matches(value.text.casefold(), _SHOWN, 1)
         mend = f"did you mean {close[0]}?" if close else f"use {', '.join(_SHOWN)}"
-        raise value.error(f"no way to end {shown(value.text)}", mend)
+        raise value.error(f"no way to end {quoted_for_message(value.text)}", mend)
     return found

@@ -10,10 +10,10 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from tcptop_tui.close_reasons import reasons
-from tcptop_tui.fields.subject import Reader, Subject
+from tcptop_tui.close_reasons import close_reasons
+from tcptop_tui.fields.row_context import Reader, RowContext
 from tcptop_tui.filters.addresses import Network
-from tcptop_tui.filters.process_names import distinct
+from tcptop_tui.filters.process_names import distinct_names
 from tcptop_tui.host.cgroups import Cgroups
 from tcptop_tui.records import TRANSITION, Mask, is_ipv4
 
@@ -21,7 +21,7 @@ from tcptop_tui.records import TRANSITION, Mask, is_ipv4
 class Condition(Protocol):
     """Something that holds for a row or does not."""
 
-    def mask(self, subject: Subject) -> Mask:
+    def mask(self, subject: RowContext) -> Mask:
         """For which rows it holds, shape (n,)."""
         ...
 
@@ -30,35 +30,35 @@ class Condition(Protocol):
 class AnyOf:
     """At least one of ``parts``, which are not empty."""
 
-    parts: tuple[Condition, ...]
+    conditions: tuple[Condition, ...]
 
-    def mask(self, subject: Subject) -> Mask:
+    def mask(self, subject: RowContext) -> Mask:
         """See ``Condition``."""
-        return reduce(np.logical_or, (part.mask(subject) for part in self.parts))
+        return reduce(np.logical_or, (part.mask(subject) for part in self.conditions))
 
 
 @dataclass(frozen=True, slots=True)
 class Not:
     """The exact complement, so that it holds for what is unknown."""
 
-    part: Condition
+    condition: Condition
 
-    def mask(self, subject: Subject) -> Mask:
+    def mask(self, subject: RowContext) -> Mask:
         """See ``Condition``."""
-        return ~self.part.mask(subject)
+        return ~self.condition.mask(subject)
 
 
 @dataclass(frozen=True, slots=True)
-class Between:
+class InRange:
     """A known number from ``low`` to ``high``, both included; none when they are the wrong way round."""
 
-    read: Reader
+    read_field: Reader
     low: float
     high: float
 
-    def mask(self, subject: Subject) -> Mask:
+    def mask(self, subject: RowContext) -> Mask:
         """See ``Condition``."""
-        numbers, known = self.read(subject)
+        numbers, known = self.read_field(subject)
         inside: Mask = (numbers >= self.low) & (numbers <= self.high) & known
         return inside
 
@@ -70,7 +70,7 @@ class OneOf:
     read: Reader
     numbers: frozenset[int]
 
-    def mask(self, subject: Subject) -> Mask:
+    def mask(self, subject: RowContext) -> Mask:
         """See ``Condition``."""
         found, known = self.read(subject)
         among: Mask = np.isin(found, np.array(sorted(self.numbers), found.dtype)) & known
@@ -84,7 +84,7 @@ class Equal:
     read: Reader
     wanted: str
 
-    def mask(self, subject: Subject) -> Mask:
+    def mask(self, subject: RowContext) -> Mask:
         """See ``Condition``."""
         names, known = self.read(subject)
         equal: Mask = (names == self.wanted.encode()) & known
@@ -92,13 +92,13 @@ class Equal:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class InTable:
+class InPortSet:
     """A port or another small number for which ``table`` has True, in any of the ``columns``."""
 
     columns: tuple[str, ...]
     table: NDArray[np.bool_]
 
-    def mask(self, subject: Subject) -> Mask:
+    def mask(self, subject: RowContext) -> Mask:
         """See ``Condition``."""
         return reduce(np.logical_or, (self.table[subject.rows[name]] for name in self.columns))
 
@@ -109,25 +109,25 @@ class InStates:
 
     states: frozenset[int]
 
-    def mask(self, subject: Subject) -> Mask:
+    def mask(self, subject: RowContext) -> Mask:
         """See ``Condition``."""
         table = np.zeros(256, np.bool_)
         table[list(self.states)] = True
         columns = ("oldstate", "newstate") if subject.rows.dtype == TRANSITION else ("state",)
-        return InTable(columns, table).mask(subject)
+        return InPortSet(columns, table).mask(subject)
 
 
 @dataclass(frozen=True, slots=True)
-class EndedBy:
-    """An end for one of these ``Reason``s; what is open, or was not seen to end, has none."""
+class HasCloseReason:
+    """An end for one of these ``CloseReason``s; what is open, or was not seen to end, has none."""
 
     codes: frozenset[int]
 
-    def mask(self, subject: Subject) -> Mask:
+    def mask(self, subject: RowContext) -> Mask:
         """See ``Condition``."""
         table = np.zeros(256, np.bool_)
         table[list(self.codes)] = True
-        mask: Mask = table[reasons(subject.rows)]
+        mask: Mask = table[close_reasons(subject.rows)]
         return mask
 
 
@@ -138,10 +138,10 @@ class InCgroup:
     top: int
     _tree: Cgroups = field(default_factory=Cgroups, repr=False, compare=False)
 
-    def mask(self, subject: Subject) -> Mask:
+    def mask(self, subject: RowContext) -> Mask:
         """See ``Condition``."""
         ids, place = np.unique(subject.rows["cgroup"], return_inverse=True)
-        inside = self._tree.below({self.top}, ids.tolist()) - {0}  # 0: unknown
+        inside = self._tree.descendants({self.top}, ids.tolist()) - {0}  # 0: unknown
         mask: Mask = np.isin(ids, np.array(sorted(inside), np.uint64))[place]
         return mask
 
@@ -153,7 +153,7 @@ class InNetwork:
     columns: tuple[str, ...]
     network: Network
 
-    def mask(self, subject: Subject) -> Mask:
+    def mask(self, subject: RowContext) -> Mask:
         """See ``Condition``."""
         return reduce(np.logical_or, (self._inside(subject.rows[name]) for name in self.columns))
 
@@ -170,9 +170,9 @@ class InNetwork:
 class OnDevice:
     """A socket bound to the device of this name, or of this number, in its own network namespace."""
 
-    wanted: str
+    device: str
 
-    def mask(self, subject: Subject) -> Mask:
+    def mask(self, subject: RowContext) -> Mask:
         """See ``Condition``."""
         answers = np.zeros(len(subject.rows), np.bool_)
         bound = np.flatnonzero(subject.rows["dev"])  # most are bound to none
@@ -182,44 +182,44 @@ class OnDevice:
         answers[bound] = np.array(told, np.bool_)[place]
         return answers
 
-    def _is_wanted(self, subject: Subject, netns: int, dev: int) -> bool:
-        return self.wanted in {str(dev), subject.names.device(netns, dev)}
+    def _is_wanted(self, subject: RowContext, netns: int, dev: int) -> bool:
+        return self.device in {str(dev), subject.names.device(netns, dev)}
 
 
 @dataclass(frozen=True, slots=True)
 class AllOf:
     """Each of ``parts``, which are not empty."""
 
-    parts: tuple[Condition, ...]
+    conditions: tuple[Condition, ...]
 
-    def mask(self, subject: Subject) -> Mask:
+    def mask(self, subject: RowContext) -> Mask:
         """See ``Condition``."""
-        return reduce(np.logical_and, (part.mask(subject) for part in self.parts))
+        return reduce(np.logical_and, (part.mask(subject) for part in self.conditions))
 
 
 @dataclass(frozen=True, slots=True)
-class OfVersion:
+class HasIpVersion:
     """IPv4 (both addresses are) or IPv6 (the rest), as the capture options have it."""
 
     ipv4: bool
 
-    def mask(self, subject: Subject) -> Mask:
+    def mask(self, subject: RowContext) -> Mask:
         """See ``Condition``."""
         four: Mask = is_ipv4(subject.rows["laddr"]) & is_ipv4(subject.rows["raddr"])
         return four if self.ipv4 else ~four
 
 
 @dataclass(frozen=True, slots=True)
-class Named:
+class HasProcessName:
     """A known process name that ``wanted`` says yes to; asked once for each different name."""
 
-    wanted: Callable[[str], bool]
+    matches_name: Callable[[str], bool]
 
-    def mask(self, subject: Subject) -> Mask:
+    def mask(self, subject: RowContext) -> Mask:
         """See ``Condition``."""
-        leaders, leader_of = distinct(subject.rows["comm"])
+        leaders, leader_of = distinct_names(subject.rows["comm"])
         answers = np.zeros(len(subject.rows), np.bool_)
         names = (raw.split(b"\0", 1)[0] for raw in subject.rows["comm"][leaders].tolist())
-        answers[leaders] = [bool(name) and self.wanted(name.decode("utf-8", "replace")) for name in names]
+        answers[leaders] = [bool(name) and self.matches_name(name.decode("utf-8", "replace")) for name in names]
         mask: Mask = answers[leader_of]
         return mask

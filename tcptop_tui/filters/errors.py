@@ -22,7 +22,7 @@ class FilterError(UsageError):
         self.column = column
 
 
-def shown(text: str) -> str:
+def quoted_for_message(text: str) -> str:
     """``text`` in quotation marks as a message can show it: short, and nothing a terminal obeys."""
     short = text if len(text) <= _SHOWN_CHARS else text[: _SHOWN_CHARS - 1] + "…"
     return "'" + "".join(character if character.isprintable() else "?" for character in short) + "'"

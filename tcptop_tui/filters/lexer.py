@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from enum import Enum
 
-from tcptop_tui.filters.errors import FilterError, shown
+from tcptop_tui.filters.errors import FilterError, quoted_for_message
 
 _HEAD = re.compile(r'([^\s,:<>=!"/]+)(?: *(>=|<=|==|[<>=])|(:))')
 _PLAIN = re.compile(r"[^\s,]*")
@@ -28,10 +28,10 @@ _CLOSED = {
     "/": re.compile(r"/((?:[^/\\]|\\.)*)/"),
 }
 _PATH_FIELDS = frozenset({"cgroup"})
-_MARK_NAMES = {'"': "a quotation mark", "/": "a slash"}
+_AT_SIGN_NAMES = {'"': "a quotation mark", "/": "a slash"}
 
 
-class Form(Enum):
+class ValueForm(Enum):
     """How a value was written."""
 
     PLAIN = "plain"
@@ -45,7 +45,7 @@ class Value:
 
     text: str
     column: int
-    form: Form = Form.PLAIN
+    form: ValueForm = ValueForm.PLAIN
 
     def error(self, message: str, mend: str = "") -> FilterError:
         """``message`` at this place."""
@@ -53,7 +53,7 @@ class Value:
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class FieldValue:
     """``field operator value``; ``field`` and ``operator`` are empty when they are not written."""
 
     field: str
@@ -69,12 +69,12 @@ class Term:
     """Parts of which any may hold, or with ``negated`` none."""
 
     negated: bool
-    parts: tuple[Part, ...]
+    values: tuple[FieldValue, ...]
 
     @property
     def source(self) -> str:
         """The term as typed, without the blanks that may be left out."""
-        return "!" * self.negated + ",".join(part.source for part in self.parts)
+        return "!" * self.negated + ",".join(part.source for part in self.values)
 
 
 def is_ipv6_like(text: str) -> bool:
@@ -113,16 +113,16 @@ def _term(text: str, place: int) -> tuple[Term, int]:
         place = _skip(text, place + 1)
     if place == len(text):
         raise FilterError("nothing after '!'", start, mend="as in !port:22")
-    part, place = _part(text, place, "")
+    part, place = _field_value(text, place, "")
     parts, field = [part], part.field
     while text.startswith(",", place):
-        part, place = _part(text, _skip(text, place + 1), field)
+        part, place = _field_value(text, _skip(text, place + 1), field)
         parts.append(part)
         field = part.field or field
     return Term(negated, tuple(parts)), place
 
 
-def _part(text: str, place: int, field: str) -> tuple[Part, int]:
+def _field_value(text: str, place: int, field: str) -> tuple[FieldValue, int]:
     """The part that starts at ``place``, and where it ends; without a field of its own it has the one before's."""
     plain = _PLAIN.match(text, place)
     word = plain[0] if plain else ""
@@ -130,11 +130,11 @@ def _part(text: str, place: int, field: str) -> tuple[Part, int]:
     if head is None:
         _check_start(word, place)
         value, end = _value(text, place, field)
-        return Part("", "", value, place, text[place:end]), end
+        return FieldValue("", "", value, place, text[place:end]), end
     operator = (head[2] or head[3]).replace("==", "=")
     start = head.end() if operator == ":" else _skip(text, head.end())
     value, end = _value(text, start, head[1])
-    return Part(head[1], operator, value, place, head[1] + operator + text[start:end]), end
+    return FieldValue(head[1], operator, value, place, head[1] + operator + text[start:end]), end
 
 
 def _check_start(word: str, column: int) -> None:
@@ -171,13 +171,13 @@ def _closed(text: str, place: int) -> tuple[Value, int]:
     found = _CLOSED[mark].match(text, place)
     if found is None:
         mend = 'for a name with a slash write "/name"' if mark == "/" else ""
-        raise FilterError(f"{_MARK_NAMES[mark]} without its partner", place, mend=mend)
+        raise FilterError(f"{_AT_SIGN_NAMES[mark]} without its partner", place, mend=mend)
     if text[found.end() : found.end() + 1] not in {"", " ", ","}:
-        problem = f"something follows the closing {_MARK_NAMES[mark].removeprefix('a ')}"
+        problem = f"something follows the closing {_AT_SIGN_NAMES[mark].removeprefix('a ')}"
         raise FilterError(problem, found.end(), mend="put a blank or a comma there")
-    value = Value(found[1], place, Form.REGEX)
+    value = Value(found[1], place, ValueForm.REGEX)
     if mark == '"':
-        value = replace(value, text=re.sub(r'\\(["\\])', r"\1", found[1]), form=Form.QUOTED)
+        value = replace(value, text=re.sub(r'\\(["\\])', r"\1", found[1]), form=ValueForm.QUOTED)
     return value, found.end()
 
 
@@ -186,7 +186,7 @@ def _check_plain(value: Value) -> None:
         raise value.error("'!' stands before a whole term", "as in !state:estab,listen")
     if '"' in value.text:
         raise FilterError(
-            f"a quotation mark inside {shown(value.text)}",
+            f"a quotation mark inside {quoted_for_message(value.text)}",
             value.column + value.text.index('"'),
             mend='quote the whole value, as in comm:"my prog"',
         )

@@ -8,13 +8,13 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from tcptop_tui.fields import BY_KEY, Subject
+from tcptop_tui.fields import BY_KEY, RowContext
 from tcptop_tui.filters import units
 from tcptop_tui.filters.addresses import looks_like_address, split_port
 from tcptop_tui.filters.conditions import AnyOf, Condition, Not, OneOf
-from tcptop_tui.filters.errors import FilterError, shown
+from tcptop_tui.filters.errors import FilterError, quoted_for_message
 from tcptop_tui.filters.fields import BY_NAME, FIELDS, compare
-from tcptop_tui.filters.lexer import Form, Part, Term, Value, terms
+from tcptop_tui.filters.lexer import FieldValue, Term, Value, ValueForm, terms
 from tcptop_tui.records import Mask
 
 MAX_CHARS = 1000
@@ -40,7 +40,7 @@ class Filter:
     """Of the fields that it names."""
     _conditions: tuple[Condition, ...] = field(repr=False, compare=False)
 
-    def matches(self, subject: Subject) -> Mask:
+    def matches(self, subject: RowContext) -> Mask:
         """Which rows match, shape (n,).
 
         What is not known matches no term; a negated term is the exact complement, so that it
@@ -66,25 +66,25 @@ def parse(text: str) -> Filter:
         raise FilterError(f"longer than {MAX_CHARS} characters", MAX_CHARS, mend="shorten it")
     found = list(terms(text))
     conditions = tuple(_condition(term) for term in found)
-    named = {BY_NAME[part.field.casefold()].key for term in found for part in term.parts if part.field}
+    named = {BY_NAME[part.field.casefold()].key for term in found for part in term.values if part.field}
     return Filter(" ".join(term.source for term in found), frozenset(named), conditions)
 
 
 def _condition(term: Term) -> Condition:
     parts: list[Condition] = []
     name = operator = ""
-    for part in term.parts:
+    for part in term.values:
         if not part.field and operator[:1] in {"<", ">"}:
             raise part.value.error("a comparison has one value", f"repeat the field, as in {name}{operator}1")
         if part.field:
             name, operator = part.field.casefold(), part.operator
             _check_field(part)
-        parts.append(compare(name, operator, part.value) if name else _guessed(part.value))
+        parts.append(compare(name, operator, part.value) if name else _condition_without_field(part.value))
     either = parts[0] if len(parts) == 1 else AnyOf(tuple(parts))
     return Not(either) if term.negated else either
 
 
-def _check_field(part: Part) -> None:
+def _check_field(part: FieldValue) -> None:
     name = part.field.casefold()
     if name in BY_NAME:
         return
@@ -96,18 +96,19 @@ def _check_field(part: Part) -> None:
     elif close:
         mend = f"did you mean {close[0]}?"
     else:
-        mend = f"use {', '.join(known.names[0] for known in FIELDS)}"
-    raise FilterError(f"no field {shown(part.field)}", part.column, mend=mend)
+        usual = [known.names[0] for known in FIELDS if not known.detail]
+        mend = f"use {', '.join(usual)} or a detail of tcp_info as cwnd"
+    raise FilterError(f"no field {quoted_for_message(part.field)}", part.column, mend=mend)
 
 
-def _guessed(value: Value) -> Condition:
+def _condition_without_field(value: Value) -> Condition:
     """A value without a field: a number is a port, an address an address, a word a process name."""
     name = "comm"
-    if value.form is Form.PLAIN:
+    if value.form is ValueForm.PLAIN:
         meaning = _OTHER_OPERATORS.get(value.text.casefold())
         if meaning:
             mend = f'{meaning}; for a process name quote it: "{value.text}"'
-            raise value.error(f"{shown(value.text)} is not an operator here", mend)
+            raise value.error(f"{quoted_for_message(value.text)} is not an operator here", mend)
         if _PORT_LIKE.fullmatch(value.text):
             name = "port"
         elif looks_like_address(value.text):
@@ -128,7 +129,7 @@ def parse_ports(text: str) -> frozenset[int]:
         try:
             low, high = units.port_range(value)
         except FilterError as error:
-            raise FilterError(error.problem, error.column, mend=error.mend, what="ports") from None
+            raise FilterError(error.problem, error.column, mend=error.hint, what="ports") from None
         ports.update(range(low, high + 1))
         column += len(piece) + 1
     return frozenset(ports)

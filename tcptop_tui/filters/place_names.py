@@ -6,7 +6,7 @@ import os
 import re
 
 from tcptop_tui.errors import UsageError
-from tcptop_tui.filters.errors import shown
+from tcptop_tui.filters.errors import quoted_for_message
 from tcptop_tui.filters.lexer import Value
 from tcptop_tui.filters.units import read_count
 from tcptop_tui.host.cgroups import cgroup_id
@@ -23,7 +23,7 @@ def namespace_names() -> list[str]:
         return []
 
 
-def read_namespace(value: Value) -> int:
+def read_netns(value: Value) -> int:
     """Inode number of the network namespace that ``ip netns`` lists under this name.
 
     Raises:
@@ -31,11 +31,11 @@ def read_namespace(value: Value) -> int:
     """
     mend = "ip netns lists them; a number is good too"
     if "/" in value.text or value.text in {".", ".."}:
-        raise value.error(f"{shown(value.text)} cannot be the name of a network namespace", mend)
+        raise value.error(f"{quoted_for_message(value.text)} cannot be the name of a network namespace", mend)
     try:
         return os.stat(f"{_NAMESPACES}/{value.text}").st_ino  # noqa: PTH116  no Path: it refuses surrogates elsewhere
     except (OSError, ValueError):
-        raise value.error(f"no network namespace {shown(value.text)}", mend) from None
+        raise value.error(f"no network namespace {quoted_for_message(value.text)}", mend) from None
 
 
 def read_cgroup(value: Value) -> int:
@@ -49,5 +49,5 @@ def read_cgroup(value: Value) -> int:
     try:
         return cgroup_id(value.text)
     except (UsageError, OSError, ValueError) as error:
-        mend = error.mend if isinstance(error, UsageError) else "give a path as /system.slice/ssh.service"
-        raise value.error(f"no cgroup {shown(value.text)}", mend) from None
+        mend = error.hint if isinstance(error, UsageError) else "give a path as /system.slice/ssh.service"
+        raise value.error(f"no cgroup {quoted_for_message(value.text)}", mend) from None

@@ -7,13 +7,13 @@ import secrets
 import numpy as np
 from numpy.typing import NDArray
 
-from tcptop_tui import text
+from tcptop_tui import safe_text
 from tcptop_tui.filters.lexer import quoted
 
 _BUCKET_BITS = 16
 
 
-def distinct(names: NDArray[np.bytes_]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+def distinct_names(names: NDArray[np.bytes_]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """One row for each different name, and for each row the one that has its name.
 
     Faster than ``np.unique``, which sorts: names are hashed into buckets, the row that happens to
@@ -64,7 +64,7 @@ def destination_filter(where: str, port: int) -> str:
 
 def process_filter(pid: int, comm: bytes) -> str:
     """The filter that shows one process: by its PID, or by its name where that is all that is known; else ""."""
-    name = text.clean(comm)
+    name = safe_text.clean(comm)
     # a name that had to be cleaned cannot be written in a filter
     named = quoted(name) if name.encode() == comm else ""
     return f"pid:{pid}" if pid else f"comm={named}" if named else ""

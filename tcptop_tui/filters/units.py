@@ -8,7 +8,7 @@ from collections.abc import Callable
 from fractions import Fraction
 from typing import TypeAlias
 
-from tcptop_tui.filters.errors import shown
+from tcptop_tui.filters.errors import quoted_for_message
 from tcptop_tui.filters.lexer import Value
 
 Read: TypeAlias = Callable[[Value], Fraction]
@@ -45,7 +45,7 @@ def read_count(value: Value) -> Fraction:
         FilterError: something else, or too large.
     """
     if not _COUNT.fullmatch(value.text):
-        raise value.error(f"{shown(value.text)} is not a whole number")
+        raise value.error(f"{quoted_for_message(value.text)} is not a whole number")
     return _bounded(Fraction(value.text), value)
 
 
@@ -56,10 +56,10 @@ def read_port(value: Value) -> Fraction:
         FilterError: something else.
     """
     if not _COUNT.fullmatch(value.text):
-        raise value.error(f"{shown(value.text)} is not a port number", "as in 443 or 8000-8010")
+        raise value.error(f"{quoted_for_message(value.text)} is not a port number", "as in 443 or 8000-8010")
     port = Fraction(value.text[-_MAX_DIGITS:])
     if port > MAX_PORT or len(value.text) > _MAX_DIGITS:
-        raise value.error(f"{shown(value.text)} is not a port number: they end at {MAX_PORT}")
+        raise value.error(f"{quoted_for_message(value.text)} is not a port number: they end at {MAX_PORT}")
     return port
 
 
@@ -73,13 +73,13 @@ def _reader(units: dict[str, int] | dict[str, Fraction], default: str, mend: str
     def read(value: Value) -> Fraction:
         found = _MEASURE.findall(value.text)
         if not found or "".join(number + unit for number, unit in found) != value.text:
-            raise value.error(f"{shown(value.text)} is not a number with a unit", mend)
+            raise value.error(f"{quoted_for_message(value.text)} is not a number with a unit", mend)
         total = Fraction(0)
         for number, unit in found:
             factor = units.get(unit.casefold() or (default if len(found) == 1 else ""))
             if factor is None:
-                problem = f"has an unknown unit {shown(unit)}" if unit else "has a number without a unit"
-                raise value.error(f"{shown(value.text)} {problem}", mend)
+                problem = f"has an unknown unit {quoted_for_message(unit)}" if unit else "has a number without a unit"
+                raise value.error(f"{quoted_for_message(value.text)} {problem}", mend)
             total += Fraction(number) * factor
         return _bounded(total, value)
 
@@ -92,7 +92,7 @@ read_size_bytes = _reader(_SIZE_BYTES, "b", "use B, K (1024), kB (1000), MiB, MB
 
 def _bounded(number: Fraction, value: Value) -> Fraction:
     if number > MAX_NUMBER:
-        raise value.error(f"{shown(value.text)} is too large")
+        raise value.error(f"{quoted_for_message(value.text)} is too large")
     return number
 
 
@@ -102,13 +102,13 @@ def port_range(value: Value) -> tuple[int, int]:
     Raises:
         FilterError: an end is no port from 1 to 65535, or they are the wrong way round.
     """
-    low, high = span(value, read_port)
+    low, high = integer_range(value, read_port)
     if low == 0:
         raise value.error("0 is not a port", f"they run from 1 to {MAX_PORT}")
     return int(low), int(high)
 
 
-def span(value: Value, read: Read) -> tuple[Fraction, Fraction]:
+def integer_range(value: Value, read: Read) -> tuple[Fraction, Fraction]:
     """``80`` or ``8000-8010``, both ends included.
 
     Raises:
@@ -118,18 +118,18 @@ def span(value: Value, read: Read) -> tuple[Fraction, Fraction]:
     low = read(Value(first, value.column, value.form))
     high = read(Value(last, value.column + len(first) + 1, value.form)) if dash else low
     if low > high:
-        raise value.error(f"the range {shown(value.text)} is the wrong way round", f"write {last}-{first}")
+        raise value.error(f"the range {quoted_for_message(value.text)} is the wrong way round", f"write {last}-{first}")
     return low, high
 
 
-def whole_interval(operator: str, value: Value, read: Read) -> tuple[int, int]:
+def integer_interval(operator: str, value: Value, read: Read) -> tuple[int, int]:
     """The least and the largest whole number that ``operator value`` allows; none if they are swapped.
 
     Raises:
         FilterError: ``value`` cannot be read.
     """
     if operator in {":", "="}:
-        low, high = span(value, read)
+        low, high = integer_range(value, read)
         return math.ceil(low), math.floor(high)
     bound = read(value)
     return {
@@ -140,14 +140,14 @@ def whole_interval(operator: str, value: Value, read: Read) -> tuple[int, int]:
     }[operator]
 
 
-def real_interval(operator: str, value: Value, read: Read) -> tuple[float, float]:
+def float_interval(operator: str, value: Value, read: Read) -> tuple[float, float]:
     """The same for floating-point numbers, which are not negative.
 
     Raises:
         FilterError: ``value`` cannot be read.
     """
     if operator in {":", "="}:
-        low, high = span(value, read)
+        low, high = integer_range(value, read)
         return float(low), float(high)
     bound = float(read(value))
     return {

@@ -20,7 +20,7 @@ class Signature(NamedTuple):
     arguments: tuple[Any, ...]
 
 
-def declared(lib: ct.CDLL, signatures: Mapping[str, Signature]) -> Any:
+def declare(lib: ct.CDLL, signatures: Mapping[str, Signature]) -> Any:
     """An object whose attributes are the functions of ``signatures``, and no others.
 
     They are this caller's own: what somebody else has declared for the same library stays as it is.
@@ -36,7 +36,7 @@ def declared(lib: ct.CDLL, signatures: Mapping[str, Signature]) -> Any:
     return functions
 
 
-def load(name: str | None, signatures: Mapping[str, Signature]) -> Any:
+def load_library(name: str | None, signatures: Mapping[str, Signature]) -> Any:
     """As ``declared``, of the shared library ``name``; None: of the C library, which is loaded already.
 
     A call that fails leaves its ``errno`` for ``ctypes.get_errno``.
@@ -45,4 +45,4 @@ def load(name: str | None, signatures: Mapping[str, Signature]) -> Any:
         OSError: it cannot be loaded.
         AttributeError: it has no such function.
     """
-    return declared(ct.CDLL(name, use_errno=True), signatures)
+    return declare(ct.CDLL(name, use_errno=True), signatures)

@@ -15,13 +15,13 @@ from typing import IO
 from tcptop_tui.errors import TcptopError
 from tcptop_tui.host import capabilities
 from tcptop_tui.host.privileges import WRITER
-from tcptop_tui.text import clean
+from tcptop_tui.safe_text import clean
 
 _MODE = 0o600  # who talks to whom is nobody else's business
 _MAX_LINKS = 40  # as the kernel (MAXSYMLINKS, include/linux/namei.h)
 _NO_ID = 2**32 - 1  # chown(2) takes it for "leave as it is"
 
-_MENDS = {
+_HINTS = {
     errno.ENOSPC: "free some space or choose another folder",
     errno.EDQUOT: "free some space or choose another folder",
     errno.ENOENT: "make the folder first, or choose another one",
@@ -41,7 +41,7 @@ def _sudo_id(name: str) -> int | None:
     return int(value) if re.fullmatch("[0-9]{1,10}", value) and int(value) < _NO_ID else None
 
 
-def caller() -> tuple[int, int]:
+def calling_user() -> tuple[int, int]:
     """Uid and gid of the user who started us, also through sudo."""
     if os.geteuid() == 0:
         uid, gid = _sudo_id("SUDO_UID"), _sudo_id("SUDO_GID")
@@ -60,11 +60,11 @@ def resolve_path(text: str) -> Path:
         raise ExportError("no file name was given", mend="type one, e.g. snapshot.json")
     if text == "~" or text.startswith("~/"):
         with contextlib.suppress(KeyError):
-            text = pwd.getpwuid(caller()[0]).pw_dir + text[1:]
+            text = pwd.getpwuid(calling_user()[0]).pw_dir + text[1:]
     try:
         return Path(text).absolute()
     except OSError as error:
-        raise _explained(Path(text), error) from error
+        raise _error_text(Path(text), error) from error
 
 
 def write_export(path: Path, data: bytes) -> Path:
@@ -78,7 +78,7 @@ def write_export(path: Path, data: bytes) -> Path:
         ExportError: in one line, what and why.
     """
     try:
-        with capabilities.raised(*WRITER):
+        with capabilities.raise_capabilities(*WRITER):
             folder = _open_folder(path.parent)
             try:
                 _refuse_unless_replaceable(folder, path)
@@ -86,15 +86,15 @@ def write_export(path: Path, data: bytes) -> Path:
             finally:
                 os.close(folder)
     except (OSError, ValueError) as error:  # ValueError: a name that no file can have
-        raise _explained(path, error) from error
+        raise _error_text(path, error) from error
     return path
 
 
-def _explained(path: Path, error: OSError | ValueError) -> ExportError:
+def _error_text(path: Path, error: OSError | ValueError) -> ExportError:
     number = error.errno if isinstance(error, OSError) else None
     why = os.strerror(number).lower() if number else clean(str(error))
     return ExportError(
-        f"cannot write {clean(str(path))}: {why}", mend=_MENDS.get(number or 0, "choose another file or folder")
+        f"cannot write {clean(str(path))}: {why}", mend=_HINTS.get(number or 0, "choose another file or folder")
     )
 
 
@@ -134,7 +134,7 @@ def _follow(link: int, links: int, folder: Path) -> Path:
     """Where a link leads, if it may be followed; an absolute target begins again at ``/``."""
     if links > _MAX_LINKS:
         raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
-    if os.fstat(link).st_uid not in {0, caller()[0]}:
+    if os.fstat(link).st_uid not in {0, calling_user()[0]}:
         raise ExportError(
             f"cannot write to {clean(str(folder))}: a symbolic link of another user is on the way",
             mend="choose another folder",
@@ -151,7 +151,7 @@ def _refuse_unless_replaceable(folder: int, path: Path) -> None:
         why = "it is a symbolic link"
     elif not stat.S_ISREG(found.st_mode):
         why = "it is not a plain file"
-    elif found.st_uid not in {0, caller()[0]}:
+    elif found.st_uid not in {0, calling_user()[0]}:
         why = "it belongs to another user"
     else:
         return
@@ -166,7 +166,7 @@ def _write_and_rename(folder: int, name: str, data: bytes) -> IO[bytes]:
         os.fsync(file.fileno())
         os.rename(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
     except BaseException:
-        _drop(folder, temporary, file)
+        _remove(folder, temporary, file)
         raise
     return file
 
@@ -179,21 +179,21 @@ def _make(folder: int, buffering: int = -1) -> tuple[IO[bytes], str]:
     try:
         os.fchmod(file.fileno(), _MODE)
         if os.geteuid() == 0:
-            os.fchown(file.fileno(), *caller())
+            os.fchown(file.fileno(), *calling_user())
     except BaseException:
-        _drop(folder, temporary, file)
+        _remove(folder, temporary, file)
         raise
     return file, temporary
 
 
-def _drop(folder: int, temporary: str, file: IO[bytes]) -> None:
+def _remove(folder: int, temporary: str, file: IO[bytes]) -> None:
     with contextlib.suppress(OSError):
         file.close()
     with contextlib.suppress(OSError):
         os.unlink(temporary, dir_fd=folder)
 
 
-class Draft:
+class DraftFile:
     """A file that is written on for long, and takes its place when there is something in it.
 
     Args:
@@ -208,14 +208,14 @@ class Draft:
         self._published = False
         self._folder = -1
         try:
-            with capabilities.raised(*WRITER):
+            with capabilities.raise_capabilities(*WRITER):
                 self._folder = _open_folder(path.parent)
                 _refuse_unless_replaceable(self._folder, path)
                 self.file, self._temporary = _make(self._folder, buffering=0)
                 """Open for writing, without a buffer."""
         except (OSError, ValueError) as error:
             self._close_folder()
-            raise _explained(path, error) from error
+            raise _error_text(path, error) from error
         except ExportError:
             self._close_folder()
             raise
@@ -229,11 +229,11 @@ class Draft:
         if self._published:
             return
         try:
-            with capabilities.raised(*WRITER):
+            with capabilities.raise_capabilities(*WRITER):
                 _refuse_unless_replaceable(self._folder, self._path)
                 os.rename(self._temporary, self._path.name, src_dir_fd=self._folder, dst_dir_fd=self._folder)
         except OSError as error:
-            raise _explained(self._path, error) from error
+            raise _error_text(self._path, error) from error
         self._published = True
 
     def close(self) -> None:
@@ -241,8 +241,8 @@ class Draft:
         if self._published:
             self.file.close()
         else:
-            with capabilities.raised(*WRITER):
-                _drop(self._folder, self._temporary, self.file)
+            with capabilities.raise_capabilities(*WRITER):
+                _remove(self._folder, self._temporary, self.file)
         self._close_folder()
 
     def _close_folder(self) -> None:

@@ -63,14 +63,14 @@ _Halves = _Half * 2
 
 
 @dataclass(frozen=True, slots=True)
-class Sets:
+class CapabilitySets:
     """Of one thread, a bit for each capability."""
 
     effective: int
     permitted: int
     inheritable: int
 
-    def may(self, cap: Cap) -> bool:
+    def has(self, cap: Cap) -> bool:
         """Whether the thread can use it: it is in the permitted set."""
         return bool(self.permitted >> cap & 1)
 
@@ -79,7 +79,7 @@ class Sets:
 def _libc() -> Any:
     on_sets = Signature(ct.c_int, (ct.POINTER(_Header), ct.POINTER(_Half)))
     prctl = Signature(ct.c_int, (ct.c_int, *[ct.c_ulong] * 4))
-    return c_functions.load(None, {"prctl": prctl, "capget": on_sets, "capset": on_sets})
+    return c_functions.load_library(None, {"prctl": prctl, "capget": on_sets, "capset": on_sets})
 
 
 def _checked(call: Callable[..., int], *arguments: object) -> int:
@@ -94,23 +94,23 @@ def _prctl(option: int, *arguments: int) -> int:
     return _checked(_libc().prctl, option, *arguments, *[0] * (4 - len(arguments)))
 
 
-def _bits(caps: Iterable[Cap]) -> int:
+def _capability_bits(caps: Iterable[Cap]) -> int:
     return sum(1 << cap for cap in set(caps))
 
 
-def of_thread() -> Sets:
+def thread_capabilities() -> CapabilitySets:
     """What the calling thread has."""
     halves = _Halves()
     _checked(_libc().capget, ct.byref(_Header(_VERSION_3, 0)), halves)
     low, high = halves
-    return Sets(
+    return CapabilitySets(
         low.effective | high.effective << 32,
         low.permitted | high.permitted << 32,
         low.inheritable | high.inheritable << 32,
     )
 
 
-def _set_thread(sets: Sets) -> None:
+def _set_thread(sets: CapabilitySets) -> None:
     low, high = (
         _Half(*(one >> shift & 0xFFFF_FFFF for one in (sets.effective, sets.permitted, sets.inheritable)))
         for shift in (0, 32)
@@ -119,30 +119,32 @@ def _set_thread(sets: Sets) -> None:
 
 
 @contextmanager
-def raised(*caps: Cap) -> Iterator[None]:
+def raise_capabilities(*caps: Cap) -> Iterator[None]:
     """Use ``caps`` in this thread, as far as they are permitted; what needs others fails as ever."""
-    before = of_thread()
-    _set_thread(replace(before, effective=before.effective | _bits(caps) & before.permitted))
+    before = thread_capabilities()
+    _set_thread(replace(before, effective=before.effective | _capability_bits(caps) & before.permitted))
     try:
         yield
     finally:
-        now = of_thread()  # what has been given up meanwhile does not come back
+        now = thread_capabilities()  # what has been given up meanwhile does not come back
         _set_thread(replace(now, effective=before.effective & now.permitted))
 
 
 @contextmanager
-def lent(*caps: Cap) -> Iterator[None]:
+def lend(*caps: Cap) -> Iterator[None]:
     """Let programs that this thread starts have ``caps``, as far as they are permitted."""
-    before = of_thread()
-    given = {cap for cap in caps if before.may(cap)}
+    before = thread_capabilities()
+    given = {cap for cap in caps if before.has(cap)}
     try:
         with suppress(PermissionError):  # not in the bounding set: whoever started us does not want it lent
-            _set_thread(replace(before, inheritable=before.inheritable | _bits(given)))
+            _set_thread(replace(before, inheritable=before.inheritable | _capability_bits(given)))
             for cap in given:
                 _prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_RAISE, cap)
         yield
     finally:
-        _set_thread(replace(of_thread(), inheritable=before.inheritable))  # takes them out of the ambient set too
+        _set_thread(
+            replace(thread_capabilities(), inheritable=before.inheritable)
+        )  # takes them out of the ambient set too
 
 
 def forbid_gains() -> None:
@@ -152,12 +154,12 @@ def forbid_gains() -> None:
         OSError: a sandbox forbids it.
     """
     _prctl(_PR_SET_NO_NEW_PRIVS, 1)
-    if of_thread().may(Cap.SETPCAP):
-        with raised(Cap.SETPCAP):
+    if thread_capabilities().has(Cap.SETPCAP):
+        with raise_capabilities(Cap.SETPCAP):
             _prctl(_PR_SET_SECUREBITS, _NOROOT_LOCKED)
 
 
-def gains_forbidden() -> bool:
+def has_no_new_privs() -> bool:
     """Whether no_new_privs is set."""
     return bool(_prctl(_PR_GET_NO_NEW_PRIVS))
 
@@ -170,13 +172,13 @@ def keep(permitted: Iterable[Cap], effective: Iterable[Cap]) -> None:
     Raises:
         OSError: a sandbox forbids it.
     """
-    kept = _bits(permitted)
-    had = of_thread()
-    if had.may(Cap.SETPCAP):
-        with raised(Cap.SETPCAP):
+    kept = _capability_bits(permitted)
+    had = thread_capabilities()
+    if had.has(Cap.SETPCAP):
+        with raise_capabilities(Cap.SETPCAP):
             _drop_bounding(kept)
     kept &= had.permitted
-    _set_thread(Sets(_bits(effective) & kept, kept, 0))
+    _set_thread(CapabilitySets(_capability_bits(effective) & kept, kept, 0))
 
 
 def _drop_bounding(kept: int) -> None:
@@ -190,7 +192,7 @@ def _drop_bounding(kept: int) -> None:
                 return
 
 
-def bounding() -> int:
+def bounding_set() -> int:
     """The bounding set, as bits."""
     found = 0
     with suppress(OSError):  # the first number that the kernel does not know

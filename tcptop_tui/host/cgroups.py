@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tcptop_tui.errors import UsageError
 
-_MOST = 65_536
+_MAX_CGROUPS = 65_536
 """Directories that a walk looks at."""
 _MIN_PERIOD_S = 2.0
 _WALK_SHARE = 0.05
@@ -61,20 +61,20 @@ class Cgroups:
         self._root = mount_point() if root is None else root
         self._clock = clock
         self._paths: dict[int, str] = {}
-        self._hopeless: set[int] = set()
+        self._unknown_ids: set[int] = set()
         self._not_before_s = float("-inf")
 
     def paths(self, ids: Iterable[int]) -> dict[int, str]:
         """Path from the root of each of ``ids`` that is known."""
         asked = set(ids) - {0}
-        self._hopeless &= asked
-        unknown = asked - self._paths.keys() - self._hopeless
+        self._unknown_ids &= asked
+        unknown = asked - self._paths.keys() - self._unknown_ids
         if unknown and self._root is not None and self._clock() >= self._not_before_s:
             self._walk(self._root, asked)
-            self._hopeless |= unknown - self._paths.keys()
+            self._unknown_ids |= unknown - self._paths.keys()
         return {one: self._paths[one] for one in asked if one in self._paths}
 
-    def below(self, tops: AbstractSet[int], ids: Iterable[int]) -> frozenset[int]:
+    def descendants(self, tops: AbstractSet[int], ids: Iterable[int]) -> frozenset[int]:
         """Those of ``ids`` that are one of ``tops`` or below one."""
         known = self.paths([*ids, *tops])
         # "/" has all paths below it, "/a" those that begin with "/a/"
@@ -86,12 +86,12 @@ class Cgroups:
         """Read the hierarchy anew; of what has been removed only the path of those ``asked`` for stays."""
         started_s = self._clock()
         kept = {one: path for one, path in self._paths.items() if one in asked}
-        self._paths = kept | dict(_tree(root))
+        self._paths = kept | dict(_walk_tree(root))
         ended_s = self._clock()
         self._not_before_s = ended_s + max(_MIN_PERIOD_S, (ended_s - started_s) / _WALK_SHARE)
 
 
-def _tree(root: Path) -> Iterator[tuple[int, str]]:
+def _walk_tree(root: Path) -> Iterator[tuple[int, str]]:
     """(id, path from the root) of each cgroup, the upper ones first."""
     try:
         yield root.stat().st_ino, "/"
@@ -108,5 +108,5 @@ def _tree(root: Path) -> Iterator[tuple[int, str]]:
         yield from found
         waiting += [path for _, path in found]
         seen += len(found)
-        if seen > _MOST:
+        if seen > _MAX_CGROUPS:
             return

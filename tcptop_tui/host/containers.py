@@ -50,7 +50,7 @@ def _unescaped(name: str) -> str:
     return _ESCAPED.sub(lambda code: chr(int(code[1], 16)), name)
 
 
-def container_of(pid: int) -> str:
+def container_of_pid(pid: int) -> str:
     """Name of the container that a process is in, by /proc/PID/cgroup; empty where there is none.
 
     The line of cgroup v2 counts; on hosts with v1 its hierarchies name the container instead.

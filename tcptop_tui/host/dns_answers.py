@@ -17,19 +17,19 @@ import dns.name
 import dns.rdataclass
 import dns.rdatatype
 
-from tcptop_tui import text
+from tcptop_tui import safe_text
 
 Words: TypeAlias = tuple[int, int]
 """The halves of an address in its IPv6 form."""
 
 MOST_NAMES = 10_240
-LONGEST_S = 86_400.0
+MAX_AGE_S = 86_400.0
 """As many and as long as bcc's tcpconnect keeps them."""
 
 _MAPPED = 0xFFFF << 32
 
 
-def _same_as_asked(message: dns.message.Message) -> set[dns.name.Name]:
+def _alias_names(message: dns.message.Message) -> set[dns.name.Name]:
     """The name that was asked for and what its aliases lead to, in whatever order they stand."""
     names = {message.question[0].name}
     aliases = [(records.name, data.target) for records in message.answer
@@ -42,7 +42,7 @@ def _same_as_asked(message: dns.message.Message) -> set[dns.name.Name]:
     return names
 
 
-def answered(payload: bytes) -> Iterator[tuple[Words, str]]:
+def addresses_in_answer(payload: bytes) -> Iterator[tuple[Words, str]]:
     """Addresses of an answer, with the name that was asked for: aliases lead back to it.
 
     What is no answer gives nothing: a payload is whatever a stranger sent from port 53.
@@ -51,8 +51,8 @@ def answered(payload: bytes) -> Iterator[tuple[Words, str]]:
         message = dns.message.from_wire(payload, ignore_trailing=True)
         if not message.flags & dns.flags.QR or not message.question:
             return
-        name = text.clean(message.question[0].name.to_text(omit_final_dot=True))
-        names = _same_as_asked(message)
+        name = safe_text.clean(message.question[0].name.to_text(omit_final_dot=True))
+        names = _alias_names(message)
         found = [
             ipaddress.ip_address(data.address)
             for records in message.answer
@@ -68,16 +68,16 @@ def answered(payload: bytes) -> Iterator[tuple[Words, str]]:
         yield (number >> 64, number & (2**64 - 1)), name
 
 
-class NameCache:
+class DnsNameCache:
     """The latest name of each address."""
 
     def __init__(self) -> None:
         self._names: OrderedDict[Words, tuple[str, int]] = OrderedDict()
 
-    def learn(self, payloads: Iterable[tuple[int, bytes]]) -> None:
+    def add_answers(self, payloads: Iterable[tuple[int, bytes]]) -> None:
         """Take in answers: CLOCK_MONOTONIC in ns, and payload. The oldest names make room."""
         for ts_ns, payload in payloads:
-            for words, name in answered(payload):
+            for words, name in addresses_in_answer(payload):
                 self._names[words] = (name, ts_ns)
                 self._names.move_to_end(words)
         while len(self._names) > MOST_NAMES:
@@ -89,4 +89,4 @@ class NameCache:
         if known is None:
             return None
         age_s = max(0, ts_ns - known[1]) / 1e9
-        return (known[0], age_s) if age_s <= LONGEST_S else None
+        return (known[0], age_s) if age_s <= MAX_AGE_S else None

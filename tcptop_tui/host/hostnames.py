@@ -9,11 +9,11 @@ from collections import OrderedDict, deque
 from collections.abc import Callable
 from functools import lru_cache
 
-from tcptop_tui import text
+from tcptop_tui import safe_text
 
 _THREADS = 4
 _MOST_WAITING = 256
-_MOST_KEPT = 4096
+_MAX_CACHED = 4096
 _KNOWN_S, _UNKNOWN_S = 600.0, 120.0
 """How long an answer, and how long its absence, counts."""
 _MOST_CHARS = 255
@@ -31,31 +31,31 @@ class HostNames:
     def __init__(self, answered: Callable[[], object], ask: Callable[[str], str] | None = None) -> None:
         self._answered = answered
         self._ask = ask or _ask
-        self._kept: OrderedDict[str, tuple[str, float]] = OrderedDict()
-        self._asked: set[str] = set()
+        self._cache: OrderedDict[str, tuple[str, float]] = OrderedDict()
+        self._queued: set[str] = set()
         self._waiting: deque[str] = deque()
         self._lock = threading.Condition()
         self._started = False
 
     def host(self, address: str) -> str:
         """The name of an address, or the address while none is known. Never waits."""
-        kept = self._kept.get(address)
+        kept = self._cache.get(address)
         if kept is None or kept[1] < time.monotonic():
-            self._want(address)
+            self._enqueue(address)
         return (kept[0] if kept is not None else "") or address
 
-    def _want(self, address: str) -> None:
+    def _enqueue(self, address: str) -> None:
         if not self._started:
             self._started = True
             for _ in range(_THREADS):  # daemons: a resolver that does not answer must not delay the end
                 threading.Thread(target=self._work, name="names", daemon=True).start()
         with self._lock:
-            if address in self._asked:
+            if address in self._queued:
                 return
             if len(self._waiting) == _MOST_WAITING:  # who waits longest has left the screen
-                self._asked.discard(self._waiting.popleft())
+                self._queued.discard(self._waiting.popleft())
             self._waiting.append(address)
-            self._asked.add(address)
+            self._queued.add(address)
             self._lock.notify()
 
     def _work(self) -> None:
@@ -64,15 +64,15 @@ class HostNames:
                 self._lock.wait_for(lambda: self._waiting)
                 address = self._waiting.pop()  # the latest first: it is what is on the screen
             try:
-                name = text.clean(self._ask(address)[:_MOST_CHARS])
+                name = safe_text.clean(self._ask(address)[:_MOST_CHARS])
             except Exception:  # noqa: BLE001  whatever it is, the next address is not to blame
                 name = ""
             with self._lock:
-                self._kept[address] = (name, time.monotonic() + (_KNOWN_S if name else _UNKNOWN_S))
-                self._kept.move_to_end(address)
-                while len(self._kept) > _MOST_KEPT:
-                    self._kept.popitem(last=False)
-                self._asked.discard(address)
+                self._cache[address] = (name, time.monotonic() + (_KNOWN_S if name else _UNKNOWN_S))
+                self._cache.move_to_end(address)
+                while len(self._cache) > _MAX_CACHED:
+                    self._cache.popitem(last=False)
+                self._queued.discard(address)
             if name:
                 self._answered()
 
@@ -82,9 +82,9 @@ def _ask(address: str) -> str:
 
 
 @lru_cache(maxsize=4096)
-def service(port: int) -> str:
+def service_name(port: int) -> str:
     """The name of a TCP port in /etc/services, the number where it has none."""
     try:
-        return text.clean(socket.getservbyport(port, "tcp"))
+        return safe_text.clean(socket.getservbyport(port, "tcp"))
     except OSError:
         return str(port)

@@ -19,12 +19,12 @@ _ONE = sys.getrefcount(object()) + 1
 """References to what only one attribute refers to, as ``getrefcount`` counts them."""
 
 
-def is_let_go(owner: object, name: str) -> bool:
+def is_unreferenced(owner: object, name: str) -> bool:
     """Whether nobody but ``owner.name`` refers to the array there; a view of an array refers to it, too."""
     return sys.getrefcount(getattr(owner, name)) == _ONE
 
 
-def share_one_heap() -> None:
+def use_one_heap() -> None:
     """Let all threads take from one heap; to be called before there are others. Other C libraries than glibc have one.
 
     glibc gives each thread a heap of its own: what the reading thread has given back nobody else gets. A
@@ -38,17 +38,17 @@ def share_one_heap() -> None:
     each time, and clearing its pages took longer than to calculate it.
     """
     with suppress(OSError, AttributeError):
-        libc = c_functions.load(None, {"mallopt": Signature(ct.c_int, (ct.c_int, ct.c_int))})
+        libc = c_functions.load_library(None, {"mallopt": Signature(ct.c_int, (ct.c_int, ct.c_int))})
         libc.mallopt(_M_ARENA_MAX, 1)
         libc.mallopt(_M_MMAP_THRESHOLD, _LARGE_BYTES)
         libc.mallopt(_M_TRIM_THRESHOLD, _SPARE_BYTES)
 
 
-def give_back() -> None:
+def trim_heap() -> None:
     """Let the kernel have the pages that lie free between blocks of the heap; some ms, in any thread.
 
     Columns of 100,000 numbers come and go among what stays: a third of the heap was room between blocks, and
     most of it was not there when somebody wanted much at once.
     """
     with suppress(OSError, AttributeError):
-        c_functions.load(None, {"malloc_trim": Signature(ct.c_int, (ct.c_size_t,))}).malloc_trim(0)
+        c_functions.load_library(None, {"malloc_trim": Signature(ct.c_int, (ct.c_size_t,))}).malloc_trim(0)

@@ -14,10 +14,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
-MOST_BYTES = 1 << 20
+MAX_BYTES = 1 << 20
 
 
-class NotOwnError(OSError):
+class NotPrivateError(OSError):
     """Somebody else has a hand in it; the message is one line."""
 
 
@@ -34,25 +34,25 @@ def _refuse_foreign(path: Path) -> None:
     for one in (path.absolute(), path.absolute().parent):
         with suppress(FileNotFoundError, NotADirectoryError):
             if one.lstat().st_uid != me or one.stat().st_uid not in {me, 0}:
-                raise NotOwnError(f"{one} belongs to another user")
-    for one in _above(path):
+                raise NotPrivateError(f"{one} belongs to another user")
+    for one in _parent_folders(path):
         if {one.lstat().st_uid, one.stat().st_uid} - {me, 0}:
-            raise NotOwnError(f"{one} belongs to another user")
+            raise NotPrivateError(f"{one} belongs to another user")
 
 
-def _above(path: Path) -> Iterator[Path]:
+def _parent_folders(path: Path) -> Iterator[Path]:
     """Every folder that there is on the way, as it is written and as links lead."""
     given = path.absolute().parent
     for folder in (given, given.resolve()):
         yield from (one for one in (folder, *folder.parents) if one.exists())
 
 
-def open_at_once(path: Path) -> IO[bytes]:
+def open_nonblocking(path: Path) -> IO[bytes]:
     """For reading, whatever it is: a FIFO would be waited for, a terminal become ours."""
     return os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC), "rb")
 
 
-def read_own(path: Path) -> bytes:
+def read_private(path: Path) -> bytes:
     """What is in it.
 
     Raises:
@@ -61,19 +61,19 @@ def read_own(path: Path) -> bytes:
         OSError: it is no plain file, is too large to be meant, or cannot be read.
     """
     _refuse_foreign(path)
-    with open_at_once(path) as file:
+    with open_nonblocking(path) as file:
         found = os.fstat(file.fileno())
         if found.st_uid not in {os.geteuid(), 0}:
-            raise NotOwnError(f"{path} belongs to another user")
+            raise NotPrivateError(f"{path} belongs to another user")
         if not stat.S_ISREG(found.st_mode):
             raise OSError("it is not a plain file")
-        data = file.read(MOST_BYTES + 1)
-    if len(data) > MOST_BYTES:
-        raise OSError(f"it is larger than {MOST_BYTES >> 20} MiB")
+        data = file.read(MAX_BYTES + 1)
+    if len(data) > MAX_BYTES:
+        raise OSError(f"it is larger than {MAX_BYTES >> 20} MiB")
     return data
 
 
-def write_own(path: Path, data: bytes) -> None:
+def write_private(path: Path, data: bytes) -> None:
     """Whole or not at all, mode 0600; its folder is made where it is missing.
 
     Raises:
@@ -82,7 +82,7 @@ def write_own(path: Path, data: bytes) -> None:
     """
     _refuse_foreign(path)
     if path.is_symlink():
-        raise NotOwnError(f"{path} is a symbolic link")
+        raise NotPrivateError(f"{path} is a symbolic link")
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:

@@ -29,7 +29,7 @@ WRITER = (Cap.CHOWN, Cap.DAC_OVERRIDE, Cap.FOWNER)
 
 
 @dataclass(frozen=True, slots=True)
-class Work:
+class PrivilegeNeeds:
     """What will be done."""
 
     looks: bool = True
@@ -43,16 +43,16 @@ class Work:
 
 
 @dataclass(frozen=True, slots=True)
-class Need:
+class CapabilityReason:
     """Why a capability is kept, and what is not there without it."""
 
     cap: Cap
     why: str
     without: str
-    wanted: Callable[[Work], bool]
+    is_needed: Callable[[PrivilegeNeeds], bool]
 
 
-def _as_root(work: Work) -> bool:
+def _as_root(work: PrivilegeNeeds) -> bool:
     return work.writes and os.geteuid() == 0
 
 
@@ -61,50 +61,52 @@ def _maps_need_it() -> bool:
     return tuple(parts) < _MAPS_WITHOUT
 
 
-NEEDS = (
-    Need(
+CAPABILITY_REASONS = (
+    CapabilityReason(
         Cap.BPF, "compiles and loads kernel programs", "sock_diag is polled instead",
         lambda work: work.programs == "loads" or (work.programs == "loaded" and _maps_need_it()),
     ),
-    Need(
+    CapabilityReason(
         Cap.PERFMON, "lets them read kernel memory at tracepoints", "sock_diag is polled instead",
         lambda work: work.programs == "loads",
     ),
-    Need(
+    CapabilityReason(
         Cap.SYS_PTRACE, "sees sockets and namespaces of all processes",
         "other users' connections from before the start have no PID; other network namespaces are not found",
         lambda work: work.looks,
     ),
-    Need(
+    CapabilityReason(
         Cap.DAC_READ_SEARCH, "lists /proc/PID/fd of other users, reads its own files in a closed home",
         "other users' connections from before the start have no PID",
         lambda work: work.looks or os.geteuid() == 0,
     ),
-    Need(
+    CapabilityReason(
         Cap.SYS_ADMIN, "enters other network namespaces for sock_diag, in force only for that",
         "in other network namespaces only connections that change are seen",
         lambda work: work.looks,
     ),
-    Need(
+    CapabilityReason(
         Cap.NET_ADMIN, "F9 closes a connection, in force only for that; not with --readonly",
         "F9 cannot close connections",
         lambda work: work.closes,
     ),
-    Need(Cap.CHOWN, "gives an export to the user who called sudo", "nothing can be exported under sudo", _as_root),
-    Need(Cap.DAC_OVERRIDE, "exports into that user's folders", "exports work only in root's folders", _as_root),
-    Need(Cap.FOWNER, "exports into that user's sticky folders", "exports into these fail", _as_root),
+    CapabilityReason(Cap.CHOWN, "gives an export to the user who called sudo", "nothing can be exported under sudo",
+    _as_root),
+    CapabilityReason(Cap.DAC_OVERRIDE, "exports into that user's folders", "exports work only in root's folders",
+    _as_root),
+    CapabilityReason(Cap.FOWNER, "exports into that user's sticky folders", "exports into these fail", _as_root),
 )  # fmt: skip
 
 
-DASHBOARD = Work(programs="loads", closes=True, writes=True)
+DASHBOARD = PrivilegeNeeds(programs="loads", closes=True, writes=True)
 """What may be done in it without ``--readonly`` and ``--backend diag``."""
-STREAM = Work(programs="loaded")
+STREAM = PrivilegeNeeds(programs="loaded")
 """``trace``, and ``snapshot`` to standard output, once they are attached."""
 
 
-def needed(work: Work) -> frozenset[Cap]:
+def needed_capabilities(work: PrivilegeNeeds) -> frozenset[Cap]:
     """The capabilities that it takes."""
-    return frozenset(need.cap for need in NEEDS if need.wanted(work))
+    return frozenset(need.cap for need in CAPABILITY_REASONS if need.is_needed(work))
 
 
 def lift_memlock_limit() -> None:
@@ -116,7 +118,7 @@ def lift_memlock_limit() -> None:
         resource.setrlimit(resource.RLIMIT_MEMLOCK, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
 
 
-def narrow(work: Work, *, in_two_steps: bool = False) -> None:
+def drop_unneeded(work: PrivilegeNeeds, *, in_two_steps: bool = False) -> None:
     """Give up what ``work`` does not need; before any thread is started.
 
     Args:
@@ -128,13 +130,13 @@ def narrow(work: Work, *, in_two_steps: bool = False) -> None:
         TcptopError: a sandbox does not let it.
     """
     lift_memlock_limit()
-    kept = needed(work)
+    kept = needed_capabilities(work)
     _give_up(kept | {Cap.SETPCAP} if in_two_steps else kept, frozenset(ALWAYS))
 
 
-def narrow_attached(work: Work) -> None:
+def drop_after_attach(work: PrivilegeNeeds) -> None:
     """Give up what was only needed until now; in the only thread there is, in the midst of its work."""
-    kept = needed(replace(work, programs="loaded") if work.programs == "loads" else work)
+    kept = needed_capabilities(replace(work, programs="loaded") if work.programs == "loads" else work)
     _give_up(kept, kept & {*ALWAYS, *WORKER})
 
 

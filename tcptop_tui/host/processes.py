@@ -57,9 +57,9 @@ def _descriptor_limit(pid: int) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class SocketAnswer:
     """What was found out about one connection."""
 
-    internals: Mapping[str, int | str] = field(default_factory=dict)
+    tcp_info: Mapping[str, int | str] = field(default_factory=dict)
     """As ``diag.internals`` gives it."""
     process: ProcessFacts | None = None

@@ -54,7 +54,7 @@ class Wake:
         os.close(self._fd)
 
 
-class Ending:
+class ShutdownTimer:
     """Sees to it that the process ends, however it is stuck, from the first signal on.
 
     Args:
@@ -71,7 +71,7 @@ class Ending:
     ) -> None:
         self.number = 0
         """The first signal; 0 while there was none."""
-        self._told, self._last, self._code = told, last, code
+        self._on_first_signal, self._last, self._code = told, last, code
 
     def handle(self, number: int, _frame: FrameType | None = None) -> None:
         """For ``signal.signal``. Takes no lock: it may interrupt who holds it."""
@@ -79,7 +79,7 @@ class Ending:
             self.force()
         self.number = number
         self.arm()
-        self._told(number)
+        self._on_first_signal(number)
 
     def arm(self, patience_s: float = PATIENCE_S) -> None:
         """Let the process end when the patience is over, whatever it does then."""
@@ -98,7 +98,7 @@ class Ending:
 
 
 @contextmanager
-def told_by_signals(handler: Handler, *others: signal.Signals) -> Iterator[None]:
+def handle_signals(handler: Handler, *others: signal.Signals) -> Iterator[None]:
     """Meanwhile ``ENDING`` and ``others`` only call ``handler``; main thread only.
 
     An exception instead, such as KeyboardInterrupt, is raised in whatever runs just then, and is lost where that

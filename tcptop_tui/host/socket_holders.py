@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tcptop_tui.records import HOLDING, Mask, Rows, State, joined, picked
+from tcptop_tui.records import HOLDING, Mask, Rows, State
+from tcptop_tui.row_copy import concat, picked
 
 HOLDER = np.dtype(
     [
@@ -23,13 +24,13 @@ HOLDER = np.dtype(
 )
 """``struct holder`` of ``bpf/c/holders.c``: a descriptor of a socket, 48 bytes."""
 
-PROCESS = np.dtype([("pid", "<u4"), ("started", "<u4"), ("mntns", "<u4"), ("comm", "S16")])
+HOLDING_PROCESS = np.dtype([("pid", "<u4"), ("started", "<u4"), ("mntns", "<u4"), ("comm", "S16")])
 
 OWNER = np.dtype([("pid", "<u4"), ("started", "<u4"), ("mntns", "<u4"), ("holders", "<u4"), ("comm", "S16")])
 """``struct owner`` of ``bpf/c/records.c``: whose a socket is, and how many processes have it open; 32 bytes."""
 
 _INIT = 1
-_MOST_SHARERS = 65_536
+_MAX_SHARED_HOLDERS = 65_536
 """Processes that are told for each of all shared sockets, together: 2 MB. How many there are is told of each."""
 _LISTENING = np.dtype([("skaddr", "<u8"), ("inode", "<u8")])
 
@@ -48,7 +49,7 @@ class Holders:
     """``skaddr`` and ``inode`` of those in LISTEN whose address is known."""
 
     @classmethod
-    def among(cls, inodes: NDArray[np.uint64], parts: Iterable[Rows]) -> Holders:
+    def from_descriptors(cls, inodes: NDArray[np.uint64], parts: Iterable[Rows]) -> Holders:
         """Of the sockets ``inodes`` (ascending, shape (n,)), from descriptors of dtype HOLDER, some at a time.
 
         Of 100,000 sockets 2 MB are kept: no sets, no objects.
@@ -61,15 +62,15 @@ class Holders:
                 continue
             pid = part["pid"][hit]
             pairs.append(place[hit].astype(np.uint64) << np.uint64(32) | pid)
-            processes.append(_fields(picked(part, hit[np.unique(pid, return_index=True)[1]]), PROCESS))
+            processes.append(_fields(picked(part, hit[np.unique(pid, return_index=True)[1]]), HOLDING_PROCESS))
             listening.append(_fields(picked(part, hit[part["state"][hit] == State.LISTEN]), _LISTENING))
-        known = joined(PROCESS, *processes)
+        known = concat(HOLDING_PROCESS, *processes)
         return cls(
             inodes, picked(known, np.unique(known["pid"], return_index=True)[1]),
-            np.unique(np.concatenate(pairs)), joined(_LISTENING, *listening),
+            np.unique(np.concatenate(pairs)), concat(_LISTENING, *listening),
         )  # fmt: skip
 
-    def owners(self, inodes: NDArray[np.uint64], seen: NDArray[np.uint32]) -> Rows:
+    def owners_of(self, inodes: NDArray[np.uint64], seen: NDArray[np.uint32]) -> Rows:
         """Whose each socket is, dtype OWNER, shape of ``inodes``; zeros where nobody has it open.
 
         Of several processes it is the one that was seen at work on it last, if it still has it; else the lowest PID:
@@ -87,9 +88,9 @@ class Holders:
         first, end = self._spans()
         count = np.where((self.inodes[place] == inodes) & (inodes != 0), end[place] - first[place], 0)
         which = np.flatnonzero(count)
-        chosen = self._preferred(place[which], first[place[which]], count[which], seen[which])
+        chosen = self._choose_owner(place[which], first[place[which]], count[which], seen[which])
         process = self.processes[np.searchsorted(self.processes["pid"], chosen)]
-        for name in PROCESS.names or ():
+        for name in HOLDING_PROCESS.names or ():
             made[name][which] = process[name]
         made["holders"] = count
         return made
@@ -99,7 +100,7 @@ class Holders:
         edges = np.searchsorted(self.pairs, np.arange(len(self.inodes) + 1, dtype=np.uint64) << np.uint64(32))
         return edges[:-1], edges[1:]
 
-    def _preferred(
+    def _choose_owner(
         self, place: NDArray[np.intp], first: NDArray[np.intp], count: NDArray[np.intp], seen: NDArray[np.uint32]
     ) -> NDArray[np.uint32]:
         pids = self.pairs.astype(np.uint32)  # the lower 32 bits
@@ -112,10 +113,10 @@ class Holders:
         chosen[still] = seen[still]
         return chosen
 
-    def sharing(self, inodes: NDArray[np.uint64]) -> Sharing:
+    def shared(self, inodes: NDArray[np.uint64]) -> SharedSockets:
         """Which of the sockets ``inodes``, shape (n,), several processes have open."""
         if not len(self.pairs):
-            return NOT_SHARED
+            return NO_SHARED_SOCKETS
         first, end = self._spans()
         place = np.minimum(np.searchsorted(self.inodes, inodes), len(self.inodes) - 1)
         count = np.where((self.inodes[place] == inodes) & (inodes != 0), end[place] - first[place], 0)
@@ -124,11 +125,13 @@ class Holders:
         offsets = np.arange(several.sum()) - np.repeat(np.cumsum(several) - several, several)
         pairs = self.pairs[np.repeat(first[place[which]], several) + offsets]
         process = np.searchsorted(self.processes["pid"], pairs.astype(np.uint32))
-        return Sharing(np.repeat(which, several)[:_MOST_SHARERS], picked(self.processes, process[:_MOST_SHARERS]))
+        return SharedSockets(
+            np.repeat(which, several)[:_MAX_SHARED_HOLDERS], picked(self.processes, process[:_MAX_SHARED_HOLDERS])
+        )
 
 
 @dataclass(frozen=True, slots=True)
-class Sharing:
+class SharedSockets:
     """Sockets that several processes have open."""
 
     rows: NDArray[np.intp]
@@ -136,14 +139,14 @@ class Sharing:
     processes: Rows
     """dtype PROCESS, shape (m,)."""
 
-    def only(self, which: Mask) -> Sharing:
+    def subset(self, which: Mask) -> SharedSockets:
         """Of ``which`` sockets, shape (n,), with the numbers that these have among themselves."""
         if which.all() or not len(self.rows):
             return self
         kept = which[self.rows]
-        return Sharing((np.cumsum(which) - 1)[self.rows[kept]], picked(self.processes, kept))
+        return SharedSockets((np.cumsum(which) - 1)[self.rows[kept]], picked(self.processes, kept))
 
-    def named(self, ids: NDArray[np.uint64]) -> Rows:
+    def rows_by_id(self, ids: NDArray[np.uint64]) -> Rows:
         """Dtype HOLDING, sorted by ``id`` and PID; ``ids`` of the sockets, shape (n,)."""
         made = np.zeros(len(self.rows), HOLDING)
         made["id"] = ids[self.rows]
@@ -152,8 +155,10 @@ class Sharing:
         return made[np.argsort(made["id"], kind="stable")]
 
 
-NOT_SHARED = Sharing(np.zeros(0, np.intp), np.zeros(0, PROCESS))
-NOBODY = Holders(np.zeros(0, np.uint64), np.zeros(0, PROCESS), np.zeros(0, np.uint64), np.zeros(0, _LISTENING))
+NO_SHARED_SOCKETS = SharedSockets(np.zeros(0, np.intp), np.zeros(0, HOLDING_PROCESS))
+NO_HOLDERS = Holders(
+    np.zeros(0, np.uint64), np.zeros(0, HOLDING_PROCESS), np.zeros(0, np.uint64), np.zeros(0, _LISTENING)
+)
 
 
 def _fields(rows: Rows, dtype: np.dtype[np.void]) -> Rows:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tcptop_tui.host.clock import boottime_offset_ticks
-from tcptop_tui.host.socket_holders import HOLDER, NOBODY, Holders
+from tcptop_tui.host.socket_holders import HOLDER, NO_HOLDERS, Holders
 from tcptop_tui.records import Rows
 
 _MIN_PERIOD_S = 0.25
@@ -33,7 +33,7 @@ def proc_holders() -> Iterator[Rows]:
             yield found
 
 
-class Owners:
+class OwnerFinder:
     """Finds owners by inode; for one worker thread.
 
     A look goes through all descriptors of all processes, and answers for all sockets that are asked for: who
@@ -49,13 +49,13 @@ class Owners:
         self, look: Callable[[], Iterable[Rows]] = proc_holders, min_period_s: float = _MIN_PERIOD_S,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:  # fmt: skip
-        self._look = look
+        self._read_descriptors = look
         self._min_period_s = min_period_s
         self._clock = clock
         self._not_before_s = -np.inf
-        self.holders = NOBODY
+        self.holders = NO_HOLDERS
         """What the latest look has found."""
-        self.fresh = False
+        self.is_fresh = False
         """The latest answer is of now; else of an earlier look, who has ended since left out."""
 
     def resolve(self, inodes: NDArray[Any], seen: NDArray[np.uint32] | None = None) -> Rows:
@@ -67,19 +67,21 @@ class Owners:
         """
         inodes = inodes.astype(np.uint64)
         seen = np.zeros(len(inodes), np.uint32) if seen is None else seen
-        self.fresh = self._clock() >= self._not_before_s
-        if self.fresh:
+        self.is_fresh = self._clock() >= self._not_before_s
+        if self.is_fresh:
             started_s = self._clock()
-            self.holders = _described(Holders.among(np.unique(inodes[inodes != 0]), self._look()))
+            self.holders = _fill_processes(
+                Holders.from_descriptors(np.unique(inodes[inodes != 0]), self._read_descriptors())
+            )
             took_s = self._clock() - started_s
             self._not_before_s = self._clock() + max(self._min_period_s, took_s / _SCAN_SHARE - took_s)
-        owners = self.holders.owners(inodes, seen)
-        if not self.fresh:
-            owners[np.isin(owners["pid"], ended(owners["pid"], owners["started"]))] = 0
+        owners = self.holders.owners_of(inodes, seen)
+        if not self.is_fresh:
+            owners[np.isin(owners["pid"], ended_processes(owners["pid"], owners["started"]))] = 0
         return owners
 
 
-def ended(pids: NDArray[np.uint32], started: NDArray[np.uint32]) -> NDArray[np.uint32]:
+def ended_processes(pids: NDArray[np.uint32], started: NDArray[np.uint32]) -> NDArray[np.uint32]:
     """Which of these processes, shape (n,), are no more: the PID is nobody's, or somebody's who started later.
 
     In a PID namespace of its own /proc has other PIDs than the kernel side: there nothing is known of it.
@@ -88,10 +90,10 @@ def ended(pids: NDArray[np.uint32], started: NDArray[np.uint32]) -> NDArray[np.u
         return np.zeros(0, np.uint32)
     numbers, first = np.unique(pids, return_index=True)
     known = zip(numbers.tolist(), started[first].tolist(), strict=True)
-    return np.array([pid for pid, since in known if pid and not runs(pid, since)], np.uint32)
+    return np.array([pid for pid, since in known if pid and not is_running(pid, since)], np.uint32)
 
 
-def runs(pid: int, since: int) -> bool:
+def is_running(pid: int, since: int) -> bool:
     """Whether the process that started ``since`` (as ``started`` of records.CONN, 0: unknown) still has the PID."""
     start = start_of(pid)
     return start != 0 and since in {0, start}
@@ -103,7 +105,7 @@ def is_first_pid_namespace() -> bool:
     return os.stat("/proc/self/ns/pid").st_ino == 0xEFFFFFFC  # noqa: PTH116
 
 
-def _described(found: Holders) -> Holders:
+def _fill_processes(found: Holders) -> Holders:
     """With names and starts of processes that are known by their PID alone, in place."""
     processes = found.processes
     for index in np.flatnonzero(processes["started"] == 0).tolist():

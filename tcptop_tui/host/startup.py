@@ -20,11 +20,11 @@ _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))  # noqa: 
 _STREAMS = (("stdin", os.O_RDONLY, "r"), ("stdout", os.O_RDONLY, "w"), ("stderr", os.O_WRONLY, "w"))
 
 
-def secure() -> None:
+def secure_startup() -> None:
     """To be called once, first of all."""
-    _end_quietly()
+    _exit_on_interrupt()
     _open_standard_streams()
-    _leave_out_foreign_folders()
+    _drop_untrusted_folders()
 
 
 def isolated_path() -> list[str]:
@@ -33,7 +33,7 @@ def isolated_path() -> list[str]:
     return [folder for folder in sys.path if os.path.isabs(folder) and folder not in added]  # noqa: PTH117
 
 
-def _end_quietly() -> None:
+def _exit_on_interrupt() -> None:
     """Let Ctrl+C end the process while it starts, instead of a traceback out of whatever is just being imported."""
     if _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler:
         _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
@@ -42,7 +42,7 @@ def _end_quietly() -> None:
 # -- where modules come from --------------------------------------------------------------------
 
 
-def _leave_out_foreign_folders() -> None:
+def _drop_untrusted_folders() -> None:
     """Take out of ``sys.path`` the present folder, and with privileges what strangers can write to.
 
     ``python -m`` puts the present folder first. As root, or with capabilities, folders of PYTHONPATH and the user's
@@ -131,11 +131,11 @@ def _open_standard_streams() -> None:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")
     encoding = sys.stderr.encoding
-    file = io.BufferedWriter(_Lenient(2, "w", closefd=False))
+    file = io.BufferedWriter(_LenientFile(2, "w", closefd=False))
     sys.stderr = io.TextIOWrapper(file, encoding=encoding, errors="backslashreplace", line_buffering=True)
 
 
-class _Lenient(io.FileIO):
+class _LenientFile(io.FileIO):
     """Takes everything, also where nothing can be written: that nobody reads an error message is no other error."""
 
     def write(self, data: Any, /) -> int:

@@ -15,20 +15,21 @@ from typing import BinaryIO
 import psutil
 
 from tcptop_tui.errors import TcptopError, UsageError
-from tcptop_tui.text import clean
+from tcptop_tui.safe_text import clean
 
 _LEAST_COLORS = 8
 """Of what understands ECMA-48's sequences; VT100 and VT220 have none, and no alternate screen."""
 _TEXTUAL = {"TEXTUAL_ANIMATIONS": "none", "TEXTUAL_FPS": "240"}
 """Over SSH each frame of an animation costs bytes. What a key has changed is drawn with the next period of the second
 one, or the next but one if something else has just been drawn: 33 ms at Textual's 60."""
-_MODERN = ("alacritty", "contour", "foot", "ghostty", "iterm", "kitty", "konsole", "mintty", "rio", "st", "vte",
+_MODERN_TERMINALS = ("alacritty", "contour", "foot", "ghostty", "iterm", "kitty", "konsole", "mintty", "rio", "st",
+    "vte",
            "wezterm", "xterm-ghostty", "xterm-kitty")  # fmt: skip
 """Terminals with 256 colours, which the terminfo of an older host may not know."""
 _TOO_SIMPLE = frozenset({"", "dumb", "unknown", "vt52"})
 
 
-def tell_textual() -> None:
+def configure_textual() -> None:
     """Say how it shall draw, where the user has not; to be called before it is imported."""
     told = {**_TEXTUAL, "TEXTUAL_COLOR_SYSTEM": _color_system(os.environ)}
     os.environ.update({name: os.environ.get(name) or value for name, value in told.items()})
@@ -44,7 +45,7 @@ def _color_system(environ: Mapping[str, str]) -> str:
     try:
         colors = curses.tigetnum("colors")
     except curses.error:  # there is no entry
-        return "256" if term.startswith(_MODERN) or "256" in term else "auto"
+        return "256" if term.startswith(_MODERN_TERMINALS) or "256" in term else "auto"
     return "256" if colors >= 256 else "auto"
 
 
@@ -99,7 +100,7 @@ def _drawing_on(screen: int) -> Iterator[None]:
 
 
 @contextmanager
-def first_line(words: str) -> Iterator[None]:
+def print_startup_line(words: str) -> Iterator[None]:
     """Show the header's first words where the cursor is, while the compiler and the imports are waited for.
 
     Nothing of the terminal is changed, so nothing has to be put back if the program is ended meanwhile.
@@ -119,7 +120,7 @@ def _write_line(words: str) -> None:
 
 
 @contextmanager
-def own_stderr() -> Iterator[None]:
+def capture_stderr() -> Iterator[None]:
     """Keep the screen for Textual alone while it runs.
 
     Textual draws on ``sys.__stderr__``; C libraries (bcc's "Possibly lost ...", LLVM's warnings)

@@ -7,22 +7,22 @@ from collections import deque
 import numpy as np
 from numpy.typing import NDArray
 
-from tcptop_tui.fields import BY_KEY, Column, Subject
-from tcptop_tui.model.facts import Facts
-from tcptop_tui.model.sorting import arranged
+from tcptop_tui.fields import BY_KEY, FieldValues, RowContext
+from tcptop_tui.model.snapshot import Snapshot
+from tcptop_tui.model.sorting import sort_by_values
 from tcptop_tui.records import Mask, Rows, State
 from tcptop_tui.stream.identity import process_key
 
-STUCK = (
+STUCK_STATES = (
     State.CLOSE_WAIT, State.SYN_SENT, State.SYN_RECV, State.FIN_WAIT1, State.FIN_WAIT2, State.LAST_ACK, State.CLOSING,
 )  # fmt: skip
 """States that a healthy connection leaves soon."""
-SHOWN = (*STUCK, State.TIME_WAIT, State.ESTABLISHED, State.LISTEN)
+BOARD_STATES = (*STUCK_STATES, State.TIME_WAIT, State.ESTABLISHED, State.LISTEN)
 
 BY_STUCK = "stuck"
 """The order in which connections stuck in any state count."""
 
-_BY_NAME = {state.name.lower(): state for state in SHOWN}
+_BY_NAME = {state.name.lower(): state for state in BOARD_STATES}
 _STATES = 16
 BOARD = np.dtype(
     [("comm", "S16"), ("id", "<u8"), ("pid", "<u4"),
@@ -30,7 +30,7 @@ BOARD = np.dtype(
 )  # fmt: skip
 """By number of the state; ``since_ns`` 0: not known; ``grown``: since the board of about a minute ago."""
 
-_SLIM = np.dtype([("comm", "S16"), ("state_ns", "<u8"), ("pid", "<u4"), ("started", "<u4"), ("state", "u1")])
+_GROUP_FIELDS = np.dtype([("comm", "S16"), ("state_ns", "<u8"), ("pid", "<u4"), ("started", "<u4"), ("state", "u1")])
 """What is needed of a row: whole ones are 300 bytes each."""
 _BEFORE_S, _STEP_S = 60, 5
 MOST_PROCESSES = 1024
@@ -49,27 +49,27 @@ class BoardHistory:
     """The counts of the last minute, for the arrows."""
 
     def __init__(self) -> None:
-        self._kept: deque[tuple[int, NDArray[np.uint64], NDArray[np.intp]]] = deque()
+        self._counts: deque[tuple[int, NDArray[np.uint64], NDArray[np.intp]]] = deque()
 
-    def note(self, rows: Rows, now_ns: int) -> None:
+    def update(self, rows: Rows, now_ns: int) -> None:
         """Remember the table's counts, every few seconds."""
-        if self._kept and now_ns - self._kept[-1][0] < _STEP_S * 10**9:
+        if self._counts and now_ns - self._counts[-1][0] < _STEP_S * 10**9:
             return
         keys, counts, _, _ = _counted(rows)
         most = np.sort(np.argsort(-counts.sum(axis=1), kind="stable")[:MOST_PROCESSES])
-        self._kept.append((now_ns, keys[most], counts[most]))
-        while len(self._kept) > 1 and now_ns - self._kept[1][0] >= _BEFORE_S * 10**9:
-            self._kept.popleft()
+        self._counts.append((now_ns, keys[most], counts[most]))
+        while len(self._counts) > 1 and now_ns - self._counts[1][0] >= _BEFORE_S * 10**9:
+            self._counts.popleft()
 
     @property
-    def before(self) -> tuple[NDArray[np.uint64], NDArray[np.intp]]:
+    def oldest_counts(self) -> tuple[NDArray[np.uint64], NDArray[np.intp]]:
         """The oldest counts that are kept: keys, shape (n,), sorted, and counts, (n, 16)."""
-        if not self._kept:
+        if not self._counts:
             return np.zeros(0, np.uint64), np.zeros((0, _STATES), np.intp)
-        return self._kept[0][1], self._kept[0][2]
+        return self._counts[0][1], self._counts[0][2]
 
 
-def board(facts: Facts, wanted: Mask, key: str = BY_STUCK, *, descending: bool = True) -> Rows:
+def make_board(facts: Snapshot, wanted: Mask, key: str = BY_STUCK, *, descending: bool = True) -> Rows:
     """A row for each process among the ``wanted`` rows of ``facts``, dtype BOARD.
 
     Growth is that of all connections of the process, whatever is wanted.
@@ -83,13 +83,13 @@ def board(facts: Facts, wanted: Mask, key: str = BY_STUCK, *, descending: bool =
     made = np.zeros(0, BOARD)
     if not wanted.any():
         return made
-    rows = np.zeros(int(wanted.sum()), _SLIM)
-    for name in _SLIM.names or ():
+    rows = np.zeros(int(wanted.sum()), _GROUP_FIELDS)
+    for name in _GROUP_FIELDS.names or ():
         rows[name] = facts.rows[name][wanted]
     keys, counts, inverse, first = _counted(rows)
     made = np.zeros(len(keys), BOARD)
     made["comm"], made["pid"], made["id"], made["count"] = rows["comm"][first], rows["pid"][first], keys, counts
-    for state in SHOWN:
+    for state in BOARD_STATES:
         known = np.flatnonzero((rows["state"] == state) & (rows["state_ns"] != 0))
         oldest = np.full(len(keys), np.iinfo(np.uint64).max, np.uint64)
         np.minimum.at(oldest, inverse[known], rows["state_ns"][known])
@@ -100,17 +100,17 @@ def board(facts: Facts, wanted: Mask, key: str = BY_STUCK, *, descending: bool =
 
 def _order(made: Rows, key: str, *, descending: bool) -> NDArray[np.intp]:
     """Equal ones: the most stuck first, then the one with the most connections."""
-    stuck = made["count"][:, list(STUCK)].sum(axis=1).astype(np.int64)
+    stuck = made["count"][:, list(STUCK_STATES)].sum(axis=1).astype(np.int64)
     usual = np.lexsort((-made["count"].sum(axis=1).astype(np.int64), -stuck))
     if key == BY_STUCK:
         return usual if descending else usual[::-1]
     if key in BY_KEY:
-        return arranged(BY_KEY[key].read(Subject(made[usual], 0)), usual, descending=descending)
+        return sort_by_values(BY_KEY[key].read(RowContext(made[usual], 0)), usual, descending=descending)
     counts = made["count"][usual, _BY_NAME[key]]
-    return arranged(Column(counts, counts >= 0), usual, descending=descending)
+    return sort_by_values(FieldValues(counts, counts >= 0), usual, descending=descending)
 
 
-def _growth(facts: Facts, wanted: NDArray[np.uint64]) -> NDArray[np.intp]:
+def _growth(facts: Snapshot, wanted: NDArray[np.uint64]) -> NDArray[np.intp]:
     before_keys, before = facts.board_before
     keys, counts, _, _ = _counted(facts.rows)
     now = counts[np.searchsorted(keys, wanted)]

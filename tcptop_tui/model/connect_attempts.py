@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from tcptop_tui.records import TRANSITION, UNKNOWN_NS, Flag, Rows, State, picked
+from tcptop_tui.records import TRANSITION, UNKNOWN_NS, Flag, Rows, State
+from tcptop_tui.row_copy import picked
 
 _COMMON = tuple(TRANSITION.names or ())
 
 
-def outcomes(rows: Rows) -> Rows:
+def connect_outcomes(rows: Rows) -> Rows:
     """Of transitions those that end a connect().
 
     With ``Capture.connects`` one from CLOSE to CLOSE is a connect() that failed before its SYN. Without Flag.ACTIVE
@@ -19,7 +20,7 @@ def outcomes(rows: Rows) -> Rows:
     return picked(rows, (rows["oldstate"] == State.SYN_SENT) | early)
 
 
-def unanswered(table: Rows, now_ns: int) -> Rows:
+def waiting_connects(table: Rows, now_ns: int) -> Rows:
     """The connects that still wait, as transitions from SYN_SENT to itself; ``table`` has dtype ROW."""
     rows = picked(table, table["state"] == State.SYN_SENT)
     made = np.zeros(len(rows), TRANSITION)

@@ -8,14 +8,15 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from tcptop_tui.fields import BY_KEY, Subject
-from tcptop_tui.fields.results import WAITING, failed, results
-from tcptop_tui.model.connect_attempts import unanswered
-from tcptop_tui.model.connect_outcomes import DESTINATION, by_destination, ranked, summed
-from tcptop_tui.model.facts import Facts
-from tcptop_tui.model.sorting import arranged
-from tcptop_tui.records import TRANSITION, Mask, Rows, State, joined, picked
-from tcptop_tui.stream.identity import life, socket_life
+from tcptop_tui.fields import BY_KEY, RowContext
+from tcptop_tui.fields.connect_results import RESULT_WAITING, is_failure, result_codes
+from tcptop_tui.model.connect_attempts import waiting_connects
+from tcptop_tui.model.connect_outcomes import DESTINATION, by_destination, by_failures, sum_by_destination
+from tcptop_tui.model.snapshot import Snapshot
+from tcptop_tui.model.sorting import sort_by_values
+from tcptop_tui.records import TRANSITION, Mask, Rows, State
+from tcptop_tui.row_copy import concat, picked
+from tcptop_tui.stream.identity import connection_key, socket_key
 
 _WAITING_BIT, _FAILED_BIT = np.uint64(1 << 62), np.uint64(1 << 61)
 
@@ -48,8 +49,8 @@ class Connects:
     """... and all that did."""
 
 
-def connects(
-    facts: Facts, wants: Callable[[Subject], Mask], sort: str, *, descending: bool, filtered: bool = True
+def make_connects(
+    facts: Snapshot, wants: Callable[[RowContext], Mask], sort: str, *, descending: bool, filtered: bool = True
 ) -> Connects:
     """Those that somebody wants of the outcomes that are kept, and of the connections that wait.
 
@@ -60,44 +61,48 @@ def connects(
         descending: the largest first.
         filtered: ``wants`` may leave some out; else all are counted, not only those that are kept.
     """
-    kept, waits = facts.outcomes, unanswered(facts.rows, facts.now_ns)
-    rows = joined(TRANSITION, kept.succeeded_rows, kept.failed_rows, waits)
+    kept, waits = facts.outcomes, waiting_connects(facts.rows, facts.now_ns)
+    rows = concat(TRANSITION, kept.succeeded_rows, kept.failed_rows, waits)
     ids = np.concatenate([
-        _numbers(kept.connects - kept.failed, len(kept.succeeded_rows)),
-        _numbers(kept.failed, len(kept.failed_rows)) | _FAILED_BIT,
+        _last_numbers(kept.connects - kept.failed, len(kept.succeeded_rows)),
+        _last_numbers(kept.failed, len(kept.failed_rows)) | _FAILED_BIT,
         facts.rows["id"][facts.rows["state"] == State.SYN_SENT] | _WAITING_BIT,
     ])  # fmt: skip
     match = wants(facts.about(rows))
     rows, ids = picked(rows, match), ids[match]
-    codes = results(rows)
-    order = arranged(BY_KEY[sort].read(facts.about(rows)), np.arange(len(rows)), descending=descending)
-    waiting = int(np.count_nonzero(codes == WAITING))
+    codes = result_codes(rows)
+    order = sort_by_values(BY_KEY[sort].read(facts.about(rows)), np.arange(len(rows)), descending=descending)
+    waiting = int(np.count_nonzero(codes == RESULT_WAITING))
     listed_since = (kept.succeeded_since_ns, kept.failed_since_ns)
     if filtered:
         return Connects(
-            rows, ids, codes, order, ranked(by_destination(rows, codes)), len(rows), int(failed(codes).sum()), waiting,
+            rows, ids, codes, order, by_failures(by_destination(rows, codes)), len(rows),
+            int(is_failure(codes).sum()), waiting,
             0, kept.failed_since_ns, kept.succeeded_since_ns, *listed_since,
         )  # fmt: skip
-    destinations = summed(joined(DESTINATION, kept.destinations, by_destination(waits, results(waits))))
+    destinations = sum_by_destination(
+        concat(DESTINATION, kept.destinations, by_destination(waits, result_codes(waits)))
+    )
     return Connects(
-        rows, ids, codes, order, ranked(destinations), kept.connects + len(waits), kept.failed, waiting, kept.beyond,
+        rows, ids, codes, order, by_failures(destinations), kept.connects + len(waits), kept.failed, waiting,
+        kept.beyond,
         kept.since_ns, kept.since_ns, *listed_since,
     )  # fmt: skip
 
 
-def _numbers(total: int, count: int) -> NDArray[np.uint64]:
+def _last_numbers(total: int, count: int) -> NDArray[np.uint64]:
     """Of the last ``count`` of so many, from 1."""
     return np.arange(total - count + 1, total + 1, dtype=np.uint64)
 
 
-def connection_of(rows: Rows, outcome: np.void) -> int | None:
+def find_connection(rows: Rows, outcome: np.void) -> int | None:
     """Which of ``rows`` (dtype ROW or SESSION) is the connection that a connect() has made or wanted; None: none.
 
     The socket tells, or addresses and ports where nobody knows the socket; and the birth, since both are used again.
     """
     one = np.array([outcome])
-    same = life(rows) == life(one)[0]
+    same = connection_key(rows) == connection_key(one)[0]
     if outcome["skaddr"]:
-        same |= socket_life(rows) == socket_life(one)[0]
+        same |= socket_key(rows) == socket_key(one)[0]
     found = np.flatnonzero(same)
     return int(found[-1]) if len(found) else None

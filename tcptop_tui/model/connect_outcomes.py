@@ -11,13 +11,14 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from tcptop_tui.fields.results import CONNECTED, WAITING, failed, results
-from tcptop_tui.model.connect_attempts import outcomes
-from tcptop_tui.model.history import History
-from tcptop_tui.records import TRANSITION, UNKNOWN_NS, Rows, joined, picked
-from tcptop_tui.stream.identity import on_link, peer_hash
+from tcptop_tui.fields.connect_results import RESULT_CONNECTED, RESULT_WAITING, is_failure, result_codes
+from tcptop_tui.model.connect_attempts import connect_outcomes
+from tcptop_tui.model.record_array import RecordArray
+from tcptop_tui.records import TRANSITION, UNKNOWN_NS, Rows
+from tcptop_tui.row_copy import concat, picked
+from tcptop_tui.stream.identity import is_link_local, peer_hash
 
-MOST_DESTINATIONS = 4_096
+MAX_DESTINATIONS = 4_096
 
 DESTINATION = np.dtype(
     [("key", "<u8"), ("raddr", ">u8", (2,)), ("netns", "<u4"), ("dev", "<u4"), ("rport", "<u2"), ("connects", "<u4"),
@@ -28,7 +29,7 @@ DESTINATION = np.dtype(
 _SUMS = ("connects", "failed", "waiting", "timed", "total_ns")
 
 
-def _no_outcomes() -> Rows:
+def _no_rows() -> Rows:
     return np.zeros(0, TRANSITION)
 
 
@@ -41,9 +42,9 @@ class Outcomes:
     connects: int = 0
     """All of them, those that failed among them."""
     failed: int = 0
-    succeeded_rows: Rows = field(default_factory=_no_outcomes)
+    succeeded_rows: Rows = field(default_factory=_no_rows)
     """The latest that did not fail, oldest first, dtype TRANSITION."""
-    failed_rows: Rows = field(default_factory=_no_outcomes)
+    failed_rows: Rows = field(default_factory=_no_rows)
     """The latest that failed."""
     succeeded_since_ns: int = 0
     """From here on ``succeeded_rows`` are all that there were; so for ``failed_rows``."""
@@ -62,14 +63,14 @@ class OutcomeCounter:
     """
 
     def __init__(self, limit: int) -> None:
-        self._succeeded, self._failed = History(TRANSITION, limit), History(TRANSITION, limit)
+        self._succeeded, self._failed = RecordArray(TRANSITION, limit), RecordArray(TRANSITION, limit)
         # totals of the histories when counting began
-        self._before = (0, 0)
+        self._seen_failures = (0, 0)
         self._since_ns = 0
         self._destinations = np.zeros(0, DESTINATION)
         self._beyond = 0
 
-    def begin(self, now_ns: int) -> None:
+    def start(self, now_ns: int) -> None:
         """Count from here on, unless it is counted already."""
         self._since_ns = self._since_ns or now_ns
 
@@ -77,23 +78,23 @@ class OutcomeCounter:
         """Forget what was."""
         for history in (self._succeeded, self._failed):
             history.clear()
-        self._before = (self._succeeded.total, self._failed.total)
+        self._seen_failures = (self._succeeded.total, self._failed.total)
         self._since_ns = now_ns
         self._destinations, self._beyond = np.zeros(0, DESTINATION), 0
 
-    def note(self, rows: Rows) -> Rows:
+    def add(self, rows: Rows) -> Rows:
         """Dtype TRANSITION; returns those that are a connect()'s failure."""
-        ends = outcomes(rows)
+        ends = connect_outcomes(rows)
         if not len(ends):
             return ends
-        codes = results(ends)
-        wrong = failed(codes)
+        codes = result_codes(ends)
+        wrong = is_failure(codes)
         failures = picked(ends, wrong)
         self._failed.append(failures)
         self._succeeded.append(picked(ends, ~wrong))
-        merged = ranked(summed(joined(DESTINATION, self._destinations, by_destination(ends, codes))))
-        self._destinations = merged[:MOST_DESTINATIONS]
-        self._beyond += int(merged["connects"][MOST_DESTINATIONS:].sum())
+        merged = by_failures(sum_by_destination(concat(DESTINATION, self._destinations, by_destination(ends, codes))))
+        self._destinations = merged[:MAX_DESTINATIONS]
+        self._beyond += int(merged["connects"][MAX_DESTINATIONS:].sum())
         return failures
 
     @property
@@ -104,8 +105,8 @@ class OutcomeCounter:
     @property
     def outcomes(self) -> Outcomes:
         """Of now; the arrays are never written to again."""
-        (good, good_total), (bad, bad_total) = self._succeeded.kept, self._failed.kept
-        good_total, bad_total = good_total - self._before[0], bad_total - self._before[1]
+        (good, good_total), (bad, bad_total) = self._succeeded.rows_and_total, self._failed.rows_and_total
+        good_total, bad_total = good_total - self._seen_failures[0], bad_total - self._seen_failures[1]
         return Outcomes(
             self._since_ns, good_total + bad_total, bad_total, good, bad,
             _complete_since(good, good_total, self._since_ns), _complete_since(bad, bad_total, self._since_ns),
@@ -122,17 +123,17 @@ def by_destination(rows: Rows, codes: NDArray[np.uint8]) -> Rows:
     made = np.zeros(len(rows), DESTINATION)
     made["key"] = peer_hash(rows) ^ rows["rport"].astype(np.uint64)
     made["raddr"], made["rport"] = rows["raddr"], rows["rport"]
-    near = np.flatnonzero(on_link(rows["raddr"]) & (rows["dev"] != 0))  # another host's on each link
+    near = np.flatnonzero(is_link_local(rows["raddr"]) & (rows["dev"] != 0))  # another host's on each link
     for name in ("netns", "dev"):
         made[name][near] = rows[name][near]
-    made["connects"], made["failed"], made["waiting"] = 1, failed(codes), codes == WAITING
-    timed = (codes == CONNECTED) & (rows["spent_ns"] != UNKNOWN_NS)
+    made["connects"], made["failed"], made["waiting"] = 1, is_failure(codes), codes == RESULT_WAITING
+    timed = (codes == RESULT_CONNECTED) & (rows["spent_ns"] != UNKNOWN_NS)
     made["timed"] = timed
     made["total_ns"][timed] = rows["spent_ns"][timed]
-    return summed(made)
+    return sum_by_destination(made)
 
 
-def summed(destinations: Rows) -> Rows:
+def sum_by_destination(destinations: Rows) -> Rows:
     """Rows of the same destination as one, dtype DESTINATION."""
     _, first, inverse = np.unique(destinations["key"], return_index=True, return_inverse=True)
     made = picked(destinations, first)
@@ -142,7 +143,7 @@ def summed(destinations: Rows) -> Rows:
     return made
 
 
-def ranked(destinations: Rows) -> Rows:
+def by_failures(destinations: Rows) -> Rows:
     """Most failures first, then most connects."""
     worst = [-destinations[name].astype(np.int64) for name in ("connects", "failed")]
     order = np.lexsort([destinations["rport"], *destinations["raddr"].T[::-1], *worst])

@@ -6,20 +6,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tcptop_tui.fields import BY_KEY
-from tcptop_tui.model.facts import Facts
-from tcptop_tui.model.sorting import arranged
-from tcptop_tui.records import Flag, Mask, Rows, picked
+from tcptop_tui.model.snapshot import Snapshot
+from tcptop_tui.model.sorting import sort_by_values
+from tcptop_tui.records import Flag, Mask, Rows
+from tcptop_tui.row_copy import picked
 
 
-def is_connection(sessions: Rows) -> Mask:
+def has_peer(sessions: Rows) -> Mask:
     """Which of ``sessions`` (dtype SESSION) had two ends: listeners have not, a connect() to port 0 has."""
     active, listener = ((sessions["flags"] & flag) != 0 for flag in (Flag.ACTIVE, Flag.LISTENER))
     connected: Mask = ~listener & (active | (sessions["rport"] != 0))
     return connected
 
 
-def ended_order(facts: Facts, matches: Mask, sort: str, *, descending: bool) -> NDArray[np.intp]:
+def ended_order(facts: Snapshot, matches: Mask, sort: str, *, descending: bool) -> NDArray[np.intp]:
     """Numbers of ``facts.sessions`` that match, listeners left out, sorted by a column's key."""
-    chosen = np.flatnonzero(matches & is_connection(facts.sessions))
-    column = BY_KEY[sort].read(facts.about(picked(facts.sessions, chosen)))
-    return arranged(column, chosen, descending=descending)
+    chosen = np.flatnonzero(matches & has_peer(facts.ended_rows))
+    column = BY_KEY[sort].read(facts.about(picked(facts.ended_rows, chosen)))
+    return sort_by_values(column, chosen, descending=descending)

@@ -7,13 +7,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from tcptop_tui import formats, text
-from tcptop_tui.fields import Subject
-from tcptop_tui.model.facts import Facts
+from tcptop_tui import formats, safe_text
+from tcptop_tui.fields import RowContext
 from tcptop_tui.model.rtt_groups import service_ports
-from tcptop_tui.model.sorting import ordered
-from tcptop_tui.records import ROW, UNKNOWN_UID, Flag, Rows, joined
-from tcptop_tui.stream.identity import on_link, peer_hash, process_key
+from tcptop_tui.model.snapshot import Snapshot
+from tcptop_tui.model.sorting import sort_rows
+from tcptop_tui.records import ROW, UNKNOWN_UID, Flag, Rows
+from tcptop_tui.row_copy import concat
+from tcptop_tui.stream.identity import is_link_local, peer_hash, process_key
 
 GROUPINGS = ("", "process", "raddr", "port", "state")
 COLUMN = {"process": "comm", "raddr": "raddr", "port": "lport", "state": "state"}
@@ -27,10 +28,10 @@ _GROUP_BIT = np.uint64(1 << 63)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Tree:
+class GroupTree:
     """Connections and, behind them, their groups as rows of the same dtype: sums where sums make sense."""
 
-    by: str
+    group_by: str
     rows: Rows
     """Dtype ROW: first the connections of the facts, then the groups."""
     tx_rate: NDArray[np.float64]
@@ -44,7 +45,7 @@ class Tree:
     folded: frozenset[int]
     member_of: NDArray[np.intp]
     """Group of each connection by number; -1: filtered out."""
-    last: NDArray[np.bool_]
+    last_members: NDArray[np.bool_]
     """By row: whether it is the last that is shown of its group."""
 
     @property
@@ -56,7 +57,7 @@ class Tree:
         """``order`` without the groups' own rows."""
         return self.order[self.order < self._first]
 
-    def subject(self, facts: Facts) -> Subject:
+    def subject(self, facts: Snapshot) -> RowContext:
         """All rows, as fields are read from them; ``facts`` are those that it was made of."""
         return replace(facts.subject, rows=self.rows, tx_rate=self.tx_rate, rx_rate=self.rx_rate)
 
@@ -72,11 +73,11 @@ class Tree:
     def label(self, row: int) -> str:
         """What stands in a group's first column: ``▼ 12``, of a process with its name; of a member the tree's line."""
         if not self.is_group(row):
-            return "└ " if self.last[row] else "├ "
+            return "└ " if self.last_members[row] else "├ "
         number = row - self._first
         mark = "▶" if int(self.groups[number]) in self.folded else "▼"
-        name = formats.process(text.clean(bytes(self.rows[row]["comm"])), int(self.rows[row]["pid"]))
-        return f"{mark} {self.counts[number]:,}{f' {name}' if self.by == 'process' else ''}"
+        name = formats.process(safe_text.clean(bytes(self.rows[row]["comm"])), int(self.rows[row]["pid"]))
+        return f"{mark} {self.counts[number]:,}{f' {name}' if self.group_by == 'process' else ''}"
 
 
 def _keys(rows: Rows, by: str) -> NDArray[np.uint64]:
@@ -90,8 +91,8 @@ def _keys(rows: Rows, by: str) -> NDArray[np.uint64]:
 
 
 def make_tree(
-    facts: Facts, chosen: NDArray[np.intp], by: str, folded: frozenset[int], sort: str, *, descending: bool
-) -> Tree:
+    facts: Snapshot, chosen: NDArray[np.intp], by: str, folded: frozenset[int], sort: str, *, descending: bool
+) -> GroupTree:
     """Group the rows number ``chosen`` of ``facts.rows``, which are in display order already.
 
     Groups are sorted by their sums like connections by their values, members within their group.
@@ -103,25 +104,25 @@ def make_tree(
     found, inverse = found[appeared], rank[inverse]
     sums, tx_rate, rx_rate = _sums(facts, chosen, inverse, len(found), by)
     sums["id"] = _GROUP_BIT | found
-    rows = joined(ROW, facts.rows, sums)
-    together = Facts(
+    rows = concat(ROW, facts.rows, sums)
+    together = Snapshot(
         now_ns=facts.now_ns, rows=rows,
         tx_rate=np.concatenate([facts.tx_rate, tx_rate]), rx_rate=np.concatenate([facts.rx_rate, rx_rate]),
     )  # fmt: skip
     member_of = np.full(len(facts.rows), -1, np.intp)
     member_of[chosen] = inverse
     first = len(facts.rows)
-    groups = ordered([together], np.arange(first, len(rows)), sort, descending=descending) - first
-    order = _displayed(groups, chosen, member_of, sums["id"], folded, first)
+    groups = sort_rows([together], np.arange(first, len(rows)), sort, descending=descending) - first
+    order = _display_order(groups, chosen, member_of, sums["id"], folded, first)
     last = np.zeros(len(rows), np.bool_)
     last[order] = np.append(order[1:] >= first, True)[: len(order)]
-    return Tree(
+    return GroupTree(
         by, rows, together.tx_rate, together.rx_rate, order,
         sums["id"], np.bincount(inverse, minlength=len(found)), folded, member_of, last,
     )  # fmt: skip
 
 
-def _displayed(
+def _display_order(
     groups: NDArray[np.intp], members: NDArray[np.intp], member_of: NDArray[np.intp],
     ids: NDArray[np.uint64], folded: frozenset[int], first: int,
 ) -> NDArray[np.intp]:  # fmt: skip
@@ -137,7 +138,7 @@ def _displayed(
 
 
 def _sums(
-    facts: Facts, chosen: NDArray[np.intp], inverse: NDArray[np.intp], count: int, by: str
+    facts: Snapshot, chosen: NDArray[np.intp], inverse: NDArray[np.intp], count: int, by: str
 ) -> tuple[Rows, NDArray[np.float64], NDArray[np.float64]]:
     """A row for each group, and its rates; what has no sum is unknown."""
     # field by field: whole rows are 192 bytes each
@@ -166,7 +167,7 @@ def _sums(
         sums[COLUMN[by]] = facts.rows[COLUMN[by]][one]
     if by == "raddr":  # the link that it is on
         for name in ("netns", "dev"):
-            sums[name] = np.where(on_link(sums["raddr"]), facts.rows[name][one], 0)
+            sums[name] = np.where(is_link_local(sums["raddr"]), facts.rows[name][one], 0)
     return sums, _summed(facts.tx_rate[chosen], inverse, count), _summed(facts.rx_rate[chosen], inverse, count)
 
 

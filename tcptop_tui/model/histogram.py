@@ -24,7 +24,7 @@ class Summary:
     p99_us: float | None
 
 
-def slot_bounds(slot: int) -> tuple[int, int | None]:
+def bucket_bounds(slot: int) -> tuple[int, int | None]:
     """Lowest and highest whole value of a slot, µs, as bcc prints them; the last one is open."""
     low = 0 if slot == 0 else 1 << slot
     return low, None if slot == RTT_SLOTS - 1 else (1 << (slot + 1)) - 1
@@ -43,7 +43,7 @@ def percentile(hist: Histogram, share: float) -> float | None:
     wanted = share * float(upto[-1])
     index = int(np.searchsorted(upto, wanted, side="left"))
     slot = int(used[index])
-    low, high = slot_bounds(slot)
+    low, high = bucket_bounds(slot)
     if high is None:
         return float(low)
     inside = 1 - (float(upto[index]) - wanted) / float(hist[slot])
@@ -56,7 +56,7 @@ def average(hist: Histogram, sum_us: int) -> float | None:
     return sum_us / count if count else None
 
 
-def summarise(hist: Histogram, sum_us: int) -> Summary:
+def summarize(hist: Histogram, sum_us: int) -> Summary:
     """Everything that is said about a histogram in words."""
     return Summary(
         int(hist.sum()),

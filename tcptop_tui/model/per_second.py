@@ -9,17 +9,18 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from tcptop_tui.model.ended_order import is_connection
-from tcptop_tui.model.row_succession import Succession
-from tcptop_tui.records import Flag, Mask, Rows, State, picked
-from tcptop_tui.stream.identity import Index, life
+from tcptop_tui.model.ended_order import has_peer
+from tcptop_tui.model.table_diff import TableDiff
+from tcptop_tui.records import Flag, Mask, Rows, State
+from tcptop_tui.row_copy import picked
+from tcptop_tui.stream.identity import KeyIndex, connection_key
 
 SECONDS = 60
 
 Number = TypeVar("Number", np.uint32, np.bool_)
 
 
-class Beat(IntEnum):
+class EventKind(IntEnum):
     """What is counted."""
 
     TRANSITIONS = 0
@@ -40,51 +41,51 @@ class _Retransmits:
     """
 
     def __init__(self) -> None:
-        self._known: Mask = np.zeros(0, np.bool_)
+        self._known_counts: Mask = np.zeros(0, np.bool_)
         self._counts = np.zeros(0, "<u4")
         self._now_ns = 0
         # a session may come a table late: those of the latest table first, then those of the one before
         self._seen = 2 * [(np.zeros(0, "<u8"), np.zeros(0, "<u4"))]
-        self._ended = 0
+        self._ended_counts = 0
 
-    def note_sessions(self, rows: Rows, start_ns: int) -> None:
+    def add_ended(self, rows: Rows, start_ns: int) -> None:
         """Dtype SESSION: what they sent again since a table had them; all, if they began since ``start_ns``."""
         sent = picked(rows, rows["retrans"] != 0)
-        sent = picked(sent, _known(sent))
+        sent = picked(sent, _is_known(sent))
         if not len(sent):
             return
         lives, counts = (np.concatenate(parts) for parts in zip(*self._seen, strict=True))
-        before, found = _looked_up(lives, counts, life(sent))
+        before, found = _values_by_key(lives, counts, connection_key(sent))
         more = (found | (sent["born_ns"] >= start_ns)) & (sent["retrans"] > before)
-        self._ended += int((sent["retrans"][more] - before[more]).sum(dtype=np.int64))
+        self._ended_counts += int((sent["retrans"][more] - before[more]).sum(dtype=np.int64))
 
-    def take_table(self, rows: Rows, now_ns: int, step: Succession) -> int:
+    def update(self, rows: Rows, now_ns: int, step: TableDiff) -> int:
         """Dtype ROW, sorted by ``id``; returns the growth since the table before, ended connections' too."""
-        known, counts = _known(rows), rows["retrans"].copy()
+        known, counts = _is_known(rows), rows["retrans"].copy()
         places = np.flatnonzero(known & (counts != 0))
         sent = picked(rows, places)
-        before, was_known = step.carried(self._counts, 0)[places], step.carried(self._known, False)[places]
-        fresh = ~step.there[places] & (sent["born_ns"] >= self._now_ns) & (sent["state"] != State.TIME_WAIT)
+        before, was_known = step.carry_over(self._counts, 0)[places], step.carry_over(self._known_counts, False)[places]
+        fresh = ~step.existed[places] & (sent["born_ns"] >= self._now_ns) & (sent["state"] != State.TIME_WAIT)
         more = (was_known | fresh) & (sent["retrans"] > before)
-        grown = self._ended + int((sent["retrans"][more] - before[more]).sum(dtype=np.int64))
-        self._counts, self._known = counts, known
-        self._seen = [(life(sent), sent["retrans"].copy()), self._seen[0]]
-        self._now_ns, self._ended = now_ns, 0
+        grown = self._ended_counts + int((sent["retrans"][more] - before[more]).sum(dtype=np.int64))
+        self._counts, self._known_counts = counts, known
+        self._seen = [(connection_key(sent), sent["retrans"].copy()), self._seen[0]]
+        self._now_ns, self._ended_counts = now_ns, 0
         return grown
 
 
-def _known(rows: Rows) -> Mask:
+def _is_known(rows: Rows) -> Mask:
     known: Mask = (rows["flags"] & Flag.GAUGES) != 0
     return known
 
 
-def _looked_up(
+def _values_by_key(
     keys: NDArray[np.uint64], values: NDArray[Number], wanted: NDArray[np.uint64]
 ) -> tuple[NDArray[Number], Mask]:
     """The value beside each of ``wanted``, else 0, and which are there; of equal keys the first counts."""
     if not len(keys):
         return np.zeros(len(wanted), values.dtype), np.zeros(len(wanted), np.bool_)
-    place, there = Index.of(keys).find(wanted)
+    place, there = KeyIndex.from_keys(keys).find(wanted)
     return np.where(there, values[place], values.dtype.type(0)), there
 
 
@@ -100,17 +101,17 @@ def _by_second(ts_ns: NDArray[np.uint64], most: int) -> Iterator[tuple[int, int]
         yield first + second, int(counts[second])
 
 
-class PulseCounter:
+class PerSecondCounter:
     """Adds up by second of CLOCK_MONOTONIC; keeps ``SECONDS`` and the present one."""
 
     def __init__(self) -> None:
         self._slots = SECONDS + 1
         self._second = np.full(self._slots, -1, np.int64)
-        self._counts = np.zeros((len(Beat), self._slots))
+        self._counts = np.zeros((len(EventKind), self._slots))
         self._started_s = -1
         self._retrans = _Retransmits()
 
-    def _add(self, beat: Beat, ts_ns: NDArray[np.uint64], weight: int = 1) -> None:
+    def _add(self, beat: EventKind, ts_ns: NDArray[np.uint64], weight: int = 1) -> None:
         if self._started_s < 0:
             return  # what the rings held before the first table is not this second's pace
         for second, count in _by_second(ts_ns, self._slots):
@@ -121,28 +122,28 @@ class PulseCounter:
             if self._second[slot] == second:
                 self._counts[beat, slot] += count * weight
 
-    def note_transitions(self, rows: Rows, failures: Rows) -> None:
+    def add_transitions(self, rows: Rows, failures: Rows) -> None:
         """Dtype TRANSITION, and those of them that are a connect()'s failure."""
-        self._add(Beat.TRANSITIONS, rows["ts_ns"])
+        self._add(EventKind.TRANSITIONS, rows["ts_ns"])
         opened = (rows["newstate"] == State.ESTABLISHED) & (rows["oldstate"] != State.ESTABLISHED)
-        self._add(Beat.OPENED, rows["ts_ns"][opened])
-        self._add(Beat.FAILED, failures["ts_ns"])
+        self._add(EventKind.OPENED, rows["ts_ns"][opened])
+        self._add(EventKind.FAILED, failures["ts_ns"])
 
-    def note_sessions(self, rows: Rows) -> None:
+    def add_ended(self, rows: Rows) -> None:
         """Dtype SESSION."""
-        self._add(Beat.CLOSED, rows["end_ns"][is_connection(rows)])
+        self._add(EventKind.CLOSED, rows["end_ns"][has_peer(rows)])
         if self._started_s >= 0:
-            self._retrans.note_sessions(rows, self._started_s * 10**9)
+            self._retrans.add_ended(rows, self._started_s * 10**9)
 
-    def note_table(self, rows: Rows, now_ns: int, step: Succession) -> None:
+    def add_table(self, rows: Rows, now_ns: int, step: TableDiff) -> None:
         """Dtype ROW, sorted by ``id``; ``step`` leads to it from the one before."""
-        grown = self._retrans.take_table(rows, now_ns, step)
+        grown = self._retrans.update(rows, now_ns, step)
         if self._started_s < 0:
             self._started_s = now_ns // 10**9
         elif grown:
-            self._add(Beat.RETRANS, np.array([now_ns], np.uint64), grown)
+            self._add(EventKind.RETRANS, np.array([now_ns], np.uint64), grown)
 
-    def pulse(self, now_ns: int, events_ns: int) -> NDArray[np.float64]:
+    def last_seconds(self, now_ns: int, events_ns: int) -> NDArray[np.float64]:
         """The last whole seconds before ``now_ns``, oldest first, shape (len(Beat), SECONDS).
 
         NaN: before the start, or not all of it has been read: only what was before ``events_ns`` has. A moment that

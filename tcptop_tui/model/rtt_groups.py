@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tcptop_tui import formats, text
-from tcptop_tui.filters.process_names import distinct
-from tcptop_tui.model.facts import Facts
+from tcptop_tui import formats, safe_text
+from tcptop_tui.filters.process_names import distinct_names
+from tcptop_tui.model.snapshot import Snapshot
 from tcptop_tui.records import RTT_SLOTS, Flag, Mask, Rows
 from tcptop_tui.stream.batches import Names
-from tcptop_tui.stream.histograms import Hists, hists_of
-from tcptop_tui.stream.identity import links, mixed_with
+from tcptop_tui.stream.histograms import HistogramStore, row_histograms
+from tcptop_tui.stream.identity import link_ids, mix_into
 
 GROUPINGS = ("raddr", "port", "process", "laddr")
 TITLES = {"raddr": "remote address", "port": "service port", "process": "process", "laddr": "local address"}
@@ -33,21 +33,23 @@ class RttGroups:
     """Of link-local addresses, see ``identity.links``; else 0."""
     names: Names = field(default_factory=Names)
     """Of the links' devices."""
-    older: int = -1
+    has_dropped: int = -1
     """Which one is of the ended connections that are kept only as a sum; -1: none."""
 
     def label(self, index: int) -> str:
         """The key in words: only what is on the screen is ever asked for."""
-        if index == self.older:
+        if index == self.has_dropped:
             return "older samples, summed"
         raw = self.keys[index].tobytes()
         if self.by in {"laddr", "raddr"}:
             address = formats.address((int.from_bytes(raw[:8], "big"), int.from_bytes(raw[8:], "big")))
             link = int(self.links[index])
-            return f"{address}%{text.clean(self.names.device(link >> 32, link & 0xFFFF_FFFF))}" if link else address
+            return (
+                f"{address}%{safe_text.clean(self.names.device(link >> 32, link & 0xFFFF_FFFF))}" if link else address
+            )
         if self.by == "port":
             return str(int.from_bytes(raw, "little") or formats.UNKNOWN)
-        return text.clean(raw.split(b"\0", 1)[0]) or formats.UNKNOWN
+        return safe_text.clean(raw.split(b"\0", 1)[0]) or formats.UNKNOWN
 
 
 def service_ports(rows: Rows) -> NDArray[np.uint16]:
@@ -59,7 +61,7 @@ def service_ports(rows: Rows) -> NDArray[np.uint16]:
     return ports
 
 
-def rtt_groups(facts: Facts, by: str, live: Mask, ended: Mask, *, filtered: bool) -> RttGroups:
+def rtt_groups(facts: Snapshot, by: str, live: Mask, ended: Mask, *, filtered: bool) -> RttGroups:
     """Sum up the chosen rows of ``facts.rows`` and ``facts.sessions``.
 
     Args:
@@ -69,35 +71,38 @@ def rtt_groups(facts: Facts, by: str, live: Mask, ended: Mask, *, filtered: bool
         ended: which kept ended ones are.
         filtered: a filter is in force; it cannot choose from what is kept only as a sum.
     """
-    parts = [_columns(facts.rows, facts.hists, live, by), _columns(facts.sessions, facts.hists, ended, by)]
+    parts = [
+        _sampled_columns(facts.rows, facts.hists, live, by),
+        _sampled_columns(facts.ended_rows, facts.hists, ended, by),
+    ]
     hist, sum_us, keys, link = (np.concatenate(column) for column in zip(*parts, strict=True))
-    leaders, leader_of = distinct(_apart(keys, link).view("S16"))
+    leaders, leader_of = distinct_names(_with_links(keys, link).view("S16"))
     group = np.empty(len(keys), np.intp)
     group[leaders] = np.arange(len(leaders))
     summed, sums = _summed(hist, sum_us, group[leader_of], len(leaders))
     found = RttGroups(by, summed, sums, keys[leaders], link[leaders], facts.names)
-    return _sorted(found if filtered else _with_older(found, facts))
+    return _sorted(found if filtered else _with_dropped(found, facts))
 
 
-def _columns(
-    rows: Rows, hists: Hists, chosen: Mask, by: str
+def _sampled_columns(
+    rows: Rows, hists: HistogramStore, chosen: Mask, by: str
 ) -> tuple[NDArray[np.uint32], NDArray[np.uint64], NDArray[np.void], NDArray[np.uint64]]:
     """Histograms, sums, keys and links of what has samples; whole rows are never copied, they are long."""
     places = np.flatnonzero(chosen)
-    hist = hists_of(rows, hists, places)
+    hist = row_histograms(rows, hists, places)
     sampled = hist.any(axis=1)
     if not sampled.all():
         places, hist = places[sampled], hist[sampled]
-    link = links(rows, by, places) if by in {"laddr", "raddr"} else np.zeros(len(places), np.uint64)
+    link = link_ids(rows, by, places) if by in {"laddr", "raddr"} else np.zeros(len(places), np.uint64)
     return hist, rows["rtt_sum_us"][places], _keys(rows, by)[places], link
 
 
-def _apart(keys: NDArray[np.void], link: NDArray[np.uint64]) -> NDArray[np.void]:
+def _with_links(keys: NDArray[np.void], link: NDArray[np.uint64]) -> NDArray[np.void]:
     """Keys that differ where only the links do."""
     if not link.any():
         return keys
     words = keys.view("<u8").reshape(-1, 2).copy()
-    words[:, 0] = mixed_with(words[:, 0].copy(), link)
+    words[:, 0] = mix_into(words[:, 0].copy(), link)
     made: NDArray[np.void] = words.view("V16").ravel()
     return made
 
@@ -127,25 +132,25 @@ def _summed(
     return summed, low + (high << np.uint64(32))
 
 
-def _with_older(found: RttGroups, facts: Facts) -> RttGroups:
+def _with_dropped(found: RttGroups, facts: Snapshot) -> RttGroups:
     """Add what is kept only as a sum, as a group of its own."""
-    if not facts.forgotten_hist.any():
+    if not facts.dropped_rtt_hist.any():
         return found
-    older_sum = np.uint64(facts.forgotten_sum_us)
+    older_sum = np.uint64(facts.dropped_rtt_sum_us)
     return replace(
         found,
-        hist=np.concatenate([found.hist, facts.forgotten_hist[None, :]]),
+        hist=np.concatenate([found.hist, facts.dropped_rtt_hist[None, :]]),
         sum_us=np.append(found.sum_us, older_sum),
         keys=np.concatenate([found.keys, np.zeros(1, "V16")]),
         links=np.append(found.links, np.uint64(0)),
-        older=len(found.hist),
+        has_dropped=len(found.hist),
     )
 
 
 def _sorted(found: RttGroups) -> RttGroups:
     order = np.argsort(-found.hist.sum(axis=1).astype(np.int64), kind="stable")
-    older = int(np.flatnonzero(order == found.older)[0]) if found.older >= 0 else -1
+    older = int(np.flatnonzero(order == found.has_dropped)[0]) if found.has_dropped >= 0 else -1
     return replace(
         found, hist=found.hist[order], sum_us=found.sum_us[order], keys=found.keys[order], links=found.links[order],
-        older=older,
+        has_dropped=older,
     )  # fmt: skip

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tcptop_tui.fields import BY_KEY, Column
-from tcptop_tui.model.facts import Facts
+from tcptop_tui.fields import BY_KEY, FieldValues
+from tcptop_tui.model.snapshot import Snapshot
 from tcptop_tui.records import State
 
 DEFAULT_SORT = "rx_rate"
@@ -23,7 +23,7 @@ _WEIGHT = np.full(256, len(_STATES) - 1, np.uint8)
 _WEIGHT[list(_STATES)] = np.arange(len(_STATES))
 
 
-def ordered(parts: Sequence[Facts], chosen: NDArray[np.intp], key: str, *, descending: bool) -> NDArray[np.intp]:
+def sort_rows(parts: Sequence[Snapshot], chosen: NDArray[np.intp], key: str, *, descending: bool) -> NDArray[np.intp]:
     """``chosen`` row numbers, counted through the rows of all ``parts``, sorted by ``key``.
 
     Equal rows stand by their state, TIME_WAIT last, then by their numbers, so that nothing moves
@@ -35,14 +35,14 @@ def ordered(parts: Sequence[Facts], chosen: NDArray[np.intp], key: str, *, desce
     if not columns:
         return chosen
     values, known = (np.concatenate([column[place] for column in columns])[chosen] for place in (0, 1))
-    return arranged(Column(values, known), chosen, descending=descending)
+    return sort_by_values(FieldValues(values, known), chosen, descending=descending)
 
 
-def arranged(column: Column, chosen: NDArray[np.intp], *, descending: bool) -> NDArray[np.intp]:
+def sort_by_values(column: FieldValues, chosen: NDArray[np.intp], *, descending: bool) -> NDArray[np.intp]:
     """``chosen`` by the values of ``column`` beside it; what is not known is last either way, equal ones stay."""
     values, known = column
     if not known.all():
-        first = arranged(Column(values[known], known[known]), chosen[known], descending=descending)
+        first = sort_by_values(FieldValues(values[known], known[known]), chosen[known], descending=descending)
         return np.concatenate([first, chosen[~known]])
     if values.dtype.kind == "S" or values.ndim == 2:  # 16 bytes are two words, which sort as text does
         words = np.ascontiguousarray(values).view(">u8").reshape(-1, 2).astype("<u8")

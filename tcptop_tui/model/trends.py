@@ -16,7 +16,7 @@ _APART_NS = 10**9
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Sample:
+class TrendSample:
     """One table, immutable; every array has shape (n,) and is sorted by ``ids``."""
 
     now_ns: int
@@ -34,26 +34,26 @@ class Trends:
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._kept: deque[Sample] = deque(maxlen=SAMPLES)
+        self._samples: deque[TrendSample] = deque(maxlen=SAMPLES)
 
-    def note(self, rows: Rows, ids: NDArray[np.uint64], tx_rate: Rate, rx_rate: Rate, now_ns: int) -> None:
+    def update(self, rows: Rows, ids: NDArray[np.uint64], tx_rate: Rate, rx_rate: Rate, now_ns: int) -> None:
         """Take a table (dtype ROW, sorted by ``id``) with its ids, which are kept, and its rates."""
-        if self._kept and now_ns - self._kept[-1].now_ns < _APART_NS:
+        if self._samples and now_ns - self._samples[-1].now_ns < _APART_NS:
             return
         values = np.empty((3, len(rows)), np.float32)
         values[0], values[1], values[2] = rows["srtt_us"], tx_rate, rx_rate
         values[0][values[0] == 0] = np.nan
-        self._kept.append(Sample(now_ns, ids, values))
-        while len(self._kept) > 1 and sum(len(sample.ids) for sample in self._kept) > self._limit:
-            self._kept.popleft()
+        self._samples.append(TrendSample(now_ns, ids, values))
+        while len(self._samples) > 1 and sum(len(sample.ids) for sample in self._samples) > self._limit:
+            self._samples.popleft()
 
     @property
-    def samples(self) -> tuple[Sample, ...]:
+    def samples(self) -> tuple[TrendSample, ...]:
         """Oldest first."""
-        return tuple(self._kept)
+        return tuple(self._samples)
 
 
-def trend(samples: tuple[Sample, ...], row_id: int) -> NDArray[np.float32]:
+def trend(samples: tuple[TrendSample, ...], row_id: int) -> NDArray[np.float32]:
     """One connection's, oldest first, shape (3, n); NaN where it was not there."""
     found = np.full((3, len(samples)), np.nan, np.float32)
     for column, sample in enumerate(samples):

@@ -7,53 +7,54 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from tcptop_tui.diag.decode_rows import TIMEWAIT_NS
 from tcptop_tui.diag.dump import Dump
-from tcptop_tui.diag.socket_rows import TIMEWAIT_NS
-from tcptop_tui.reconcile.entry_digests import KEPT_IN_TIME_WAIT
-from tcptop_tui.reconcile.inode_keys import Waiting, dump_key
-from tcptop_tui.reconcile.owner_fill import own
+from tcptop_tui.reconcile.entry_digests import CARRIED_INTO_TIME_WAIT
+from tcptop_tui.reconcile.inode_keys import PortlessSockets, dump_key
+from tcptop_tui.reconcile.owner_fill import copy_owner
 from tcptop_tui.reconcile.rebinding import NO_REBOUND
-from tcptop_tui.records import DUMPED, Flag, Looked, Mask, Rows, State, parts, picked
-from tcptop_tui.stream.identity import Index, cookie_key, tuple_hash
+from tcptop_tui.records import DUMP_ROW, Flag, HolderLookup, Mask, Rows, State
+from tcptop_tui.row_copy import chunks, picked
+from tcptop_tui.stream.identity import KeyIndex, cookie_key, tuple_hash
 
-_PART = 4096
+_ROWS_PER_CHUNK = 4096
 """Rows that are compared at a time: what fits into a cache."""
 
 
-_TIMEWAIT_LATE_NS = 4_100 * 10**6
+_TIMEWAIT_SLACK_NS = 4_100 * 10**6
 """A timer of a minute goes off that much late at most: the grain of its level (kernel/time/timer.c, HZ 1000)."""
 _KEPT_FLAGS = Flag.GAUGES | Flag.ACTIVE | Flag.PASSIVE
 """Of those of a connection what is true of its timewait socket."""
-_TIMER_NS = 10**9
+_TIMER_SLACK_NS = 10**9
 """What a timer says of one start differs by less from dump to dump."""
 
 
 @dataclass(frozen=True, slots=True)
-class Compared:
+class DumpIndex:
     """The sockets of one dump; columns of shape (n,)."""
 
     rows: Rows
     """dtype DUMPED"""
-    index: Index
+    index: KeyIndex
     """by ``inodes.dump_key``"""
     ids: NDArray[np.uint64]
     """of ``rows``; none before ``numbered``"""
-    order: NDArray[np.intp]
+    by_id: NDArray[np.intp]
     """Rows by ``ids``, as tables have them."""
-    listens: Mask
+    listening: Mask
     full: Mask
     """What the tracer should know: not TIME_WAIT and not a half-open request."""
-    alone: Mask
+    unmapped: Mask
     """Not in the map."""
-    replaced: Mask
+    id_claimed: Mask
     """An entry that came into the map later has taken its ``id``; if that has gone, as at TIME_WAIT, it is its own."""
-    suspect: Mask
+    unconfirmed: Mask
     """Not in the map for the first time, and it should be."""
-    shown: Mask
+    in_table: Mask
     """In the latest table as it stands here."""
-    changed: NDArray[np.intp]
+    changed_in: NDArray[np.intp]
     """Number of the first table that shows it as it is."""
-    waiting: Waiting
+    portless: PortlessSockets
     now_ns: int
     netns: frozenset[int]
     """The network namespaces that were read."""
@@ -63,7 +64,7 @@ class Compared:
     """Of ``rows``, dtype SOCKET_DETAIL; empty where nobody wanted them."""
 
     @classmethod
-    def of(cls, dump: Dump, rebound: Rows = NO_REBOUND) -> Compared:
+    def from_dump(cls, dump: Dump, rebound: Rows = NO_REBOUND) -> DumpIndex:
         """Not compared yet."""
         rows = dump.rows
         listens = rows["state"] == State.LISTEN
@@ -71,106 +72,108 @@ class Compared:
         full &= rows["state"] != State.SYN_RECV
         none = np.zeros(len(rows), np.bool_)
         return cls(
-            rows, Index.of(dump_key(dump)), np.zeros(0, "<u8"), np.zeros(0, np.intp), listens,
-            full, none, none.copy(), none, none.copy(), np.zeros(len(rows), np.intp), Waiting.of(dump),
+            rows, KeyIndex.from_keys(dump_key(dump)), np.zeros(0, "<u8"), np.zeros(0, np.intp), listens,
+            full, none, none.copy(), none, none.copy(), np.zeros(len(rows), np.intp), PortlessSockets.from_dump(dump),
             dump.now_ns, dump.netns, rebound, dump.details,
         )  # fmt: skip
 
     @classmethod
-    def nothing(cls) -> Compared:
+    def empty(cls) -> DumpIndex:
         """Before the first one."""
-        return cls.of(Dump(np.zeros(0, DUMPED), np.zeros(0, np.uint32), 0, frozenset()))
+        return cls.from_dump(Dump(np.zeros(0, DUMP_ROW), np.zeros(0, np.uint32), 0, frozenset()))
 
-    def numbered(self) -> Compared:
+    def with_ids(self) -> DumpIndex:
         """The same, when ``rows`` have got their ids."""
         ids = self.rows["id"].copy()
-        return replace(self, ids=ids, order=np.argsort(ids))
+        return replace(self, ids=ids, by_id=np.argsort(ids))
 
-    def after(self, before: Compared, successors: Successors) -> None:
+    def mark_unchanged(self, before: DumpIndex, successors: DumpMatch) -> None:
         """Rows that are as the table has them still need not be written again."""
         same = np.flatnonzero(successors.unchanged)
-        place = successors.of[same]
-        kept = before.shown[place] & (before.ids[place] == self.ids[same])
-        self.shown[same[kept]] = True
-        self.changed[same[kept]] = before.changed[place[kept]]
+        place = successors.earlier_row[same]
+        kept = before.in_table[place] & (before.ids[place] == self.ids[same])
+        self.in_table[same[kept]] = True
+        self.changed_in[same[kept]] = before.changed_in[place[kept]]
 
-    def over(self, now_ns: int) -> Mask:
+    def expired(self, now_ns: int) -> Mask:
         """Which TIME_WAIT sockets must have gone by ``now_ns``; none while the dump is fresh."""
         rows = self.rows
-        if now_ns - self.now_ns < _TIMEWAIT_LATE_NS:
+        if now_ns - self.now_ns < _TIMEWAIT_SLACK_NS:
             return np.zeros(len(rows), np.bool_)
-        oldest_ns = now_ns - TIMEWAIT_NS - _TIMEWAIT_LATE_NS
+        oldest_ns = now_ns - TIMEWAIT_NS - _TIMEWAIT_SLACK_NS
         over: Mask = (rows["state"] == State.TIME_WAIT) & (rows["state_ns"] < max(0, oldest_ns))
         return over
 
     @property
-    def replaceable(self) -> Index:
+    def claimable(self) -> KeyIndex:
         """Those that are not in the map, as ``index``; a listener stays beside others with its address."""
-        chosen = (self.alone & ~self.listens & ~self.replaced)[self.index.order]
-        return Index(self.index.keys[chosen], self.index.order[chosen])
+        chosen = (self.unmapped & ~self.listening & ~self.id_claimed)[self.index.order]
+        return KeyIndex(self.index.keys[chosen], self.index.order[chosen])
 
 
 @dataclass(frozen=True, slots=True)
-class Successors:
+class DumpMatch:
     """Which rows of two dumps are the same sockets; by row of the later one, shape (n,)."""
 
-    of: NDArray[np.intp]
+    earlier_row: NDArray[np.intp]
     """The row of the earlier one, anything where there was none."""
-    there: Mask
+    matched: Mask
     unchanged: Mask
     """``there``, and nothing of it is otherwise but its ``id``; none before ``compared``."""
 
     @classmethod
-    def between(cls, before: Compared, latest: Compared) -> Successors:
+    def from_dumps(cls, before: DumpIndex, latest: DumpIndex) -> DumpMatch:
         """By cookie."""
-        place, there = Index.of(cookie_key(before.rows)).find(cookie_key(latest.rows))
+        place, there = KeyIndex.from_keys(cookie_key(before.rows)).find(cookie_key(latest.rows))
         there &= latest.rows["cookie"] != 0
         return cls(place, there, np.zeros(len(there), np.bool_))
 
-    def compared(self, before: Compared, latest: Compared) -> Successors:
+    def with_unchanged(self, before: DumpIndex, latest: DumpIndex) -> DumpMatch:
         """The same, when ``latest`` has taken over what it does not know itself."""
-        unchanged = np.zeros(len(self.there), np.bool_)
-        for part in parts(np.flatnonzero(self.there), _PART):
-            same = _words(picked(latest.rows, part)) == _words(picked(before.rows, self.of[part]))
+        unchanged = np.zeros(len(self.matched), np.bool_)
+        for part in chunks(np.flatnonzero(self.matched), _ROWS_PER_CHUNK):
+            same = _words_without_id(picked(latest.rows, part)) == _words_without_id(
+                picked(before.rows, self.earlier_row[part])
+            )
             unchanged[part] = same.all(axis=1)
         return replace(self, unchanged=unchanged)
 
-    def were(self, chosen: Mask) -> Mask:
+    def rows_of(self, chosen: Mask) -> Mask:
         """Rows whose socket is one of those ``chosen`` in the earlier dump."""
-        found = self.there.copy()
-        found[found] = chosen[self.of[found]]
+        found = self.matched.copy()
+        found[found] = chosen[self.earlier_row[found]]
         return found
 
 
-def _words(dumped: Rows) -> NDArray[np.uint64]:
+def _words_without_id(dumped: Rows) -> NDArray[np.uint64]:
     """What is said of each but its ``id``, shape (n, 20)."""
     return dumped.view("<u8").reshape(len(dumped), -1)[:, 1:]
 
 
-def among(rows: Rows, netns: frozenset[int]) -> Mask:
+def in_namespaces(rows: Rows, netns: frozenset[int]) -> Mask:
     """Which of ``rows`` are in one of these namespaces."""
     return np.isin(rows["netns"], np.array(sorted(netns), "<u4"))
 
 
-def take_over(rows: Rows, which: NDArray[np.intp], source: Rows, place: NDArray[np.intp], full: Mask) -> None:
+def inherit(rows: Rows, which: NDArray[np.intp], source: Rows, place: NDArray[np.intp], full: Mask) -> None:
     """Give ``which`` of ``rows`` what rows ``place`` of ``source`` know of the same connections.
 
     Of a ``full`` socket that is the owner, if it has none; TIME_WAIT has forgotten more, its ``id`` too if it has none.
     """
     # who has ended and left a socket that nobody has open is not its owner again
-    unowned = full[which] & (rows["pid"][which] == 0) & (rows["looked"][which] != Looked.FOR)
-    own(rows, which[unowned], source, place[unowned])
+    unowned = full[which] & (rows["pid"][which] == 0) & (rows["holder_lookup"][which] != HolderLookup.DONE)
+    copy_owner(rows, which[unowned], source, place[unowned])
     forgot = ~full[which]
     which, place = which[forgot], place[forgot]
-    for name in KEPT_IN_TIME_WAIT:
+    for name in CARRIED_INTO_TIME_WAIT:
         rows[name][which] = source[name][place]
-    rows["state_ns"][which] = _settled_start(rows, which, source, place)
+    rows["state_ns"][which] = _timewait_start(rows, which, source, place)
     rows["flags"][which] |= source["flags"][place] & _KEPT_FLAGS
     free = rows["id"][which] == 0
     rows["id"][which[free]] = source["id"][place[free]]
 
 
-def closed_since(latest: Compared, before: Compared, same: Mask, place: NDArray[np.intp]) -> NDArray[np.intp]:
+def closed_since(latest: DumpIndex, before: DumpIndex, same: Mask, place: NDArray[np.intp]) -> NDArray[np.intp]:
     """Timewait sockets of ``latest`` whose end tells more than row ``place`` of ``before`` about the ``same`` socket.
 
     The cookie is the one that the connection had (inet_twsk_alloc(), net/ipv4/inet_timewait_sock.c; older kernels give
@@ -190,17 +193,17 @@ def take_ends(rows: Rows, which: NDArray[np.intp], ended: Rows) -> None:
     """
     if not len(which) or not len(ended):
         return
-    place, found = Index.of(ended["hash"]).find(tuple_hash(picked(rows, which)))
+    place, found = KeyIndex.from_keys(ended["hash"]).find(tuple_hash(picked(rows, which)))
     which, place = which[found], place[found]
     told = picked(rows, which)
-    take_over(rows, which, ended, place, np.zeros(len(rows), np.bool_))
+    inherit(rows, which, ended, place, np.zeros(len(rows), np.bool_))
     for name in ("tx_bytes", "rx_bytes", "retrans"):
         rows[name][which] = np.maximum(rows[name][which], told[name])
     guessed = (told["pid"] != 0) & ((ended["flags"][place] & Flag.OWNER_SURE) == 0)
-    own(rows, which[guessed], told, guessed)
+    copy_owner(rows, which[guessed], told, guessed)
 
 
-def _settled_start(rows: Rows, which: NDArray[np.intp], source: Rows, place: NDArray[np.intp]) -> NDArray[np.uint64]:
+def _timewait_start(rows: Rows, which: NDArray[np.intp], source: Rows, place: NDArray[np.intp]) -> NDArray[np.uint64]:
     """When the present states of timewait sockets began, ``which`` of ``rows``, by ``place`` of ``source`` and timers.
 
     Of dtype LEFT that is known: no timewait socket is older than the CLOSE that made it. Of one that was met in the
@@ -211,12 +214,12 @@ def _settled_start(rows: Rows, which: NDArray[np.intp], source: Rows, place: NDA
     if "half_ns" in (source.dtype.names or ()):
         half_ns = source["half_ns"][place]
         return np.where(halves, np.where(half_ns != 0, half_ns, known), np.maximum(timed, known))
-    near = np.abs(timed.astype(np.int64) - known.astype(np.int64)) < _TIMER_NS
+    near = np.abs(timed.astype(np.int64) - known.astype(np.int64)) < _TIMER_SLACK_NS
     same = (source["state"][place] == rows["state"][which]) & (known != 0) & (halves | near)
     return np.where(same, known, timed)
 
 
-def drop_repeated_ids(rows: Rows) -> None:
+def drop_duplicate_ids(rows: Rows) -> None:
     """Of rows with one ``id`` only the first keeps it."""
     used = np.flatnonzero(rows["id"] != 0)
     _, first = np.unique(rows["id"][used], return_index=True)

@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tcptop_tui.reconcile.inode_keys import entry_key
-from tcptop_tui.records import SESSION, Rows
+from tcptop_tui.records import ENDED, Rows
 from tcptop_tui.stream.identity import tuple_hash
 
-MET = np.dtype(
+ENTRY_DIGEST = np.dtype(
     [
         ("skaddr", "<u8"),
         ("hash", "<u8"),  # inodes.entry_key
@@ -28,15 +28,15 @@ MET = np.dtype(
     ]
 )
 
-KEPT_IN_TIME_WAIT = [
+CARRIED_INTO_TIME_WAIT = [
     "pid", "started", "uid", "comm", "born_ns", "tx_bytes", "rx_bytes", "srtt_us", "retrans", "cgroup", "mntns",
 ]  # fmt: skip
 """What TIME_WAIT has forgotten, and is still true."""
 
-LEFT = np.dtype(
+ENDED_DIGEST = np.dtype(
     [
         ("hash", "<u8"),  # identity.tuple_hash
-        *((name, SESSION[name]) for name in KEPT_IN_TIME_WAIT),
+        *((name, ENDED[name]) for name in CARRIED_INTO_TIME_WAIT),
         ("state_ns", "<u8"),  # of its CLOSE
         ("half_ns", "<u8"),  # when its FIN_WAIT2 began that ended with CLOSE; 0: not seen
         ("flags", "u1"),
@@ -45,21 +45,21 @@ LEFT = np.dtype(
 )
 
 
-def met(skaddr: NDArray[np.uint64], conns: Rows) -> Rows:
+def entry_digests(skaddr: NDArray[np.uint64], conns: Rows) -> Rows:
     """Dtype MET, of entries of a dtype that begins as CONN does; a copy."""
-    made = _known(conns, MET, entry_key(conns))
+    made = _copy_fields(conns, ENTRY_DIGEST, entry_key(conns))
     made["skaddr"] = skaddr
     return made
 
 
-def left(ended: Rows) -> Rows:
+def ended_digests(ended: Rows) -> Rows:
     """Dtype LEFT, of rows of dtype SESSION; a copy."""
-    made = _known(ended, LEFT, tuple_hash(ended))
+    made = _copy_fields(ended, ENDED_DIGEST, tuple_hash(ended))
     made["id"] = made["half_ns"] = 0
     return made
 
 
-def _known(rows: Rows, dtype: np.dtype[Any], keys: NDArray[np.uint64]) -> Rows:
+def _copy_fields(rows: Rows, dtype: np.dtype[Any], keys: NDArray[np.uint64]) -> Rows:
     made = np.empty(len(rows), dtype)
     made["hash"] = keys
     for name in {*(dtype.names or ())} - {"hash", "skaddr", "id", "half_ns"}:

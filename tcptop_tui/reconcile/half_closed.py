@@ -14,15 +14,18 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from tcptop_tui.records import ENDING, End, Mask, Rows, State, joined, picked
-from tcptop_tui.stream.identity import Index, ends_hash
-from tcptop_tui.stream.late_endings import half_closed
+from tcptop_tui.records import LATE_ENDING, CloseFlag, Mask, Rows, State
+from tcptop_tui.row_copy import concat, picked
+from tcptop_tui.stream.identity import KeyIndex, tuple_hash_any_device
+from tcptop_tui.stream.late_endings import is_half_closed
 
-_MOST = 16_384
-_LASTS_NS = 120 * 10**9
+_MAX_WAITING = 16_384
+_MAX_AGE_NS = 120 * 10**9
 
-_HALF = np.dtype([("here", "<u8"), ("there", "<u8"), ("skaddr", "<u8"), ("born_ns", "<u8"), ("end_ns", "<u8")])
-_ENDS = np.dtype([("netns", "<u4"), ("laddr", ">u8", (2,)), ("raddr", ">u8", (2,)), ("lport", "<u2"), ("rport", "<u2")])
+_HALF_CLOSED = np.dtype([("here", "<u8"), ("there", "<u8"), ("skaddr", "<u8"), ("born_ns", "<u8"), ("end_ns", "<u8")])
+_ENDPOINTS = np.dtype(
+    [("netns", "<u4"), ("laddr", ">u8", (2,)), ("raddr", ">u8", (2,)), ("lport", "<u2"), ("rport", "<u2")]
+)
 
 _MAPPED = 0xFFFF << 32
 _LOOPBACK = 127 << 24
@@ -32,9 +35,9 @@ _LOOPBACK = 127 << 24
 class HalfClosed:
     """Remembers the latest 16,384 of them; used from the worker thread only."""
 
-    _waiting: Rows = field(default_factory=lambda: np.zeros(0, _HALF))
+    _waiting: Rows = field(default_factory=lambda: np.zeros(0, _HALF_CLOSED))
 
-    def settle(self, ended: Rows, resets: Rows) -> Rows:
+    def resolve(self, ended: Rows, resets: Rows) -> Rows:
         """What is known now of connections whose end was in this batch or in an earlier one.
 
         Args:
@@ -44,13 +47,13 @@ class HalfClosed:
         Returns:
             Dtype ENDING, for each at most one.
         """
-        _put_deceived_right(ended)
-        half = half_closed(ended["ends"]) & (ended["err"] == 0) & (ended["rport"] != 0)
+        _correct_false_resets(ended)
+        half = is_half_closed(ended["close_flags"]) & (ended["err"] == 0) & (ended["rport"] != 0)
         keys = _wire_hash(ended) if len(self._waiting) or half.any() else np.zeros(0, "<u8")
         self._remember(picked(ended, half), keys[half] if len(keys) else keys)
         if not len(self._waiting):
-            return np.zeros(0, ENDING)
-        found = joined(ENDING, self._answered(resets), self._by_peers(ended, keys))
+            return np.zeros(0, LATE_ENDING)
+        found = concat(LATE_ENDING, self._resolved_by_resets(resets), self._resolved_by_peers(ended, keys))
         done = np.isin(self._waiting["skaddr"] ^ self._waiting["born_ns"], found["skaddr"] ^ found["born_ns"])
         self._waiting = picked(self._waiting, ~done)
         return found
@@ -58,61 +61,67 @@ class HalfClosed:
     def _remember(self, half: Rows, keys: NDArray[np.uint64]) -> None:
         if not len(half):
             return
-        more = np.empty(len(half), _HALF)
-        more["here"], more["there"] = keys, _wire_hash(_turned(half))
+        more = np.empty(len(half), _HALF_CLOSED)
+        more["here"], more["there"] = keys, _wire_hash(_peer_endpoints(half))
         for name in ("skaddr", "born_ns", "end_ns"):
             more[name] = half[name]
-        oldest_ns = max(0, int(more["end_ns"].max()) - _LASTS_NS)
-        waiting = joined(_HALF, self._waiting, more)
-        self._waiting = picked(waiting, waiting["end_ns"] >= oldest_ns)[-_MOST:]
+        oldest_ns = max(0, int(more["end_ns"].max()) - _MAX_AGE_NS)
+        waiting = concat(_HALF_CLOSED, self._waiting, more)
+        self._waiting = picked(waiting, waiting["end_ns"] >= oldest_ns)[-_MAX_WAITING:]
 
-    def _answered(self, resets: Rows) -> Rows:
+    def _resolved_by_resets(self, resets: Rows) -> Rows:
         place, found = self._latest("here").find(_wire_hash(resets))
-        return _endings(picked(self._waiting[::-1], place[found]), End.RST_SENT, resets["ts_ns"][found])
+        return _late_endings(picked(self._waiting[::-1], place[found]), CloseFlag.RST_SENT, resets["ts_ns"][found])
 
-    def _by_peers(self, ended: Rows, keys: NDArray[np.uint64]) -> Rows:
+    def _resolved_by_peers(self, ended: Rows, keys: NDArray[np.uint64]) -> Rows:
         """A peer that has closed first waits itself: it tells nothing of this end."""
-        told = np.flatnonzero(~half_closed(ended["ends"]))
+        told = np.flatnonzero(~is_half_closed(ended["close_flags"]))
         place, found = self._latest("there").find(keys[told])
         waiting, peers = picked(self._waiting[::-1], place[found]), picked(ended, told[found])
         ends = np.select(
-            [(peers["ends"] & End.RST_RECEIVED) != 0, (peers["ends"] & End.RST_SENT) != 0, peers["ends"] != 0],
-            [End.RST_SENT, End.RST_RECEIVED, End.FIN_RECEIVED],
+            [
+                (peers["close_flags"] & CloseFlag.RST_RECEIVED) != 0,
+                (peers["close_flags"] & CloseFlag.RST_SENT) != 0,
+                peers["close_flags"] != 0,
+            ],
+            [CloseFlag.RST_SENT, CloseFlag.RST_RECEIVED, CloseFlag.FIN_RECEIVED],
         )
         told_of = (ends != 0) & (peers["end_ns"] >= waiting["end_ns"])
-        return _endings(picked(waiting, told_of), ends[told_of], peers["end_ns"][told_of])
+        return _late_endings(picked(waiting, told_of), ends[told_of], peers["end_ns"][told_of])
 
-    def _latest(self, name: str) -> Index:
+    def _latest(self, name: str) -> KeyIndex:
         """Rows of the waiting ones, from the last one on: of those with the same ends the latest counts."""
-        return Index.of(self._waiting[name][::-1])
+        return KeyIndex.from_keys(self._waiting[name][::-1])
 
 
-def _put_deceived_right(ended: Rows) -> None:
+def _correct_false_resets(ended: Rows) -> None:
     """Data for a closed socket look like a reset received there (``late.py``), and are one for whoever sent them.
 
     The answer tells it first, unless no program was run for it.
     """
-    received = (ended["ends"] & (End.RST_SENT | End.RST_RECEIVED)) == End.RST_RECEIVED
-    closed = np.flatnonzero(received & ((ended["ends"] & End.FIN_SENT) != 0))
+    received = (ended["close_flags"] & (CloseFlag.RST_SENT | CloseFlag.RST_RECEIVED)) == CloseFlag.RST_RECEIVED
+    closed = np.flatnonzero(received & ((ended["close_flags"] & CloseFlag.FIN_SENT) != 0))
     if not len(closed):
         return
-    _, both = Index.of(_wire_hash(picked(ended, received))).find(_wire_hash(_turned(picked(ended, closed))))
+    _, both = KeyIndex.from_keys(_wire_hash(picked(ended, received))).find(
+        _wire_hash(_peer_endpoints(picked(ended, closed)))
+    )
     deceived = closed[both]
-    ended["ends"][deceived] ^= End.RST_SENT | End.RST_RECEIVED
+    ended["close_flags"][deceived] ^= CloseFlag.RST_SENT | CloseFlag.RST_RECEIVED
 
 
-def _endings(waiting: Rows, ends: int | NDArray[np.intp], ts_ns: NDArray[np.uint64]) -> Rows:
-    made = np.zeros(len(waiting), ENDING)
+def _late_endings(waiting: Rows, ends: int | NDArray[np.intp], ts_ns: NDArray[np.uint64]) -> Rows:
+    made = np.zeros(len(waiting), LATE_ENDING)
     for name in ("skaddr", "born_ns"):
         made[name] = waiting[name]
-    made["ts_ns"], made["ends"] = ts_ns, ends
-    made["reset_in"] = np.where(made["ends"] & (End.RST_SENT | End.RST_RECEIVED), State.FIN_WAIT2, 0)
+    made["ts_ns"], made["close_flags"] = ts_ns, ends
+    made["reset_in"] = np.where(made["close_flags"] & (CloseFlag.RST_SENT | CloseFlag.RST_RECEIVED), State.FIN_WAIT2, 0)
     return made
 
 
-def _turned(rows: Rows) -> Rows:
+def _peer_endpoints(rows: Rows) -> Rows:
     """The ends of each of ``rows``, as the peer has them."""
-    made = np.empty(len(rows), _ENDS)
+    made = np.empty(len(rows), _ENDPOINTS)
     made["netns"] = rows["netns"]
     for name, other in (("laddr", "raddr"), ("raddr", "laddr"), ("lport", "rport"), ("rport", "lport")):
         made[name] = rows[other]
@@ -121,11 +130,11 @@ def _turned(rows: Rows) -> Rows:
 
 def _wire_hash(rows: Rows) -> NDArray[np.uint64]:
     """Of the ends alone, as another network namespace of this host sees them; loopback is each namespace's own."""
-    made = np.empty(len(rows), _ENDS)
-    for name in _ENDS.names or ():
+    made = np.empty(len(rows), _ENDPOINTS)
+    for name in _ENDPOINTS.names or ():
         made[name] = rows[name]
     made["netns"][~(_is_loopback(rows["laddr"]) | _is_loopback(rows["raddr"]))] = 0
-    return ends_hash(made)
+    return tuple_hash_any_device(made)
 
 
 def _is_loopback(addr: NDArray[np.uint64]) -> Mask:

@@ -14,54 +14,55 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tcptop_tui.diag.dump import Dump
-from tcptop_tui.records import UNKNOWN_NS, Mask, Rows, State, picked
-from tcptop_tui.stream.identity import Index, ends_hash, tuple_hash, with_birth
+from tcptop_tui.records import UNKNOWN_NS, Mask, Rows, State
+from tcptop_tui.row_copy import picked
+from tcptop_tui.stream.identity import KeyIndex, key_with_birth, tuple_hash, tuple_hash_any_device
 
-CHOOSING = [State.SYN_SENT, State.LISTEN]
+PORT_CHOOSING_STATES = [State.SYN_SENT, State.LISTEN]
 """States that are announced before the port is chosen."""
 
 
 def entry_key(conns: Rows) -> NDArray[np.uint64]:
     """One 64-bit number for each socket, shape (n,): ``tuple_hash``, but for listeners; dtype CONN, or a beginning."""
-    return _told_apart(conns, conns["cookie"])
+    return _key_with_inode(conns, conns["cookie"])
 
 
 def dump_key(dump: Dump) -> NDArray[np.uint64]:
     """The same number of the sockets of a dump."""
-    return _told_apart(dump.rows, dump.inode)
+    return _key_with_inode(dump.rows, dump.inode)
 
 
-def _told_apart(rows: Rows, inode: NDArray[np.unsignedinteger]) -> NDArray[np.uint64]:
+def _key_with_inode(rows: Rows, inode: NDArray[np.unsignedinteger]) -> NDArray[np.uint64]:
     """A listener's inode is enough: its device may be another one than when it began to listen."""
     keys, listens = tuple_hash(rows), np.flatnonzero(rows["state"] == State.LISTEN)
-    keys[listens] = with_birth(ends_hash(picked(rows, listens)), inode[listens].astype(np.uint64))
+    keys[listens] = key_with_birth(tuple_hash_any_device(picked(rows, listens)), inode[listens].astype(np.uint64))
     return keys
 
 
-def portless(conns: Rows) -> Mask:
+def portless_mask(conns: Rows) -> Mask:
     """Which entries of the map (dtype CONN, or a beginning of it) wait for their port; shape (n,)."""
-    without: Mask = (conns["lport"] == 0) & np.isin(conns["state"], CHOOSING)
+    without: Mask = (conns["lport"] == 0) & np.isin(conns["state"], PORT_CHOOSING_STATES)
     return without
 
 
-def forget_inodes(conns: Rows) -> None:
+def clear_inodes(conns: Rows) -> None:
     """Have no inode stand for a cookie, in place; of any dtype that has them."""
-    conns["cookie"][(conns["state"] == State.LISTEN) | portless(conns)] = 0
+    conns["cookie"][(conns["state"] == State.LISTEN) | portless_mask(conns)] = 0
 
 
 @dataclass(frozen=True, slots=True)
-class Waiting:
+class PortlessSockets:
     """The sockets of one dump that the map may have without a port."""
 
     rows: Rows
     """dtype DUMPED, shape (n,)"""
-    by_inode: Index
+    by_inode: KeyIndex
 
     @classmethod
-    def of(cls, dump: Dump) -> Waiting:
+    def from_dump(cls, dump: Dump) -> PortlessSockets:
         """Those with an inode: a socket that no process has neither connects nor listens."""
-        which = np.flatnonzero(np.isin(dump.rows["state"], CHOOSING) & (dump.inode != 0))
-        return cls(picked(dump.rows, which), Index.of(dump.inode[which].astype(np.uint64)))
+        which = np.flatnonzero(np.isin(dump.rows["state"], PORT_CHOOSING_STATES) & (dump.inode != 0))
+        return cls(picked(dump.rows, which), KeyIndex.from_keys(dump.inode[which].astype(np.uint64)))
 
     def give_ports(self, conns: Rows, until_ns: int = UNKNOWN_NS) -> NDArray[np.intp]:
         """Give entries of the map without a port their local end, in place.
@@ -73,7 +74,7 @@ class Waiting:
         Returns:
             Which were given one. A connection's inode is its cookie afterwards.
         """
-        asking = np.flatnonzero(portless(conns) & (conns["born_ns"] < until_ns))
+        asking = np.flatnonzero(portless_mask(conns) & (conns["born_ns"] < until_ns))
         place, found = self.by_inode.find(conns["cookie"][asking])
         which, place = asking[found], place[found]
         for name in ("lport", "laddr"):

@@ -14,31 +14,32 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from tcptop_tui.diag.decode_rows import resolve_syn
 from tcptop_tui.diag.dump import Dump
-from tcptop_tui.diag.socket_rows import resolve_doubt
-from tcptop_tui.host.socket_holders import NOT_SHARED, Sharing
+from tcptop_tui.host.socket_holders import NO_SHARED_SOCKETS, SharedSockets
 from tcptop_tui.reconcile.dump_index import (
-    Compared,
-    Successors,
-    among,
+    DumpIndex,
+    DumpMatch,
     closed_since,
-    drop_repeated_ids,
+    drop_duplicate_ids,
+    in_namespaces,
+    inherit,
     take_ends,
-    take_over,
 )
-from tcptop_tui.reconcile.entry_digests import LEFT, left
-from tcptop_tui.reconcile.entry_matches import NOWHERE, Entries
-from tcptop_tui.reconcile.owner_fill import Known
-from tcptop_tui.reconcile.reading import Reading
+from tcptop_tui.reconcile.entry_digests import ENDED_DIGEST, ended_digests
+from tcptop_tui.reconcile.owner_fill import OwnerIndex
 from tcptop_tui.reconcile.rebinding import NO_REBOUND
-from tcptop_tui.reconcile.state_depth import STEPS
-from tcptop_tui.reconcile.table_writer import Tables
-from tcptop_tui.records import TRANSITION, UNKNOWN_NS, End, Mask, Rows, State, joined, picked
-from tcptop_tui.stream.histograms import Hists
-from tcptop_tui.stream.identity import Index, socket_life, tuple_hash
+from tcptop_tui.reconcile.slot_reading import SlotReading
+from tcptop_tui.reconcile.slot_state import NO_ROW, SlotState
+from tcptop_tui.reconcile.state_depth import STATE_DEPTH
+from tcptop_tui.reconcile.table_builder import TableBuilder
+from tcptop_tui.records import TRANSITION, UNKNOWN_NS, CloseFlag, Mask, Rows, State
+from tcptop_tui.row_copy import concat, picked
+from tcptop_tui.stream.histograms import HistogramStore
+from tcptop_tui.stream.identity import KeyIndex, socket_key, tuple_hash
 from tcptop_tui.stream.socket_details import numbered
 
-_MOST_ENDED = 65_536
+_MAX_ENDED = 65_536
 _HALF_WAITS_NS = 10**10
 """For its session: the kernel side writes it microseconds later, the rings are read one after the other."""
 
@@ -49,88 +50,88 @@ class Joiner:
     def __init__(self) -> None:
         self.missed = 0
         self.mended = 0
-        self.escaped = 0
+        self.unseen_transitions = 0
         """Transitions, at least, that the kernel programs were not run for, as far as a comparison or an end shows."""
         self._next_id = 1
-        self._tables = Tables()
-        self.known = Known(self._tables.latest)
+        self._tables = TableBuilder()
+        self.owners = OwnerIndex(self._tables.latest)
         """Owners, by the latest table."""
-        self._entries = Entries()
+        self._slot_state = SlotState()
         """Of the map, in the latest table."""
-        self._dump = Compared.nothing()
-        self._sharing = NOT_SHARED
-        self._doubted = np.zeros(0, "<u8")
-        self._gone: Mask = np.zeros(0, np.bool_)
-        self._closed_marked = 0
-        self._closed: list[tuple[NDArray[np.uint64], NDArray[np.uint64]]] = []
-        self._ended: list[Rows] = []
-        self._halves = np.zeros(0, TRANSITION)
+        self._dump_index = DumpIndex.empty()
+        self._sharing = NO_SHARED_SOCKETS
+        self._unconfirmed_entries = np.zeros(0, "<u8")
+        self._closed_since_dump: Mask = np.zeros(0, np.bool_)
+        self._tombstones_applied = 0
+        self._tombstones: list[tuple[NDArray[np.uint64], NDArray[np.uint64]]] = []
+        self._ended_digests: list[Rows] = []
+        self._half_closed = np.zeros(0, TRANSITION)
 
-    def note_transitions(self, rows: Rows) -> None:
+    def remember_closed(self, rows: Rows) -> None:
         """Remember which connections closed after the dump, so that it does not bring them back."""
         halves = (rows["newstate"] == State.CLOSE) & (rows["oldstate"] == State.FIN_WAIT2)
         halves &= rows["spent_ns"] != UNKNOWN_NS
-        self._halves = joined(TRANSITION, self._halves, picked(rows, halves))[-_MOST_ENDED:]
-        closed = picked(rows, (rows["newstate"] == State.CLOSE) & (rows["ts_ns"] > self._dump.now_ns))
+        self._half_closed = concat(TRANSITION, self._half_closed, picked(rows, halves))[-_MAX_ENDED:]
+        closed = picked(rows, (rows["newstate"] == State.CLOSE) & (rows["ts_ns"] > self._dump_index.now_ns))
         if len(closed):
-            self._closed.append((closed["ts_ns"].copy(), tuple_hash(closed)))
+            self._tombstones.append((closed["ts_ns"].copy(), tuple_hash(closed)))
 
-    def note_sessions(self, rows: Rows) -> None:
+    def remember_ended(self, rows: Rows) -> None:
         """Remember who owned what has just ended: TIME_WAIT sockets themselves do not know."""
         # a reset leaves no TIME_WAIT; and what comes in between two dumps is not bounded by anything else
-        kept = np.flatnonzero((rows["ends"] & (End.RST_SENT | End.RST_RECEIVED)) == 0)[-_MOST_ENDED:]
+        kept = np.flatnonzero((rows["close_flags"] & (CloseFlag.RST_SENT | CloseFlag.RST_RECEIVED)) == 0)[-_MAX_ENDED:]
         ended = picked(rows, kept)
-        self._ended.append(left(ended))
-        self._note_halves(ended, self._ended[-1])
-        while sum(map(len, self._ended)) > _MOST_ENDED:
-            self._ended.pop(0)
-        self.escaped += self._not_seen_to_begin(rows)
+        self._ended_digests.append(ended_digests(ended))
+        self._remember_half_closed(ended, self._ended_digests[-1])
+        while sum(map(len, self._ended_digests)) > _MAX_ENDED:
+            self._ended_digests.pop(0)
+        self.unseen_transitions += self._unseen_transitions(rows)
 
-    def _note_halves(self, ended: Rows, left_over: Rows) -> None:
+    def _remember_half_closed(self, ended: Rows, left_over: Rows) -> None:
         """Those ``ended`` (dtype SESSION) out of FIN_WAIT2 may wait on in it: when it began goes to ``left_over``."""
-        halves = self._halves
+        halves = self._half_closed
         if not len(halves):
             return
-        place, found = Index.of(socket_life(halves)).find(socket_life(ended))
+        place, found = KeyIndex.from_keys(socket_key(halves)).find(socket_key(ended))
         place = place[found]
         left_over["half_ns"][found] = halves["ts_ns"][place] - halves["spent_ns"][place]
         # a session may be read after its transition: the others wait for theirs
         waiting = halves["ts_ns"] + np.uint64(_HALF_WAITS_NS) > halves["ts_ns"].max()
         waiting[place] = False
-        self._halves = picked(halves, waiting)
+        self._half_closed = picked(halves, waiting)
 
-    def _not_seen_to_begin(self, ended: Rows) -> int:
+    def _unseen_transitions(self, ended: Rows) -> int:
         """Transitions of connections that came and went between two dumps, but were met late.
 
         Each dump gives the sockets that it finds a cookie: who has none at its end was born after the last one.
         """
-        late = (ended["born_ns"] == 0) & (ended["cookie"] == 0) & (ended["end_ns"] > self._dump.now_ns)
+        late = (ended["born_ns"] == 0) & (ended["cookie"] == 0) & (ended["end_ns"] > self._dump_index.now_ns)
         if not late.any():
             return 0
-        late &= among(ended, self._dump.netns)
+        late &= in_namespaces(ended, self._dump_index.netns)
         return int(np.where(ended["established_ns"][late] != 0, 1, 2).sum())
 
-    def start_anew(self) -> None:
+    def reset(self) -> None:
         """The capture changed: what it lets in again was not missed, what it leaves out is not left over."""
-        self._dump = replace(self._dump, netns=frozenset())  # the next dump is each namespace's first one
-        self._doubted = np.zeros(0, "<u8")
+        self._dump_index = replace(self._dump_index, netns=frozenset())  # the next dump is each namespace's first one
+        self._unconfirmed_entries = np.zeros(0, "<u8")
 
     @property
-    def hists(self) -> Hists:
+    def hists(self) -> HistogramStore:
         """Of the latest table."""
         return self._tables.hists
 
     @property
-    def doubts(self) -> bool:
+    def has_unconfirmed(self) -> bool:
         """The latest dump and the map did not agree: another dump shall say who is right."""
-        return bool(len(self._doubted) or self._dump.suspect.any())
+        return bool(len(self._unconfirmed_entries) or self._dump_index.unconfirmed.any())
 
     @property
-    def again(self) -> NDArray[np.intp]:
+    def slots_to_reread(self) -> NDArray[np.intp]:
         """Slots that the next reading must have whether or not they have moved, ascending."""
-        return self._entries.again
+        return self._slot_state.slots_to_reread
 
-    def table(self, reading: Reading, *, surveying: bool = False, now_ns: int = 0) -> Rows:
+    def make_table(self, reading: SlotReading, *, surveying: bool = False, now_ns: int = 0) -> Rows:
         """Join the map with the latest dump.
 
         Args:
@@ -141,66 +142,66 @@ class Joiner:
         Returns:
             dtype ROW, sorted by ``id``; the same array as before if nothing has changed.
         """
-        self._mark_closed(surveying=surveying)
-        entries = self._entries
-        entries.take(reading, self._dump, self._tables.number)
-        self._name(entries)
-        alone = self._left_alone(entries) & ~self._dump.over(now_ns)
-        rows = self._tables.make(self._dump, alone, reading, entries)
-        if rows is not self.known.table:
-            self.known = Known(rows)
+        self._apply_tombstones(surveying=surveying)
+        entries = self._slot_state
+        entries.update(reading, self._dump_index, self._tables.next_number)
+        self._assign_ids(entries)
+        alone = self._unmapped_rows(entries) & ~self._dump_index.expired(now_ns)
+        rows = self._tables.build(self._dump_index, alone, reading, entries)
+        if rows is not self.owners.table:
+            self.owners = OwnerIndex(rows)
         return rows
 
-    def _mark_closed(self, *, surveying: bool) -> None:
+    def _apply_tombstones(self, *, surveying: bool) -> None:
         """What has closed since the dump is gone from it; a TIME_WAIT socket is what is left after the CLOSE."""
-        fresh = [hashes for _, hashes in self._closed[self._closed_marked :]]
+        fresh = [hashes for _, hashes in self._tombstones[self._tombstones_applied :]]
         if fresh:
-            self._gone |= self._dump.full & self._dump.index.among(np.concatenate(fresh))
+            self._closed_since_dump |= self._dump_index.full & self._dump_index.index.mask_of(np.concatenate(fresh))
         if not surveying:
-            self._closed.clear()
-        self._closed_marked = len(self._closed)
+            self._tombstones.clear()
+        self._tombstones_applied = len(self._tombstones)
 
-    def _left_alone(self, entries: Entries) -> Mask:
+    def _unmapped_rows(self, entries: SlotState) -> Mask:
         """Which sockets of the dump have no entry in the map: in none of the two readings, the dump's own and now."""
-        dump, present = self._dump, entries.present
-        dumped = entries.dumped[present]
+        dump, present = self._dump_index, entries.present
+        dumped = entries.dump_row[present]
         taken = np.zeros(len(dump.rows), np.bool_)
-        taken[dumped[dumped != NOWHERE]] = True
-        dump.index.spread(taken)
-        alone: Mask = dump.alone & ~(taken | self._gone)
-        again = np.flatnonzero(alone & dump.replaced)
+        taken[dumped[dumped != NO_ROW]] = True
+        dump.index.spread_to_duplicates(taken)
+        alone: Mask = dump.unmapped & ~(taken | self._closed_since_dump)
+        again = np.flatnonzero(alone & dump.id_claimed)
         if len(again):
             alone[again] = ~np.isin(dump.ids[again], entries.ids[present])
         return alone
 
-    def _name(self, entries: Entries) -> None:
+    def _assign_ids(self, entries: SlotState) -> None:
         """Give those an ``id`` that have not kept theirs by socket and birth: by addresses and ports, or a new one."""
         ids, fresh = entries.ids, np.flatnonzero((entries.ids == 0) & (entries.skaddr != 0))
         met = fresh[entries.born_ns[fresh] == 0]
         if len(met):
-            place, taken = self._dump.replaceable.find(entries.hashes[met])
+            place, taken = self._dump_index.claimable.find(entries.entry_keys[met])
             place, first = np.unique(place[taken], return_index=True)
-            ids[met[taken][first]] = self._dump.ids[place]
-            self._dump.replaced[place] = True
-        self._number(ids, fresh[ids[fresh] == 0])
+            ids[met[taken][first]] = self._dump_index.ids[place]
+            self._dump_index.id_claimed[place] = True
+        self._assign_new_ids(ids, fresh[ids[fresh] == 0])
 
-    def _number(self, ids: NDArray[np.uint64], fresh: NDArray[np.intp]) -> None:
+    def _assign_new_ids(self, ids: NDArray[np.uint64], fresh: NDArray[np.intp]) -> None:
         ids[fresh] = np.arange(self._next_id, self._next_id + len(fresh), dtype=np.uint64)
         self._next_id += len(fresh)
 
     @property
     def holders(self) -> Rows:
         """Of the latest table, dtype HOLDING, sorted by ``id`` and PID."""
-        return self._sharing.named(self._entries.ids_of(self._dump))
+        return self._sharing.rows_by_id(self._slot_state.ids_of(self._dump_index))
 
     @property
     def details(self) -> Rows:
         """Of the latest table, dtype SOCKET_DETAIL, sorted by ``id``."""
-        return numbered(self._dump.details, self._entries.ids_of(self._dump))
+        return numbered(self._dump_index.details, self._slot_state.ids_of(self._dump_index))
 
-    def take_dump(
+    def reconcile(
         self, dump: Dump, met: Rows, expected: Mask | None = None, rebound: Rows = NO_REBOUND,
-        sharing: Sharing = NOT_SHARED,
+        sharing: SharedSockets = NO_SHARED_SOCKETS,
     ) -> NDArray[np.uint64]:  # fmt: skip
         """Make ``dump`` the latest one and compare it with entries of the map after it, dtype MET.
 
@@ -214,88 +215,92 @@ class Joiner:
         Returns:
             Keys of map entries that are wrong for the second time: the caller deletes them.
         """
-        before, latest, self._sharing = self._dump, Compared.of(dump, rebound), sharing
-        successors = Successors.between(before, latest)
-        self._inherit(latest, before, successors)
-        self._number(latest.rows["id"], np.flatnonzero(latest.rows["id"] == 0))
-        latest, rows = latest.numbered(), latest.rows
-        latest.changed[:] = self._tables.number
-        successors = successors.compared(before, latest)
-        latest.after(before, successors)
-        latest = replace(latest, alone=~latest.index.among(met["hash"]))
-        judged = latest.full & among(rows, dump.netns & before.netns)
+        before, latest, self._sharing = self._dump_index, DumpIndex.from_dump(dump, rebound), sharing
+        successors = DumpMatch.from_dumps(before, latest)
+        self._inherit_from_dump(latest, before, successors)
+        self._assign_new_ids(latest.rows["id"], np.flatnonzero(latest.rows["id"] == 0))
+        latest, rows = latest.with_ids(), latest.rows
+        latest.changed_in[:] = self._tables.next_number
+        successors = successors.with_unchanged(before, latest)
+        latest.mark_unchanged(before, successors)
+        latest = replace(latest, unmapped=~latest.index.mask_of(met["hash"]))
+        judged = latest.full & in_namespaces(rows, dump.netns & before.netns)
         if expected is not None:
             judged &= expected
-        self._dump = self._judged(latest, judged, before, successors)
-        self._entries.beside(before, self._dump, successors, self._tables.number)
-        self._closed = [(ts_ns, closed) for ts_ns, closed in self._closed if ts_ns[-1] > dump.now_ns]
-        self._gone, self._closed_marked = np.zeros(len(rows), np.bool_), 0
+        self._dump_index = self._count_missed(latest, judged, before, successors)
+        self._slot_state.rematch(before, self._dump_index, successors, self._tables.next_number)
+        self._tombstones = [(ts_ns, closed) for ts_ns, closed in self._tombstones if ts_ns[-1] > dump.now_ns]
+        self._closed_since_dump, self._tombstones_applied = np.zeros(len(rows), np.bool_), 0
         # what ended while the dump was read turns TIME_WAIT only in the next one
-        self._ended = [ended for ended in self._ended if len(ended) and ended["state_ns"].max() > dump.now_ns]
+        self._ended_digests = [
+            ended for ended in self._ended_digests if len(ended) and ended["state_ns"].max() > dump.now_ns
+        ]
         return self._wrong_entries(met)
 
-    def _inherit(self, latest: Compared, before: Compared, successors: Successors) -> None:
+    def _inherit_from_dump(self, latest: DumpIndex, before: DumpIndex, successors: DumpMatch) -> None:
         """Carry ids over by cookie, and what TIME_WAIT forgot over by addresses and ports."""
         rows, full = latest.rows, latest.full
-        same = successors.were(before.alone)
-        place = successors.of[same]
-        take_over(rows, np.flatnonzero(same), before.rows, place, full)
+        same = successors.rows_of(before.unmapped)
+        place = successors.earlier_row[same]
+        inherit(rows, np.flatnonzero(same), before.rows, place, full)
         rows["id"][same] = before.ids[place]
-        latest.replaced[same] = before.replaced[place]
+        latest.id_claimed[same] = before.id_claimed[place]
         syn = np.zeros(len(rows), "u1")
         syn[same] = before.rows["syn"][place]
-        resolve_doubt(rows, syn)
+        resolve_syn(rows, syn)
         # a timewait socket that the dump before did not have is younger, whatever its timer was set to
-        fresh = np.flatnonzero(~full & ~successors.there & (rows["state_ns"] != 0) & among(rows, before.netns))
+        fresh = np.flatnonzero(
+            ~full & ~successors.matched & (rows["state_ns"] != 0) & in_namespaces(rows, before.netns)
+        )
         rows["state_ns"][fresh] = np.maximum(rows["state_ns"][fresh], before.now_ns)
-        ended = joined(LEFT, *reversed(self._ended))  # the latest end counts
+        ended = concat(ENDED_DIGEST, *reversed(self._ended_digests))  # the latest end counts
         take_ends(rows, closed_since(latest, before, same, place), ended)
         # closed by its process before the dump, gone from the map after it: only its end tells whose it was
-        orphaned = full & (rows["pid"] == 0) & ~latest.listens
+        orphaned = full & (rows["pid"] == 0) & ~latest.listening
         sought = np.flatnonzero(orphaned | (~same & ~full & (rows["state"] != State.SYN_RECV)))
-        sought = _inherited(rows, sought, ended, ended["hash"], full) if len(sought) else sought
+        sought = _inherit_from_ended(rows, sought, ended, ended["hash"], full) if len(sought) else sought
         if len(sought):
-            _inherited(rows, sought, self._tables.latest, tuple_hash(self._tables.latest), full)
+            _inherit_from_ended(rows, sought, self._tables.latest, tuple_hash(self._tables.latest), full)
         early = np.flatnonzero((rows["state_ns"] != 0) & (rows["state_ns"] < rows["born_ns"]))
         rows["state_ns"][early] = rows["born_ns"][early]
-        drop_repeated_ids(rows)
+        drop_duplicate_ids(rows)
 
-    def _judged(self, latest: Compared, judged: Mask, before: Compared, successors: Successors) -> Compared:
+    def _count_missed(self, latest: DumpIndex, judged: Mask, before: DumpIndex, successors: DumpMatch) -> DumpIndex:
         """A full socket that the map does not know is doubtful once and missed the second time.
 
         Not at a namespace's first dump: what is in it may be from before our time.
         """
-        expected = latest.alone & judged
-        confirmed = expected & successors.were(before.suspect)
+        expected = latest.unmapped & judged
+        confirmed = expected & successors.rows_of(before.unconfirmed)
         self.missed += int(confirmed.sum())
         self.mended += int(confirmed.sum())
-        self.escaped += int(STEPS[latest.rows["state"][confirmed]].sum())
-        return replace(latest, suspect=expected & ~successors.were(before.alone))
+        self.unseen_transitions += int(STATE_DEPTH[latest.rows["state"][confirmed]].sum())
+        return replace(latest, unconfirmed=expected & ~successors.rows_of(before.unmapped))
 
     def _wrong_entries(self, met: Rows) -> NDArray[np.uint64]:
         """Entries that sock_diag contradicts, now and a whole dump ago, unchanged in between."""
-        dump = self._dump
+        dump = self._dump_index
         place, found = dump.index.find(met["hash"])
         dumped_state = np.full(len(met), State.CLOSE, "u1")  # a connection that is not there has come to its end
         dumped_state[found] = dump.rows["state"][place[found]]
-        doubtful = ~(found & (dumped_state == met["state"])) & among(met, dump.netns) & (met["lport"] != 0)
+        doubtful = ~(found & (dumped_state == met["state"])) & in_namespaces(met, dump.netns) & (met["lport"] != 0)
         doubtful &= (met["state_ns"] < dump.now_ns) & (met["state"] != State.CLOSE)  # see table()
         marks = met["skaddr"] ^ met["state_ns"]
-        confirmed = doubtful & np.isin(marks, self._doubted)
-        self._doubted = marks[doubtful & ~confirmed]
+        confirmed = doubtful & np.isin(marks, self._unconfirmed_entries)
+        self._unconfirmed_entries = marks[doubtful & ~confirmed]
         self.mended += int(confirmed.sum())
-        dump.alone[place[confirmed & found]] = True  # it is to be shown, and not to be missed in its turn
+        dump.unmapped[place[confirmed & found]] = True  # it is to be shown, and not to be missed in its turn
         if len(dump.rows):  # the end is no step in STEPS
-            steps = STEPS[dumped_state[confirmed]] - STEPS[met["state"][confirmed]]
-            self.escaped += int(np.maximum(steps, 1).sum())
+            steps = STATE_DEPTH[dumped_state[confirmed]] - STATE_DEPTH[met["state"][confirmed]]
+            self.unseen_transitions += int(np.maximum(steps, 1).sum())
         wrong: NDArray[np.uint64] = met["skaddr"][confirmed]
         return wrong
 
 
-def _inherited(
+def _inherit_from_ended(
     rows: Rows, sought: NDArray[np.intp], lives: Rows, hashes: NDArray[np.uint64], full: Mask
 ) -> NDArray[np.intp]:
     """Have those ``sought`` take over what ``lives`` with these hashes know; which of them were not found."""
-    place, found = Index.of(hashes).find(tuple_hash(picked(rows, sought)))
-    take_over(rows, sought[found], lives, place[found], full)
+    place, found = KeyIndex.from_keys(hashes).find(tuple_hash(picked(rows, sought)))
+    inherit(rows, sought[found], lives, place[found], full)
     return sought[~found]

@@ -13,10 +13,11 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from tcptop_tui.records import SESSION, TRANSITION, End, Mask, Rows, State, joined, only, picked
-from tcptop_tui.stream.late_endings import half_closed
+from tcptop_tui.records import ENDED, TRANSITION, CloseFlag, Mask, Rows, State
+from tcptop_tui.row_copy import concat, picked, subset
+from tcptop_tui.stream.late_endings import is_half_closed
 
-_YOUNG_NS = 5_000_000
+_RESET_DELAY_NS = 5_000_000
 """An end that is older has had its reset, if there was one: both come from one softirq, within microseconds, unless the
 host takes its CPU away meanwhile."""
 
@@ -26,19 +27,19 @@ before the other one, a busy host takes the CPU away in between, and what one re
 
 _MOST_WAITING = 4096
 
-_RESET = End.RST_SENT | End.RST_RECEIVED
+_RESET = CloseFlag.RST_SENT | CloseFlag.RST_RECEIVED
 
 
 @dataclass(slots=True)
 class LateResets:
     """Sorts out what was read from the two rings; used from the worker thread only."""
 
-    _moved: Rows = field(default_factory=lambda: np.zeros(0, TRANSITION))
-    _ended: Rows = field(default_factory=lambda: np.zeros(0, SESSION))
+    _transitions: Rows = field(default_factory=lambda: np.zeros(0, TRANSITION))
+    _ended_rows: Rows = field(default_factory=lambda: np.zeros(0, ENDED))
     _answers: Rows = field(default_factory=lambda: np.zeros(0, TRANSITION))
     """Resets whose sessions have not been read yet."""
 
-    def sort_out(self, moved: Rows, ended: Rows, now_ns: int) -> tuple[Rows, Rows, Rows]:
+    def settle(self, moved: Rows, ended: Rows, now_ns: int) -> tuple[Rows, Rows, Rows]:
         """Put right the ends that a reset followed; what a reset may still follow waits for the next call.
 
         Args:
@@ -49,47 +50,53 @@ class LateResets:
         Returns:
             Transitions and sessions that are settled, and the resets that TIME_WAIT sockets sent, dtype TRANSITION.
         """
-        if len(self._moved):
-            moved = joined(TRANSITION, self._moved, moved)
-        if len(self._ended):
-            ended = joined(SESSION, self._ended, ended)
+        if len(self._transitions):
+            moved = concat(TRANSITION, self._transitions, moved)
+        if len(self._ended_rows):
+            ended = concat(ENDED, self._ended_rows, ended)
         late = moved["newstate"] == 0
         resets = picked(moved, late)
-        moved = only(moved, ~late)
+        moved = subset(moved, ~late)
         answers = picked(resets, resets["oldstate"] == State.CLOSE)
         if len(answers):
-            _put_right(moved, "ts_ns", answers)
+            _mark_reset_sent(moved, "ts_ns", answers)
         self._put_sessions_right(ended, answers, now_ns)
-        moved, self._moved = _split(moved, "ts_ns", now_ns)
-        ended, self._ended = _split(ended, "end_ns", now_ns)
+        moved, self._transitions = _split_settled(moved, "ts_ns", now_ns)
+        ended, self._ended_rows = _split_settled(ended, "end_ns", now_ns)
         return moved, ended, picked(resets, resets["oldstate"] == State.TIME_WAIT)
 
     def _put_sessions_right(self, ended: Rows, answers: Rows, now_ns: int) -> None:
-        answers = joined(TRANSITION, self._answers, answers)
+        answers = concat(TRANSITION, self._answers, answers)
         if len(answers):
-            missing = ~_put_right(ended, "end_ns", answers) & (answers["ts_ns"] + np.uint64(_LATE_NS) > now_ns)
+            missing = ~_mark_reset_sent(ended, "end_ns", answers) & (answers["ts_ns"] + np.uint64(_LATE_NS) > now_ns)
             answers = picked(answers, missing)[-_MOST_WAITING:]
         self._answers = answers
 
-    def rest(self) -> tuple[Rows, Rows, Rows]:
+    def flush(self) -> tuple[Rows, Rows, Rows]:
         """What waits still, as it is: nothing comes any more."""
-        rest, self._moved, self._ended = (self._moved, self._ended), self._moved[:0], self._ended[:0]
-        return *rest, self._moved
+        rest, self._transitions, self._ended_rows = (
+            (self._transitions, self._ended_rows),
+            self._transitions[:0],
+            self._ended_rows[:0],
+        )
+        return *rest, self._transitions
 
 
-def without_resets(moved: Rows) -> Rows:
+def only_transitions(moved: Rows) -> Rows:
     """Of what the ring has the transitions."""
-    return only(moved, moved["newstate"] != 0)
+    return subset(moved, moved["newstate"] != 0)
 
 
-def _undecided(rows: Rows) -> Mask:
+def _may_precede_reset(rows: Rows) -> Mask:
     """Ends that look like a reset received, or like a way to TIME_WAIT, and may be of a reset that follows."""
-    received: Mask = (rows["ends"] & (End.FIN_SENT | End.RST_RECEIVED)) == End.FIN_SENT | End.RST_RECEIVED
-    undecided = received | half_closed(rows["ends"])
+    received: Mask = (
+        rows["close_flags"] & (CloseFlag.FIN_SENT | CloseFlag.RST_RECEIVED)
+    ) == CloseFlag.FIN_SENT | CloseFlag.RST_RECEIVED
+    undecided = received | is_half_closed(rows["close_flags"])
     return undecided & (rows["newstate"] == State.CLOSE) if rows.dtype == TRANSITION else undecided
 
 
-def _put_right(rows: Rows, time: str, resets: Rows) -> Mask:
+def _mark_reset_sent(rows: Rows, time: str, resets: Rows) -> Mask:
     """Of each socket in ``resets`` the end just before, in place; its address may have been another one's before.
 
     Returns:
@@ -99,11 +106,11 @@ def _put_right(rows: Rows, time: str, resets: Rows) -> Mask:
     before, resets_of = _latest_before(rows["skaddr"][places], rows[time][places], resets["skaddr"], resets["ts_ns"])
     found = places[before]
     soon = resets["ts_ns"][resets_of] < rows[time][found] + np.uint64(_LATE_NS)
-    soon &= _undecided(rows)[found]
+    soon &= _may_precede_reset(rows)[found]
     found = found[soon]
-    plain = found[(rows["ends"][found] & _RESET) == 0]
+    plain = found[(rows["close_flags"][found] & _RESET) == 0]
     rows["reset_in"][plain] = State.FIN_WAIT2
-    rows["ends"][found] = rows["ends"][found] & ~np.uint8(End.RST_RECEIVED) | End.RST_SENT
+    rows["close_flags"][found] = rows["close_flags"][found] & ~np.uint8(CloseFlag.RST_RECEIVED) | CloseFlag.RST_SENT
     done = np.zeros(len(resets), np.bool_)
     done[resets_of[soon]] = True
     return done
@@ -120,8 +127,8 @@ def _latest_before(
     return before[hit], here[hit] - len(keys)
 
 
-def _split(rows: Rows, time: str, now_ns: int) -> tuple[Rows, Rows]:
+def _split_settled(rows: Rows, time: str, now_ns: int) -> tuple[Rows, Rows]:
     """Those that are settled, and those from the first one on that is not."""
-    young = np.flatnonzero(_undecided(rows) & (rows[time] + np.uint64(_YOUNG_NS) > now_ns))
+    young = np.flatnonzero(_may_precede_reset(rows) & (rows[time] + np.uint64(_RESET_DELAY_NS) > now_ns))
     first = int(young[0]) if len(young) else len(rows)
     return rows[:first], rows[first:]

@@ -7,28 +7,29 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from tcptop_tui.reconcile.inode_keys import CHOOSING
-from tcptop_tui.records import ROW, Flag, Mask, Rows, State, picked
-from tcptop_tui.stream.identity import Index, socket_life, tuple_hash
+from tcptop_tui.reconcile.inode_keys import PORT_CHOOSING_STATES
+from tcptop_tui.records import ROW, Flag, Mask, Rows, State
+from tcptop_tui.row_copy import picked
+from tcptop_tui.stream.identity import KeyIndex, socket_key, tuple_hash
 
-_PLACE = np.dtype([(name, ROW[name]) for name in ("netns", "dev", "laddr", "raddr", "lport", "rport")])
+_TUPLE = np.dtype([(name, ROW[name]) for name in ("netns", "dev", "laddr", "raddr", "lport", "rport")])
 """What ``tuple_hash`` asks for."""
-_OWNER = {"pid", "started", "comm", "mntns"}
+_OWNER_FIELDS = {"pid", "started", "comm", "mntns"}
 
 
-def own(rows: Rows, which: Mask | NDArray[np.intp], source: Rows, place: Mask | NDArray[np.intp]) -> None:
+def copy_owner(rows: Rows, which: Mask | NDArray[np.intp], source: Rows, place: Mask | NDArray[np.intp]) -> None:
     """Give ``which`` of ``rows`` the owners of rows ``place`` of ``source`` (dtype ROW)."""
-    for name in _OWNER.intersection(rows.dtype.names or ()):
+    for name in _OWNER_FIELDS.intersection(rows.dtype.names or ()):
         rows[name][which] = source[name][place]
 
 
-def _inherited(rows: Rows) -> Mask:
+def _owned_by_listener(rows: Rows) -> Mask:
     """Of which the process is their listener's, as far as the kernel side knows: another one may have accepted them."""
     passive: Mask = (rows["flags"] & (Flag.PASSIVE | Flag.OWNER_SURE)) == Flag.PASSIVE
     return passive
 
 
-class Known:
+class OwnerIndex:
     """Who owns what, by one table; indexed when it is first asked.
 
     Args:
@@ -44,30 +45,30 @@ class Known:
         By socket and birth; a socket that had been quiet since before our time is in the table by its
         addresses and ports only.
         """
-        place, found = self._by_life.find(socket_life(rows))
+        place, found = self._by_socket.find(socket_key(rows))
         quiet = np.flatnonzero(~found & (rows["born_ns"] == 0))
         if len(quiet):
-            place[quiet], found[quiet] = self._by_ends.find(tuple_hash(rows[quiet]))
+            place[quiet], found[quiet] = self._by_tuple.find(tuple_hash(rows[quiet]))
         return place, found
 
     def find_accepted(self, rows: Rows) -> tuple[NDArray[np.intp], Mask]:
         """The same of accepted ones that nobody has been seen with: few, even where there are many connections."""
-        return self._accepted.find(socket_life(rows))
+        return self._accepted.find(socket_key(rows))
 
     @cached_property
-    def _accepted(self) -> Index:
-        return Index.of(socket_life(self.table), np.flatnonzero(_inherited(self.table)))
+    def _accepted(self) -> KeyIndex:
+        return KeyIndex.from_keys(socket_key(self.table), np.flatnonzero(_owned_by_listener(self.table)))
 
     @cached_property
-    def _by_life(self) -> Index:
-        return Index.of(socket_life(self.table), np.flatnonzero(self.table["skaddr"] != 0))
+    def _by_socket(self) -> KeyIndex:
+        return KeyIndex.from_keys(socket_key(self.table), np.flatnonzero(self.table["skaddr"] != 0))
 
     @cached_property
-    def _by_ends(self) -> Index:
-        return Index.of(tuple_hash(self.table))
+    def _by_tuple(self) -> KeyIndex:
+        return KeyIndex.from_keys(tuple_hash(self.table))
 
 
-class Listeners:
+class ListenerIndex:
     """Who accepts where, by a survey.
 
     An accepted socket is its listener's until somebody is seen with it. The kernel side says so itself of listeners
@@ -79,14 +80,14 @@ class Listeners:
 
     def __init__(self, rows: Rows) -> None:
         self._rows = rows
-        self._index = Index.of(_place(rows, rows["laddr"], rows["dev"]))
+        self._index = KeyIndex.from_keys(_listener_key(rows, rows["laddr"], rows["dev"]))
         again = np.flatnonzero(self._index.keys[1:] == self._index.keys[:-1])
         several = np.zeros(len(rows), np.bool_)
         several[self._index.order[again]] = several[self._index.order[again + 1]] = True
-        self._one = (rows["pid"] != 0) & (rows["holders"] <= 1) & ~several
+        self._single_owner = (rows["pid"] != 0) & (rows["holders"] <= 1) & ~several
         """Of which it can be only one process that accepts."""
 
-    def complete(self, rows: Rows) -> None:
+    def fill_owners(self, rows: Rows) -> None:
         """Give accepted ones (dtype TRANSITION or SESSION) without a process their listener's, in place.
 
         As the kernel finds the listener (``__inet_lookup_listener``, net/ipv4/inet_hashtables.c): the one at the
@@ -100,32 +101,32 @@ class Listeners:
         undecided = np.ones(len(left), np.bool_)
         for laddr in (asked["laddr"], _ANY_IPV4, _ANY):
             for dev in (asked["dev"], 0):
-                place, found = self._index.find(_place(asked, laddr, dev))
+                place, found = self._index.find(_listener_key(asked, laddr, dev))
                 found &= undecided
                 undecided &= ~found
-                accepted = found & self._one[place]
-                own(rows, left[accepted], self._rows, place[accepted])
+                accepted = found & self._single_owner[place]
+                copy_owner(rows, left[accepted], self._rows, place[accepted])
 
 
 _ANY_IPV4 = np.array([0, 0xFFFF << 32], ">u8")
 _ANY = np.zeros(2, ">u8")
 
 
-def _place(rows: Rows, laddr: NDArray[np.uint64], dev: NDArray[np.uint32] | int) -> NDArray[np.uint64]:
+def _listener_key(rows: Rows, laddr: NDArray[np.uint64], dev: NDArray[np.uint32] | int) -> NDArray[np.uint64]:
     """One 64-bit number for the network namespace and port of each row and this address and device, shape (n,)."""
-    made = np.zeros(len(rows), _PLACE)
+    made = np.zeros(len(rows), _TUPLE)
     made["netns"], made["lport"], made["laddr"], made["dev"] = rows["netns"], rows["lport"], laddr, dev
     return tuple_hash(made)
 
 
-def complete_transitions(moved: Rows, known: Known) -> Rows:
+def fill_transitions(moved: Rows, known: OwnerIndex) -> Rows:
     """Fill in owners and local ports, in place; dtype TRANSITION.
 
     The owner of a socket from before our time is ``known``. Some local ports are chosen after the event
     (``inodes.py``), and an accepted socket's device (``read_endpoints`` in ``c/sockets.c``); the same socket's next
     transition has it.
     """
-    complete_owners(moved, known)
+    fill_owners(moved, known)
     portless = moved["lport"] == 0
     if portless.any():
         _fill_ports(moved, np.flatnonzero(portless))
@@ -134,25 +135,25 @@ def complete_transitions(moved: Rows, known: Known) -> Rows:
     return moved
 
 
-def complete_owners(rows: Rows, known: Known) -> Rows:
+def fill_owners(rows: Rows, known: OwnerIndex) -> Rows:
     """Give rows (dtype TRANSITION or SESSION) that nobody was seen with the process that is known, in place."""
-    for asked, find in ((rows["pid"] == 0, known.find), (_inherited(rows), known.find_accepted)):
+    for asked, find in ((rows["pid"] == 0, known.find), (_owned_by_listener(rows), known.find_accepted)):
         which = np.flatnonzero(asked)
         if len(which):
             place, found = find(picked(rows, which))
-            own(rows, which[found], known.table, place[found])
+            copy_owner(rows, which[found], known.table, place[found])
     return rows
 
 
 def _fill_devices(moved: Rows) -> None:
     accepted = np.flatnonzero(moved["oldstate"] == State.LISTEN)
-    lives = socket_life(moved)
-    place, same = Index.of(lives, np.flatnonzero(moved["oldstate"] == State.SYN_RECV)).find(lives[accepted])
+    lives = socket_key(moved)
+    place, same = KeyIndex.from_keys(lives, np.flatnonzero(moved["oldstate"] == State.SYN_RECV)).find(lives[accepted])
     moved["dev"][accepted[same]] = moved["dev"][place[same]]
 
 
 def _fill_ports(moved: Rows, portless: NDArray[np.intp]) -> None:
-    lives = socket_life(moved)
-    after = np.flatnonzero(np.isin(moved["oldstate"], CHOOSING) & (moved["lport"] != 0))
-    place, same = Index.of(lives, after).find(lives[portless])
+    lives = socket_key(moved)
+    after = np.flatnonzero(np.isin(moved["oldstate"], PORT_CHOOSING_STATES) & (moved["lport"] != 0))
+    place, same = KeyIndex.from_keys(lives, after).find(lives[portless])
     moved["lport"][portless[same]] = moved["lport"][place[same]]

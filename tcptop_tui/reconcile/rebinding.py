@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from tcptop_tui.diag.dump import Dump
 from tcptop_tui.reconcile.inode_keys import dump_key
-from tcptop_tui.records import Flag, Rows, State, joined, picked
-from tcptop_tui.stream.identity import Index, ends_hash, with_birth
+from tcptop_tui.records import Flag, Rows, State
+from tcptop_tui.row_copy import concat, picked
+from tcptop_tui.stream.identity import KeyIndex, key_with_birth, tuple_hash_any_device
 
 REBOUND = np.dtype([("life", "<u8"), ("key", "<u8")])
 """``identity.socket_life`` of an entry, and ``inodes.dump_key`` of the same socket in the dump."""
@@ -24,7 +25,7 @@ NO_REBOUND = np.zeros(0, REBOUND)
 _UNMATCHED = np.dtype([("at", "<i8"), ("ends", "<u8"), ("life", "<u8")])
 
 
-class Rebinding:
+class RebindingFinder:
     """Finds them, by one dump.
 
     Args:
@@ -38,10 +39,10 @@ class Rebinding:
         self._unmatched: list[Rows] = []
 
     @cached_property
-    def _index(self) -> Index:
-        return Index.of(self.keys)
+    def _index(self) -> KeyIndex:
+        return KeyIndex.from_keys(self.keys)
 
-    def note(self, at: int, skaddr: NDArray[np.uint64], conns: Rows, keys: NDArray[np.uint64]) -> None:
+    def add_entries(self, at: int, skaddr: NDArray[np.uint64], conns: Rows, keys: NDArray[np.uint64]) -> None:
         """Look at entries of the map: those that the dump does not have are remembered.
 
         Args:
@@ -57,11 +58,11 @@ class Rebinding:
         if len(which):
             made = np.zeros(len(which), _UNMATCHED)
             made["at"] = at + which
-            made["ends"] = ends_hash(picked(conns, which))
-            made["life"] = with_birth(skaddr[which], conns["born_ns"][which])
+            made["ends"] = tuple_hash_any_device(picked(conns, which))
+            made["life"] = key_with_birth(skaddr[which], conns["born_ns"][which])
             self._unmatched.append(made)
 
-    def found(self, keys: NDArray[np.uint64]) -> Rows:
+    def match(self, keys: NDArray[np.uint64]) -> Rows:
         """Give entries that the dump has with another device the dump's key, in place.
 
         That is so where one entry and one open socket of the dump are left over with the same addresses and ports.
@@ -74,21 +75,21 @@ class Rebinding:
         """
         if not self._unmatched:
             return NO_REBOUND
-        entries = _single(joined(_UNMATCHED, *self._unmatched), "ends")
+        entries = _unique_rows(concat(_UNMATCHED, *self._unmatched), "ends")
         rows = self._dump.rows
-        claimed = Index.of(keys).find(self.keys)[1]
+        claimed = KeyIndex.from_keys(keys).find(self.keys)[1]
         free = np.flatnonzero(~claimed & (rows["state"] != State.LISTEN) & ((rows["flags"] & Flag.GAUGES) != 0))
         sockets = np.zeros(len(free), _UNMATCHED)
-        sockets["at"], sockets["ends"] = free, ends_hash(picked(rows, free))
-        sockets = _single(sockets, "ends")
-        place, same = Index.of(sockets["ends"]).find(entries["ends"])
+        sockets["at"], sockets["ends"] = free, tuple_hash_any_device(picked(rows, free))
+        sockets = _unique_rows(sockets, "ends")
+        place, same = KeyIndex.from_keys(sockets["ends"]).find(entries["ends"])
         made = np.zeros(int(same.sum()), REBOUND)
         made["life"], made["key"] = entries["life"][same], self.keys[sockets["at"][place[same]]]
         keys[entries["at"][same]] = made["key"]
         return made
 
 
-def _single(rows: Rows, name: str) -> Rows:
+def _unique_rows(rows: Rows, name: str) -> Rows:
     """Those whose value in field ``name`` no other one has."""
     _, first, count = np.unique(rows[name], return_index=True, return_counts=True)
     return picked(rows, first[count == 1])

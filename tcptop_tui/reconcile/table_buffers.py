@@ -12,24 +12,24 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tcptop_tui.host.memory import is_let_go
+from tcptop_tui.host.memory import is_unreferenced
 from tcptop_tui.records import ROW, Mask, Rows
 
 
 @dataclass(slots=True, eq=False)
-class Room:
+class TableBuffer:
     """Memory, and which table is in it."""
 
     memory: NDArray[np.uint8]
     ids: NDArray[np.uint64]
     """Of its rows."""
-    number: int = 0
+    table_number: int = 0
     """Of the table."""
 
     @property
-    def free(self) -> bool:
+    def is_free(self) -> bool:
         """Nobody looks at the table."""
-        return is_let_go(self, "memory")
+        return is_unreferenced(self, "memory")
 
     def rows(self, count: int) -> Rows:
         """The first so many, dtype ROW."""
@@ -44,27 +44,27 @@ class Room:
         """
         differs = np.ones(len(ids), np.bool_)
         both = min(len(ids), len(self.ids))
-        differs[:both] = (self.ids[:both] != ids[:both]) | (changed[:both] > self.number)
+        differs[:both] = (self.ids[:both] != ids[:both]) | (changed[:both] > self.table_number)
         return differs
 
 
-class Rooms:
+class BufferPool:
     """Of one thread; the tables may be let go of by any."""
 
     def __init__(self) -> None:
-        self._rooms: list[Room] = []
+        self._buffers: list[TableBuffer] = []
 
-    def take(self, count: int) -> Room:
+    def acquire(self, count: int) -> TableBuffer:
         """With space for ``count`` rows: nobody else's while a view of its memory is there.
 
         Of those that are free the one with the latest table; there may be anything in it.
         """
         wanted = count * ROW.itemsize
-        free = [room for room in self._rooms if room.free]
+        free = [room for room in self._buffers if room.is_free]
         fitting = [room for room in free if wanted <= len(room.memory) <= 2 * wanted]
         if fitting:
-            taken = max(fitting, key=lambda room: room.number)
+            taken = max(fitting, key=lambda room: room.table_number)
         else:
-            taken = Room(np.empty(wanted + wanted // 16, "u1"), np.zeros(0, "<u8"))  # tables grow slowly
-        self._rooms = [room for room in self._rooms if room not in free] + [taken]
+            taken = TableBuffer(np.empty(wanted + wanted // 16, "u1"), np.zeros(0, "<u8"))  # tables grow slowly
+        self._buffers = [room for room in self._buffers if room not in free] + [taken]
         return taken

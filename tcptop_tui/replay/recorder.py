@@ -12,19 +12,19 @@ import msgspec
 import numpy as np
 
 from tcptop_tui.errors import TcptopError
-from tcptop_tui.records import copied
 from tcptop_tui.replay.recording import (
+    BATCH_HEAD,
     DETAILS,
     EVENTS,
-    HEAD,
     HISTS,
     HOLDERS,
     KIND_OF,
     MAGIC,
     NUMBER,
     details_payload,
-    layout,
+    dtype_layout,
 )
+from tcptop_tui.row_copy import copied
 from tcptop_tui.stream.batches import Batch, Loss, Names, Sink, Status, Table
 
 
@@ -45,10 +45,10 @@ class Recorder:
         """Why it has ended; empty while it has not."""
         self._sink, self._file = sink, file
         self._publish, self._early = publish, early
-        self._whole = 0
+        self._at_batch_end = 0
         self._status = Status("")
-        self._untold = False
-        self._attempt(lambda: self._put(MAGIC + layout()))
+        self._pending_status = False
+        self._attempt(lambda: self._write_bytes(MAGIC + dtype_layout()))
 
     def offer(self, batch: Batch) -> bool:
         """Pass ``batch`` on, and write it down when it was taken."""
@@ -56,17 +56,17 @@ class Recorder:
             self._early = False
             self._attempt(self._publish)
         if isinstance(batch, Status):
-            self._status, self._untold = batch, False
-            if not self._sink.offer(self._noted()):
+            self._status, self._pending_status = batch, False
+            if not self._sink.offer(self._annotate()):
                 return False
         elif not self._sink.offer(batch):
             return False
         self._attempt(lambda: self._write(batch))
-        if self._untold:
-            self._untold = not self._sink.offer(self._noted())
+        if self._pending_status:
+            self._pending_status = not self._sink.offer(self._annotate())
         return True
 
-    def _noted(self) -> Status:
+    def _annotate(self) -> Status:
         """What the source said of itself, and that the recording has ended."""
         if not self.failure:
             return self._status
@@ -80,9 +80,9 @@ class Recorder:
             step()
         except (OSError, TcptopError) as error:
             self.failure = (error.strerror or "").lower() if isinstance(error, OSError) else str(error)
-            self._untold = bool(self._status.backend)
+            self._pending_status = bool(self._status.backend)
             with suppress(OSError):  # what is not whole helps nobody
-                os.ftruncate(self._file.fileno(), self._whole)
+                os.ftruncate(self._file.fileno(), self._at_batch_end)
 
     def _write(self, batch: Batch) -> None:
         if isinstance(batch, Table):
@@ -90,12 +90,12 @@ class Recorder:
             self._publish()
             return
         payload = msgspec.json.encode(batch) if isinstance(batch, Loss | Status | Names) else batch.rows.tobytes()
-        self._put(_batch(KIND_OF[type(batch)], payload))
+        self._write_bytes(_batch(KIND_OF[type(batch)], payload))
 
     def _write_table(self, table: Table) -> None:
         """Histograms of those rows that have samples, then the rows with their numbers among these."""
         rows = copied(table.rows)
-        found = table.hists.at(rows["hist"])
+        found = table.hists.histograms(rows["hist"])
         sampled = found.any(axis=1)
         rows["hist"] = np.where(sampled, np.cumsum(sampled), 0)
         parts = [_batch(HISTS, found[sampled].tobytes()), _batch(HOLDERS, table.holders.tobytes())]
@@ -103,14 +103,14 @@ class Recorder:
             parts.append(_batch(DETAILS, details_payload(table.details)))
         if table.events_ns:
             parts.append(_batch(EVENTS, NUMBER.pack(table.events_ns)))
-        self._put(b"".join([*parts, _batch(KIND_OF[Table], rows.tobytes(), table.now_ns, table.utc_ns)]))
+        self._write_bytes(b"".join([*parts, _batch(KIND_OF[Table], rows.tobytes(), table.now_ns, table.utc_ns)]))
 
-    def _put(self, data: bytes) -> None:
+    def _write_bytes(self, data: bytes) -> None:
         left = memoryview(data)
         while left:
             left = left[self._file.write(left) :]
-        self._whole += len(data)
+        self._at_batch_end += len(data)
 
 
 def _batch(kind: int, payload: bytes, now_ns: int = 0, utc_ns: int = 0) -> bytes:
-    return HEAD.pack(kind, len(payload), now_ns, utc_ns) + payload
+    return BATCH_HEAD.pack(kind, len(payload), now_ns, utc_ns) + payload

@@ -21,17 +21,27 @@ import msgspec
 import numpy as np
 
 from tcptop_tui.errors import TcptopError, UsageError
-from tcptop_tui.host.caller_files import caller
-from tcptop_tui.host.private_files import open_at_once
-from tcptop_tui.records import ENDING, HOLDING, PING, ROW, RTT_SLOTS, SESSION, TRANSITION, Rows
-from tcptop_tui.stream.batches import Batch, Endings, Loss, Names, Pings, Sessions, Status, Table, Transitions
-from tcptop_tui.stream.histograms import NO_HISTS, Hists
+from tcptop_tui.host.caller_files import calling_user
+from tcptop_tui.host.private_files import open_nonblocking
+from tcptop_tui.records import ENDED, HOLDING, LATE_ENDING, PING, ROW, RTT_SLOTS, TRANSITION, Rows
+from tcptop_tui.stream.batches import (
+    Batch,
+    EndedConnections,
+    LateEndings,
+    Loss,
+    Names,
+    Pings,
+    Status,
+    Table,
+    Transitions,
+)
+from tcptop_tui.stream.histograms import NO_HISTOGRAMS, HistogramStore
 from tcptop_tui.stream.socket_details import NO_DETAILS, SOCKET_DETAIL
 
 MAGIC = b"tcptop-tui recording 2\n"
 _EARLIER = b"tcptop-tui recording 1\n"
 """The same without ``EVENTS``."""
-HEAD = struct.Struct("<BxxxIQQ")  # kind, bytes, now_ns, utc_ns
+BATCH_HEAD = struct.Struct("<BxxxIQQ")  # kind, bytes, now_ns, utc_ns
 NUMBER = struct.Struct("<Q")
 _PART_BYTES = 1 << 20
 _MOST_BYTES = {11: 8, 4: 1 << 16, 5: 1 << 16, 7: 1 << 24, 3: 1 << 30, 8: 1 << 30, 9: 1 << 30, 12: 1 << 30}
@@ -42,10 +52,10 @@ _LATEST_NS = 1 << 62
 
 _ROWS: dict[int, tuple[type[Any], np.dtype[Any]]] = {
     1: (Transitions, TRANSITION),
-    2: (Sessions, SESSION),
+    2: (EndedConnections, ENDED),
     3: (Table, ROW),
     6: (Pings, PING),
-    10: (Endings, ENDING),
+    10: (LateEndings, LATE_ENDING),
 }
 HISTS, HOLDERS, EVENTS, DETAILS = 8, 9, 11, 12
 _HIST = np.dtype(("<u4", (RTT_SLOTS,)))
@@ -58,7 +68,7 @@ _ITEM_BYTES = (
 )
 
 
-def layout() -> bytes:
+def dtype_layout() -> bytes:
     """The dtypes in words; 16-bit length first."""
     text = repr([*(dtype.descr for _, dtype in _ROWS.values()), HOLDING.descr, _HIST.shape]).encode()
     return struct.pack("<H", len(text)) + text
@@ -93,9 +103,9 @@ def read_batches(path: Path, stopped: Callable[[], bool] = lambda: False) -> Gen
     """
     with _opened(path) as file:
         _check_beginning(path, file)
-        last_ns, events_ns, hists, holders, details = 0, 0, NO_HISTS, np.zeros(0, HOLDING), NO_DETAILS
-        while len(head := file.read(HEAD.size)) == HEAD.size:
-            kind, size, now_ns, utc_ns = HEAD.unpack(head)
+        last_ns, events_ns, hists, holders, details = 0, 0, NO_HISTOGRAMS, np.zeros(0, HOLDING), NO_DETAILS
+        while len(head := file.read(BATCH_HEAD.size)) == BATCH_HEAD.size:
+            kind, size, now_ns, utc_ns = BATCH_HEAD.unpack(head)
             if max(now_ns, utc_ns) > _LATEST_NS or (kind == KIND_OF[Table] and now_ns < last_ns):
                 raise UsageError(f"{path} is damaged: a table of no time that there is")
             last_ns = max(last_ns, now_ns)
@@ -103,7 +113,7 @@ def read_batches(path: Path, stopped: Callable[[], bool] = lambda: False) -> Gen
             if payload is None:
                 return not stopped()
             if kind == HISTS:
-                hists = Hists.of(np.frombuffer(payload, "<u4").reshape(-1, RTT_SLOTS))
+                hists = HistogramStore.from_array(np.frombuffer(payload, "<u4").reshape(-1, RTT_SLOTS))
             elif kind == HOLDERS:
                 holders = np.frombuffer(payload, HOLDING)
             elif kind == EVENTS:
@@ -121,7 +131,7 @@ def read_batches(path: Path, stopped: Callable[[], bool] = lambda: False) -> Gen
 
 
 def _check_beginning(path: Path, file: IO[bytes]) -> None:
-    known = layout()
+    known = dtype_layout()
     if file.read(len(MAGIC)) not in {MAGIC, _EARLIER}:
         raise UsageError(f"{path} is not a recording", mend="make one with --record")
     if file.read(len(known)) != known:
@@ -153,9 +163,9 @@ def _payload(path: Path, file: IO[bytes], kind: int, size: int, stopped: Callabl
 
 def _opened(path: Path) -> IO[bytes]:
     """Only a plain file; and under sudo a third user's is not even looked at."""
-    file = open_at_once(path)
+    file = open_nonblocking(path)
     found = os.fstat(file.fileno())
-    if stat.S_ISREG(found.st_mode) and (os.geteuid() or found.st_uid in {0, caller()[0]}):
+    if stat.S_ISREG(found.st_mode) and (os.geteuid() or found.st_uid in {0, calling_user()[0]}):
         return file
     file.close()
     if not stat.S_ISREG(found.st_mode):
@@ -191,20 +201,20 @@ def opened_recording(path: str | None, *, lines: bool = False) -> Path | None:
         return None
     try:
         next(iter(read_batches(Path(path))), None)
-        if not _has(Path(path), set(_ROWS) if lines else {KIND_OF[Table]}):
+        if not _contains(Path(path), set(_ROWS) if lines else {KIND_OF[Table]}):
             raise TcptopError(f"{path} has {'nothing' if lines else 'no table'} in it", mend="record for longer")
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}", mend="name a file made with --record") from None
     return Path(path)
 
 
-def _has(path: Path, kinds: Container[int]) -> bool:
+def _contains(path: Path, kinds: Container[int]) -> bool:
     """Whether there is a whole batch of one of these kinds; what lies before it is passed over."""
     with _opened(path) as file:
         _check_beginning(path, file)
         end = os.fstat(file.fileno()).st_size
-        while len(head := file.read(HEAD.size)) == HEAD.size:
-            kind, size, *_ = HEAD.unpack(head)
+        while len(head := file.read(BATCH_HEAD.size)) == BATCH_HEAD.size:
+            kind, size, *_ = BATCH_HEAD.unpack(head)
             if kind not in _ITEM_BYTES or file.seek(size, os.SEEK_CUR) > end:
                 return False
             if kind in kinds:

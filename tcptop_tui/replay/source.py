@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Final
 
 from tcptop_tui.host.cgroups import Cgroups
-from tcptop_tui.records import only
 from tcptop_tui.replay.recording import read_batches
-from tcptop_tui.stream.batches import Batch, Capture, Sessions, Sink, Status, Table, Transitions
-from tcptop_tui.stream.capture_match import Chosen
+from tcptop_tui.row_copy import subset
+from tcptop_tui.stream.batches import Batch, Capture, EndedConnections, Sink, Status, Table, Transitions
+from tcptop_tui.stream.capture_match import CaptureMatch
 
-EVERYTHING: Final = Capture()
+END_OF_RECORDING: Final = Capture()
 CUT_OFF: Final = "cut off here, played to where it is whole"
 _LONGEST_GAP_S = 120.0
 """Between two tables: the longest period is a minute."""
@@ -29,10 +29,10 @@ class ReplaySource:
 
     backend = "replay"
 
-    def __init__(self, path: Path, capture: Capture = EVERYTHING) -> None:
+    def __init__(self, path: Path, capture: Capture = END_OF_RECORDING) -> None:
         self._path = path
-        self._chosen = Chosen(capture, Cgroups())
-        self._all = capture == EVERYTHING
+        self._capture_match = CaptureMatch(capture, Cgroups())
+        self._is_unfiltered = capture == END_OF_RECORDING
 
     def open(self) -> None:
         """Look at the file's beginning.
@@ -68,23 +68,23 @@ class ReplaySource:
                 # what was not recorded for longer than any period is not waited for
                 if stopped(gap_s if gap_s <= _LONGEST_GAP_S else 0):
                     return None
-            while not sink.offer(self._as_ours(batch)):
+            while not sink.offer(self._adapt(batch)):
                 if stopped(0.01):
                     return None
             if stopped(0):
                 return None
 
-    def _as_ours(self, batch: Batch) -> Batch:
+    def _adapt(self, batch: Batch) -> Batch:
         """What the recorded source said of itself is not true of this one; and only what is wanted."""
-        if isinstance(batch, Table | Transitions | Sessions) and not self._all:
-            return replace(batch, rows=only(batch.rows, self._chosen.mask(batch.rows, unknown=False)))
+        if isinstance(batch, Table | Transitions | EndedConnections) and not self._is_unfiltered:
+            return replace(batch, rows=subset(batch.rows, self._capture_match.mask(batch.rows, unknown=False)))
         if not isinstance(batch, Status):
             return batch
         return Status(self.backend, f"recording {self._path.name} of backend {batch.backend} {batch.note}")
 
     def recapture(self, capture: Capture) -> None:
         """From any thread: pass on something else from now on."""
-        self._chosen, self._all = Chosen(capture, Cgroups()), capture == EVERYTHING
+        self._capture_match, self._is_unfiltered = CaptureMatch(capture, Cgroups()), capture == END_OF_RECORDING
 
     def close(self) -> None:
         """See ``Source``: nothing stays open."""

@@ -9,7 +9,7 @@ from typing import Protocol, TypeAlias
 import numpy as np
 
 from tcptop_tui.records import HOLDING, Rows
-from tcptop_tui.stream.histograms import NO_HISTS, Hists
+from tcptop_tui.stream.histograms import NO_HISTOGRAMS, HistogramStore
 from tcptop_tui.stream.socket_details import NO_DETAILS
 
 
@@ -21,15 +21,15 @@ class Transitions:
 
 
 @dataclass(frozen=True, slots=True)
-class Sessions:
+class EndedConnections:
     """Connections that ended; ``rows`` has dtype SESSION."""
 
     rows: Rows
 
 
 @dataclass(frozen=True, slots=True)
-class Endings:
-    """What was not known yet when the ``Sessions`` before came; ``rows`` has dtype ENDING."""
+class LateEndings:
+    """What was not known yet when the ``EndedConnections`` before came; ``rows`` has dtype ENDING."""
 
     rows: Rows
 
@@ -43,7 +43,7 @@ class Table:
     """CLOCK_MONOTONIC when it was read."""
     utc_ns: int
     """The wall clock of the same moment."""
-    hists: Hists = NO_HISTS
+    hists: HistogramStore = NO_HISTOGRAMS
     """Round-trip times, by ``hist`` of the rows."""
     holders: Rows = field(default_factory=lambda: np.zeros(0, HOLDING))
     """dtype HOLDING, sorted by ``id`` and PID: all processes that have a socket open, of those that several have."""
@@ -95,7 +95,7 @@ class Status:
 
 
 def reading_stage(sockets: int) -> str:
-    """The ``Status.stage`` of a first dump that has read so many sockets."""
+    """The ``Status.progress`` of a first dump that has read so many sockets."""
     return f"reading sockets: {sockets:,} so far" if sockets else "reading sockets"
 
 
@@ -124,7 +124,7 @@ class Pings:
     """Those that the ring had no room for, since the probe was attached."""
 
 
-Batch: TypeAlias = Transitions | Sessions | Endings | Table | Loss | Status | Names | Pings
+Batch: TypeAlias = Transitions | EndedConnections | LateEndings | Table | Loss | Status | Names | Pings
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,9 +138,9 @@ class Capture:
     """4, 6 or 0 for both."""
     cgroups: frozenset[int] = field(default_factory=frozenset)
     """Ids of cgroups (v2); everything below them is wanted too."""
-    cgroup_pin: str = ""
+    cgroup_map_path: str = ""
     """Path of a pinned BPF map with cgroup ids as keys, as bcc's ``--cgroupmap`` takes it."""
-    mntns_pin: str = ""
+    mntns_map_path: str = ""
     """Path of a pinned BPF map with inode numbers of mount namespaces, as bcc's ``--mntnsmap``."""
     connects: bool = False
     """Log connects that fail before a SYN is sent, too, as transitions from CLOSE to CLOSE."""
@@ -150,9 +150,9 @@ class Capture:
     """What the slots of the RTT histograms count in: 1, or 1000 for milliseconds."""
 
     @property
-    def only_bpf(self) -> bool:
+    def needs_bpf(self) -> bool:
         """Whether sock_diag cannot choose what is wanted: it would show everything."""
-        return bool(self.cgroup_pin or self.mntns_pin)
+        return bool(self.cgroup_map_path or self.mntns_map_path)
 
 
 class Sink(Protocol):

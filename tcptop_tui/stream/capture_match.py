@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from tcptop_tui.host.cgroups import Cgroups
 from tcptop_tui.records import Mask, Rows
 from tcptop_tui.stream.batches import Capture
-from tcptop_tui.stream.identity import ends_mask, process_mask
+from tcptop_tui.stream.identity import endpoints_mask, process_mask
 
 
-class Chosen:
+class CaptureMatch:
     """Keeps what it takes to answer, for one worker thread.
 
     Args:
@@ -30,9 +30,9 @@ class Chosen:
         """Keys of the map at ``capture.mntns_pin``; inode numbers."""
 
     @property
-    def asks_cgroups(self) -> bool:
+    def filters_cgroups(self) -> bool:
         """Is it cgroups that are asked for?"""
-        return bool(self._capture.cgroups or self._capture.cgroup_pin)
+        return bool(self._capture.cgroups or self._capture.cgroup_map_path)
 
     def mask(self, rows: Rows, *, unknown: bool) -> Mask:
         """Which of ``rows`` are wanted, shape (n,).
@@ -41,42 +41,42 @@ class Chosen:
             rows: of dtype ROW, SESSION or TRANSITION.
             unknown: whether a process or a cgroup that is not known passes too: TIME_WAIT and requests have none.
         """
-        wanted = self.by_owner(rows, unknown=unknown)
-        if self.asks_cgroups:
+        wanted = self.mask_without_cgroup(rows, unknown=unknown)
+        if self.filters_cgroups:
             wanted &= self._in_cgroups(rows) | (unknown & (rows["cgroup"] == 0))
         return wanted
 
-    def by_owner(self, rows: Rows, *, unknown: bool) -> Mask:
+    def mask_without_cgroup(self, rows: Rows, *, unknown: bool) -> Mask:
         """Which of ``rows`` are wanted whatever their cgroup; if ``unknown``, an owner that is not known passes."""
-        return ends_mask(rows, self._capture) & self.by_process(rows, unknown=unknown)
+        return endpoints_mask(rows, self._capture) & self.process_mask(rows, unknown=unknown)
 
-    def by_process(self, rows: Rows, *, unknown: bool) -> Mask:
+    def process_mask(self, rows: Rows, *, unknown: bool) -> Mask:
         """The same, whatever their ends."""
         wanted: Mask = process_mask(rows, self._capture, unknown=unknown)
-        if self._capture.mntns_pin and "mntns" in (rows.dtype.names or ()):
+        if self._capture.mntns_map_path and "mntns" in (rows.dtype.names or ()):
             wanted &= (unknown & (rows["mntns"] == 0)) | np.isin(rows["mntns"], self.pinned_mntns)
         return wanted
 
     @property
-    def asks_processes(self) -> bool:
+    def filters_processes(self) -> bool:
         """Is it processes that are asked for?"""
-        return bool(self._capture.pids or self._capture.mntns_pin)
+        return bool(self._capture.pids or self._capture.mntns_map_path)
 
-    def decided(self, rows: Rows) -> Mask:
+    def decidable(self, rows: Rows) -> Mask:
         """Of which of ``rows`` (dtype ROW) enough is known to say whether they are wanted."""
         known = np.ones(len(rows), np.bool_)
         if self._capture.pids:
             known &= rows["pid"] != 0
-        if self._capture.mntns_pin:
+        if self._capture.mntns_map_path:
             known &= rows["mntns"] != 0
         return known
 
     def _in_cgroups(self, rows: Rows) -> Mask:
         inside: Mask = np.ones(len(rows), np.bool_)
-        if self._capture.cgroup_pin:
+        if self._capture.cgroup_map_path:
             inside &= np.isin(rows["cgroup"], self.pinned_cgroups)
         if self._capture.cgroups:
-            below = self._cgroups.below(self._capture.cgroups, np.unique(rows["cgroup"]).tolist())
+            below = self._cgroups.descendants(self._capture.cgroups, np.unique(rows["cgroup"]).tolist())
             inside &= np.isin(rows["cgroup"], np.array(sorted(below), np.uint64))
         return inside
 

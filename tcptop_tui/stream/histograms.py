@@ -14,11 +14,11 @@ from tcptop_tui.records import ROW, RTT_SLOTS, Rows
 _BLOCK = 1024
 """Histograms that are copied when one of them changes: 28 KB, where no count is larger than 255."""
 
-Hist = NDArray[np.uint64]
+Histogram = NDArray[np.uint64]
 """Samples by slot, shape (RTT_SLOTS,)."""
 
 
-def no_samples() -> Hist:
+def empty_histogram() -> Histogram:
     """By slot."""
     return np.zeros(RTT_SLOTS, np.uint64)
 
@@ -30,13 +30,13 @@ _EMPTY: _Block = np.zeros((_BLOCK, RTT_SLOTS), "u1")
 _EMPTY.flags.writeable = False
 
 
-def _narrowed(block: NDArray[np.uint32]) -> _Block:
+def _narrowest_dtype(block: NDArray[np.uint32]) -> _Block:
     most = block.max()
     return block.astype(np.min_scalar_type(most)) if most else _EMPTY
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Hists:
+class HistogramStore:
     """By number, as rows of a table have it in ``hist``; number 0 is empty.
 
     With 100,000 connections these are 3 to 11 MB, and two tables are there at most times.
@@ -46,16 +46,16 @@ class Hists:
     """Never written to again."""
 
     @classmethod
-    def of(cls, hists: NDArray[np.uint32]) -> Hists:
+    def from_array(cls, hists: NDArray[np.uint32]) -> HistogramStore:
         """Numbers from 1 on, shape (n, RTT_SLOTS)."""
-        return cls().written(np.arange(1, len(hists) + 1), hists)
+        return cls().with_histograms(np.arange(1, len(hists) + 1), hists)
 
     @property
     def room(self) -> int:
         """Numbers from here on are empty."""
         return len(self.blocks) * _BLOCK
 
-    def at(self, numbers: NDArray[Any]) -> NDArray[np.uint32]:
+    def histograms(self, numbers: NDArray[Any]) -> NDArray[np.uint32]:
         """Of each, shape (n, RTT_SLOTS); a copy."""
         found = np.zeros((len(numbers), RTT_SLOTS), "<u4")
         known = np.flatnonzero(numbers < self.room)
@@ -72,16 +72,16 @@ class Hists:
             found[known] = np.concatenate([block[:, slot] for block in self.blocks])[numbers[known]]
         return found
 
-    def sum(self, numbers: NDArray[Any]) -> Hist:
+    def sum(self, numbers: NDArray[Any]) -> Histogram:
         """Of all, each of which comes once at most; but 0."""
-        wanted, total = np.zeros(self.room, np.bool_), no_samples()
+        wanted, total = np.zeros(self.room, np.bool_), empty_histogram()
         wanted[numbers[numbers < self.room]] = True
         for which, block in zip(wanted.reshape(-1, _BLOCK), self.blocks, strict=True):
             if block is not _EMPTY and which.any():
                 total += (block if which.all() else block[which]).sum(axis=0, dtype=np.uint64)
         return total
 
-    def written(self, numbers: NDArray[Any], hists: NDArray[np.uint32]) -> Hists:
+    def with_histograms(self, numbers: NDArray[Any], hists: NDArray[np.uint32]) -> HistogramStore:
         """With other ones, shape (n, RTT_SLOTS), at ``numbers``, which are not 0 and of which none comes twice."""
         if not len(numbers):
             return self
@@ -90,13 +90,13 @@ class Hists:
             blocks += [_EMPTY] * (number + 1 - len(blocks))
             block = blocks[number].astype("<u4")
             block[within] = hists[places]
-            blocks[number] = _narrowed(block)
-        return Hists(tuple(blocks))
+            blocks[number] = _narrowest_dtype(block)
+        return HistogramStore(tuple(blocks))
 
-    def without(self, numbers: NDArray[Any]) -> Hists:
+    def with_cleared(self, numbers: NDArray[Any]) -> HistogramStore:
         """With nothing at ``numbers``, of which none comes twice."""
         known = numbers[numbers < self.room]
-        return self.written(known, np.zeros((len(known), RTT_SLOTS), "<u4"))
+        return self.with_histograms(known, np.zeros((len(known), RTT_SLOTS), "<u4"))
 
 
 def _by_block(numbers: NDArray[Any]) -> Iterator[tuple[int, NDArray[np.intp], NDArray[np.intp]]]:
@@ -108,17 +108,17 @@ def _by_block(numbers: NDArray[Any]) -> Iterator[tuple[int, NDArray[np.intp], ND
         yield number, order[start:end], ordered[start:end] - number * _BLOCK
 
 
-def forget_samples(rows: Rows) -> None:
+def clear_samples(rows: Rows) -> None:
     """Have ``rows`` (dtype ROW) say that they have none: their numbers may be others' from now on."""
     rows["hist"], rows["rtt_sum_us"] = 0, 0
 
 
-NO_HISTS: Final = Hists()
+NO_HISTOGRAMS: Final = HistogramStore()
 
 
-def hists_of(rows: Rows, kept: Hists, places: NDArray[np.intp]) -> NDArray[np.uint32]:
+def row_histograms(rows: Rows, kept: HistogramStore, places: NDArray[np.intp]) -> NDArray[np.uint32]:
     """Of the rows in these places, shape (n, RTT_SLOTS): dtype SESSION has its own, of dtype ROW they are ``kept``."""
     if rows.dtype == ROW:
-        return kept.at(rows["hist"][places])
+        return kept.histograms(rows["hist"][places])
     own: NDArray[np.uint32] = rows["rtt_hist"][places]
     return own

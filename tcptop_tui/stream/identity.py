@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tcptop_tui.records import Mask, Rows, is_ipv4, parts
+from tcptop_tui.records import Mask, Rows, is_ipv4
+from tcptop_tui.row_copy import chunks
 from tcptop_tui.stream.batches import Capture
 
 # the finalizer of splitmix64: every input bit reaches every output bit
@@ -33,25 +34,25 @@ def pair_hash(words: NDArray[np.uint64]) -> NDArray[np.uint64]:
     return _mixed(_mixed(words[:, 0] + _STEP) ^ words[:, 1])
 
 
-def on_link(addresses: NDArray[np.uint64]) -> Mask:
+def is_link_local(addresses: NDArray[np.uint64]) -> Mask:
     """Which of ``addresses``, shape (n, 2), are link-local: another host's on each link (RFC 4007)."""
     near: Mask = addresses[:, 0].astype("<u8") >> np.uint64(54) == _LINK_LOCAL
     return near
 
 
-def links(rows: Rows, name: str, which: NDArray[np.intp] | slice = slice(None)) -> NDArray[np.uint64]:
+def link_ids(rows: Rows, name: str, which: NDArray[np.intp] | slice = slice(None)) -> NDArray[np.uint64]:
     """Namespace and device of each link-local address in field ``name`` of the rows ``which``, as one number.
 
     0 where the address is of another kind, or the socket is bound to no device; shape (n,).
     """
     dev = rows["dev"][which].astype("<u8")
-    near = np.flatnonzero(on_link(rows[name][which]) & (dev != 0))
+    near = np.flatnonzero(is_link_local(rows[name][which]) & (dev != 0))
     found = np.zeros(len(dev), np.uint64)
     found[near] = rows["netns"][which][near].astype("<u8") << np.uint64(32) | dev[near]
     return found
 
 
-def mixed_with(keys: NDArray[np.uint64], others: NDArray[np.uint64]) -> NDArray[np.uint64]:
+def mix_into(keys: NDArray[np.uint64], others: NDArray[np.uint64]) -> NDArray[np.uint64]:
     """``keys``, but other ones where ``others`` is not 0, in place."""
     which = np.flatnonzero(others)
     if len(which):
@@ -64,7 +65,7 @@ def peer_hash(rows: Rows, which: NDArray[np.intp] | slice = slice(None)) -> NDAr
 
     It is of its address, and of the link if that is link-local and the socket is bound to one.
     """
-    return mixed_with(pair_hash(rows["raddr"][which].astype("<u8")), links(rows, "raddr", which))
+    return mix_into(pair_hash(rows["raddr"][which].astype("<u8")), link_ids(rows, "raddr", which))
 
 
 def process_key(rows: Rows) -> NDArray[np.uint64]:
@@ -87,12 +88,12 @@ def tuple_hash(rows: Rows) -> NDArray[np.uint64]:
     two that are bound to two devices may have the same addresses and ports. ``rows`` has these fields
     whatever its dtype. Two of 100,000 different connections get the same number with a probability of 3e-10.
     """
-    return _by_parts(_tuple_hash, rows)
+    return _in_chunks(_tuple_hash, rows)
 
 
-def ends_hash(rows: Rows) -> NDArray[np.uint64]:
+def tuple_hash_any_device(rows: Rows) -> NDArray[np.uint64]:
     """The same without the device, which setsockopt() may change at any time."""
-    return _by_parts(_ends_hash, rows)
+    return _in_chunks(_ends_hash, rows)
 
 
 def _tuple_hash(rows: Rows) -> NDArray[np.uint64]:
@@ -107,7 +108,7 @@ def _with_device(numbers: NDArray[np.uint64], dev: NDArray[np.uint32]) -> NDArra
     return numbers
 
 
-def _by_parts(number: Callable[[Rows], NDArray[np.uint64]], rows: Rows) -> NDArray[np.uint64]:
+def _in_chunks(number: Callable[[Rows], NDArray[np.uint64]], rows: Rows) -> NDArray[np.uint64]:
     numbers = np.empty(len(rows), "<u8")
     for start in range(0, len(rows), _PART):
         numbers[start : start + _PART] = number(rows[start : start + _PART])
@@ -126,26 +127,26 @@ def _ends_hash(rows: Rows) -> NDArray[np.uint64]:
     return mixed
 
 
-def life(rows: Rows) -> NDArray[np.uint64]:
+def connection_key(rows: Rows) -> NDArray[np.uint64]:
     """One 64-bit number for a connection, shape (n,): addresses and ports are used again, at another time.
 
     Where the birth was seen, it tells connections on two devices apart as well. The device is left out there,
     because a connection that is bound to another device is still the same one.
     """
-    return _by_parts(_life, rows)
+    return _in_chunks(_life, rows)
 
 
 def _life(rows: Rows) -> NDArray[np.uint64]:
     born_ns = rows["born_ns"]
-    return with_birth(_with_device(_ends_hash(rows), np.where(born_ns == 0, rows["dev"], 0)), born_ns)
+    return key_with_birth(_with_device(_ends_hash(rows), np.where(born_ns == 0, rows["dev"], 0)), born_ns)
 
 
-def socket_life(rows: Rows) -> NDArray[np.uint64]:
+def socket_key(rows: Rows) -> NDArray[np.uint64]:
     """One 64-bit number for a socket address and its birth, shape (n,): addresses are used again, lives are not."""
-    return with_birth(rows["skaddr"], rows["born_ns"])
+    return key_with_birth(rows["skaddr"], rows["born_ns"])
 
 
-def with_birth(keys: NDArray[np.uint64], born_ns: NDArray[np.uint64]) -> NDArray[np.uint64]:
+def key_with_birth(keys: NDArray[np.uint64], born_ns: NDArray[np.uint64]) -> NDArray[np.uint64]:
     """One 64-bit number for what a number stands for, and when it began; shape (n,), as both."""
     return keys ^ (born_ns * _STEP)
 
@@ -156,7 +157,7 @@ def cookie_key(rows: Rows) -> NDArray[np.uint64]:
     A cookie is unique in its network namespace only, up to Linux 5.10 (``net->cookie_gen`` in
     ``__sock_gen_cookie``, net/core/sock_diag.c).
     """
-    return _by_parts(_cookie_key, rows)
+    return _in_chunks(_cookie_key, rows)
 
 
 def _cookie_key(rows: Rows) -> NDArray[np.uint64]:
@@ -166,7 +167,7 @@ def _cookie_key(rows: Rows) -> NDArray[np.uint64]:
 
 
 @dataclass(frozen=True, slots=True)
-class Index:
+class KeyIndex:
     """Rows that can be found by a 64-bit key; of equal keys the first row counts.
 
     Many keys are looked for in their order: 100,000 among 100,000 then take 5 ms instead of 15.
@@ -176,7 +177,7 @@ class Index:
     order: NDArray[np.intp]
 
     @classmethod
-    def of(cls, keys: NDArray[np.uint64], rows: NDArray[np.intp] | None = None) -> Index:
+    def from_keys(cls, keys: NDArray[np.uint64], rows: NDArray[np.intp] | None = None) -> KeyIndex:
         """Those of ``keys``, shape (n,), or only the rows with these numbers, ascending."""
         if rows is not None:
             keys = keys[rows]
@@ -189,20 +190,20 @@ class Index:
     def find(self, wanted: NDArray[np.uint64]) -> tuple[NDArray[np.intp], Mask]:
         """Row for each of ``wanted``, and which of them were found (row 0 stands in elsewhere)."""
         place, there = np.zeros(len(wanted), np.intp), np.zeros(len(wanted), np.bool_)
-        for part in parts(np.argsort(wanted), _PART) if len(self.keys) else ():
+        for part in chunks(np.argsort(wanted), _PART) if len(self.keys) else ():
             sought = wanted[part]
             found = np.minimum(np.searchsorted(self.keys, sought), len(self.keys) - 1)
             place[part], there[part] = self.order[found], self.keys[found] == sought
         return place, there
 
-    def spread(self, chosen: Mask) -> None:
+    def spread_to_duplicates(self, chosen: Mask) -> None:
         """Where the first row of a key is ``chosen``, shape (n,), choose the others of that key as well."""
         again = np.flatnonzero(self.keys[1:] == self.keys[:-1]) + 1
         if len(again):
             first = np.searchsorted(self.keys, self.keys[again])
             chosen[self.order[again]] |= chosen[self.order[first]]
 
-    def among(self, wanted: NDArray[np.uint64]) -> Mask:
+    def mask_of(self, wanted: NDArray[np.uint64]) -> Mask:
         """Which of the rows, all of them, have one of the keys ``wanted``, shape (n,)."""
         there = np.zeros(len(self.keys), np.bool_)
         wanted = np.sort(wanted)
@@ -216,10 +217,10 @@ class Index:
 
 def capture_mask(rows: Rows, capture: Capture) -> Mask:
     """Which rows the capture filter wants; an owner or local port not known yet passes."""
-    return ends_mask(rows, capture) & process_mask(rows, capture)
+    return endpoints_mask(rows, capture) & process_mask(rows, capture)
 
 
-def ends_mask(rows: Rows, capture: Capture) -> Mask:
+def endpoints_mask(rows: Rows, capture: Capture) -> Mask:
     """Which rows have addresses and ports that it wants."""
     wanted = np.ones(len(rows), np.bool_)
     if capture.lports:

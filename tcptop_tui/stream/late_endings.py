@@ -5,24 +5,25 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from tcptop_tui.records import End, Mask, Rows
-from tcptop_tui.stream.identity import Index, socket_life
+from tcptop_tui.records import CloseFlag, Mask, Rows
+from tcptop_tui.stream.identity import KeyIndex, socket_key
 
 
-def half_closed(ends: NDArray[np.uint8]) -> Mask:
+def is_half_closed(ends: NDArray[np.uint8]) -> Mask:
     """Which of ``ends`` (End) are of connections that this end had closed and the peer had not.
 
-    A TIME_WAIT socket waits for the peer's FIN then: what has become of it is told by a later ``Endings``, or by none.
+    A TIME_WAIT socket waits for the peer's FIN then: what has become of it is told by a later ``LateEndings``,
+    or by none.
     """
-    decided = End.FIN_RECEIVED | End.RST_SENT | End.RST_RECEIVED
-    half: Mask = (ends & (End.FIN_SENT | decided)) == End.FIN_SENT
+    decided = CloseFlag.FIN_RECEIVED | CloseFlag.RST_SENT | CloseFlag.RST_RECEIVED
+    half: Mask = (ends & (CloseFlag.FIN_SENT | decided)) == CloseFlag.FIN_SENT
     return half
 
 
-def take_endings(sessions: Rows, endings: Rows) -> Mask:
+def apply_late_endings(sessions: Rows, endings: Rows) -> Mask:
     """Write what came later (dtype ENDING) into ``sessions`` (dtype SESSION), in place; which of them, shape (n,)."""
-    place, found = Index.of(socket_life(endings)).find(socket_life(sessions))
-    found &= half_closed(sessions["ends"])
-    sessions["ends"][found] |= endings["ends"][place[found]]
+    place, found = KeyIndex.from_keys(socket_key(endings)).find(socket_key(sessions))
+    found &= is_half_closed(sessions["close_flags"])
+    sessions["close_flags"][found] |= endings["close_flags"][place[found]]
     sessions["reset_in"][found] = endings["reset_in"][place[found]]
     return found

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import threading
 
-from tcptop_tui.stream.batches import Batch, Endings, Pings, Sessions, Table, Transitions
+from tcptop_tui.stream.batches import Batch, EndedConnections, LateEndings, Pings, Table, Transitions
 
 
 class BatchQueue:
@@ -59,10 +59,10 @@ class BatchQueue:
     async def get(self) -> Batch:
         """On the loop: the next batch."""
         batch = await self._queue.get()
-        self._forget(batch)
+        self._release(batch)
         return batch
 
-    def _forget(self, batch: Batch) -> None:
+    def _release(self, batch: Batch) -> None:
         with self._lock:
             self._in_flight -= 1
             self._bytes -= _size_bytes(batch)
@@ -71,4 +71,4 @@ class BatchQueue:
 
 def _size_bytes(batch: Batch) -> int:
     """What counts: of a table there is never more than one."""
-    return batch.rows.nbytes if isinstance(batch, Transitions | Sessions | Endings | Pings) else 0
+    return batch.rows.nbytes if isinstance(batch, Transitions | EndedConnections | LateEndings | Pings) else 0

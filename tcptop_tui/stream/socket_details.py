@@ -11,7 +11,8 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tcptop_tui.records import Mask, Rows, picked
+from tcptop_tui.records import Mask, Rows
+from tcptop_tui.row_copy import picked
 
 
 class InfoField(NamedTuple):

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from tcptop_tui import formats
-from tcptop_tui.fields import BY_KEY, Records, Subject, documented
-from tcptop_tui.fields.field import Form
-from tcptop_tui.fields.forms import devices
-from tcptop_tui.fields.subject import Reader
+from tcptop_tui.fields import BY_KEY, RecordKinds, RowContext, document_fields
+from tcptop_tui.fields.field import Formatter
+from tcptop_tui.fields.formatters import devices
+from tcptop_tui.fields.row_context import Reader
 
 
 @dataclass(frozen=True, slots=True)
-class Lines(Subject):
+class LineRows(RowContext):
     """Rows that become lines, with what they do not carry themselves."""
 
     first_ns: int = 0
@@ -58,39 +58,39 @@ def of(
     return Column(field.json, title or field.json.upper(), field.values, show, width, field.foreign, unknown, wide)
 
 
-def everything(records: Records) -> tuple[Column, ...]:
+def everything(records: RecordKinds) -> tuple[Column, ...]:
     """What JSON says of each of ``records``: the same as in snapshots."""
-    return tuple(of(field.key) for field in documented(records))
+    return tuple(of(field.key) for field in document_fields(records))
 
 
-def values(read: Reader, write: Form) -> Values:
+def values(read: Reader, write: Formatter) -> Values:
     """Of what is no field of connections."""
     return lambda lines: write(lines, read(lines))
 
 
-def local_address(lines: Lines) -> list[Any]:
+def local_address(lines: LineRows) -> list[Any]:
     """With the device behind it, as ss writes it."""
     addresses = BY_KEY["laddr"].values(lines)
     return [address + device for address, device in zip(addresses, devices(lines), strict=True)]
 
 
-def query(lines: Lines) -> list[Any]:
+def query(lines: LineRows) -> list[Any]:
     """The name that was likely looked up."""
     return list(lines.queries) if lines.queries else [None] * len(lines.rows)
 
 
-def times_ns(lines: Lines) -> list[int]:
+def times_ns(lines: LineRows) -> list[int]:
     """CLOCK_MONOTONIC of each line."""
     times: list[int] = BY_KEY["time"].read(lines).values.tolist()
     return times
 
 
-def wall_clock(lines: Lines) -> list[Any]:
+def wall_clock(lines: LineRows) -> list[Any]:
     """Local time to the ms."""
     return [formats.clock(lines.utc_ns(time_ns)) for time_ns in times_ns(lines)]
 
 
-def seconds(lines: Lines) -> list[Any]:
+def seconds(lines: LineRows) -> list[Any]:
     """Since the first line."""
     return [max(0, time_ns - lines.first_ns) / 1e9 for time_ns in times_ns(lines)]
 

@@ -11,13 +11,13 @@ import click
 
 from tcptop_tui.errors import UsageError
 from tcptop_tui.feed import Feed
-from tcptop_tui.host.privileges import narrow
-from tcptop_tui.options.effects import Checked, Seconds, refuse_dropped
+from tcptop_tui.host.privileges import drop_unneeded
+from tcptop_tui.options.option_rules import CheckedCommand, Seconds, refuse_ignored
 from tcptop_tui.trace import connect, life, ping, rtt, states
 from tcptop_tui.trace.journal import Journal
-from tcptop_tui.trace.options import Common, address_term, check, common
-from tcptop_tui.trace.probes import PingFeed, lookups
-from tcptop_tui.trace.stream_loop import Stream, run_stream
+from tcptop_tui.trace.options import CommonOptions, address_term, check_options, common_options
+from tcptop_tui.trace.probes import PingFeed, dns_lookups
+from tcptop_tui.trace.stream_loop import LineStream, run_stream
 
 F = TypeVar("F", bound=Callable[..., Any])
 AnyFeed = TypeVar("AnyFeed", bound=Feed | PingFeed)
@@ -29,7 +29,7 @@ def _ports(*names: str, which: str) -> Callable[[F], F]:
 
 
 class _Streams(click.Group):
-    command_class = Checked
+    command_class = CheckedCommand
 
 
 @click.group(name="trace", cls=_Streams, invoke_without_command=True)
@@ -40,19 +40,21 @@ def trace(context: click.Context) -> None:
     Ctrl-C ends a stream with a line of counts and losses on stderr.
     """
     if context.invoked_subcommand is None:
-        refuse_dropped(context)
+        refuse_ignored(context)
         click.echo(context.get_help())
 
 
-def _run(feed: Feed | PingFeed, stream: Stream, given: Common, output: Any) -> None:
-    code = run_stream(feed, stream, output, given.given["duration"], lambda: feed.narrow(feed.work))
+def _run(feed: Feed | PingFeed, stream: LineStream, given: CommonOptions, output: Any) -> None:
+    code = run_stream(
+        feed, stream, output, given.options["duration"], lambda: feed.drop_capabilities(feed.privileges_needed)
+    )
     if code:
         raise click.exceptions.Exit(code)
 
 
 def _narrowed(feed: AnyFeed) -> AnyFeed:
     """The same, with the privileges that it needs and no others."""
-    narrow(feed.work, in_two_steps=True)
+    drop_unneeded(feed.privileges_needed, in_two_steps=True)
     return feed
 
 
@@ -80,7 +82,7 @@ def _journal(*, wanted: bool) -> Iterator[Journal | None]:
 @_ports("-D", "--remoteport", "rport", which="remote")
 @click.option("-Y", "--journal", "to_journal", is_flag=True, help="Send each line to the systemd journal too.")
 @click.option("--context", is_flag=True, help="Show who was on the CPU as well: in softirq that is a bystander.")
-@common()
+@common_options()
 def states_command(lport: str, rport: str, *, to_journal: bool, context: bool, **given: Any) -> None:
     """Every change of a TCP state, as tcpstates shows it.
 
@@ -88,7 +90,7 @@ def states_command(lport: str, rport: str, *, to_journal: bool, context: bool, *
     """
     if _printed(given):
         return
-    asked = check(given)
+    asked = check_options(given)
     output = asked.output(states.columns(asked.form, wide=asked.wide, context=context, clock=asked.clock))
     capture = asked.capture(lport, rport, context=context)
     with _journal(wanted=to_journal) as journal:
@@ -99,12 +101,12 @@ def states_command(lport: str, rport: str, *, to_journal: bool, context: bool, *
 @trace.command(name="life")
 @_ports("-L", "--localport", "lport", which="local")
 @_ports("-D", "--remoteport", "rport", which="remote")
-@common()
+@common_options()
 def life_command(lport: str, rport: str, **given: Any) -> None:
     """Every connection when it ends: bytes, duration, why, as tcplife shows it."""
     if _printed(given):
         return
-    asked = check(given)
+    asked = check_options(given)
     output = asked.output(life.columns(asked.form, wide=asked.wide, clock=asked.clock))
     feed = _narrowed(asked.feed(asked.capture(lport, rport), asked.settings()))
     _run(feed, life.LifeStream(output, asked.filter()), asked, output)
@@ -117,7 +119,7 @@ def life_command(lport: str, rport: str, **given: Any) -> None:
 @click.option("-u", "--uid", type=click.IntRange(0, 2**32 - 2), default=None, help="This user only.")
 @click.option("-c", "--counts", is_flag=True, help="Count by addresses and remote port; printed at the end.")
 @click.option("-d", "--dns", is_flag=True, help="Show the name that was likely looked up.")
-@common()
+@common_options()
 def connect_command(
     rport: str, *, lport: bool, print_uid: bool, uid: int | None, counts: bool, dns: bool, **given: Any
 ) -> None:
@@ -129,16 +131,16 @@ def connect_command(
         return
     if counts and dns:
         raise UsageError("-c and -d exclude each other", mend="leave one out")
-    asked = check(given)
+    asked = check_options(given)
     output = asked.output(
         connect.columns(asked.form, wide=asked.wide, clock=asked.clock, lport=lport, uid=print_uid, dns=dns)
     )
     chosen = asked.filter("" if uid is None else f"uid:{uid}")
     feed = _narrowed(asked.feed(asked.capture(rports=rport, connects=True), asked.settings()))
     if counts:
-        _run(feed, connect.ConnectStream(output, chosen, tally=connect.Tally()), asked, output)
+        _run(feed, connect.ConnectStream(output, chosen, tally=connect.ConnectCounts()), asked, output)
         return
-    with lookups(wanted=dns) as found:
+    with dns_lookups(wanted=dns) as found:
         _run(feed, connect.ConnectStream(output, chosen, queries=found), asked, output)
 
 
@@ -155,7 +157,7 @@ def connect_command(
 @click.option("-B", "--byraddr", is_flag=True, help="One histogram for each remote address.")
 @click.option("-e", "--extension", is_flag=True, help="Show average and count.")
 @click.option("-D", "--show-ebpf", is_flag=True, help="Print the kernel program first.")
-@common(pid="")
+@common_options(pid="")
 def rtt_command(  # noqa: PLR0913  one argument an option
     interval: float | None, duration_too: float | None, lport: str, rport: str, laddr: str, raddr: str,
     *, milliseconds: bool, byladdr: bool, byraddr: bool, extension: bool, show_ebpf: bool, **given: Any,
@@ -168,8 +170,8 @@ def rtt_command(  # noqa: PLR0913  one argument an option
     if milliseconds and given["replay"]:
         raise UsageError("a recording has its histograms in µs", mend="leave -m out")
     given["duration"] = given["duration"] or duration_too
-    asked = check(given)
-    wish = rtt.Wish(
+    asked = check_options(given)
+    wish = rtt.RttOptions(
         by="laddr" if byladdr else "raddr" if byraddr else None,
         unit="ms" if milliseconds else "us",
         extension=extension,
@@ -185,7 +187,7 @@ def rtt_command(  # noqa: PLR0913  one argument an option
 
 @trace.command(name="ping")
 @click.option("--cpu", type=click.IntRange(0), default=None, help="This CPU only.")
-@common()
+@common_options()
 def ping_command(cpu: int | None, **given: Any) -> None:
     """Whom the softirq interrupted to answer an ICMP echo request (IPv4 and IPv6).
 
@@ -193,7 +195,7 @@ def ping_command(cpu: int | None, **given: Any) -> None:
     """
     if _printed(given):
         return
-    asked = check(given)
+    asked = check_options(given)
     _check_ping(given)
     output = asked.output(ping.columns(asked.form, wide=asked.wide, clock=asked.clock))
     feed = _narrowed(PingFeed(asked.settings(), given["pid"][0] if given["pid"] else None, cpu))

@@ -9,17 +9,17 @@ from typing import Any, Protocol, TypeAlias
 import numpy as np
 
 from tcptop_tui import formats
-from tcptop_tui.fields import BY_KEY, Records
-from tcptop_tui.fields.results import failed, results
+from tcptop_tui.fields import BY_KEY, RecordKinds
+from tcptop_tui.fields.connect_results import is_failure, result_codes
 from tcptop_tui.filters import Filter
-from tcptop_tui.model.connect_attempts import outcomes, unanswered
+from tcptop_tui.model.connect_attempts import connect_outcomes, waiting_connects
 from tcptop_tui.records import TRANSITION, Rows
 from tcptop_tui.stream.batches import Batch, Loss, Table, Transitions
 from tcptop_tui.trace import columns as c
-from tcptop_tui.trace.columns import Column, Lines
+from tcptop_tui.trace.columns import Column, LineRows
 from tcptop_tui.trace.output import Form, Output
-from tcptop_tui.trace.stream_loop import Moment
-from tcptop_tui.trace.summary import say
+from tcptop_tui.trace.stream_loop import LineContext
+from tcptop_tui.trace.summary import print_note
 
 _MOST_KEYS = 65_536
 """Different destinations that are counted one by one."""
@@ -29,7 +29,7 @@ _Key: TypeAlias = tuple[Words, Words, int, str | None]
 """Local address, remote address, remote port, device."""
 
 
-class Queries(Protocol):
+class LookedUpNames(Protocol):
     """Knows which names were looked up."""
 
     def name_of(self, words: Words, ts_ns: int) -> tuple[str, float] | None:
@@ -51,7 +51,7 @@ _LOCAL = Column("laddr", "SADDR", c.local_address, width=16, wide=26)
 DADDR = c.of("raddr", "DADDR", width=16, wide=26)
 
 
-def _none(lines: Lines) -> list[Any]:  # noqa: ARG001  a table of its own has its own values
+def _none(lines: LineRows) -> list[Any]:  # noqa: ARG001  a table of its own has its own values
     return []
 
 
@@ -75,7 +75,7 @@ def columns(
     """The columns of tcpconnect, with what came of it behind them; names stand last, they have any length."""
     query = (QUERY,) if dns else ()
     if form == "json":
-        return (*c.everything(Records.CONNECTS), *query)
+        return (*c.everything(RecordKinds.CONNECTS), *query)
     saddr = SADDR if form == "csv" else _LOCAL
     source = (saddr, c.LPORT) if lport else (saddr,)
     start = (*clock, *((c.UID,) if uid else ()), c.PID, c.COMM, c.IP, *source, DADDR, DPORT)
@@ -85,23 +85,23 @@ def columns(
 
 
 @dataclass(slots=True)
-class Tally:
+class ConnectCounts:
     """Connects by local address, remote address, remote port and device: fe80::1 is another host on another link."""
 
     connects: Counter[_Key] = field(default_factory=Counter)
     failed: Counter[_Key] = field(default_factory=Counter)
-    others: int = 0
+    beyond_limit: int = 0
     """Those to destinations beyond the number that is kept."""
 
-    def add(self, lines: Lines) -> None:
+    def add(self, lines: LineRows) -> None:
         """Count lines of dtype TRANSITION."""
         rows = lines.rows
-        bad = failed(results(rows)).tolist()
+        bad = is_failure(result_codes(rows)).tolist()
         ends = zip(rows["laddr"].tolist(), rows["raddr"].tolist(), rows["rport"].tolist(), strict=True)
         for (laddr, raddr, rport), device, lost in zip(ends, BY_KEY["dev"].values(lines), bad, strict=True):
             key = (tuple(laddr), tuple(raddr), rport, device)
             if key not in self.connects and len(self.connects) >= _MOST_KEYS:
-                self.others += 1
+                self.beyond_limit += 1
                 continue
             self.connects[key] += 1
             self.failed[key] += lost
@@ -138,27 +138,27 @@ class ConnectStream:
     """
 
     output: Output
-    chosen: Filter
-    tally: Tally | None = None
-    queries: Queries | None = None
+    filter: Filter
+    tally: ConnectCounts | None = None
+    queries: LookedUpNames | None = None
     _waiting: Rows = field(default_factory=lambda: np.zeros(0, TRANSITION))
 
-    def begin(self) -> None:
-        """See ``Stream``; counts have their titles at the end."""
+    def start(self) -> None:
+        """See ``LineStream``; counts have their titles at the end."""
         if self.tally is None:
             self.output.header()
         else:
-            self.output.note(b"Tracing connect ... Hit Ctrl-C to end.\n")
+            self.output.write_comment(b"Tracing connect ... Hit Ctrl-C to end.\n")
 
-    def take(self, batch: Batch, moment: Moment) -> None:
-        """See ``Stream``."""
+    def write_batch(self, batch: Batch, moment: LineContext) -> None:
+        """See ``LineStream``."""
         if isinstance(batch, Table):
-            self._waiting = unanswered(batch.rows, batch.now_ns)
+            self._waiting = waiting_connects(batch.rows, batch.now_ns)
         if isinstance(batch, Transitions):
-            self._write(outcomes(batch.rows), moment)
+            self._write(connect_outcomes(batch.rows), moment)
 
-    def _write(self, rows: Rows, moment: Moment) -> None:
-        rows = rows[self.chosen.matches(moment.subject(rows))]
+    def _write(self, rows: Rows, moment: LineContext) -> None:
+        rows = rows[self.filter.matches(moment.subject(rows))]
         if self.tally is not None:
             self.tally.add(moment.lines(rows))
             return
@@ -178,14 +178,14 @@ class ConnectStream:
         return found
 
     def lost(self, loss: Loss) -> int:
-        """See ``Stream``."""
+        """See ``LineStream``."""
         return loss.ring_full + loss.skipped
 
-    def finish(self, moment: Moment) -> None:
+    def finish(self, moment: LineContext) -> None:
         """Write the counts, or the connects that nobody has answered yet."""
         if self.tally is None:
             self._write(self._waiting, moment)
         else:
             self.output.table(self.tally.columns(), self.tally.rows())
         if self.queries is not None and self.queries.lost:
-            say(f"{self.queries.lost:,} DNS answers were lost: names may be missing")
+            print_note(f"{self.queries.lost:,} DNS answers were lost: names may be missing")

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from tcptop_tui import formats
 from tcptop_tui.errors import UsageError
-from tcptop_tui.fields import BY_KEY, Subject
-from tcptop_tui.fields.forms import each
+from tcptop_tui.fields import BY_KEY, RowContext
+from tcptop_tui.fields.formatters import by_value
 
 SOCKET = Path("/run/systemd/journal/socket")
 _NOTICE = 5
@@ -40,7 +40,7 @@ class Journal:
                 f"no systemd journal at {path}: {error.strerror}", mend="leave -Y out, or start systemd-journald"
             ) from None
 
-    def send(self, subject: Subject) -> None:
+    def send(self, subject: RowContext) -> None:
         """An entry for each row of ``subject``, dtype TRANSITION."""
         for fields in entries(subject):
             data = "".join(f"{name}={value}\n" for name, value in fields.items()).encode()
@@ -56,9 +56,9 @@ class Journal:
         self._socket.close()
 
 
-def entries(subject: Subject) -> Iterator[dict[str, str]]:
+def entries(subject: RowContext) -> Iterator[dict[str, str]]:
     """The fields of each transition; values have no line breaks, so that no field can be slipped in."""
-    spans = each(lambda span_ns: span_ns // 1000)(subject, BY_KEY["ms"].read(subject))
+    spans = by_value(lambda span_ns: span_ns // 1000)(subject, BY_KEY["ms"].read(subject))
     columns = [BY_KEY[key].values(subject) for key in _KEYS]
     for span_us, (pid, comm, version, dev, laddr, lport, raddr, rport, old, new) in zip(
         spans, zip(*columns, strict=True), strict=True

@@ -6,16 +6,17 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from tcptop_tui.fields import Records
+from tcptop_tui.fields import RecordKinds
 from tcptop_tui.filters import Filter
-from tcptop_tui.model.ended_order import is_connection
-from tcptop_tui.records import SESSION, Mask, Rows, copied, joined, picked
-from tcptop_tui.stream.batches import Batch, Endings, Loss, Sessions, Table
-from tcptop_tui.stream.late_endings import half_closed, take_endings
+from tcptop_tui.model.ended_order import has_peer
+from tcptop_tui.records import ENDED, Mask, Rows
+from tcptop_tui.row_copy import concat, copied, picked
+from tcptop_tui.stream.batches import Batch, EndedConnections, LateEndings, Loss, Table
+from tcptop_tui.stream.late_endings import apply_late_endings, is_half_closed
 from tcptop_tui.trace import columns as c
 from tcptop_tui.trace.columns import Column
 from tcptop_tui.trace.output import Form, Output
-from tcptop_tui.trace.stream_loop import Moment
+from tcptop_tui.trace.stream_loop import LineContext
 
 _WAITS_NS = 2 * 10**9
 _MOST_WAITING = 16_384
@@ -35,7 +36,7 @@ OPENED = c.of("opened", width=7)
 def columns(form: Form, *, wide: bool, clock: tuple[Column, ...]) -> tuple[Column, ...]:
     """The columns of a form; CSV has tcplife's own, with ``-w`` ours behind them."""
     if form == "json":
-        return c.everything(Records.ENDED)
+        return c.everything(RecordKinds.ENDED)
     ends = (c.LADDR if form == "csv" else c.LOCAL, c.LPORT, c.RADDR, c.RPORT, TX_KB, RX_KB, MS)
     more = (c.UID, c.NETNS, c.RETRANS, OPENED) if wide else ()
     if form == "csv":
@@ -52,38 +53,38 @@ class LifeStream:
     """
 
     output: Output
-    chosen: Filter
-    _waiting: Rows = field(default_factory=lambda: np.zeros(0, SESSION))
+    filter: Filter
+    _waiting: Rows = field(default_factory=lambda: np.zeros(0, ENDED))
 
-    def begin(self) -> None:
-        """See ``Stream``."""
+    def start(self) -> None:
+        """See ``LineStream``."""
         self.output.header()
 
-    def take(self, batch: Batch, moment: Moment) -> None:
-        """See ``Stream``."""
-        if isinstance(batch, Sessions):
-            half = half_closed(batch.rows["ends"])
+    def write_batch(self, batch: Batch, moment: LineContext) -> None:
+        """See ``LineStream``."""
+        if isinstance(batch, EndedConnections):
+            half = is_half_closed(batch.rows["close_flags"])
             self._write(picked(batch.rows, ~half), moment)
-            waiting = joined(SESSION, self._waiting, picked(batch.rows, half))
+            waiting = concat(ENDED, self._waiting, picked(batch.rows, half))
             self._write_waiting(waiting, np.arange(len(waiting)) < len(waiting) - _MOST_WAITING, moment)
-        elif isinstance(batch, Endings) and len(self._waiting):
+        elif isinstance(batch, LateEndings) and len(self._waiting):
             waiting = copied(self._waiting)
-            self._write_waiting(waiting, take_endings(waiting, batch.rows), moment)
+            self._write_waiting(waiting, apply_late_endings(waiting, batch.rows), moment)
         elif isinstance(batch, Table) and len(self._waiting):
             self._write_waiting(self._waiting, self._waiting["end_ns"] + np.uint64(_WAITS_NS) <= batch.now_ns, moment)
 
-    def _write_waiting(self, waiting: Rows, which: Mask, moment: Moment) -> None:
+    def _write_waiting(self, waiting: Rows, which: Mask, moment: LineContext) -> None:
         self._waiting = picked(waiting, ~which)
         self._write(picked(waiting, which), moment)
 
-    def _write(self, rows: Rows, moment: Moment) -> None:
-        chosen = picked(rows, is_connection(rows) & self.chosen.matches(moment.subject(rows)))
+    def _write(self, rows: Rows, moment: LineContext) -> None:
+        chosen = picked(rows, has_peer(rows) & self.filter.matches(moment.subject(rows)))
         self.output.lines(moment.lines(chosen))
 
     def lost(self, loss: Loss) -> int:
-        """See ``Stream``."""
+        """See ``LineStream``."""
         return loss.sessions_ring_full
 
-    def finish(self, moment: Moment) -> None:
-        """See ``Stream``."""
+    def finish(self, moment: LineContext) -> None:
+        """See ``LineStream``."""
         self._write_waiting(self._waiting, np.ones(len(self._waiting), np.bool_), moment)

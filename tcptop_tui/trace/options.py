@@ -9,18 +9,18 @@ from typing import Any, TypeVar
 
 import click
 
-from tcptop_tui.config.file import ConfigPlace
+from tcptop_tui.config.file import ConfigFile
 from tcptop_tui.errors import UsageError
 from tcptop_tui.feed import Feed
 from tcptop_tui.fields import BY_KEY
-from tcptop_tui.filters import Filter, expand, parse, parse_ports
+from tcptop_tui.filters import Filter, expand_saved, parse, parse_ports
 from tcptop_tui.filters.capture_terms import chosen_processes
 from tcptop_tui.host.terminal import standard_output
-from tcptop_tui.options.effects import Seconds
+from tcptop_tui.options.option_rules import Seconds
 from tcptop_tui.replay.recording import opened_recording
+from tcptop_tui.safe_text import clean
 from tcptop_tui.settings import Settings
 from tcptop_tui.stream.batches import Capture
-from tcptop_tui.text import clean
 from tcptop_tui.trace import columns as c
 from tcptop_tui.trace.columns import Column
 from tcptop_tui.trace.output import Form, Layout, Output
@@ -30,7 +30,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 _REFRESH_S = 1.0
 
 
-def common(*, pid: str = "-p") -> Callable[[F], F]:
+def common_options(*, pid: str = "-p") -> Callable[[F], F]:
     """The options that all streams have; ``pid``: the short one for a process."""
     options = (
         click.option("-T", "--time", "wall", is_flag=True, help="Begin with the time of day (ms)."),
@@ -69,19 +69,19 @@ def common(*, pid: str = "-p") -> Callable[[F], F]:
 
 
 @dataclass(frozen=True, slots=True)
-class Common:
+class CommonOptions:
     """What the common options say, checked."""
 
-    given: dict[str, Any]
+    options: dict[str, Any]
     form: Form
     wide: bool
     clock: tuple[Column, ...]
     ip: int
-    config: ConfigPlace
+    config: ConfigFile
 
     def output(self, columns: tuple[Column, ...]) -> Output:
         """Standard output in the form that was asked for."""
-        return Output(Layout(self.form, columns, self.wide), standard_output(buffered=False), self.given["count"])
+        return Output(Layout(self.form, columns, self.wide), standard_output(buffered=False), self.options["count"])
 
     def capture(
         self, lports: str = "", rports: str = "", *, context: bool = False, connects: bool = False, rtt_unit_us: int = 1
@@ -90,11 +90,11 @@ class Common:
         return Capture(
             lports=parse_ports(lports),
             rports=parse_ports(rports),
-            pids=chosen_processes(self.given["pid"]),
+            pids=chosen_processes(self.options["pid"]),
             ip=self.ip,
-            cgroups=_cgroups(self.given["cgroup"]),
-            cgroup_pin=self.given["cgroupmap"],
-            mntns_pin=self.given["mntnsmap"],
+            cgroups=_cgroups(self.options["cgroup"]),
+            cgroup_map_path=self.options["cgroupmap"],
+            mntns_map_path=self.options["mntnsmap"],
             context=context,
             connects=connects,
             rtt_unit_us=rtt_unit_us,
@@ -102,33 +102,33 @@ class Common:
 
     def filter(self, *terms: str) -> Filter:
         """The filter that was given, and ``terms``; of a process only what surely is its own."""
-        given = self.given["filter_text"]
+        given = self.options["filter_text"]
         filters, note = self.config.saved_filters(given)
         if note:
             click.echo(f"tcptop-tui: {clean(note)}", err=True)
-        given = expand(given, filters)
+        given = expand_saved(given, filters)
         chosen = parse(" ".join(filter(None, [given, *terms])))
         unread = [BY_KEY[key].names[0] for key in sorted(chosen.keys) if BY_KEY[key].detail]
         if unread:
             raise UsageError(f"streams do not read {', '.join(unread)}", mend="use the dashboard, or snapshot")
-        return chosen.of_processes(chosen_processes(self.given["pid"]))
+        return chosen.of_processes(chosen_processes(self.options["pid"]))
 
     def settings(self, refresh_s: float = _REFRESH_S) -> Settings:
         """Sizes and periods."""
         return Settings(
             refresh_s=refresh_s,
             poll_s=min(0.1, refresh_s),
-            max_connections=self.given["max_connections"] or 0,
-            ring_bytes=int(self.given["ring_mb"]) * 2**20,
-            session_ring_bytes=int(self.given["ring_mb"]) * 2**19,
+            max_connections=self.options["max_connections"] or 0,
+            ring_bytes=int(self.options["ring_mb"]) * 2**20,
+            session_ring_bytes=int(self.options["ring_mb"]) * 2**19,
         )
 
     def feed(self, capture: Capture, settings: Settings) -> Feed:
         """What the stream listens to."""
-        return Feed(self.given["backend"], settings, capture, opened_recording(self.given["replay"], lines=True))
+        return Feed(self.options["backend"], settings, capture, opened_recording(self.options["replay"], lines=True))
 
 
-def check(given: dict[str, Any]) -> Common:
+def check_options(given: dict[str, Any]) -> CommonOptions:
     """Check what the types of the options cannot.
 
     Raises:
@@ -140,7 +140,7 @@ def check(given: dict[str, Any]) -> Common:
             raise UsageError(f"{names[one]} and {names[other]} exclude each other", mend="leave one out")
     form: Form = "csv" if given["as_csv"] else "json" if given["as_json"] else "text"
     clock = ((c.TIME,) if given["wall"] else ()) + ((c.SECONDS,) if given["since"] else ())
-    return Common(given, form, given["wide"], clock, _ip(given), click.get_current_context().obj)
+    return CommonOptions(given, form, given["wide"], clock, _ip(given), click.get_current_context().obj)
 
 
 def _ip(given: dict[str, Any]) -> int:

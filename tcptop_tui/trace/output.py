@@ -12,7 +12,7 @@ from typing import IO, Any, Literal, TypeAlias
 import msgspec
 
 from tcptop_tui.export.writers import csv_cell
-from tcptop_tui.trace.columns import Column, Lines
+from tcptop_tui.trace.columns import Column, LineRows
 
 Form: TypeAlias = Literal["text", "csv", "json"]
 
@@ -25,7 +25,7 @@ class PipeClosed(Exception):
     """Nobody reads any more."""
 
 
-class GivenUp(Exception):
+class WriteAbandoned(Exception):
     """The reader takes nothing, and there is no time left to wait for it."""
 
 
@@ -50,18 +50,18 @@ class Output:
     def __init__(self, layout: Layout, file: IO[bytes], limit: int | None = None) -> None:
         self.written = 0
         """Lines, without titles and notes."""
-        self.cut = 0
+        self.was_cut = 0
         """Lines of what was being written when it was given up."""
         self._layout = layout
         self._file = file
         self._limit = limit
         self._encoder = msgspec.json.Encoder()
-        self._waits = self._given_up = False
+        self._may_wait = self._given_up = False
         self._watched = select.poll()
         self._watched.register(file, 0)  # an error is reported unasked
 
     @property
-    def full(self) -> bool:
+    def is_full(self) -> bool:
         """As many lines as were wanted."""
         return self._limit is not None and self.written >= self._limit
 
@@ -72,16 +72,16 @@ class Output:
     def header(self) -> None:
         """The titles; JSON has none."""
         if self._layout.form == "csv":
-            self.raw(_csv([[column.title for column in self._layout.columns]]))
+            self.write_bytes(_csv([[column.title for column in self._layout.columns]]))
         elif self._layout.form == "text":
-            self.raw(self._aligned([[column.title for column in self._layout.columns]]))
+            self.write_bytes(self._aligned([[column.title for column in self._layout.columns]]))
 
-    def note(self, words: bytes) -> None:
+    def write_comment(self, words: bytes) -> None:
         """Words for people, where people read."""
         if self._layout.form == "text":
-            self.raw(words)
+            self.write_bytes(words)
 
-    def lines(self, lines: Lines) -> None:
+    def lines(self, lines: LineRows) -> None:
         """Write a line for each row, as far as the limit allows."""
         room = len(lines.rows) if self._limit is None else self._limit - self.written
         if not len(lines.rows) or room <= 0:
@@ -95,11 +95,13 @@ class Output:
             return self._encoder.encode_lines(
                 [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
             )
-        shown = [self._shown(column, values) for column, values in zip(self._layout.columns, columns, strict=True)]
+        shown = [
+            self._text_column(column, values) for column, values in zip(self._layout.columns, columns, strict=True)
+        ]
         rows = list(zip(*shown, strict=True))
         return _csv(rows) if self._layout.form == "csv" else self._aligned(rows)
 
-    def _shown(self, column: Column, values: list[Any]) -> list[str]:
+    def _text_column(self, column: Column, values: list[Any]) -> list[str]:
         show = column.show
         if self._layout.form == "text":
             return [column.unknown if value is None else show(value) for value in values]
@@ -128,7 +130,7 @@ class Output:
         """Write each of ``documents`` as a line of JSON."""
         self._write_lines(self._encoder.encode_lines(documents))
 
-    def raw(self, data: bytes) -> None:
+    def write_bytes(self, data: bytes) -> None:
         """Write bytes as they are.
 
         Raises:
@@ -146,15 +148,15 @@ class Output:
             for part in _whole_lines(data):
                 self._write(part)
                 self.written += bytes(part).count(b"\n")
-        except GivenUp:
-            self.cut += before + lines - self.written
+        except WriteAbandoned:
+            self.was_cut += before + lines - self.written
             raise
 
     def _write(self, data: memoryview) -> None:
         try:
-            self._waits = True
+            self._may_wait = True
             if self._given_up:
-                raise GivenUp
+                raise WriteAbandoned
             while data:
                 written = self._file.write(data)
                 if written is None:  # somebody has made it non-blocking
@@ -164,17 +166,17 @@ class Output:
         except BrokenPipeError:
             raise PipeClosed from None
         finally:
-            self._waits = False
+            self._may_wait = False
 
-    def give_up(self) -> None:
+    def abandon(self) -> None:
         """From a signal handler in the thread that writes: wait for the reader no longer.
 
         Raises:
             GivenUp: out of the write that waits, if one does.
         """
         self._given_up = True
-        if self._waits:
-            raise GivenUp
+        if self._may_wait:
+            raise WriteAbandoned
 
 
 def _whole_lines(data: bytes) -> Iterator[memoryview]:

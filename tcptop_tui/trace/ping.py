@@ -6,14 +6,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tcptop_tui.fields.forms import address, as_is
+from tcptop_tui.fields.formatters import address, as_is
 from tcptop_tui.fields.readers import plain
 from tcptop_tui.records import Rows, is_ipv4
 from tcptop_tui.stream.batches import Batch, Loss, Pings
 from tcptop_tui.trace import columns as c
 from tcptop_tui.trace.columns import Column
 from tcptop_tui.trace.output import Form, Output
-from tcptop_tui.trace.stream_loop import Moment
+from tcptop_tui.trace.stream_loop import LineContext
 
 CPU = Column("cpu", "CPU", c.values(plain("cpu"), as_is), width=3)
 TGID = Column("tgid", "TGID", c.values(plain("tgid"), as_is), width=7)
@@ -45,25 +45,25 @@ class PingStream:
     output: Output
     ip: int = 0
 
-    def begin(self) -> None:
-        """See ``Stream``."""
+    def start(self) -> None:
+        """See ``LineStream``."""
         self.output.header()
 
-    def take(self, batch: Batch, moment: Moment) -> None:
-        """See ``Stream``."""
+    def write_batch(self, batch: Batch, moment: LineContext) -> None:
+        """See ``LineStream``."""
         if isinstance(batch, Pings):
-            rows = self._wanted(batch.rows)
+            rows = self._matching(batch.rows)
             self.output.lines(moment.lines(rows))
 
-    def _wanted(self, rows: Rows) -> Rows:
+    def _matching(self, rows: Rows) -> Rows:
         if not self.ip:
             return rows
         wanted: Rows = rows[np.where(is_ipv4(rows["saddr"]), 4, 6) == self.ip]
         return wanted
 
     def lost(self, loss: Loss) -> int:
-        """See ``Stream``."""
+        """See ``LineStream``."""
         return loss.ring_full
 
-    def finish(self, moment: Moment) -> None:
-        """See ``Stream``."""
+    def finish(self, moment: LineContext) -> None:
+        """See ``LineStream``."""

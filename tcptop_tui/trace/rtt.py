@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 
 from tcptop_tui import formats
 from tcptop_tui.filters import Filter
-from tcptop_tui.model.histogram import Histogram, slot_bounds
+from tcptop_tui.model.histogram import Histogram, bucket_bounds
 from tcptop_tui.records import RTT_SLOTS, Rows
-from tcptop_tui.stream.batches import Batch, Loss, Names, Sessions, Table
-from tcptop_tui.stream.identity import links
-from tcptop_tui.text import clean
+from tcptop_tui.safe_text import clean
+from tcptop_tui.stream.batches import Batch, EndedConnections, Loss, Names, Table
+from tcptop_tui.stream.identity import link_ids
 from tcptop_tui.trace.output import Form, Output
-from tcptop_tui.trace.stream_loop import Moment
+from tcptop_tui.trace.stream_loop import LineContext
 
 Key: TypeAlias = tuple[int, int, int] | None
 """Words of an address, and its link (``identity.links``); None: all of them together."""
@@ -36,7 +36,7 @@ _STARS = 40
 _UNIT_NAMES = {"us": "usecs", "ms": "msecs"}
 
 
-class Bucket(msgspec.Struct, frozen=True):
+class RttBucket(msgspec.Struct, frozen=True):
     """``low`` to ``high``, both included; the last one has no ``high``."""
 
     low: int
@@ -44,7 +44,7 @@ class Bucket(msgspec.Struct, frozen=True):
     count: int
 
 
-class Document(msgspec.Struct, frozen=True):
+class RttDocument(msgspec.Struct, frozen=True):
     """One histogram; ``key`` is the address that it is of, null for all."""
 
     time: str
@@ -52,11 +52,11 @@ class Document(msgspec.Struct, frozen=True):
     unit: str
     count: int
     avg: float | None
-    buckets: list[Bucket]
+    buckets: list[RttBucket]
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class RttOptions:
     """How the histograms are to look."""
 
     by: Literal["laddr", "raddr"] | None
@@ -76,7 +76,7 @@ def totals_of(rows: Rows, found: NDArray[np.uint32], by: str | None) -> Totals:
         return {}
     if by is None:
         return {None: (found.sum(axis=0, dtype=np.uint64), int(rows["rtt_sum_us"].sum()))}
-    ends = np.column_stack([rows[by].astype("<u8"), links(rows, by)])
+    ends = np.column_stack([rows[by].astype("<u8"), link_ids(rows, by)])
     words, group = np.unique(ends, axis=0, return_inverse=True)
     group = group.reshape(-1)
     hists = np.zeros((len(words), RTT_SLOTS), np.uint64)
@@ -131,31 +131,31 @@ class RttStream:
     """Histograms of the connections that the filter wants, at each interval or once at the end."""
 
     output: Output
-    chosen: Filter
-    wish: Wish
+    filter: Filter
+    wish: RttOptions
     form: Form
-    _ended: Totals = field(default_factory=dict)
-    _live: Totals = field(default_factory=dict)
-    _shown: Totals = field(default_factory=dict)
+    _ended_totals: Totals = field(default_factory=dict)
+    _live_totals: Totals = field(default_factory=dict)
+    _printed: Totals = field(default_factory=dict)
     _next_s: float = 0.0
     _names: Names = field(default_factory=Names)
 
-    def begin(self) -> None:
-        """See ``Stream``."""
-        self.output.note(b"Tracing TCP RTT... Hit Ctrl-C to end.\n\n")
+    def start(self) -> None:
+        """See ``LineStream``."""
+        self.output.write_comment(b"Tracing TCP RTT... Hit Ctrl-C to end.\n\n")
         if self.form == "csv":
             more = b",AVG,SAMPLES" if self.wish.extension else b""
-            self.output.raw(b"TIME,KEY,UNIT,LOW,HIGH,COUNT" + more + b"\n")
+            self.output.write_bytes(b"TIME,KEY,UNIT,LOW,HIGH,COUNT" + more + b"\n")
 
-    def take(self, batch: Batch, moment: Moment) -> None:
-        """See ``Stream``."""
-        if isinstance(batch, Sessions):
-            ended = self._wanted(batch.rows, moment)
-            self._ended = _added(self._ended, totals_of(ended, ended["rtt_hist"], self.wish.by))
+    def write_batch(self, batch: Batch, moment: LineContext) -> None:
+        """See ``LineStream``."""
+        if isinstance(batch, EndedConnections):
+            ended = self._matching(batch.rows, moment)
+            self._ended_totals = _added(self._ended_totals, totals_of(ended, ended["rtt_hist"], self.wish.by))
         if not isinstance(batch, Table):
             return
-        rows = self._wanted(batch.rows, moment)
-        self._live = totals_of(rows, batch.hists.at(rows["hist"]), self.wish.by)
+        rows = self._matching(batch.rows, moment)
+        self._live_totals = totals_of(rows, batch.hists.histograms(rows["hist"]), self.wish.by)
         if self.wish.interval_s is None:
             return
         now_s = time.monotonic()
@@ -164,22 +164,22 @@ class RttStream:
             self._next_s += self.wish.interval_s
             self._print(moment)
 
-    def _wanted(self, rows: Rows, moment: Moment) -> Rows:
-        wanted: Rows = rows[self.chosen.matches(moment.subject(rows))]
+    def _matching(self, rows: Rows, moment: LineContext) -> Rows:
+        wanted: Rows = rows[self.filter.matches(moment.subject(rows))]
         return wanted
 
     def lost(self, loss: Loss) -> int:
-        """See ``Stream``."""
+        """See ``LineStream``."""
         return loss.sessions_ring_full
 
-    def finish(self, moment: Moment) -> None:
+    def finish(self, moment: LineContext) -> None:
         """What has come since the last interval."""
         self._print(moment)
 
-    def _print(self, moment: Moment) -> None:
+    def _print(self, moment: LineContext) -> None:
         self._names = moment.names
-        now = _highest(_added(self._ended, self._live), self._shown)
-        new, self._shown = _since(now, self._shown), now
+        now = _highest(_added(self._ended_totals, self._live_totals), self._printed)
+        new, self._printed = _since(now, self._printed), now
         utc_ns = moment.now_ns + moment.utc_offset_ns
         ordered = sorted(new.items(), key=lambda item: -int(item[1][0].sum()))
         if self.form == "json":
@@ -190,35 +190,36 @@ class RttStream:
             return
         clock = f"{formats.clock(utc_ns)}\n" if self.wish.timestamp else ""
         blocks = (clock + "\n".join(self._block(key, *found)) + "\n\n" for key, found in ordered)
-        self.output.raw("".join(blocks).encode())
+        self.output.write_bytes("".join(blocks).encode())
         self.output.written += len(ordered)
 
     def _average(self, hist: Histogram, total_us: int) -> float | None:
         count = int(hist.sum())
         return total_us / count / (1000 if self.wish.unit == "ms" else 1) if count else None
 
-    def _document(self, key: Key, hist: Histogram, total_us: int, utc_ns: int) -> Document:
-        return Document(
+    def _document(self, key: Key, hist: Histogram, total_us: int, utc_ns: int) -> RttDocument:
+        return RttDocument(
             time=formats.iso_time(utc_ns),
             key=_name(key, self._names, None),
             unit=self.wish.unit,
             count=int(hist.sum()),
             avg=self._average(hist, total_us),
             buckets=[
-                Bucket(*slot_bounds(slot), count=int(hist[slot])) for slot in range(int(np.flatnonzero(hist)[-1]) + 1)
+                RttBucket(*bucket_bounds(slot), count=int(hist[slot]))
+                for slot in range(int(np.flatnonzero(hist)[-1]) + 1)
             ],
         )
 
     def _print_csv(self, found: list[tuple[Key, tuple[Histogram, int]]], utc_ns: int) -> None:
         lines = "".join(
             f"{formats.iso_time(utc_ns)},{_name(key, self._names, '')},{self.wish.unit},"
-            f"{slot_bounds(slot)[0]},{'' if slot_bounds(slot)[1] is None else slot_bounds(slot)[1]},{int(count)}"
+            f"{bucket_bounds(slot)[0]},{'' if bucket_bounds(slot)[1] is None else bucket_bounds(slot)[1]},{int(count)}"
             f"{self._extension(hist, total_us)}\n"
             for key, (hist, total_us) in found
             for slot, count in enumerate(hist)
             if count
         )
-        self.output.raw(lines.encode())
+        self.output.write_bytes(lines.encode())
         self.output.written += len(found)
 
     def _extension(self, hist: Histogram, total_us: int) -> str:
@@ -244,7 +245,7 @@ def log2_lines(hist: Histogram, unit: str) -> Iterator[str]:
     most = int(hist.max())
     yield f"     {unit:<19} : count     distribution"
     for slot in range(int(used[-1]) + 1):
-        low, high = slot_bounds(slot)
+        low, high = bucket_bounds(slot)
         count = int(hist[slot])
         stars = "*" * (_STARS * count // most)
         yield f"{low:10d} -> {(2 << slot) - 1 if high is None else high:<10d} : {count:<8d} |{stars:<{_STARS}}|"

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from tcptop_tui.fields import Records
-from tcptop_tui.fields.forms import as_is
-from tcptop_tui.fields.forms import name as clean
+from tcptop_tui.fields import RecordKinds
+from tcptop_tui.fields.formatters import as_is
+from tcptop_tui.fields.formatters import name as clean
 from tcptop_tui.fields.readers import name, plain
 from tcptop_tui.filters import Filter
 from tcptop_tui.stream.batches import Batch, Loss, Transitions
@@ -15,8 +15,8 @@ from tcptop_tui.trace import columns as c
 from tcptop_tui.trace.columns import Column
 from tcptop_tui.trace.journal import Journal
 from tcptop_tui.trace.output import Form, Output
-from tcptop_tui.trace.stream_loop import Moment
-from tcptop_tui.trace.summary import say
+from tcptop_tui.trace.stream_loop import LineContext
+from tcptop_tui.trace.summary import print_note
 
 OLDSTATE = c.of("oldstate", width=11)
 NEWSTATE = c.of("newstate", width=11)
@@ -34,7 +34,7 @@ def columns(form: Form, *, wide: bool, context: bool, clock: tuple[Column, ...])
     """The columns of a form; CSV has tcpstates' own, with ``-w`` ours behind them."""
     bystander = BYSTANDER if context else ()
     if form == "json":
-        return (*c.everything(Records.TRANSITIONS), *bystander)
+        return (*c.everything(RecordKinds.TRANSITIONS), *bystander)
     ends = (c.LADDR if form == "csv" else c.LOCAL, c.LPORT, c.RADDR, c.RPORT)
     start = (*clock, c.SKADDR, c.PID, c.COMM)
     if form == "csv":
@@ -49,27 +49,27 @@ class StatesStream:
     """A line for each transition that the filter wants."""
 
     output: Output
-    chosen: Filter
+    filter: Filter
     journal: Journal | None = None
 
-    def begin(self) -> None:
-        """See ``Stream``."""
+    def start(self) -> None:
+        """See ``LineStream``."""
         self.output.header()
 
-    def take(self, batch: Batch, moment: Moment) -> None:
-        """See ``Stream``."""
+    def write_batch(self, batch: Batch, moment: LineContext) -> None:
+        """See ``LineStream``."""
         if not isinstance(batch, Transitions):
             return
-        rows: Any = batch.rows[self.chosen.matches(moment.subject(batch.rows))]
+        rows: Any = batch.rows[self.filter.matches(moment.subject(batch.rows))]
         if self.journal is not None:
             self.journal.send(moment.subject(rows))
         self.output.lines(moment.lines(rows))
 
     def lost(self, loss: Loss) -> int:
-        """See ``Stream``."""
+        """See ``LineStream``."""
         return loss.ring_full + loss.skipped
 
-    def finish(self, moment: Moment) -> None:  # noqa: ARG002  others need it
-        """See ``Stream``."""
+    def finish(self, moment: LineContext) -> None:  # noqa: ARG002  others need it
+        """See ``LineStream``."""
         if self.journal is not None and self.journal.refused:
-            say(f"the journal did not take {self.journal.refused:,} of the lines")
+            print_note(f"the journal did not take {self.journal.refused:,} of the lines")

@@ -6,8 +6,8 @@ import os
 import select
 import sys
 
+from tcptop_tui.safe_text import clean
 from tcptop_tui.stream.batches import Loss
-from tcptop_tui.text import clean
 
 
 def summary(written: int, seconds: float, lost: int, loss: Loss, unwritten: int = 0) -> str:
@@ -17,14 +17,14 @@ def summary(written: int, seconds: float, lost: int, loss: Loss, unwritten: int 
     return f"{lines}; lost {lost:,}{of_them}, map full {loss.map_full:,}, missed {loss.missed:,}"
 
 
-def say(message: str) -> None:
+def print_note(message: str) -> None:
     """A line to the user, beside the stream."""
     sys.stdout.flush()
     sys.stderr.write(f"tcptop-tui: {clean(message)}\n")
     sys.stderr.flush()
 
 
-def say_unless_blocked(message: str) -> None:
+def print_note_nonblocking(message: str) -> None:
     """As ``say``, without waiting, without locks."""
     if select.select([], [2], [], 0)[1]:
         os.write(2, f"tcptop-tui: {message}\n".encode())

@@ -81,7 +81,7 @@ THEMES: Final = (
 )  # fmt: skip
 
 
-def chosen_theme(asked: str, color_system: str | None, known: set[str]) -> tuple[str, str]:
+def select_theme(asked: str, color_system: str | None, known: set[str]) -> tuple[str, str]:
     """Which theme to use, and what to tell about it.
 
     Args:

@@ -17,9 +17,9 @@ import pytest
 
 from tcptop_tui.bpf import packets, program
 from tcptop_tui.bpf.load.compiled_code import NO_PLAN, MapPlan
-from tcptop_tui.bpf.load.compiler_client import Compiled, Request
-from tcptop_tui.bpf.load.libbpf import libbpf_with, load_libbpf
-from tcptop_tui.bpf.load.syscalls import MapShape, shape_of
+from tcptop_tui.bpf.load.compiler_client import CompileRequest, LoadedPrograms
+from tcptop_tui.bpf.load.libbpf import load_libbpf, load_libbpf_functions
+from tcptop_tui.bpf.load.syscalls import MapShape, map_shape
 from tcptop_tui.bpf.maps import possible_cpus
 from tcptop_tui.host.c_functions import Signature
 
@@ -37,7 +37,7 @@ _MMAPABLE = 1 << 10  # BPF_F_MMAPABLE
 
 def _empty_hash(fd: int, shape: MapShape) -> None:
     key = ct.create_string_buffer(shape.key_size)
-    lib = libbpf_with({"bpf_map_get_next_key": Signature(ct.c_int, (ct.c_int, ct.c_void_p, ct.c_void_p))})
+    lib = load_libbpf_functions({"bpf_map_get_next_key": Signature(ct.c_int, (ct.c_int, ct.c_void_p, ct.c_void_p))})
     while lib.bpf_map_get_next_key(fd, None, key) == 0:
         load_libbpf().bpf_map_delete_elem(fd, key)
 
@@ -57,7 +57,7 @@ def _zero_memory(fd: int, shape: MapShape) -> None:
 
 def _empty_queue(fd: int) -> None:
     number, takes = ct.c_uint32(), Signature(ct.c_int, (ct.c_int, ct.c_void_p, ct.c_void_p))
-    lib = libbpf_with({"bpf_map_lookup_and_delete_elem": takes})
+    lib = load_libbpf_functions({"bpf_map_lookup_and_delete_elem": takes})
     while lib.bpf_map_lookup_and_delete_elem(fd, None, ct.byref(number)) == 0:
         pass
 
@@ -71,7 +71,7 @@ def _empty_ring(fd: int) -> None:
 def _empty(name: str, fd: int) -> None:
     if name.startswith("pinned_"):
         return  # somebody else's
-    shape = shape_of(fd)
+    shape = map_shape(fd)
     if shape.type in _HASHES:
         _empty_hash(fd, shape)
     elif shape.map_flags & _MMAPABLE:
@@ -87,21 +87,21 @@ def _empty(name: str, fd: int) -> None:
         _empty_ring(fd)
 
 
-class OnceRequest(Request):
+class OnceRequest(CompileRequest):
     """Compiles only where no closed program of the same text, flags and functions is at hand."""
 
     def __init__(
         self, text: str, flags: Sequence[str], functions: Iterable[str],
         typed: Mapping[str, str] = MappingProxyType({}), plan: MapPlan = NO_PLAN, *, keeps: bool = True,
     ) -> None:  # fmt: skip
-        self.key = (text, tuple(flags), tuple(functions), frozenset(typed.items()), repr((plan.sizes, plan.lazy)))
-        self._kept = _closed[self.key].pop() if _closed[self.key] and not plan.given else None
+        self.key = (text, tuple(flags), tuple(functions), frozenset(typed.items()), repr((plan.sizes, plan.on_demand)))
+        self._kept = _closed[self.key].pop() if _closed[self.key] and not plan.external else None
         if self._kept is None:
             super().__init__(*self.key[:3], typed, plan, keeps=keeps)
 
     def answer(self) -> _Descriptors:
         if self._kept is None:
-            made = super().answer()
+            made = super().result()
         else:
             made, self.typed = self._kept
         for name, fd in made[1].items():
@@ -117,10 +117,10 @@ class OnceRequest(Request):
             _closed[self.key].append(self._kept)
 
 
-class OnceCompiled(Compiled):
+class OnceCompiled(LoadedPrograms):
     """Detaches when it is closed, and keeps the rest for the next test."""
 
-    def __init__(self, request: Request) -> None:
+    def __init__(self, request: CompileRequest) -> None:
         super().__init__(request)
         assert isinstance(request, OnceRequest)
         self._key = request.key

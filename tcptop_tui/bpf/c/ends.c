@@ -114,14 +114,14 @@ static __always_inline int reset_follows(struct subject of, u8 oldstate)
 
 static __always_inline void note_fin(struct conn *c, struct tcp_sock *tp, u8 newstate)
 {
-	c->ends &= ~(E_RST_SENT | E_RST_RECEIVED);	/* it has survived that one */
+	c->close_flags &= ~(E_RST_SENT | E_RST_RECEIVED);	/* it has survived that one */
 	c->reset_in = 0;
 	if (newstate == TCP_FIN_WAIT1 || newstate == TCP_LAST_ACK)
-		c->ends |= E_FIN_SENT;
+		c->close_flags |= E_FIN_SENT;
 	if (newstate == TCP_CLOSE_WAIT)
-		c->ends |= E_FIN_RECEIVED | E_PEER_FIRST;
+		c->close_flags |= E_FIN_RECEIVED | E_PEER_FIRST;
 	if (newstate == TCP_CLOSING)	/* our FIN may still wait behind data */
-		c->ends |= all_sent(tp) ? E_FIN_RECEIVED : E_FIN_RECEIVED | E_PEER_FIRST;
+		c->close_flags |= all_sent(tp) ? E_FIN_RECEIVED : E_FIN_RECEIVED | E_PEER_FIRST;
 }
 
 static __always_inline void note_end(struct conn *c, struct subject of,
@@ -136,18 +136,18 @@ static __always_inline void note_end(struct conn *c, struct subject of,
 		c->lport = peek(&of.sk->skc_num);	/* inet_sport may be that of an earlier life */
 		return;
 	}
-	if (!(c->ends & (E_RST_SENT | E_RST_RECEIVED)) && is_complete(of, oldstate)) {
-		c->ends |= E_FIN_RECEIVED;
+	if (!(c->close_flags & (E_RST_SENT | E_RST_RECEIVED)) && is_complete(of, oldstate)) {
+		c->close_flags |= E_FIN_RECEIVED;
 		return;
 	}
 	if (!closes(of.sk, oldstate))
 		c->err = error_of_end(of.sk, oldstate);
-	if (c->err || c->ends & (E_RST_SENT | E_RST_RECEIVED))
+	if (c->err || c->close_flags & (E_RST_SENT | E_RST_RECEIVED))
 		return;
 	if (reset_follows(of, oldstate)) {
-		c->ends |= E_RST_SENT;
+		c->close_flags |= E_RST_SENT;
 		c->reset_in = oldstate;
 	} else if (!all_sent(of.tp)) {
-		c->ends &= ~E_FIN_SENT;	/* it waited behind data, and has gone with them */
+		c->close_flags &= ~E_FIN_SENT;	/* it waited behind data, and has gone with them */
 	}
 }

@@ -34,7 +34,7 @@ static __always_inline void log_transition(const struct capture *want,
 	t->oldstate = oldstate;
 	t->newstate = newstate;
 	t->flags = flags | (c->flags & ~(F_PENDING | F_DELAYED));
-	t->ends = c->ends;
+	t->close_flags = c->close_flags;
 	__builtin_memcpy(t->comm, c->comm, sizeof(t->comm));
 	t->err = c->err;
 	t->reset_in = c->reset_in;

@@ -77,7 +77,7 @@ int segment(struct bpf_raw_tracepoint_args *ctx)
 		return 0;
 	add_rtt(c, peek(&of.tp->srtt_us) >> 3);
 	read_gauges(c, of);
-	moved(c);
+	mark_conn_dirty(c);
 	return 0;
 }
 
@@ -98,7 +98,7 @@ int reader(struct bpf_raw_tracepoint_args *ctx)
 	if (!is_owner(c))
 		own_in_process(c, of.sk, current_task());
 	read_gauges(c, of);
-	moved(c);
+	mark_conn_dirty(c);
 	return 0;
 }
 
@@ -111,7 +111,7 @@ static __always_inline void note_owner(struct conn *c, struct sock *sk)
 		return;
 	c->uid = ask(&sk->sk_uid);
 	own_by_current(c, task);
-	moved(c);
+	mark_conn_dirty(c);
 }
 
 /*
@@ -170,9 +170,9 @@ int accepted(struct bpf_raw_tracepoint_args *ctx)
 
 static __always_inline void note_reset(struct conn *c, u8 how)
 {
-	c->ends = (c->ends & ~(E_RST_SENT | E_RST_RECEIVED)) | how;
+	c->close_flags = (c->close_flags & ~(E_RST_SENT | E_RST_RECEIVED)) | how;
 	c->reset_in = c->state;
-	moved(c);
+	mark_conn_dirty(c);
 }
 
 /* Ends of a closed socket, or of what TIME_WAIT has left of one: that has a sock_common and no inet_sport. */
@@ -211,7 +211,7 @@ static __always_inline void log_late_reset(struct sock *sk, u64 key)
 	if (!c)
 		return;
 	ask_ends(c, sk, state);
-	c->ends = E_RST_SENT;
+	c->close_flags = E_RST_SENT;
 	if (conn_wanted(want, c))
 		log_transition(want, c, key, bpf_get_current_pid_tgid(),
 			       bpf_ktime_get_ns(), ~0ULL, state, 0, 0);
@@ -272,7 +272,7 @@ int retransmit(struct bpf_raw_tracepoint_args *ctx)
 	asm volatile("" : "+r"(state));	/* or LLVM moves the check out of sight */
 	if (state < sizeof(c->retrans_in) && c->retrans_in[state] != 255)
 		c->retrans_in[state]++;
-	moved(c);
+	mark_conn_dirty(c);
 	return 0;
 }
 

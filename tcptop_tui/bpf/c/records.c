@@ -91,13 +91,13 @@ struct conn {
 	u32 dev;		/* skc_bound_dev_if, 0: bound to no device */
 	u32 started;		/* when the owner did, in ticks since boot; see TICK_NS */
 	u8 syn;			/* SYN_*, 0: unknown */
-	u8 looked;		/* user space's, as holders */
+	u8 holder_lookup;		/* user space's, as holders */
 	u16 holders;
 	u32 pad;
 	u16 lport;
 	u16 rport;
 	u16 err;		/* sk_err when it closed */
-	u8 ends;		/* E_* */
+	u8 close_flags;		/* E_* */
 	u8 reset_in;		/* state in which the RST came or went, 0: none */
 	u8 state;
 	u8 flags;
@@ -116,8 +116,8 @@ struct conn {
 /* tcptop_tui/bpf/slots.py: SLOT */
 struct slot {
 	u64 skaddr;		/* whose it is, 0: nobody's */
-	u32 lives;		/* one more when it changes hands begins, one more when that is done */
-	u32 moved;		/* not what it was when user space looked at it last */
+	u32 generation;	/* one more when it changes hands begins, one more when that is done */
+	u32 dirty;		/* not what it was when user space looked at it last */
 	struct conn conn;
 };
 
@@ -142,7 +142,7 @@ struct transition {
 	u8 oldstate;
 	u8 newstate;
 	u8 flags;
-	u8 ends;
+	u8 close_flags;
 	char comm[TASK_COMM_LEN];
 	u16 err;
 	u8 reset_in;

@@ -80,16 +80,16 @@ static __always_inline struct conn *conn_of(u64 key)
 
 /*
  * Something was written into a slot, and user space is to look at it again. It makes
- * `moved` 0 before it looks, so this comes behind whatever was written.
+ * `dirty` 0 before it looks, so this comes behind whatever was written.
  */
 static __always_inline void mark(struct slot *slot)
 {
 	asm volatile("" ::: "memory");
-	slot->moved = 1;
+	slot->dirty = 1;
 }
 
 /* The same of an entry that lies in a slot. */
-static __always_inline void moved(struct conn *c)
+static __always_inline void mark_conn_dirty(struct conn *c)
 {
 	mark((struct slot *)((char *)c - __builtin_offsetof(struct slot, conn)));
 }
@@ -111,25 +111,25 @@ static __always_inline int open_chunk(u32 *at)
 	return 0;
 }
 
-/* An odd number of lives: whoever reads meanwhile leaves it out. */
+/* An odd generation: whoever reads meanwhile leaves it out. */
 static __always_inline void fill(struct slot *slot, u64 key, const struct conn *c)
 {
-	slot->lives++;
+	slot->generation++;
 	asm volatile("" ::: "memory");
 	__builtin_memcpy(&slot->conn, c, sizeof(slot->conn));
 	slot->skaddr = key;
 	asm volatile("" ::: "memory");
-	slot->lives++;
+	slot->generation++;
 	mark(slot);
 }
 
 static __always_inline void vacate(struct slot *slot)
 {
-	slot->lives++;
+	slot->generation++;
 	asm volatile("" ::: "memory");
 	slot->skaddr = 0;
 	asm volatile("" ::: "memory");
-	slot->lives++;
+	slot->generation++;
 	mark(slot);
 }
 

@@ -24,7 +24,7 @@ from tcptop_tui.host import c_functions, startup
 from tcptop_tui.host.c_functions import Signature
 
 _MOST_STDERR_BYTES = 1 << 20
-INSTALL = "apt install python3-bpfcc  (Fedora: python3-bcc, Arch: python-bcc)"
+INSTALL_HINT = "apt install python3-bpfcc  (Fedora: python3-bcc, Arch: python-bcc)"
 _MODULE, _NAME = ct.c_void_p, ct.c_char_p
 _LIBBCC = {
     # src/cc/bcc_common.h: those that read what a module was compiled to. bcc's Python declares only some of them
@@ -61,12 +61,12 @@ def _import_from(directory: Path) -> ModuleType:
     try:
         spec.loader.exec_module(module)
     except BaseException:
-        _forget()
+        _unload_bcc()
         raise
     return module
 
 
-def _forget() -> None:
+def _unload_bcc() -> None:
     for name in [name for name in sys.modules if name == "bcc" or name.startswith("bcc.")]:
         del sys.modules[name]
 
@@ -91,16 +91,16 @@ def _load() -> Any:
         if hasattr(module, "BPF"):
             return module
         impostor = "the bcc that Python finds is PyPI's crystal-lattice package, not the BPF compiler"
-        _forget()
+        _unload_bcc()
     except (ImportError, OSError, AttributeError) as error:
         impostor = "" if isinstance(error, ModuleNotFoundError) else f"bcc cannot be loaded ({error})"
-        _forget()
+        _unload_bcc()
     for directory in system_packages():
         try:
             return _import_from(directory)
         except (ImportError, OSError, AttributeError) as error:
             impostor = f"bcc in {directory} cannot be loaded ({error})"
-    raise BackendUnavailable(impostor or "bcc is not installed", mend=INSTALL)
+    raise BackendUnavailable(impostor or "bcc is not installed", mend=INSTALL_HINT)
 
 
 def load_libbcc() -> Any:
@@ -110,7 +110,7 @@ def load_libbcc() -> Any:
         OSError: it cannot be loaded.
         AttributeError: it is not the one that is known here.
     """
-    return c_functions.load("libbcc.so.0", _LIBBCC)
+    return c_functions.load_library("libbcc.so.0", _LIBBCC)
 
 
 def llvm_version() -> str:
@@ -120,7 +120,7 @@ def llvm_version() -> str:
 
 
 @contextmanager
-def stderr_read() -> Iterator[list[str]]:
+def captured_stderr() -> Iterator[list[str]]:
     """What C libraries print on file descriptor 2, which must be a file; the list is filled at the end.
 
     bcc and LLVM write warnings there.

@@ -75,7 +75,7 @@ class KernelTypes:
         type_id = self._lib.btf__find_by_name_kind(self._btf, struct.encode(), _KIND_STRUCT)
         offset_bits = 0
         for name in path.split("."):
-            found = self._find(type_id, name) if type_id > 0 else None
+            found = self._find_member(type_id, name) if type_id > 0 else None
             if found is None:
                 raise BackendUnavailable(
                     f"this kernel's BTF has no struct {struct} with a member {path}",
@@ -126,13 +126,13 @@ class KernelTypes:
         """Whether this kernel has a function of that name."""
         return int(self._lib.btf__find_by_name_kind(self._btf, name.encode(), _KIND_FUNC)) > 0
 
-    def _find(self, type_id: int, wanted: str) -> tuple[int, int] | None:
+    def _find_member(self, type_id: int, wanted: str) -> tuple[int, int] | None:
         """(type id, offset in bits) of member ``wanted``, anonymous members searched too."""
         for name, member_type, offset in self._members(type_id):
             if name == wanted:
                 return member_type, offset
             if not name:
-                inner = self._find(member_type, wanted)
+                inner = self._find_member(member_type, wanted)
                 if inner is not None:
                     return inner[0], offset + inner[1]
         return None

@@ -25,16 +25,16 @@ class MapPlan:
 
     sizes: Mapping[str, int] = field(default_factory=dict)
     """Entries."""
-    lazy: Sequence[str] = ()
+    on_demand: Sequence[str] = ()
     """Hashes that take memory entry by entry."""
     inner: Mapping[str, str] = field(default_factory=dict)
     """Of a map of maps the one that all of its maps are like."""
-    given: Mapping[str, int] = field(default_factory=dict)
+    external: Mapping[str, int] = field(default_factory=dict)
     """Descriptors of maps that there are already."""
 
-    def shape(self, name: str, declared: MapShape) -> MapShape:
+    def shape_for(self, name: str, declared: MapShape) -> MapShape:
         """What a map is made by that the source declares so."""
-        flags = declared.map_flags | (_NO_PREALLOC if name in self.lazy else 0)
+        flags = declared.map_flags | (_NO_PREALLOC if name in self.on_demand else 0)
         return replace(declared, max_entries=self.sizes.get(name, declared.max_entries), map_flags=flags)
 
 
@@ -43,7 +43,7 @@ NO_PLAN = MapPlan()
 
 
 @dataclass(frozen=True)
-class Built:
+class LoadedObjects:
     """Descriptors by name."""
 
     programs: dict[str, int]
@@ -58,36 +58,38 @@ class Built:
 
 
 @dataclass(frozen=True)
-class Code:
+class Bytecode:
     """What a compiler has made; by name."""
 
     programs: dict[str, bytes]
     """Instructions; where they name a map anything stands."""
-    places: dict[str, dict[int, str]]
+    map_references: dict[str, dict[int, str]]
     """Of each program where it names a map (offset in bytes), and which."""
     maps: dict[str, MapShape]
     typed: dict[str, str]
-    """As ``Built`` has them."""
+    """As ``LoadedObjects`` has them."""
 
     @classmethod
-    def compiled(cls, programs: Mapping[str, bytes], maps: Mapping[str, int], typed: Mapping[str, str]) -> Code:
+    def from_compiler(
+        cls, programs: Mapping[str, bytes], maps: Mapping[str, int], typed: Mapping[str, str]
+    ) -> Bytecode:
         """Of programs with descriptors of ``maps`` in them.
 
         Raises:
             OSError: the kernel does not tell what the maps are.
         """
         names = {fd: name for name, fd in maps.items()}
-        places = {name: {offset: names[fd] for offset, fd in _named(code)} for name, code in programs.items()}
-        shapes = {name: syscalls.shape_of(fd) for name, fd in maps.items()}
+        places = {name: {offset: names[fd] for offset, fd in _map_references(code)} for name, code in programs.items()}
+        shapes = {name: syscalls.map_shape(fd) for name, fd in maps.items()}
         return cls(dict(programs), places, shapes, dict(typed))
 
-    def load(self, plan: MapPlan) -> Built:
+    def load(self, plan: MapPlan) -> LoadedObjects:
         """Make the maps, and have the kernel verify the programs.
 
         Raises:
             BackendUnavailable: the kernel refuses one of them.
         """
-        built = Built({}, {}, dict(self.typed))
+        built = LoadedObjects({}, {}, dict(self.typed))
         try:
             self._make_maps(built.maps, plan)
             codes = {name: self._with_maps(name, built.maps) for name in self.programs}
@@ -100,22 +102,22 @@ class Code:
     def _make_maps(self, made: dict[str, int], plan: MapPlan) -> None:
         """Maps of maps last: the kernel wants to see one of those that they are made of."""
         for name, declared in sorted(self.maps.items(), key=lambda each: each[0] in plan.inner):
-            if name in plan.given:
-                made[name] = os.dup(plan.given[name])
+            if name in plan.external:
+                made[name] = os.dup(plan.external[name])
             else:
                 inner = made[plan.inner[name]] if name in plan.inner else 0
-                made[name] = syscalls.create_map(name, plan.shape(name, declared), inner)
+                made[name] = syscalls.create_map(name, plan.shape_for(name, declared), inner)
 
     def _with_maps(self, name: str, maps: Mapping[str, int]) -> bytes:
         code = self.programs[name]
         changed = bytearray(code)
-        for offset, named in self.places[name].items():
+        for offset, named in self.map_references[name].items():
             opcode, registers, skip, _ = _INSTRUCTION.unpack_from(code, offset)
             _INSTRUCTION.pack_into(changed, offset, opcode, registers, skip, maps[named])
         return bytes(changed)
 
 
-def _named(code: bytes) -> Iterator[tuple[int, int]]:
+def _map_references(code: bytes) -> Iterator[tuple[int, int]]:
     """Offsets of instructions that name a map, and its descriptor."""
     for number, (opcode, registers, _, immediate) in enumerate(_INSTRUCTION.iter_unpack(code)):
         if opcode == _LOAD_64 and registers >> 4 == _SOURCE_MAP:

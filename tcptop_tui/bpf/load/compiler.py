@@ -2,7 +2,7 @@
 
 LLVM takes 80 MB and never gives all of it back; a compiler that crashes takes nothing with it. What
 is loaded comes over a Unix socket as descriptors (unix(7), SCM_RIGHTS) and lives as long as these.
-The child runs ``build``; ``Compiled`` is the parent's side, in ``loaded.py``.
+The child runs ``build``; ``LoadedPrograms`` is the parent's side, in ``loaded.py``.
 """
 
 from __future__ import annotations
@@ -17,9 +17,8 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
-from tcptop_tui.bpf import scratch
-from tcptop_tui.bpf.load import bcc_library, headers, program_cache, syscalls
-from tcptop_tui.bpf.load.compiled_code import Built, Code, MapPlan
+from tcptop_tui.bpf.load import bcc_library, header_folder, headers, program_cache, syscalls
+from tcptop_tui.bpf.load.compiled_code import Bytecode, LoadedObjects, MapPlan
 from tcptop_tui.errors import BackendUnavailable
 from tcptop_tui.host import capabilities
 from tcptop_tui.host.capabilities import Cap
@@ -28,22 +27,22 @@ from tcptop_tui.host.privileges import lift_memlock_limit
 _MAX_REQUEST_BYTES = 1 << 20
 
 
-def _why(lines: list[str], error: Exception) -> str:
+def _reason_line(lines: list[str], error: Exception) -> str:
     """The one line of a compiler's or verifier's output that says the most."""
     telling = [line.strip() for line in lines if "error:" in line or "Failed" in line]
     return telling[0] if telling else str(error)
 
 
 def _compile(bcc: Any, text: str, flags: Sequence[str]) -> Any:
-    with scratch.locked_folder() as tree:
+    with header_folder.locked_folder() as tree:
         headers.write_tree(tree)
         os.environ["BCC_KERNEL_SOURCE"] = str(tree)
         return bcc.BPF(text=text.encode(), cflags=[f"-I{tree}/include", *flags])  # bcc wants bytes
 
 
-def build(
+def compile_and_load(
     text: str, flags: Sequence[str], functions: Sequence[str], known: Mapping[str, str], plan: MapPlan
-) -> tuple[Built, Code]:
+) -> tuple[LoadedObjects, Bytecode]:
     """Programs and maps, and what the programs were compiled to.
 
     A program for a raw tracepoint has to ask a helper for each member of a socket that it reads; one that is verified
@@ -64,14 +63,14 @@ def build(
     """
     if known:
         with suppress(BackendUnavailable):
-            code = compiled(text, [*flags, "-DTYPED"], functions, known)
+            code = compile_bytecode(text, [*flags, "-DTYPED"], functions, known)
             return code.load(plan), code
-    others = [name for name in functions if not syscalls.is_dispensable(known.get(name, ""))]
-    code = compiled(text, flags, others, {})
+    others = [name for name in functions if not syscalls.is_optional(known.get(name, ""))]
+    code = compile_bytecode(text, flags, others, {})
     return code.load(plan), code
 
 
-def _codes(bpf: Any, functions: Sequence[str]) -> dict[str, bytes]:
+def _bytecode_by_program(bpf: Any, functions: Sequence[str]) -> dict[str, bytes]:
     """Instructions by program, with the descriptors of bcc's maps in them."""
     lib, codes = bcc_library.load_libbcc(), {}
     for name in functions:
@@ -87,7 +86,7 @@ def _maps(bpf: Any) -> dict[str, int]:
     return {name.decode(): int(lib.bpf_table_fd(bpf.module, name)) for name in names}
 
 
-def compiled(text: str, flags: Sequence[str], functions: Sequence[str], known: Mapping[str, str]) -> Code:
+def compile_bytecode(text: str, flags: Sequence[str], functions: Sequence[str], known: Mapping[str, str]) -> Bytecode:
     """What ``functions`` of a C source become, with nothing loaded; arguments as for ``build``.
 
     bcc makes maps as the source declares them; they go with it.
@@ -97,26 +96,26 @@ def compiled(text: str, flags: Sequence[str], functions: Sequence[str], known: M
     """
     bcc = bcc_library.load_bcc()
     failed: Exception | None = None
-    with bcc_library.stderr_read() as lines:
+    with bcc_library.captured_stderr() as lines:
         try:
             bpf = _compile(bcc, text, flags)
-            return Code.compiled(_codes(bpf, functions), _maps(bpf), known)
+            return Bytecode.from_compiler(_bytecode_by_program(bpf, functions), _maps(bpf), known)
         except BackendUnavailable:
             raise
         except Exception as error:  # noqa: BLE001  bcc raises bare Exception
             failed = error
     raise BackendUnavailable(
-        f"the kernel program does not load: {_why(lines, failed)}",
+        f"the kernel program does not load: {_reason_line(lines, failed)}",
         mend="tcptop-tui doctor tells more",
     ) from failed
 
 
-def answer(link: socket.socket) -> None:
+def serve_request(link: socket.socket) -> None:
     """Read one request, load or build, send what came of it."""
-    scratch.remove_abandoned(tempfile.gettempdir())
+    header_folder.remove_abandoned(tempfile.gettempdir())
     asked = json.loads(_read_all(link))
     try:
-        built = _kept_or_built(
+        built = _cached_or_built(
             asked["text"], asked["flags"], asked["functions"], asked["typed"], MapPlan(**asked["plan"]),
             keeps=asked["keeps"],
         )  # fmt: skip
@@ -124,23 +123,23 @@ def answer(link: socket.socket) -> None:
         known = (
             error if isinstance(error, BackendUnavailable) else BackendUnavailable(f"{type(error).__name__}: {error}")
         )
-        os.write(2, "\n".join(["", *known.said]).encode(errors="replace"))  # the parent reads it: loaded.py
-        link.sendall(json.dumps({"error": known.message, "mend": known.mend}).encode())
+        os.write(2, "\n".join(["", *known.details]).encode(errors="replace"))  # the parent reads it: loaded.py
+        link.sendall(json.dumps({"error": known.message, "mend": known.hint}).encode())
         return
     told = json.dumps({"programs": list(built.programs), "maps": list(built.maps), "typed": list(built.typed)}).encode()
     socket.send_fds(link, [told], [*built.programs.values(), *built.maps.values()])
 
 
-def _kept_or_built(
+def _cached_or_built(
     text: str, flags: Sequence[str], functions: Sequence[str], known: Mapping[str, str], plan: MapPlan, *, keeps: bool
-) -> Built:
+) -> LoadedObjects:
     if not keeps:
-        return build(text, flags, functions, known, plan)[0]
-    place = program_cache.place_of([text, flags, functions, known])
-    found = program_cache.load(place, plan)
+        return compile_and_load(text, flags, functions, known, plan)[0]
+    place = program_cache.cache_path([text, flags, functions, known])
+    found = program_cache.load_cached(place, plan)
     if found is None:
-        found, code = build(text, flags, functions, known, plan)
-        program_cache.keep(place, code)
+        found, code = compile_and_load(text, flags, functions, known, plan)
+        program_cache.store(place, code)
     return found
 
 
@@ -152,15 +151,15 @@ def _read_all(link: socket.socket) -> bytes:
     return b"".join(parts)
 
 
-def _hand_nothing_on() -> None:
+def _drop_inheritable_capabilities() -> None:
     """What this process was lent goes to no program that a library here may start."""
     lift_memlock_limit()
-    had = capabilities.of_thread()
-    caps = [cap for cap in Cap if had.may(cap)]
+    had = capabilities.thread_capabilities()
+    caps = [cap for cap in Cap if had.has(cap)]
     capabilities.keep(caps, caps)
 
 
 if __name__ == "__main__":
-    _hand_nothing_on()
+    _drop_inheritable_capabilities()
     with socket.socket(fileno=int(sys.argv[1])) as connected:
-        answer(connected)
+        serve_request(connected)

@@ -15,7 +15,7 @@ from importlib import resources
 from types import MappingProxyType
 
 import tcptop_tui
-from tcptop_tui.bpf import scratch
+from tcptop_tui.bpf.load import header_folder
 from tcptop_tui.bpf.load.btf import VMLINUX_BTF
 from tcptop_tui.bpf.load.compiled_code import NO_PLAN, MapPlan
 from tcptop_tui.bpf.load.libbpf import load_libbpf
@@ -39,7 +39,7 @@ spec.loader.exec_module(package)
 runpy.run_module("tcptop_tui.bpf.load.compiler", run_name="__main__")
 """
 """Runs exactly the code that runs here, wherever that was found: a checkout, a user's site-packages."""
-_KEPT_VARIABLES = ("HOME", "XDG_CACHE_HOME", "LANG", "LC_ALL", "LC_CTYPE", "LD_LIBRARY_PATH", "SUDO_UID", "SUDO_GID")
+_PASSED_VARIABLES = ("HOME", "XDG_CACHE_HOME", "LANG", "LC_ALL", "LC_CTYPE", "LD_LIBRARY_PATH", "SUDO_UID", "SUDO_GID")
 """Of the environment. Others say where Python, clang or bcc find modules and headers."""
 
 
@@ -50,17 +50,17 @@ def _command(link: int) -> list[str]:
 
 
 def _environment() -> dict[str, str]:
-    kept = {name: os.environ[name] for name in _KEPT_VARIABLES if name in os.environ}
+    kept = {name: os.environ[name] for name in _PASSED_VARIABLES if name in os.environ}
     scratch = os.environ.get("TMPDIR", "")
     return kept | ({"TMPDIR": scratch} if scratch and startup.is_trusted(scratch, shared=True) else {})
 
 
 def _remove_headers() -> None:
     """Those of a compiler that could not remove them itself."""
-    scratch.remove_abandoned(_environment().get("TMPDIR", "/tmp"))  # noqa: S108  tempfile's place for them
+    header_folder.remove_abandoned(_environment().get("TMPDIR", "/tmp"))  # noqa: S108  tempfile's place for them
 
 
-def parts_text(names: Iterable[str]) -> str:
+def join_sources(names: Iterable[str]) -> str:
     """The parts in ``c/`` as one text: bcc rewrites only what stands in one file. Complaints name the part."""
     folder = resources.files("tcptop_tui.bpf") / "c"
     return "".join(f'#line 1 "{name}"\n{folder.joinpath(name).read_text()}' for name in names)
@@ -68,11 +68,11 @@ def parts_text(names: Iterable[str]) -> str:
 
 def missing_capabilities() -> list[str]:
     """What this thread lacks of CAP_BPF and CAP_PERFMON."""
-    had = capabilities.of_thread()
-    return [str(cap) for cap in (Cap.BPF, Cap.PERFMON) if not had.may(cap)]
+    had = capabilities.thread_capabilities()
+    return [str(cap) for cap in (Cap.BPF, Cap.PERFMON) if not had.has(cap)]
 
 
-def require_kernel() -> None:
+def require_bpf() -> None:
     """See that BPF is possible here at all.
 
     Raises:
@@ -88,7 +88,7 @@ def require_kernel() -> None:
         raise BackendUnavailable(f"BPF needs more privileges ({' and '.join(missing)})", mend="run with sudo")
 
 
-class Request:
+class CompileRequest:
     """A compiler at work, in a process of its own.
 
     Args:
@@ -110,14 +110,14 @@ class Request:
         self, text: str, flags: Sequence[str], functions: Iterable[str],
         typed: Mapping[str, str] = MappingProxyType({}), plan: MapPlan = NO_PLAN, *, keeps: bool = True,
     ) -> None:  # fmt: skip
-        require_kernel()
+        require_bpf()
         self._link, theirs = socket.socketpair()
         self._stderr = os.memfd_create("tcptop-compiler")
-        with theirs, capabilities.lent(*COMPILER):
+        with theirs, capabilities.lend(*COMPILER):
             self._process = subprocess.Popen(
                 _command(theirs.fileno()), env=_environment(), cwd="/",  # clang looks for headers in the present folder
                 stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=self._stderr,
-                pass_fds=[theirs.fileno(), *plan.given.values()], process_group=0,  # Ctrl-C is not meant for it
+                pass_fds=[theirs.fileno(), *plan.external.values()], process_group=0,  # Ctrl-C is not meant for it
             )  # fmt: skip
         asked = {
             "text": text, "flags": list(flags), "functions": list(functions), "typed": dict(typed), "keeps": keeps,
@@ -127,7 +127,7 @@ class Request:
             self._link.sendall(json.dumps(asked).encode())
             self._link.shutdown(socket.SHUT_WR)
 
-    def answer(self) -> tuple[dict[str, int], dict[str, int]]:
+    def result(self) -> tuple[dict[str, int], dict[str, int]]:
         """Wait for descriptors of programs and of maps, by name; they are the caller's.
 
         Raises:
@@ -144,7 +144,7 @@ class Request:
             _remove_headers()
         if not told:
             raise BackendUnavailable(
-                f"the compiler ended {_how(ended)}", mend="tcptop-tui doctor tells more", said=said
+                f"the compiler ended {_exit_text(ended)}", mend="tcptop-tui doctor tells more", said=said
             )
         answer = json.loads(told)
         if "error" in answer:
@@ -170,11 +170,11 @@ class Request:
         os.close(self._stderr)
 
 
-def _how(code: int) -> str:
+def _exit_text(code: int) -> str:
     return f"by {signal.Signals(-code).name}" if code < 0 else f"with code {code} and no word"
 
 
-class Compiled:
+class LoadedPrograms:
     """Loaded programs and their maps, as long as this object is open.
 
     Args:
@@ -184,11 +184,11 @@ class Compiled:
         BackendUnavailable: this host cannot run them; the message says why.
     """
 
-    def __init__(self, request: Request) -> None:
+    def __init__(self, request: CompileRequest) -> None:
         self._links: list[int] = []
         """Of what is attached, in this order."""
         self._iterators: list[int] = []
-        self.functions, self._maps = request.answer()
+        self.functions, self._maps = request.result()
         self.typed = request.typed
 
     def map_fd(self, name: str) -> int:
@@ -201,13 +201,13 @@ class Compiled:
         Raises:
             BackendUnavailable: this kernel has no such raw tracepoint.
         """
-        if not self.attach_if_there(function, tracepoint):
+        if not self.attach_if_possible(function, tracepoint):
             raise BackendUnavailable(
                 f"raw tracepoint {tracepoint} cannot be attached",
                 mend="it needs Linux 5.8 or newer with CONFIG_BPF_EVENTS=y",
             )
 
-    def attach_if_there(self, function: str, tracepoint: str) -> bool:
+    def attach_if_possible(self, function: str, tracepoint: str) -> bool:
         """The same; False when this kernel has no such tracepoint, or function, or has refused the program."""
         if function not in self.functions:
             return False

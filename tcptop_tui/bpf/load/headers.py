@@ -109,7 +109,7 @@ _MEMBERS: dict[str, dict[str, tuple[str, str]]] = {
 # 5.15 (struct sock_cgroup_data, include/linux/cgroup-defs.h), with CONFIG_SOCK_CGROUP_DATA;
 # a file counts who refers to it in f_ref since 6.13, in f_count before (include/linux/fs.h);
 # MPTCP is there since 5.6, with CONFIG_MPTCP.
-_DISPENSABLE = {
+_OPTIONAL_MEMBERS = {
     ("sock", "sk_cgroup"): "HAVE_SOCK_CGROUP",
     ("tcp_sock", "is_mptcp"): "HAVE_IS_MPTCP",
     ("mptcp_subflow_context", "conn"): "HAVE_MPTCP_SUBFLOW",
@@ -188,7 +188,7 @@ def _declaration(name: str, ctype: str) -> str:
     return f"{base} {name}{bracket}{rest};"
 
 
-def _found(types: KernelTypes, struct: str, name: str, path: str) -> Member | None:
+def _find_member(types: KernelTypes, struct: str, name: str, path: str) -> Member | None:
     """Where the member is; None for one that the program can do without.
 
     Raises:
@@ -197,7 +197,7 @@ def _found(types: KernelTypes, struct: str, name: str, path: str) -> Member | No
     try:
         return types.member(struct, path)
     except BackendUnavailable:
-        if (struct, name) in _DISPENSABLE:
+        if (struct, name) in _OPTIONAL_MEMBERS:
             return None
         raise
 
@@ -209,11 +209,11 @@ def _struct(types: KernelTypes, struct: str) -> str:
     """
     lines = [f"struct {struct} {{ union {{"]
     for name, (path, ctype) in (_MEMBERS | _URING_MEMBERS)[struct].items():
-        member = _found(types, struct, name, path)
+        member = _find_member(types, struct, name, path)
         if member is None:
             continue
-        if (struct, name) in _DISPENSABLE:
-            lines.insert(0, f"#define {_DISPENSABLE[struct, name]} 1")
+        if (struct, name) in _OPTIONAL_MEMBERS:
+            lines.insert(0, f"#define {_OPTIONAL_MEMBERS[struct, name]} 1")
         declared = _declaration(name, ctype)
         padding = f"u8 pad_{name}[{member.offset_bytes}]; " if member.offset_bytes else ""
         lines.append(f"\tstruct {{ {padding}{declared} }};")
@@ -231,7 +231,7 @@ def kernel_header(types: KernelTypes) -> str:
     return "#pragma once\n" + "".join(bits + helpers) + "\n".join(_struct(types, struct) for struct in _MEMBERS)
 
 
-def knows_syscalls() -> bool:
+def has_syscall_layout() -> bool:
     """Whether the end of a connect() can be recognised on this machine."""
     return platform.machine() in _SYSCALLS
 
@@ -271,7 +271,7 @@ def _uring_header(types: KernelTypes) -> str:
 
 
 def _syscall_macros(types: KernelTypes) -> str:
-    if not knows_syscalls():
+    if not has_syscall_layout():
         return ""
     numbers, registers = _SYSCALLS[platform.machine()]
     offsets = [types.member("pt_regs", name).offset_bytes for name in registers]

@@ -43,10 +43,10 @@ def load_libbpf() -> Any:
     Raises:
         BackendUnavailable: it is not installed, or too old.
     """
-    return libbpf_with(_FUNCTIONS)
+    return load_libbpf_functions(_FUNCTIONS)
 
 
-def libbpf_with(signatures: Mapping[str, Signature]) -> Any:
+def load_libbpf_functions(signatures: Mapping[str, Signature]) -> Any:
     """The same with other functions.
 
     Raises:
@@ -54,7 +54,7 @@ def libbpf_with(signatures: Mapping[str, Signature]) -> Any:
     """
     for name in ("libbpf.so.1", "libbpf.so.0", "libbpf.so"):
         try:
-            return c_functions.load(name, signatures)
+            return c_functions.load_library(name, signatures)
         except OSError:
             continue
         except AttributeError as error:
@@ -65,13 +65,13 @@ def libbpf_with(signatures: Mapping[str, Signature]) -> Any:
 def libbpf_version() -> str:
     """As it says itself, e.g. ``v1.1``; empty where it does not (before 0.6)."""
     try:
-        told = libbpf_with({"libbpf_version_string": Signature(_NAME, ())}).libbpf_version_string()
+        told = load_libbpf_functions({"libbpf_version_string": Signature(_NAME, ())}).libbpf_version_string()
     except BackendUnavailable:
         return ""
     return str(told.decode())
 
 
-def refusal(call: str) -> OSError:
+def last_error(call: str) -> OSError:
     """To raise for a call that has just failed, with its ``errno``."""
     number = ct.get_errno()
     return OSError(number, f"{call}: {os.strerror(number)}")

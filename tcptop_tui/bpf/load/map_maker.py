@@ -10,13 +10,13 @@ import signal
 import socket
 from contextlib import suppress
 
-from tcptop_tui.bpf.load.syscalls import create_map, shape_of
+from tcptop_tui.bpf.load.syscalls import create_map, map_shape
 from tcptop_tui.errors import BackendUnavailable
 from tcptop_tui.host import capabilities
 from tcptop_tui.host.capabilities import Cap
 
 
-class Maker:
+class MapMaker:
     """Is forked here; the calling thread must be the only one.
 
     Args:
@@ -34,7 +34,7 @@ class Maker:
             _serve(theirs, name, model)
         theirs.close()
 
-    def make(self) -> int:
+    def create_map(self) -> int:
         """A new map; its descriptor is the caller's.
 
         Raises:
@@ -60,9 +60,9 @@ def _serve(link: socket.socket, name: str, model: int) -> None:
         os.setpgid(0, 0)  # Ctrl-C is not meant for it
         for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGPIPE):
             signal.signal(number, signal.SIG_DFL)
-        _close_others({link.fileno(), model})
+        _close_other_descriptors({link.fileno(), model})
         capabilities.keep({Cap.BPF}, {Cap.BPF})
-        shape = shape_of(model)
+        shape = map_shape(model)
         while link.recv(1):
             try:
                 made = create_map(name, shape)
@@ -75,7 +75,7 @@ def _serve(link: socket.socket, name: str, model: int) -> None:
         os._exit(0)
 
 
-def _close_others(kept: set[int]) -> None:
+def _close_other_descriptors(kept: set[int]) -> None:
     """Pipes that somebody waits for the end of, programs that are to be detached."""
     for one in [int(name) for name in os.listdir("/proc/self/fd")]:
         if one not in kept:

@@ -20,16 +20,16 @@ import platformdirs
 
 from tcptop_tui.bpf.load import headers
 from tcptop_tui.bpf.load.btf import VMLINUX_BTF
-from tcptop_tui.bpf.load.compiled_code import Built, Code, MapPlan
+from tcptop_tui.bpf.load.compiled_code import Bytecode, LoadedObjects, MapPlan
 from tcptop_tui.bpf.load.syscalls import MapShape
 from tcptop_tui.errors import BackendUnavailable
-from tcptop_tui.host.private_files import read_own, write_own
+from tcptop_tui.host.private_files import read_private, write_private
 
-_MOST_FILES = 16
+_MAX_FILES = 16
 """Each is some 50 KB: one for a source text, a set of flags and a kernel."""
 
 
-def place_of(asked: Any) -> Path:
+def cache_path(asked: Any) -> Path:
     """Where the programs for one request are kept, if they are: named by all that decides what they are."""
     known = hashlib.blake2b(digest_size=20)
     generator = Path(headers.__file__).read_bytes()
@@ -39,17 +39,17 @@ def place_of(asked: Any) -> Path:
     return platformdirs.user_cache_path("tcptop-tui", appauthor=False) / "programs" / known.hexdigest()
 
 
-def load(place: Path, plan: MapPlan) -> Built | None:
+def load_cached(place: Path, plan: MapPlan) -> LoadedObjects | None:
     """Make the maps and load the programs that are kept there; None where that cannot be done."""
     try:
-        return _code(json.loads(read_own(place))).load(plan)
+        return _read_bytecode(json.loads(read_private(place))).load(plan)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, BackendUnavailable):
         return None
 
 
-def _code(kept: Any) -> Code:
+def _read_bytecode(kept: Any) -> Bytecode:
     programs = kept["programs"].items()
-    return Code(
+    return Bytecode(
         {name: base64.b64decode(program["code"]) for name, program in programs},
         {name: {int(offset): named for offset, named in program["maps"].items()} for name, program in programs},
         {name: MapShape(**shape) for name, shape in kept["maps"].items()},
@@ -57,21 +57,21 @@ def _code(kept: Any) -> Code:
     )
 
 
-def keep(place: Path, code: Code) -> None:
+def store(place: Path, code: Bytecode) -> None:
     """For the next start; where it cannot be written that one compiles, too."""
     programs = {
         name: {
             "code": base64.b64encode(instructions).decode(),
-            "maps": {str(offset): named for offset, named in code.places[name].items()},
+            "maps": {str(offset): named for offset, named in code.map_references[name].items()},
         }
         for name, instructions in code.programs.items()
     }
     maps = {name: asdict(shape) for name, shape in code.maps.items()}
     with suppress(OSError):
-        write_own(place, json.dumps({"maps": maps, "programs": programs, "typed": code.typed}).encode())
-        _forget_oldest(place.parent)
+        write_private(place, json.dumps({"maps": maps, "programs": programs, "typed": code.typed}).encode())
+        _remove_oldest(place.parent)
 
 
-def _forget_oldest(folder: Path) -> None:
-    for file in sorted(folder.iterdir(), key=lambda file: file.stat().st_mtime_ns, reverse=True)[_MOST_FILES:]:
+def _remove_oldest(folder: Path) -> None:
+    for file in sorted(folder.iterdir(), key=lambda file: file.stat().st_mtime_ns, reverse=True)[_MAX_FILES:]:
         file.unlink(missing_ok=True)

@@ -84,7 +84,7 @@ class MapShape:
     map_flags: int
 
 
-def shape_of(fd: int) -> MapShape:
+def map_shape(fd: int) -> MapShape:
     """Of a map that is there.
 
     Raises:
@@ -117,7 +117,7 @@ def create_map(name: str, shape: MapShape, inner: int = 0) -> int:
     return fd
 
 
-def pinned(path: str) -> int:
+def open_pinned_map(path: str) -> int:
     """A map that lies in a BPF file system, to be read; its descriptor is the caller's.
 
     Raises:
@@ -132,7 +132,7 @@ def pinned(path: str) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class AttachTarget:
     """What a program can be attached to, whose arguments' types it knows."""
 
     type_id: int
@@ -141,7 +141,7 @@ class Target:
     """``enum bpf_attach_type`` (include/uapi/linux/bpf.h)."""
 
 
-def load_program(name: str, code: bytes, target: Target = Target(0, 0)) -> int:
+def load_program(name: str, code: bytes, target: AttachTarget = AttachTarget(0, 0)) -> int:
     """Have the kernel verify a compiled program.
 
     Args:
@@ -190,7 +190,7 @@ def load_programs(codes: Mapping[str, bytes], typed: Mapping[str, str]) -> dict[
     try:
         for name, code in codes.items():
             target = typed.get(name, "")
-            with suppress(BackendUnavailable) if is_dispensable(target) else nullcontext():
+            with suppress(BackendUnavailable) if is_optional(target) else nullcontext():
                 loaded[name] = load_program(name, code, _target(types, target))
     except BaseException:
         for fd in loaded.values():
@@ -202,20 +202,20 @@ def load_programs(codes: Mapping[str, bytes], typed: Mapping[str, str]) -> dict[
     return loaded
 
 
-def is_dispensable(target: str) -> bool:
+def is_optional(target: str) -> bool:
     """Whether the tracer can do without a program for ``target``, as ``load_programs`` takes it."""
     return "/" in target
 
 
-def _target(types: KernelTypes | None, name: str) -> Target:
+def _target(types: KernelTypes | None, name: str) -> AttachTarget:
     if types is None or not name:
-        return Target(0, 0)
+        return AttachTarget(0, 0)
     kind, _, function = name.rpartition("/")
     if kind == "iter":
-        return Target(types.function(f"bpf_iter_{function}"), TRACE_ITER)
+        return AttachTarget(types.function(f"bpf_iter_{function}"), TRACE_ITER)
     if kind == "fentry":
-        return Target(types.function(function), _TRACE_FENTRY)
-    return Target(types.tracepoint(name), _TRACE_RAW_TP)
+        return AttachTarget(types.function(function), _TRACE_FENTRY)
+    return AttachTarget(types.tracepoint(name), _TRACE_RAW_TP)
 
 
 def _bpf(command: int, attr: ct.Structure) -> int:
@@ -232,4 +232,6 @@ def _bpf(command: int, attr: ct.Structure) -> int:
 @lru_cache(maxsize=1)
 def _libc() -> Any:
     """syscall(2), which takes what the call takes: of bpf(2) a command, the attributes and their size."""
-    return c_functions.load(None, {"syscall": Signature(ct.c_long, (ct.c_long, ct.c_long, ct.c_void_p, ct.c_size_t))})
+    return c_functions.load_library(
+        None, {"syscall": Signature(ct.c_long, (ct.c_long, ct.c_long, ct.c_void_p, ct.c_size_t))}
+    )

@@ -7,13 +7,13 @@ from typing import ClassVar
 from textual import on
 from textual.binding import Binding, BindingType
 
-from tcptop_tui.dashboard.views import ViewsApp
+from tcptop_tui.dashboard.views import ViewApp
 from tcptop_tui.widgets.panels.alerts import AlertStrip
 from tcptop_tui.widgets.panels.panel import WAITING
 from tcptop_tui.widgets.views.board import BoardView
 
 
-class Alarming(ViewsApp):
+class AlertActions(ViewApp):
     """Goes to the alerts, and from an alert to what it is about."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -25,13 +25,13 @@ class Alarming(ViewsApp):
         strip = self.panel(AlertStrip)
         if strip.display:
             self.screen.set_focus(strip)  # at once: the next key may be here already
-        elif not self.frame.facts.begun:
+        elif not self.frame.snapshot.has_table:
             self.notify(WAITING, timeout=3)
         else:
             self.notify("there are no alerts", timeout=3)
 
-    @on(AlertStrip.Chosen)
-    def _alert_chosen(self, event: AlertStrip.Chosen) -> None:
+    @on(AlertStrip.Opened)
+    def _alert_opened(self, event: AlertStrip.Opened) -> None:
         if event.alert is None:
             self.focus_view()
             return

@@ -8,14 +8,14 @@ from typing import ClassVar
 from textual import work
 from textual.binding import Binding, BindingType
 
-from tcptop_tui.dashboard.views import ViewsApp
+from tcptop_tui.dashboard.views import ViewApp
 from tcptop_tui.errors import TcptopError
 from tcptop_tui.widgets.dialogs.close import CloseDialog
 from tcptop_tui.widgets.lists.page import endpoints
 from tcptop_tui.widgets.views.connections import ConnectionTable
 
 
-class Closing(ViewsApp):
+class CloseActions(ViewApp):
     """The kernel's own socket destroy; not there at all with ``--readonly``."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -25,7 +25,7 @@ class Closing(ViewsApp):
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Only where there is something to close, and somebody may."""
         if action == "close_connection":
-            return not self._settings.readonly and self.look.view == "connections"
+            return not self._settings.readonly and self.view_options.view == "connections"
         return super().check_action(action, parameters)
 
     @work(group="close", exclusive=True)
@@ -35,7 +35,7 @@ class Closing(ViewsApp):
         if row is None:
             self.notify("nothing to close: select a connection that has not ended", severity="warning", timeout=3)
             return
-        names = self.frame.facts.names
+        names = self.frame.snapshot.names
         try:
             cookie = await asyncio.to_thread(self._feed.identify, row)
             if await self.push_screen_wait(CloseDialog(row, names)):

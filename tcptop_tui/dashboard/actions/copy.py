@@ -6,11 +6,11 @@ from typing import ClassVar
 
 from textual.binding import Binding, BindingType
 
-from tcptop_tui.dashboard.views import ViewsApp
+from tcptop_tui.dashboard.views import ViewApp
 from tcptop_tui.widgets.lists.listing import Listing
 
 
-class Copying(ViewsApp):
+class CopyActions(ViewApp):
     """Copies by OSC 52: the terminal does it, also over SSH; tmux with ``set-clipboard on`` only."""
 
     BINDINGS: ClassVar[list[BindingType]] = [

@@ -12,19 +12,19 @@ from typing import ClassVar
 from textual import work
 from textual.binding import Binding, BindingType
 
-from tcptop_tui.dashboard.views import ViewsApp
+from tcptop_tui.dashboard.views import ViewApp
 from tcptop_tui.errors import TcptopError
-from tcptop_tui.export.snapshot import Origin, default_path, render
+from tcptop_tui.export.render import HostInfo, default_path, render
 from tcptop_tui.host.caller_files import resolve_path, write_export
 from tcptop_tui.model.frame import Frame, make_frame
-from tcptop_tui.text import clean
+from tcptop_tui.safe_text import clean
 from tcptop_tui.widgets.dialogs.export import ExportDialog
 
 _PATIENCE_S = 3.0
 """For the details of sockets: a survey of 100,000 takes 0.3 s."""
 
 
-class Exporting(ViewsApp):
+class ExportActions(ViewApp):
     """Snapshots of what is shown."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -49,26 +49,30 @@ class Exporting(ViewsApp):
     @work(group="export", exit_on_error=False)
     async def _write(self, frame: Frame, picture: str, kind: str, path: str) -> None:
         """Write the file away from the event loop, with the details of sockets as far as these come soon."""
-        known = kind == "svg" or frame.facts.status.backend == "replay"
+        known = kind == "svg" or frame.snapshot.status.backend == "replay"
         with suppress(TimeoutError):
             async with asyncio.timeout(0 if known else _PATIENCE_S):
                 await self.detailed.wait()
         self.exporting = False
-        detailed = replace(frame, facts=replace(frame.facts, details=self._store.details))
+        detailed = replace(frame, snapshot=replace(frame.snapshot, details=self._store.details))
         await asyncio.to_thread(self._render, detailed, picture, kind, path)
 
     def _render(self, frame: Frame, picture: str, kind: str, path: str) -> None:
         """Write the file; say what came of it."""
         try:
-            origin = Origin(self.host, self.kernel)
+            origin = HostInfo(self.host, self.kernel)
             # a list without TIME_WAIT is for the eye: who reads the file later would think that there was none
-            whole = frame if frame.look.time_wait else make_frame(frame.facts, replace(frame.look, time_wait=True))
+            whole = (
+                frame
+                if frame.view_options.show_time_wait
+                else make_frame(frame.snapshot, replace(frame.view_options, show_time_wait=True))
+            )
             written = write_export(resolve_path(path), render(whole, origin, kind, picture))
         except TcptopError as error:
-            self._tell(str(error), "error")
+            self._report(str(error), "error")
         else:
-            self._tell(f"wrote {clean(str(written))}", "information")
+            self._report(f"wrote {clean(str(written))}", "information")
 
-    def _tell(self, message: str, severity: str) -> None:
+    def _report(self, message: str, severity: str) -> None:
         say: Callable[[], None] = lambda: self.notify(message, severity=severity, markup=False, timeout=8)  # type: ignore[arg-type]  # noqa: E731
         self.call_from_thread(say)

@@ -10,17 +10,17 @@ import msgspec
 from textual import on, work
 from textual.binding import Binding, BindingType
 
-from tcptop_tui.dashboard.own_connection import own_session
-from tcptop_tui.dashboard.views import ViewsApp
+from tcptop_tui.dashboard.own_connection import own_connection_filter
+from tcptop_tui.dashboard.views import ViewApp
 from tcptop_tui.errors import UsageError
 from tcptop_tui.filters import MATCH_ALL, parse
-from tcptop_tui.filters.capture_terms import pin
-from tcptop_tui.filters.completion import vocabulary
-from tcptop_tui.widgets.dialogs.saved_filters import SavedFilters
+from tcptop_tui.filters.capture_terms import split_capture
+from tcptop_tui.filters.completion import make_vocabulary
+from tcptop_tui.widgets.dialogs.saved_filters import SavedFiltersDialog
 from tcptop_tui.widgets.panels.filter_bar import FilterBar
 
 
-class Filtering(ViewsApp):
+class FilterActions(ViewApp):
     """The filter line and capture filters."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -32,19 +32,21 @@ class Filtering(ViewsApp):
 
     def action_filter(self) -> None:
         """Open the filter."""
-        self.panel(FilterBar).open(self.look.filter, self.config.filters)
-        self._learn()
+        self.panel(FilterBar).open(self.view_options.filter, self.config.filters)
+        self._load_vocabulary()
 
     @work(group="vocabulary", exclusive=True)
-    async def _learn(self) -> None:
+    async def _load_vocabulary(self) -> None:
         """What there is to complete with: away from the loop, 30 ms at 100,000 connections."""
-        facts = self.frame.facts
-        known = await asyncio.to_thread(vocabulary, facts.subject, facts.about(facts.sessions), self.config.filters)
-        self.panel(FilterBar).knows(known)
+        facts = self.frame.snapshot
+        known = await asyncio.to_thread(
+            make_vocabulary, facts.subject, facts.about(facts.ended_rows), self.config.filters
+        )
+        self.panel(FilterBar).set_vocabulary(known)
 
-    @on(FilterBar.Changed)
-    def _filter_changed(self, event: FilterBar.Changed) -> None:
-        self.set_look(replace(self.look, filter=event.chosen))
+    @on(FilterBar.FilterChanged)
+    def _filter_changed(self, event: FilterBar.FilterChanged) -> None:
+        self.set_view_options(replace(self.view_options, filter=event.chosen))
 
     @on(FilterBar.Closed)
     def _filter_closed(self) -> None:
@@ -54,42 +56,42 @@ class Filtering(ViewsApp):
         """Choose one, or save the present one under a name."""
         await self._show_saved(naming=False)
 
-    @on(FilterBar.Save)
-    async def _save_wanted(self) -> None:
+    @on(FilterBar.SaveRequested)
+    async def _save_requested(self) -> None:
         await self._show_saved(naming=True)
 
     async def _show_saved(self, *, naming: bool) -> None:
-        saved, present = dict(self.config.filters), self.look.filter.text
-        await self.push_screen(SavedFilters(saved, present, naming=naming), self._saved_chosen)
+        saved, present = dict(self.config.filters), self.view_options.filter.text
+        await self.push_screen(SavedFiltersDialog(saved, present, naming=naming), self._saved_filter_picked)
 
-    def _saved_chosen(self, answer: tuple[dict[str, str], str | None] | None) -> None:
+    def _saved_filter_picked(self, answer: tuple[dict[str, str], str | None] | None) -> None:
         if answer is None:
             return
         filters, chosen = answer
         if filters != self.config.filters:
-            self.keep(msgspec.structs.replace(self.config, filters=filters))
+            self.save_config(msgspec.structs.replace(self.config, filters=filters))
         if chosen is not None:
             try:
-                self.set_look(replace(self.look, filter=parse(chosen)))
+                self.set_view_options(replace(self.view_options, filter=parse(chosen)))
             except UsageError as error:
                 self.notify(str(error), severity="error", markup=False)
 
     @work(group="own", exclusive=True)
     async def action_hide_own(self) -> None:
         """Leave out the connection over which somebody looks at this; again: show it."""
-        if self.look.hidden is not None:
-            self.set_look(replace(self.look, hidden=None))
+        if self.view_options.hide_filter is not None:
+            self.set_view_options(replace(self.view_options, hide_filter=None))
             return
-        own = await asyncio.to_thread(own_session)
+        own = await asyncio.to_thread(own_connection_filter)
         if not own:
             self.notify("nothing to hide: this is not an SSH session", timeout=3)
             return
-        self.set_look(replace(self.look, hidden=parse(own)))
+        self.set_view_options(replace(self.view_options, hide_filter=parse(own)))
 
     def action_pin(self) -> None:
         """Let the kernel apply what it can of the filter; again, or with no filter: no more."""
         base = self._feed.capture
-        pinned = pin(MATCH_ALL if self.look.pinned else self.look.filter, base)
-        self._feed.recapture(pinned.capture)
-        self.notify(pinned.told or "the capture filter is removed: capturing as at the start", markup=False)
-        self.set_look(replace(self.look, pinned=pinned.told))
+        pinned = split_capture(MATCH_ALL if self.view_options.capture_note else self.view_options.filter, base)
+        self._feed.set_capture(pinned.capture)
+        self.notify(pinned.message or "the capture filter is removed: capturing as at the start", markup=False)
+        self.set_view_options(replace(self.view_options, capture_note=pinned.message))

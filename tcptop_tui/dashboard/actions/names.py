@@ -7,10 +7,10 @@ from typing import ClassVar
 
 from textual.binding import Binding, BindingType
 
-from tcptop_tui.dashboard.views import ViewsApp
+from tcptop_tui.dashboard.views import ViewApp
 
 
-class Naming(ViewsApp):
+class NameActions(ViewApp):
     """Host and service names; filters, order and exports keep the numbers."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -19,4 +19,4 @@ class Naming(ViewsApp):
 
     def action_names(self) -> None:
         """Names, or numbers again."""
-        self.set_look(replace(self.look, names=not self.look.names))
+        self.set_view_options(replace(self.view_options, names=not self.view_options.names))

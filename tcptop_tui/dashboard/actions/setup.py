@@ -7,13 +7,13 @@ from typing import ClassVar
 from textual import on, work
 from textual.binding import Binding, BindingType
 
-from tcptop_tui.dashboard.views import SORTED_LISTS, ViewsApp
-from tcptop_tui.widgets.dialogs.setup import SetupScreen
+from tcptop_tui.dashboard.views import SORTED_LISTS, ViewApp
+from tcptop_tui.widgets.dialogs.setup import SetupDialog
 
 _FASTER, _SLOWER = 0.5, 2.0
 
 
-class Setup(ViewsApp):
+class SetupActions(ViewApp):
     """The settings, and the file that they are kept in."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -33,11 +33,11 @@ class Setup(ViewsApp):
         before = self.config
         lists = {name: kind.COLUMNS for name, kind in SORTED_LISTS.items()}
         themes = sorted(self.available_themes, key=lambda name: (not name.startswith("tcptop-"), name))
-        after = await self.push_screen_wait(SetupScreen(before, lists, themes))
+        after = await self.push_screen_wait(SetupDialog(before, lists, themes))
         self.apply_config(after or before)
         if after is not None and after != before:
-            self.keep(after)
+            self.save_config(after)
 
-    @on(SetupScreen.Changed)
-    def _setup_changed(self, event: SetupScreen.Changed) -> None:
+    @on(SetupDialog.Changed)
+    def _setup_changed(self, event: SetupDialog.Changed) -> None:
         self.apply_config(event.config)

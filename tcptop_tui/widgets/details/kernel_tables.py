@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from tcptop_tui import formats, text
+from tcptop_tui import formats, safe_text
 from tcptop_tui.host.processes import ProcessFacts
 from tcptop_tui.widgets.details.text import pairs_table
 
@@ -38,14 +38,14 @@ def process_table(facts: ProcessFacts | None) -> RenderableType:
         limit = f" of {facts.descriptor_limit:,}" if facts.descriptor_limit > 0 else ""
         used += f"  descriptors {facts.descriptors:,}{limit}"
     began = formats.clock(round(facts.started_s * 1e9))[:-4]
-    lines = [text.clean(facts.command), f"user {text.clean(facts.user)}  since {began}  {used}"]
+    lines = [safe_text.clean(facts.command), f"user {safe_text.clean(facts.user)}  since {began}  {used}"]
     return Text.assemble(("\nProcess\n", "bold"), "\n".join(lines))
 
 
-def internals_table(known: Mapping[str, int | str], width: int) -> RenderableType:
+def tcp_info_table(known: Mapping[str, int | str], width: int) -> RenderableType:
     """Names spelled out and values, for ``width`` cells."""
     pairs = [
-        (_NAMES.get(name, name), text.clean(value) if isinstance(value, str) else _value(name, value))
+        (_NAMES.get(name, name), safe_text.clean(value) if isinstance(value, str) else _value(name, value))
         for name, value in known.items()
     ]
     return Group(Text("\nKernel", "bold"), pairs_table(pairs, width))

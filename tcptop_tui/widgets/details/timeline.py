@@ -15,7 +15,7 @@ Span = tuple[int, int | None]
 """A state's number, and how long it lasted, ns; None: not known."""
 
 
-def lifeline(row: np.void, history: Rows, now_ns: int) -> list[Span]:
+def state_spans(row: np.void, history: Rows, now_ns: int) -> list[Span]:
     """The states one after the other; the present one is still going on.
 
     Args:

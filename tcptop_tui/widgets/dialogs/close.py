@@ -12,12 +12,12 @@ from textual.containers import Horizontal, Vertical
 from textual.screen import ModalScreen
 from textual.widgets import Button, Static
 
-from tcptop_tui import formats, text
+from tcptop_tui import formats, safe_text
 from tcptop_tui.records import Rows, State
 from tcptop_tui.stream.batches import Names
 from tcptop_tui.widgets.lists.page import endpoints
 
-_ABORTED = "The process gets ECONNABORTED and the peer gets a reset. Data that is still under way is lost."
+_NOT_CLOSED = "The process gets ECONNABORTED and the peer gets a reset. Data that is still under way is lost."
 _WHAT_HAPPENS = {
     State.LISTEN: "New connections are refused. Connections that were accepted stay open.",
     State.TIME_WAIT: "No process owns it any more. Late segments may reach the next connection with the same ports.",
@@ -46,14 +46,14 @@ class CloseDialog(ModalScreen[bool]):
     def compose(self) -> ComposeResult:
         """What it is, what happens, two buttons."""
         row = self._row[0]
-        owner = f"{text.clean(bytes(row['comm'])) or formats.UNKNOWN} (PID {row['pid'] or formats.UNKNOWN})"
+        owner = f"{safe_text.clean(bytes(row['comm'])) or formats.UNKNOWN} (PID {row['pid'] or formats.UNKNOWN})"
         with Vertical(id="dialog") as box:
             box.border_title = "Close this connection?"
             box.border_subtitle = "y closes it, n or Esc cancels"
             yield Static(
                 Text(f"{owner}\n{endpoints(self._row, self._names)}\n{formats.state_name(int(row['state']))}\n")
             )
-            yield Static(_WHAT_HAPPENS.get(State(row["state"]), _ABORTED))
+            yield Static(_WHAT_HAPPENS.get(State(row["state"]), _NOT_CLOSED))
             with Horizontal():
                 yield Button("Cancel", id="no")
                 yield Button("Close", id="yes", variant="error")

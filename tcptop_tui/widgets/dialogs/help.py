@@ -14,17 +14,17 @@ from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.screen import ModalScreen
 from textual.widgets import Static
 
-from tcptop_tui.fields import Records, listed
+from tcptop_tui.fields import RecordKinds, list_fields
 from tcptop_tui.filters import FIELDS
 from tcptop_tui.widgets.key_names import key_names
 
-Part = tuple[str, list[tuple[str, str]]]
+Section = tuple[str, list[tuple[str, str]]]
 """A title, and what stands below it: names and what they mean."""
 
 _EVERYWHERE = 6
 """So many groups of keys work on the whole screen."""
 
-_HEADER: Part = ("The header", [
+_HEADER: Section = ("The header", [
     ("sockets", "all sockets of the host by state, whatever the filter shows"),
     ("failed/s", "connect() calls that failed in the last second; the bars are the seconds before"),
     ("retrans/s", "segments that were sent again"),
@@ -39,7 +39,7 @@ _HEADER: Part = ("The header", [
     ("RTT p50 p99", "of what the filter shows: half, and 99 %, of the samples since then were lower"),
 ])  # fmt: skip
 
-_MARKS: Part = ("Colours and marks", [
+_MARKS: Section = ("Colours and marks", [
     ("red", "do not trust the numbers: something was lost, missed, mended, or is behind"),
     ("amber", "the host has trouble: alerts, failures, resets, CLOSE_WAIT"),
     ("dim", "a connection that has ended"),
@@ -55,12 +55,12 @@ _MARKS: Part = ("Colours and marks", [
 ])  # fmt: skip
 
 
-def _columns() -> Part:
-    named = [(field.title, field.meaning) for field in listed(Records.TABLE)]
+def _columns() -> Section:
+    named = [(field.title, field.meaning) for field in list_fields(RecordKinds.TABLE)]
     return "Columns (F2 chooses)", [(title, told) for title, told in named if title.lower() != told]
 
 
-class HelpScreen(ModalScreen[None]):
+class HelpDialog(ModalScreen[None]):
     """What is seen, keys and filter language.
 
     Args:
@@ -75,9 +75,9 @@ class HelpScreen(ModalScreen[None]):
         super().__init__()
         fields = [(field.example, field.hint) for field in FIELDS]
         filters = ("Filter: spaces join (and), commas list (or), ! negates", fields)
-        keys = [keys_part(*one) for one in bindings]
+        keys = [keys_section(*one) for one in bindings]
         # the keys that work everywhere first: somebody has pressed F1 for one of them
-        self._parts = [*keys[:_EVERYWHERE], _HEADER, _MARKS, _columns(), *keys[_EVERYWHERE:], filters]
+        self._sections = [*keys[:_EVERYWHERE], _HEADER, _MARKS, _columns(), *keys[_EVERYWHERE:], filters]
 
     def compose(self) -> ComposeResult:
         """One page that scrolls, in two columns where there is room."""
@@ -85,20 +85,20 @@ class HelpScreen(ModalScreen[None]):
             page.border_title = "Help"
             page.border_subtitle = "Esc or h closes the help"
             with Horizontal(id="help"):
-                for parts in _halves(self._parts):
+                for parts in _two_columns(self._sections):
                     with Vertical(classes="column"):
                         for part in parts:
-                            yield Static(part_table(*part))
+                            yield Static(section_table(*part))
 
 
-def _halves(parts: list[Part]) -> tuple[list[Part], list[Part]]:
+def _two_columns(parts: list[Section]) -> tuple[list[Section], list[Section]]:
     """Two columns of about the same length, in the order of ``parts``."""
     lengths = [len(lines) + 1 for _, lines in parts]
     first = min(range(len(parts)), key=lambda place: abs(sum(lengths[:place]) - sum(lengths[place:])))
     return parts[:first], parts[first:]
 
 
-def keys_part(title: str, bindings: list[Binding]) -> Part:
+def keys_section(title: str, bindings: list[Binding]) -> Section:
     """All keys of each action, and what it does."""
     keys: dict[str, list[str]] = {}
     for binding in bindings:
@@ -106,7 +106,7 @@ def keys_part(title: str, bindings: list[Binding]) -> Part:
     return title, [(key_names(names), told) for told, names in keys.items()]
 
 
-def part_table(title: str, lines: list[tuple[str, str]]) -> RenderableType:
+def section_table(title: str, lines: list[tuple[str, str]]) -> RenderableType:
     """A title, and a line or more for each name."""
     heading = Text(title, "bold underline")
     table = Table(title=heading, title_justify="left", box=None, show_header=False, pad_edge=False)

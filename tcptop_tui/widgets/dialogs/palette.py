@@ -12,7 +12,7 @@ from tcptop_tui.widgets.key_names import key_names
 from tcptop_tui.widgets.themes import THEMES
 
 
-class Actions(Provider):
+class ActionProvider(Provider):
     """From the bindings that are in force where the palette was opened: there is no second list."""
 
     def _commands(self) -> Iterator[tuple[str, str, partial[Any]]]:

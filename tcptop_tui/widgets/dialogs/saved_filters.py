@@ -13,12 +13,12 @@ from textual.screen import ModalScreen
 from textual.widgets import Input, Label, OptionList
 from textual.widgets.option_list import Option
 
-from tcptop_tui import text
+from tcptop_tui import safe_text
 
 _MOST_CHARS = 40
 
 
-class SavedFilters(ModalScreen[tuple[dict[str, str], str | None]]):
+class SavedFiltersDialog(ModalScreen[tuple[dict[str, str], str | None]]):
     """Ends with all saved filters by name, and the one to apply or None.
 
     Args:
@@ -29,7 +29,7 @@ class SavedFilters(ModalScreen[tuple[dict[str, str], str | None]]):
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,f10", "end", "Close"),
-        Binding("delete,d", "forget", "Delete", tooltip="Delete the filter (press twice)"),
+        Binding("delete,d", "delete", "Delete", tooltip="Delete the filter (press twice)"),
     ]
 
     def __init__(self, filters: dict[str, str], present: str, *, naming: bool = False) -> None:
@@ -37,7 +37,7 @@ class SavedFilters(ModalScreen[tuple[dict[str, str], str | None]]):
         self._filters = filters
         self._present = present
         self._naming = naming
-        self._doomed = ""
+        self._pending_delete = ""
 
     def compose(self) -> ComposeResult:
         """The list, below it a name for the present filter."""
@@ -45,7 +45,7 @@ class SavedFilters(ModalScreen[tuple[dict[str, str], str | None]]):
             box.border_title = "Saved filters"
             box.border_subtitle = "Enter applies it, Del deletes it; or type @name"
             yield OptionList(id="saved")
-            yield Label(Text(f"Name for: {text.clean(self._present)}" if self._present else "No filter to save"))
+            yield Label(Text(f"Name for: {safe_text.clean(self._present)}" if self._present else "No filter to save"))
             yield Input(placeholder="web", max_length=_MOST_CHARS, disabled=not self._present)
 
     def on_mount(self) -> None:
@@ -57,12 +57,12 @@ class SavedFilters(ModalScreen[tuple[dict[str, str], str | None]]):
         options = self.query_one(OptionList)
         options.clear_options()
         for name, saved in sorted(self._filters.items()):
-            options.add_option(Option(Text(f"{text.clean(name):<12} {text.clean(saved)}"), id=f"f-{name}"))
+            options.add_option(Option(Text(f"{safe_text.clean(name):<12} {safe_text.clean(saved)}"), id=f"f-{name}"))
         options.highlighted = 0 if self._filters else None
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Delete only what is there."""
-        if action == "forget":
+        if action == "delete":
             return bool(self._filters) and isinstance(self.focused, OptionList)
         return super().check_action(action, parameters)
 
@@ -80,15 +80,17 @@ class SavedFilters(ModalScreen[tuple[dict[str, str], str | None]]):
             self._filters[name] = self._present
             self.dismiss((self._filters, None))
 
-    def action_forget(self) -> None:
+    def action_delete(self) -> None:
         """Forget the one under the cursor, when it was pressed twice for it."""
         options = self.query_one(OptionList)
         if not options.has_focus or options.highlighted is None:
             return
         name = self._named(options.get_option_at_index(options.highlighted).id)
-        if self._doomed != name:
-            self._doomed = name
-            self.query_one("#dialog").border_subtitle = Text(f"Del again deletes {text.clean(name)}")  # a str is markup
+        if self._pending_delete != name:
+            self._pending_delete = name
+            self.query_one("#dialog").border_subtitle = Text(
+                f"Del again deletes {safe_text.clean(name)}"
+            )  # a str is markup
             return
         del self._filters[name]
         self._fill()

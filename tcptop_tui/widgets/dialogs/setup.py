@@ -43,7 +43,7 @@ class ColumnList(OptionList):
         Binding("r", "reset", "Reset", tooltip="Show the default columns"),
     ]
 
-    class Chosen(Message):
+    class ColumnsChanged(Message):
         """Other columns are wanted; none: the default ones."""
 
         def __init__(self, choices: tuple[ColumnChoice, ...]) -> None:
@@ -54,7 +54,7 @@ class ColumnList(OptionList):
         super().__init__(id=id)
         self._columns = {column.key: column for column in columns}
         self._order: list[str] = []
-        self._shown: set[str] = set()
+        self._visible_keys: set[str] = set()
         self._widths: dict[str, int] = {}
 
     def fill(self, columns: tuple[Field, ...], choices: tuple[ColumnChoice, ...]) -> None:
@@ -62,33 +62,35 @@ class ColumnList(OptionList):
         self._columns = {column.key: column for column in columns}
         default = tuple(ColumnChoice(column.key) for column in columns if not column.asked)
         wanted = list({one.key: one for one in choices or default if one.key in self._columns}.values())
-        self._shown = {choice.key for choice in wanted}
-        self._order = [choice.key for choice in wanted] + [key for key in self._columns if key not in self._shown]
+        self._visible_keys = {choice.key for choice in wanted}
+        self._order = [choice.key for choice in wanted] + [
+            key for key in self._columns if key not in self._visible_keys
+        ]
         self._widths = {choice.key: choice.width for choice in wanted}
         self._refill(0)
 
     def _refill(self, highlighted: int) -> None:
         self.clear_options()
         for key in self._order:
-            mark, width = "x" if key in self._shown else " ", self._widths.get(key, 0)
+            mark, width = "x" if key in self._visible_keys else " ", self._widths.get(key, 0)
             self.add_option(Option(Text(f"[{mark}] {self._columns[key].title:<11} {width or 'auto':>4}"), id=key))
         self.highlighted = highlighted
 
     def _changed(self, highlighted: int) -> None:
         self._refill(highlighted)
-        choices = (ColumnChoice(key, self._widths.get(key, 0)) for key in self._order if key in self._shown)
-        self.post_message(self.Chosen(tuple(choices)))
+        choices = (ColumnChoice(key, self._widths.get(key, 0)) for key in self._order if key in self._visible_keys)
+        self.post_message(self.ColumnsChanged(tuple(choices)))
 
     @property
-    def _place(self) -> int:
+    def _cursor_row(self) -> int:
         return self.highlighted or 0
 
     def action_show_hide(self) -> None:
         """Show or hide it; the last one stays."""
-        self._shown ^= {self._order[self._place]}
-        if not self._shown:
-            self._shown = {self._order[self._place]}
-        self._changed(self._place)
+        self._visible_keys ^= {self._order[self._cursor_row]}
+        if not self._visible_keys:
+            self._visible_keys = {self._order[self._cursor_row]}
+        self._changed(self._cursor_row)
 
     def action_select(self) -> None:
         """Enter does as Space."""
@@ -96,30 +98,30 @@ class ColumnList(OptionList):
 
     def action_shift(self, step: int) -> None:
         """Move it to the left or right of its neighbour."""
-        place = self._place
+        place = self._cursor_row
         other = max(0, min(place + step, len(self._order) - 1))
         self._order[place], self._order[other] = self._order[other], self._order[place]
         self._changed(other)
 
     def action_widen(self, step: int) -> None:
         """Change its width by a cell; from as wide as it is by itself."""
-        key = self._order[self._place]
+        key = self._order[self._cursor_row]
         width = (self._widths.get(key, 0) or self._columns[key].width) + step
         self._widths[key] = max(1, min(width, _MOST_CELLS))
-        self._changed(self._place)
+        self._changed(self._cursor_row)
 
     def action_fit(self) -> None:
         """Let the list choose its width again."""
-        self._widths[self._order[self._place]] = 0
-        self._changed(self._place)
+        self._widths[self._order[self._cursor_row]] = 0
+        self._changed(self._cursor_row)
 
     def action_reset(self) -> None:
         """The columns that the list has by itself."""
         self.fill(tuple(self._columns.values()), ())
-        self.post_message(self.Chosen(()))
+        self.post_message(self.ColumnsChanged(()))
 
 
-class Tick(Checkbox):
+class CheckMark(Checkbox):
     """Says by more than its colour whether it is on, and as the columns do."""
 
     def render(self) -> Content:
@@ -128,7 +130,7 @@ class Tick(Checkbox):
         return Content.assemble("[x]" if self.value else "[ ]", label)
 
 
-class SetupScreen(ModalScreen[Config | None]):
+class SetupDialog(ModalScreen[Config | None]):
     """Ends with the config to save, or None.
 
     Args:
@@ -176,7 +178,7 @@ class SetupScreen(ModalScreen[Config | None]):
                         [(name, name) for name in _UNITS], value=self._config.rtt_unit, allow_blank=False, id="rtt_unit"
                     )
                     for name, told in _TICKS.items():
-                        yield Tick(told, value=getattr(self._config, name), compact=True, id=name)
+                        yield CheckMark(told, value=getattr(self._config, name), compact=True, id=name)
                     for name, told in _NUMBERS.items():
                         yield Label(told)
                         yield Input(f"{getattr(self._config, name):g}", id=name, max_length=10)
@@ -207,8 +209,8 @@ class SetupScreen(ModalScreen[Config | None]):
             self._config = changed
             self.post_message(self.Changed(changed))
 
-    @on(ColumnList.Chosen)
-    def _columns_chosen(self, event: ColumnList.Chosen) -> None:
+    @on(ColumnList.ColumnsChanged)
+    def _columns_chosen(self, event: ColumnList.ColumnsChanged) -> None:
         columns = dict(self._config.columns)
         columns.pop(self._list, None)
         if event.choices:

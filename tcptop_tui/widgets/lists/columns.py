@@ -11,7 +11,7 @@ from tcptop_tui.config.schema import ColumnChoice
 from tcptop_tui.fields import Field
 
 
-def chosen_columns(columns: tuple[Field, ...], choices: Iterable[ColumnChoice]) -> tuple[Field, ...]:
+def select_columns(columns: tuple[Field, ...], choices: Iterable[ColumnChoice]) -> tuple[Field, ...]:
     """Those of ``columns`` that somebody wants, in his order and width; a key that is not known is left out."""
     by_key = {column.key: column for column in columns}
     wanted = {choice.key: (by_key[choice.key], choice.width) for choice in choices if choice.key in by_key}.values()
@@ -19,7 +19,7 @@ def chosen_columns(columns: tuple[Field, ...], choices: Iterable[ColumnChoice]) 
 
 
 @dataclass(frozen=True, slots=True)
-class Placed:
+class PlacedColumn:
     """A column where it stands on the screen."""
 
     column: Field
@@ -37,10 +37,10 @@ Wide: TypeAlias = tuple[tuple[str, int], ...]
 
 
 @lru_cache(maxsize=64)
-def place(
+def place_columns(
     columns: tuple[Field, ...], pinned_key: str, width: int, skip: int = 0, *,
     exact: bool = False, sort: str = "", wide: Wide = (),
-) -> tuple[Placed, ...]:  # fmt: skip
+) -> tuple[PlacedColumn, ...]:  # fmt: skip
     """The columns for a screen of ``width`` cells, a blank between two.
 
     ``exact`` ones stand as they are given, as many as fit. With ``skip`` of 0 those of the lowest
@@ -83,7 +83,7 @@ def place(
     return _stretched(chosen, width - used + 1, more)
 
 
-def _stretched(chosen: list[Field], spare: int, more: dict[Field, int]) -> tuple[Placed, ...]:
+def _stretched(chosen: list[Field], spare: int, more: dict[Field, int]) -> tuple[PlacedColumn, ...]:
     """Give ``spare`` cells to the columns that need ``more``, then to those that can use them."""
     extra = dict.fromkeys(chosen, 0)
     for limits in (more, {column: column.stretch for column in chosen}):
@@ -95,10 +95,10 @@ def _stretched(chosen: list[Field], spare: int, more: dict[Field, int]) -> tuple
                     spare -= 1
                 if extra[column] == limits[column]:
                     hungry.remove(column)
-    placed: list[Placed] = []
+    placed: list[PlacedColumn] = []
     left = 0
     for column in chosen:
         width = column.width + extra[column]
-        placed.append(Placed(column, left, width))
+        placed.append(PlacedColumn(column, left, width))
         left += width + 1
     return tuple(placed)

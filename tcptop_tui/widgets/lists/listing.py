@@ -17,11 +17,11 @@ from textual.strip import Strip
 from tcptop_tui.config.schema import ColumnChoice
 from tcptop_tui.fields import Field
 from tcptop_tui.filters import Filter
-from tcptop_tui.text import fit
-from tcptop_tui.widgets.lists.columns import Placed, chosen_columns, place
-from tcptop_tui.widgets.lists.line_cache import Lines
+from tcptop_tui.safe_text import fit
+from tcptop_tui.widgets.lists.columns import PlacedColumn, place_columns, select_columns
+from tcptop_tui.widgets.lists.line_cache import LineCache
+from tcptop_tui.widgets.lists.list_content import NO_CONTENT, ListContent
 from tcptop_tui.widgets.lists.page import logfmt
-from tcptop_tui.widgets.lists.sheet import NO_SHEET, Sheet
 from tcptop_tui.widgets.panels.panel import Panel
 from tcptop_tui.widgets.panels.search_bar import next_match
 
@@ -29,7 +29,7 @@ _HEADER_LINES = 1
 
 
 class Listing(Panel, can_focus=True):
-    """Shows a ``Sheet``. The selection belongs to a row's id, not to a line."""
+    """Shows a ``ListContent``. The selection belongs to a row's id, not to a line."""
 
     COLUMNS: ClassVar[tuple[Field, ...]] = ()
     PINNED: ClassVar[str] = "comm"
@@ -54,7 +54,7 @@ class Listing(Panel, can_focus=True):
 
     def __init__(self, *, id: str) -> None:
         super().__init__(id=id)
-        self._sheet = NO_SHEET
+        self._sheet = NO_CONTENT
         self.columns = self.COLUMNS
         """What is shown; ``COLUMNS`` until somebody chooses others."""
         self._selected_id: int | None = None
@@ -63,20 +63,20 @@ class Listing(Panel, can_focus=True):
         self.searching = False
         """The cursor is shown although somebody types elsewhere."""
         self._skip = 0
-        self._lines = Lines()
+        self._lines = LineCache()
         self._painted: list[list[str]] = []
-        self._tones: list[object] = []
-        self._painted_for: tuple[object, ...] = ()
+        self._row_style_keys: list[object] = []
+        self._painted_sheet: tuple[object, ...] = ()
 
-    def show_sheet(self, sheet: Sheet) -> None:
+    def show_sheet(self, sheet: ListContent) -> None:
         """Paint ``sheet``; of what is on the screen already only the cells that changed."""
-        other = (sheet.look, sheet.told) != (self._sheet.look, self._sheet.told)
-        if sheet.look != self._sheet.look:
+        other = (sheet.view_options, sheet.title) != (self._sheet.view_options, self._sheet.title)
+        if sheet.view_options != self._sheet.view_options:
             self._lines.widest.clear()
         self._sheet = sheet
-        self.hold_lines(len(sheet.order) + _HEADER_LINES)
+        self.set_line_count(len(sheet.order) + _HEADER_LINES)
         moved = self._follow_selection()
-        self._refresh_changes(None if other or moved else (self._painted, self._tones))
+        self._refresh_changes(None if other or moved else (self._painted, self._row_style_keys))
 
     def _follow_selection(self) -> bool:
         """Keep the cursor on its row, and that on its line of the screen."""
@@ -95,7 +95,7 @@ class Listing(Panel, can_focus=True):
             self.refresh()
             return
         placed = self.placed
-        toned = [old != new for old, new in zip(before[1], self._tones, strict=True)]
+        toned = [old != new for old, new in zip(before[1], self._row_style_keys, strict=True)]
         regions = [
             Region(placed[column].left, line + _HEADER_LINES, placed[column].width + 1, 1)
             for line, (old, new) in enumerate(zip(before[0], after, strict=True))
@@ -107,39 +107,48 @@ class Listing(Panel, can_focus=True):
             self.refresh(*regions)
 
     @property
-    def placed(self) -> tuple[Placed, ...]:
+    def placed(self) -> tuple[PlacedColumn, ...]:
         """The columns that are on the screen."""
         wide, exact = tuple(self._lines.widest.items()), self.columns != self.COLUMNS
-        return place(
-            self.offered, self.PINNED, self.size.width, self._skip, exact=exact, sort=self._sheet.sort, wide=wide
+        return place_columns(
+            self.available_columns,
+            self.PINNED,
+            self.size.width,
+            self._skip,
+            exact=exact,
+            sort=self._sheet.sort,
+            wide=wide,
         )
 
     @property
-    def offered(self) -> tuple[Field, ...]:
+    def available_columns(self) -> tuple[Field, ...]:
         """Those of ``columns`` that have anything to show."""
         return self.columns
 
     def choose_columns(self, choices: Iterable[ColumnChoice]) -> None:
         """Show these columns and no others; none: the list's own."""
-        self.columns = chosen_columns(self.COLUMNS, choices) or self.COLUMNS
+        self.columns = select_columns(self.COLUMNS, choices) or self.COLUMNS
         self._skip = 0
-        self._painted_for = ()
+        self._painted_sheet = ()
         self.refresh()
 
     def _cells(self) -> list[list[str]]:
         """The texts on the screen, a list a line; made once for a sheet and a scroll position."""
         key = (self._sheet, self.scroll_offset.y, self.size, self._skip)
-        if key != self._painted_for:
+        if key != self._painted_sheet:
             top = self.scroll_offset.y
             lines = max(0, self.size.height - _HEADER_LINES)
             rows = self._sheet.order[top : top + lines]
             ids = self._sheet.ids[rows].tolist()
             placed, page = self.placed, self._sheet.page(rows)
-            self._painted, self._tones = self._lines.made(ids, page, placed), [self.tone(row) for row in rows.tolist()]
+            self._painted, self._row_style_keys = (
+                self._lines.texts(ids, page, placed),
+                [self.row_style_key(row) for row in rows.tolist()],
+            )
             if self.placed != placed:  # a longer address has come
-                self._painted = self._lines.made(ids, page, self.placed)
+                self._painted = self._lines.texts(ids, page, self.placed)
                 self.refresh()
-            self._painted_for = key
+            self._painted_sheet = key
         return self._painted
 
     def render_line(self, y: int) -> Strip:
@@ -151,7 +160,7 @@ class Listing(Panel, can_focus=True):
         line = y - _HEADER_LINES
         if line >= len(cells):
             if line == 0:
-                return Strip([Segment(self._sheet.told, self.rich_style)]).adjust_cell_length(width, self.rich_style)
+                return Strip([Segment(self._sheet.title, self.rich_style)]).adjust_cell_length(width, self.rich_style)
             return Strip.blank(width, self.rich_style)
         return self._row_strip(cells[line], self.scroll_offset.y + line).adjust_cell_length(width, self.rich_style)
 
@@ -174,7 +183,7 @@ class Listing(Panel, can_focus=True):
             plain = gap
         return Strip([*segments, Segment(plain, base)])
 
-    def tone(self, row: int) -> object:
+    def row_style_key(self, row: int) -> object:
         """What its texts do not say of a row's style: when it changes, all of the line does."""
         del row
         return None
@@ -272,13 +281,13 @@ class Listing(Panel, can_focus=True):
         """Bring the columns that did not fit onto the screen, until the last one is there."""
         there = before = [spot.column.key for spot in self.placed]
         while there == before and (self._skip if step < 0 else self._more_to_the_right(there)):
-            self._skip = min(self._skip, len(self.offered)) + step
+            self._skip = min(self._skip, len(self.available_columns)) + step
             there = [spot.column.key for spot in self.placed]
         self.refresh()
 
     def _more_to_the_right(self, there: list[str]) -> bool:
-        columns = self.offered[-1 if self._skip else 0 :]
-        return self._skip < len(self.offered) and any(column.key not in there for column in columns)
+        columns = self.available_columns[-1 if self._skip else 0 :]
+        return self._skip < len(self.available_columns) and any(column.key not in there for column in columns)
 
     def action_open(self) -> None:
         """Look closer at the row under the cursor; not every list has more to show."""

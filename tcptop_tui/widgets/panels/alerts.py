@@ -11,16 +11,16 @@ from textual.message import Message
 from textual.strip import Strip
 from textual.widget import Widget
 
-from tcptop_tui.model.facts import Alert
 from tcptop_tui.model.frame import Frame
-from tcptop_tui.text import clean, fit
+from tcptop_tui.model.snapshot import Alert
+from tcptop_tui.safe_text import clean, fit
 
 _MOST_LINES = 3
 _TALL_LINES = 30
 
 
 class AlertStrip(Widget, can_focus=True):
-    """Shows ``Facts.alerts``, worst first."""
+    """Shows ``Snapshot.alerts``, worst first."""
 
     HELP = "What is wrong on this host; Enter shows the connections that an alert is about."
     COMPONENT_CLASSES: ClassVar[set[str]] = {"alert--severe", "alert--mild", "alert--cursor"}
@@ -31,7 +31,7 @@ class AlertStrip(Widget, can_focus=True):
         Binding("escape", "leave", "Back to the list", show=False),
     ]
 
-    class Chosen(Message):
+    class Opened(Message):
         """Somebody wants to see what an alert is about; None: nobody wants any more."""
 
         def __init__(self, alert: Alert | None) -> None:
@@ -46,7 +46,7 @@ class AlertStrip(Widget, can_focus=True):
 
     def show(self, frame: Frame) -> None:
         """Paint the alerts of ``frame``; the cursor stays on its own."""
-        alerts = frame.facts.alerts
+        alerts = frame.snapshot.alerts
         if alerts == self._alerts:
             self.styles.height = self._lines  # the terminal may have another size
             return
@@ -55,7 +55,7 @@ class AlertStrip(Widget, can_focus=True):
         self._cursor = keys.index(chosen) if chosen in keys else min(self._cursor, max(0, len(alerts) - 1))
         self._alerts = alerts
         if not alerts and self.has_focus:
-            self.post_message(self.Chosen(None))
+            self.post_message(self.Opened(None))
         self.display = bool(alerts)
         self.styles.height = self._lines
         self.refresh()
@@ -97,11 +97,11 @@ class AlertStrip(Widget, can_focus=True):
     def action_show_alert(self) -> None:
         """Go to what it is about."""
         if self._cursor < len(self._alerts):
-            self.post_message(self.Chosen(self._alerts[self._cursor]))
+            self.post_message(self.Opened(self._alerts[self._cursor]))
 
     def action_leave(self) -> None:
         """Back to where the keys were."""
-        self.post_message(self.Chosen(None))
+        self.post_message(self.Opened(None))
 
     def on_click(self, event: events.Click) -> None:
         """Go to the one that was clicked."""

@@ -14,10 +14,10 @@ from textual.message import Message
 from textual.suggester import Suggester
 from textual.widgets import Input, Label
 
-from tcptop_tui.config.history import History
+from tcptop_tui.config.filter_history import FilterHistory
 from tcptop_tui.errors import UsageError
-from tcptop_tui.filters import Filter, expand, parse
-from tcptop_tui.filters.completion import Choice, Vocabulary, choice
+from tcptop_tui.filters import Filter, expand_saved, parse
+from tcptop_tui.filters.completion import Completions, Vocabulary, complete
 
 _MOST_OFFERED = 30
 
@@ -31,7 +31,7 @@ class _Ghost(Suggester):
 
     async def get_suggestion(self, value: str) -> str | None:
         """The first word that fits, if it goes on just as it was typed."""
-        found = choice(value, self._line.known, len(value))
+        found = complete(value, self._line.vocabulary, len(value))
         return found.text(0) if found.words and found.text(0).startswith(value) else None
 
 
@@ -49,27 +49,27 @@ class FilterInput(Input):
         super().__init__(
             placeholder="443  comm:nginx  state:close_wait  !port:22  rtt>10ms", max_length=1000, suggester=_Ghost(self)
         )
-        self.history = History()
-        self.known = Vocabulary()
+        self.history = FilterHistory()
+        self.vocabulary = Vocabulary()
         self.saved: Mapping[str, str] = {}
         self._browsed: tuple[str, int] | None = None
-        self._completed: tuple[Choice, int] | None = None
+        self._completion_index: tuple[Completions, int] | None = None
         self._set_by_key = ""
 
-    def _put(self, value: str, cursor: int | None = None) -> None:
+    def _replace_text(self, value: str, cursor: int | None = None) -> None:
         self._set_by_key = value
         self.value = value
         self.cursor_position = len(value) if cursor is None else cursor
 
     @property
-    def offered(self) -> tuple[Choice, int]:
+    def completions(self) -> tuple[Completions, int]:
         """What the word at the cursor could become, and which of that Tab has put there; -1: none yet."""
-        return self._completed or (choice(self.value, self.known, self.cursor_position), -1)
+        return self._completion_index or (complete(self.value, self.vocabulary, self.cursor_position), -1)
 
     def watch_value(self, value: str) -> None:
         """What is typed begins anew; what a key has put there goes on."""
         if value != self._set_by_key:
-            self._browsed = self._completed = None
+            self._browsed = self._completion_index = None
             self._set_by_key = ""
 
     def action_older(self) -> None:
@@ -78,7 +78,7 @@ class FilterInput(Input):
         found = self.history.older(prefix, place)
         if found is not None:
             self._browsed = (prefix, found)
-            self._put(self.history.entries[found])
+            self._replace_text(self.history.entries[found])
 
     def action_newer(self) -> None:
         """Back towards what was typed."""
@@ -87,21 +87,21 @@ class FilterInput(Input):
         prefix, place = self._browsed
         found = self.history.newer(prefix, place)
         self._browsed = None if found is None else (prefix, found)
-        self._put(prefix if found is None else self.history.entries[found])
+        self._replace_text(prefix if found is None else self.history.entries[found])
 
     def action_complete(self, step: int) -> None:
         """Complete the word at the cursor; again: with the next one that fits."""
-        found, place = self.offered
+        found, place = self.completions
         if found.words:
             place = (place + step if place >= 0 else 0) % len(found.words)
-            self._completed = (found, place)
-            self._put(found.text(place), found.cursor(place))
+            self._completion_index = (found, place)
+            self._replace_text(found.text(place), found.cursor(place))
 
 
 def is_valid(value: str, saved: Mapping[str, str] | None = None) -> bool:
     """Whether it parses."""
     try:
-        parse(expand(value, saved or {}))
+        parse(expand_saved(value, saved or {}))
     except UsageError:
         return False
     return True
@@ -115,14 +115,14 @@ class FilterBar(Vertical):
         Binding("ctrl+s", "save", "Apply the filter, and save it under a name", show=False),
     ]
 
-    class Changed(Message):
+    class FilterChanged(Message):
         """A filter that parses was typed, or the one from before is restored."""
 
         def __init__(self, chosen: Filter) -> None:
             self.chosen = chosen
             super().__init__()
 
-    class Save(Message):
+    class SaveRequested(Message):
         """The filter in force shall get a name."""
 
     class Closed(Message):
@@ -130,7 +130,7 @@ class FilterBar(Vertical):
 
     def __init__(self, *, id: str) -> None:
         super().__init__(id=id)
-        self._before = parse("")
+        self._filter_before = parse("")
         self.display = False
 
     def compose(self) -> ComposeResult:
@@ -141,14 +141,14 @@ class FilterBar(Vertical):
             yield FilterInput()
         yield Label("", id="complaint", markup=False)
 
-    def knows(self, known: Vocabulary) -> None:
+    def set_vocabulary(self, known: Vocabulary) -> None:
         """From now on there are these values to complete with."""
-        self.query_one(FilterInput).known = known
-        self._offer()
+        self.query_one(FilterInput).vocabulary = known
+        self._show_completions()
 
     def open(self, current: Filter, saved: Mapping[str, str]) -> None:
         """Show the bar with the filter in force; ``saved`` ones can be called by their names."""
-        self._before = current
+        self._filter_before = current
         self.display = True
         entry = self.query_one(FilterInput)
         entry.saved = saved
@@ -159,11 +159,11 @@ class FilterBar(Vertical):
 
     def keep_history(self, path: Path | None) -> None:
         """Read the filters of before, and write new ones behind them."""
-        self.query_one(FilterInput).history = History(path, is_valid)
+        self.query_one(FilterInput).history = FilterHistory(path, is_valid)
 
-    def _offer(self) -> None:
+    def _show_completions(self) -> None:
         """A line of what Tab would bring; the one that it has brought stands out."""
-        found, place = self.query_one(FilterInput).offered
+        found, place = self.query_one(FilterInput).completions
         line = Text(no_wrap=True, overflow="ellipsis")
         # those before the chosen one that would push it off the line are left out
         for number in range(max(0, place - 1), min(len(found.words), place + _MOST_OFFERED)):
@@ -172,12 +172,12 @@ class FilterBar(Vertical):
         label.update(line)
 
     def _parsed(self, value: str) -> Filter:
-        return parse(expand(value, self.query_one(FilterInput).saved))
+        return parse(expand_saved(value, self.query_one(FilterInput).saved))
 
     def on_input_changed(self, event: Input.Changed) -> None:
         """Apply what parses, complain about what does not."""
         event.stop()
-        self._offer()
+        self._show_completions()
         complaint = self.query_one("#complaint", Label)
         try:
             chosen = self._parsed(event.value)
@@ -187,7 +187,7 @@ class FilterBar(Vertical):
             return
         complaint.display = False
         if self.display:
-            self.post_message(self.Changed(chosen))
+            self.post_message(self.FilterChanged(chosen))
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
         """Keep the filter; an invalid one is not kept and the bar stays open."""
@@ -196,17 +196,17 @@ class FilterBar(Vertical):
             chosen = self._parsed(event.value)
         except UsageError:
             return
-        self._keep(chosen)
+        self._accept(chosen)
 
-    def _keep(self, chosen: Filter) -> None:
+    def _accept(self, chosen: Filter) -> None:
         self.query_one(FilterInput).history.add(chosen.text)
         # a fast hand's Enter may overtake the changes that it ends
-        self.post_message(self.Changed(chosen))
+        self.post_message(self.FilterChanged(chosen))
         self._close()
 
     def action_cancel(self) -> None:
         """Back to the filter from before."""
-        self.post_message(self.Changed(self._before))
+        self.post_message(self.FilterChanged(self._filter_before))
         self._close()
 
     def action_save(self) -> None:
@@ -215,8 +215,8 @@ class FilterBar(Vertical):
             chosen = self._parsed(self.query_one(FilterInput).value)
         except UsageError:
             return
-        self._keep(chosen)
-        self.post_message(self.Save())
+        self._accept(chosen)
+        self.post_message(self.SaveRequested())
 
     def _close(self) -> None:
         self.display = False

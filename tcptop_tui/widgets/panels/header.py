@@ -14,14 +14,14 @@ from rich.text import Text
 from textual.geometry import Size
 from textual.widget import Widget
 
-from tcptop_tui import formats, text
+from tcptop_tui import formats, safe_text
 from tcptop_tui.model.frame import Frame
-from tcptop_tui.model.histogram import summarise
-from tcptop_tui.model.per_second import Beat
+from tcptop_tui.model.histogram import summarize
+from tcptop_tui.model.per_second import EventKind
 from tcptop_tui.records import State
 from tcptop_tui.widgets.fitting import Item, fitted_line, fitting
-from tcptop_tui.widgets.spark import spark
-from tcptop_tui.widgets.states import STATE_CLASSES, state_style
+from tcptop_tui.widgets.sparkline import sparkline
+from tcptop_tui.widgets.state_style import STATE_CLASSES, state_style
 
 _ORDER = (
     State.ESTABLISHED, State.SYN_SENT, State.SYN_RECV, State.CLOSE_WAIT, State.FIN_WAIT1, State.FIN_WAIT2,
@@ -40,11 +40,12 @@ _SHORT_NAMES = {State.ESTABLISHED: "ESTAB"}
 _FEW_STATES = 3
 
 _BEATS = {
-    Beat.FAILED: "failed/s", Beat.RETRANS: "retrans/s", Beat.OPENED: "opened/s", Beat.CLOSED: "closed/s",
-    Beat.TRANSITIONS: "transitions/s",
+    EventKind.FAILED: "failed/s", EventKind.RETRANS: "retrans/s", EventKind.OPENED: "opened/s",
+    EventKind.CLOSED: "closed/s",
+    EventKind.TRANSITIONS: "transitions/s",
 }  # fmt: skip
 """In their order on the screen, and in the order of how much they matter."""
-_TROUBLE = {Beat.FAILED, Beat.RETRANS}
+_TROUBLE = {EventKind.FAILED, EventKind.RETRANS}
 _SPARK_CELLS = (10, 5)
 """What a sparkline takes, and what it takes where there is little room."""
 _NUMBER_CELLS = 4
@@ -64,7 +65,7 @@ class HeaderLines(Widget):
 
     def __init__(self, host: str, kernel: str, *, id: str) -> None:
         super().__init__(id=id)
-        self._host, self._kernel = text.clean(host), text.clean(kernel)
+        self._host, self._kernel = safe_text.clean(host), safe_text.clean(kernel)
         self._frame = Frame()
         self._paused: int | None = None
         self._painted = Text()
@@ -93,17 +94,20 @@ class HeaderLines(Widget):
 
     def _compose_text(self) -> Text:
         cells, tall = max(10, self.size.width or 80), self.app.size.height >= _TALL_LINES
-        lines = [fitted_line(list(self._where()), cells), self._states(cells)]
+        lines = [fitted_line(list(self._host_line()), cells), self._states(cells)]
         if tall:
-            lines.append(fitted_line(list(self._pulse(_SPARK_CELLS)), cells))
-        lines += [fitted_line([*self._trust(), *(() if tall else self._pulse())], cells), *self._note(cells, tall=tall)]
+            lines.append(fitted_line(list(self._per_second_line(_SPARK_CELLS)), cells))
+        lines += [
+            fitted_line([*self._loss_line(), *(() if tall else self._per_second_line())], cells),
+            *self._note(cells, tall=tall),
+        ]
         for line in lines:
             line.no_wrap = True
         return Text("\n").join(lines)
 
     def _note(self, cells: int, *, tall: bool) -> list[Text]:
         """What the source says of itself: why it is not the one that was wanted, or why it has stopped."""
-        note = text.clean(self._frame.facts.status.note)
+        note = safe_text.clean(self._frame.snapshot.status.note)
         most = _NOTE_LINES if tall else _LOW_NOTE_LINES
         lines = wrap(note, cells, max_lines=most, placeholder=" …") if note else []
         return [Text(line, style=self._style("note")) for line in lines]
@@ -111,12 +115,12 @@ class HeaderLines(Widget):
     def _style(self, name: str) -> Style:
         return self.get_component_rich_style(f"header--{name}", partial=True)
 
-    def _where(self) -> Iterator[Item]:
-        status = self._frame.facts.status
+    def _host_line(self) -> Iterator[Item]:
+        status = self._frame.snapshot.status
         yield Item(2, (Text("tcptop-tui", style=self._style("name")),))
         yield Item(3, (Text(self._host),), cut=_LEAST_CELLS)
         yield Item(4, (Text(f"Linux {self._kernel}"),))
-        backend = text.clean(status.backend) or "starting…"
+        backend = safe_text.clean(status.backend) or "starting…"
         yield Item(1, (Text(f"backend {backend}"), Text(backend)))
         if status.ended:
             yield Item(0, (Text("ENDED", style=self._style("distrust")),))
@@ -126,8 +130,8 @@ class HeaderLines(Widget):
 
     def _states(self, cells: int) -> Text:
         """Connections by state; those that have no room are counted together, so that the sum is right."""
-        facts = self._frame.facts
-        if not facts.begun:
+        facts = self._frame.snapshot
+        if not facts.has_table:
             stage = Text("no socket was read" if facts.status.ended else facts.status.stage or "starting")
             return Item(0, (stage,), cut=1).within(cells)
         counts = np.bincount(facts.rows["state"], minlength=16)
@@ -154,54 +158,54 @@ class HeaderLines(Widget):
             _STATE_RANKS.index(state), tuple(Text.assemble((f"{name} ", style), f"{count:,}") for name in names)
         )
 
-    def _pulse(self, sparks: tuple[int, ...] = ()) -> Iterator[Item]:
+    def _per_second_line(self, sparks: tuple[int, ...] = ()) -> Iterator[Item]:
         """What happened in the last second, with sparklines of so many cells if there are any."""
-        counts = self._frame.facts.pulse
+        counts = self._frame.snapshot.per_second
         for rank, beat in enumerate(_BEATS if counts.shape[1] else ()):
             trouble = beat in _TROUBLE and counts[beat][-1] > 0
-            forms = [self._beat(beat, counts[beat], cells) for cells in sparks]
+            forms = [self._event_rate(beat, counts[beat], cells) for cells in sparks]
             if not forms or beat not in _TROUBLE:  # how a trouble has gone matters as much as its number
-                forms.append(self._beat(beat, counts[beat], 0, padded=bool(sparks)))
+                forms.append(self._event_rate(beat, counts[beat], 0, padded=bool(sparks)))
             yield Item((0 if trouble else 10) + rank, tuple(forms))
 
-    def _beat(self, beat: Beat, counts: NDArray[np.float64], cells: int, *, padded: bool = True) -> Text:
+    def _event_rate(self, beat: EventKind, counts: NDArray[np.float64], cells: int, *, padded: bool = True) -> Text:
         """``failed/s ▁▁▂▁ 3   ``: a longer number takes cells from the sparkline, so that names stay where they are."""
         latest = counts[-1]
         number = formats.UNKNOWN if np.isnan(latest) else formats.count(int(latest))
         over = max(0, len(number) - _NUMBER_CELLS)
         line = Text(f"{_BEATS[beat]} ", style="dim")
-        drawn = spark(counts.tolist(), cells - over) + " " if cells > over else ""
+        drawn = sparkline(counts.tolist(), cells - over) + " " if cells > over else ""
         style = self._style("trouble") if beat in _TROUBLE and latest > 0 else ""
         return Text.assemble(line, drawn, (f"{number:<{_NUMBER_CELLS if padded else 0}}", style))
 
-    def _trust(self) -> Iterator[Item]:
+    def _loss_line(self) -> Iterator[Item]:
         """Whether the numbers can be believed, and what they are of."""
-        facts, distrust = self._frame.facts, self._style("distrust")
+        facts, distrust = self._frame.snapshot, self._style("distrust")
         loss = facts.loss
         for name, number in (
             ("lost", loss.lost), ("map full", loss.map_full), ("missed", loss.missed), ("mended", loss.mended),
         ):  # fmt: skip
             if number or name != "map full":
-                told = f"{number:,}" if facts.begun or number else formats.UNKNOWN
+                told = f"{number:,}" if facts.has_table or number else formats.UNKNOWN
                 rank = 0 if number else 11.5 if name == "lost" else 20
                 yield Item(rank, (Text(f"{name} {told}", style=distrust if number else ""),))
         if facts.behind_s:
             yield Item(0, (Text(f"behind {facts.behind_s:,} s", style=distrust),))
         yield from self._selection()
-        summary = summarise(self._frame.rtt.hist, self._frame.rtt.sum_us)
+        summary = summarize(self._frame.rtt.hist, self._frame.rtt.sum_us)
         if summary.p50_us is not None and summary.p99_us is not None:
             told = f"RTT p50 {formats.rtt_us(summary.p50_us)} p99 {formats.rtt_us(summary.p99_us)}"
-            yield Item(21, (Text(f"{told} since {facts.since}"),))
+            yield Item(21, (Text(f"{told} since {facts.start_text}"),))
 
     def _selection(self) -> Iterator[Item]:
         """What the user has left out of what is shown."""
-        facts, look = self._frame.facts, self._frame.look
+        facts, look = self._frame.snapshot, self._frame.view_options
         if look.filter.text:
-            matching = len(self._frame.present) + self._frame.time_waits
+            matching = len(self._frame.live_order) + self._frame.hidden_time_waits
             told = f"{matching:,} of {len(facts.rows):,} match "
-            line = Text.assemble(told, (text.clean(look.filter.text), "bold"))
+            line = Text.assemble(told, (safe_text.clean(look.filter.text), "bold"))
             yield Item(5, (line,), cut=len(told) + _LEAST_CELLS)
-        if look.hidden is not None:
+        if look.hide_filter is not None:
             yield Item(7, (Text("own SSH hidden", style="bold"),))
-        if look.pinned:
-            yield Item(6, (Text(text.clean(look.pinned), style="bold"),), cut=2 * _LEAST_CELLS)
+        if look.capture_note:
+            yield Item(6, (Text(safe_text.clean(look.capture_note), style="bold"),), cut=2 * _LEAST_CELLS)

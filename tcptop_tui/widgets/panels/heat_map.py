@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tcptop_tui import formats
-from tcptop_tui.model.heat import STEP_S
+from tcptop_tui.model.heat_map import STEP_S
 from tcptop_tui.records import Mask
 
 SHADES = " ░▒▓█"

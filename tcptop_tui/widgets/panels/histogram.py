@@ -12,16 +12,16 @@ from rich.text import Text
 
 from tcptop_tui import formats
 from tcptop_tui.config.schema import RttUnit
-from tcptop_tui.model.frame import Frame, Rtt
-from tcptop_tui.model.histogram import slot_bounds, summarise
-from tcptop_tui.text import fit
+from tcptop_tui.model.frame import Frame, RttSelection
+from tcptop_tui.model.histogram import bucket_bounds, summarize
+from tcptop_tui.safe_text import fit
 from tcptop_tui.widgets.panels.heat_map import LEAST_CELLS, heat_lines, heat_scale, heat_title
-from tcptop_tui.widgets.panels.panel import Titled, instead
+from tcptop_tui.widgets.panels.panel import TitledWidget, empty_text
 
 _LABEL_CELLS = 19
 _COUNT_CELLS = 9
 _LEAST_BARS_CELLS = _LABEL_CELLS + _COUNT_CELLS + 10
-PARTS = ("both", "map", "bars")
+RTT_PANEL_PARTS = ("both", "map", "bars")
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
 
 
@@ -33,7 +33,7 @@ def bar(share: float, cells: int) -> str:
     return "█" * (eighths // 8) + _EIGHTHS[eighths % 8].strip()
 
 
-def used_slots(hist: NDArray[np.uint64], lines: int) -> range:
+def used_buckets(hist: NDArray[np.uint64], lines: int) -> range:
     """From the first to the last slot that counted anything; the fullest part when cut."""
     filled = np.flatnonzero(hist)
     if not len(filled):
@@ -46,13 +46,13 @@ def used_slots(hist: NDArray[np.uint64], lines: int) -> range:
     return range(first, last + 1)
 
 
-def fitting_slots(hist: NDArray[np.uint64], lines: int) -> range:
+def fitting_buckets(hist: NDArray[np.uint64], lines: int) -> range:
     """As ``used_slots``, but where something is cut the last of ``lines`` is for saying so."""
-    slots = used_slots(hist, lines)
-    return used_slots(hist, lines - 1) if outside(hist, slots) else slots
+    slots = used_buckets(hist, lines)
+    return used_buckets(hist, lines - 1) if outside_text(hist, slots) else slots
 
 
-def outside(hist: NDArray[np.uint64], slots: range) -> str:
+def outside_text(hist: NDArray[np.uint64], slots: range) -> str:
     """What has no line because there was no room: ``… 3 faster, 12 slower``; empty where all has one."""
     if not slots:
         return ""
@@ -65,13 +65,13 @@ def outside(hist: NDArray[np.uint64], slots: range) -> str:
 
 def no_samples(frame: Frame) -> str:
     """Why there is no histogram."""
-    which = " for what the filter shows" if frame.look.filter.text else ""
-    return instead(frame.facts, f"no RTT sample{which} since {frame.facts.since}: nothing was received")
+    which = " for what the filter shows" if frame.view_options.filter.text else ""
+    return empty_text(frame.snapshot, f"no RTT sample{which} since {frame.snapshot.start_text}: nothing was received")
 
 
 def label(slot: int, unit: RttUnit = "auto") -> str:
     """``128 -> 255``, as bcc prints the bounds, µs; ``0.128 -> 0.255`` in ms."""
-    low, high = slot_bounds(slot)
+    low, high = bucket_bounds(slot)
     if unit != "ms":
         return f"{low:>8} -> {'…' if high is None else high:<7}"
     return f"{_in_ms(low):>8} -> {'…' if high is None else _in_ms(high):<7}"
@@ -86,7 +86,7 @@ def unit_title(unit: RttUnit) -> str:
     return "msecs" if unit == "ms" else "usecs"
 
 
-class RttPanel(Titled, can_focus=True):
+class RttPanel(TitledWidget, can_focus=True):
     """Shows ``Frame.rtt``: bars, the map of the last minutes, or both."""
 
     HELP = (
@@ -98,44 +98,44 @@ class RttPanel(Titled, can_focus=True):
         super().__init__(id=id)
         self._frame = Frame()
         self._unit: RttUnit = "auto"
-        self._shown: list[str] = []
-        self._parts = PARTS[0]
-        self.retitle("RTT of what the filter shows")
+        self._painted: list[str] = []
+        self._parts = RTT_PANEL_PARTS[0]
+        self.set_title("RTT of what the filter shows")
 
     def show(self, frame: Frame) -> None:
         """Paint ``frame``, if anything in it moved."""
-        self._frame, self._unit = frame, frame.look.rtt_unit
-        self._redo()
+        self._frame, self._unit = frame, frame.view_options.rtt_unit
+        self._rebuild()
 
     def on_resize(self) -> None:
         """Show as much as there is room for now."""
-        self._redo()
+        self._rebuild()
 
-    def _redo(self) -> None:
+    def _rebuild(self) -> None:
         if self._frame.rtt.hist.any():
-            shown = rtt_lines(self._frame.rtt, *self.size, self._unit, self._parts, self._frame.facts.since)
+            shown = rtt_lines(self._frame.rtt, *self.size, self._unit, self._parts, self._frame.snapshot.start_text)
         else:
             shown = wrap(no_samples(self._frame), max(1, self.size.width))
-        if shown != self._shown:
-            self._shown = shown
+        if shown != self._painted:
+            self._painted = shown
             self.refresh()
 
     def next_parts(self) -> str:
         """Show something else of it; says what."""
-        self._parts = PARTS[(PARTS.index(self._parts) + 1) % len(PARTS)]
-        self._redo()
+        self._parts = RTT_PANEL_PARTS[(RTT_PANEL_PARTS.index(self._parts) + 1) % len(RTT_PANEL_PARTS)]
+        self._rebuild()
         return self._parts
 
     def render(self) -> RenderableType:
         """Summary, then a line for each bucket in use."""
-        return Text("\n".join(_fitted(line, self.size.width) for line in self._shown), no_wrap=True, end="")
+        return Text("\n".join(_fitted(line, self.size.width) for line in self._painted), no_wrap=True, end="")
 
 
 def _fitted(line: str, cells: int) -> str:
     return fit(line, cells) if len(line) > cells else line
 
 
-def rtt_lines(rtt: Rtt, width: int, height: int, unit: RttUnit, parts: str, since: str) -> list[str]:
+def rtt_lines(rtt: RttSelection, width: int, height: int, unit: RttUnit, parts: str, since: str) -> list[str]:
     """Summary, then a line for each bucket in use, for ``width`` by ``height`` cells.
 
     Args:
@@ -155,16 +155,19 @@ def rtt_lines(rtt: Rtt, width: int, height: int, unit: RttUnit, parts: str, sinc
     # the map gets two cells of three that the labels leave, or all of them
     cells = max(LEAST_CELLS, beside * 2 // 3) if parts == "both" else width - _LABEL_CELLS - 3
     left = width - cells - 1 if parts == "both" else _LABEL_CELLS + 2
-    slots = fitting_slots(hist, lines - 1)
-    scale = heat_scale(rtt.heat, slots, cells)
+    slots = fitting_buckets(hist, lines - 1)
+    scale = heat_scale(rtt.heat_columns, slots, cells)
     if len(summary[-1]) + len(scale) + 2 <= width:
         summary[-1] += f"  {scale}"
     else:
         summary.append(scale)
         lines -= 1
     bars = histogram_lines(hist, left, lines, unit)
-    slots = fitting_slots(hist, lines - 1)
-    heat = [heat_title(rtt.heat.shape[1], cells, rtt.heat_whole), *heat_lines(rtt.heat, slots, cells, rtt.heat_unread)]
+    slots = fitting_buckets(hist, lines - 1)
+    heat = [
+        heat_title(rtt.heat_columns.shape[1], cells, rtt.heat_complete_steps),
+        *heat_lines(rtt.heat_columns, slots, cells, rtt.heat_unread),
+    ]
 
     def joined(bar: str, part: str) -> str:
         if not part:  # what had no room
@@ -174,17 +177,17 @@ def rtt_lines(rtt: Rtt, width: int, height: int, unit: RttUnit, parts: str, sinc
     return [*summary, *(joined(bar, part) for bar, part in zip_longest(bars, heat, fillvalue=""))]
 
 
-def summary_lines(rtt: Rtt, unit: RttUnit, since: str) -> list[str]:
+def summary_lines(rtt: RttSelection, unit: RttUnit, since: str) -> list[str]:
     """Count, average and percentiles, of which span, and what they are taken from."""
-    summary = summarise(rtt.hist, rtt.sum_us)
+    summary = summarize(rtt.hist, rtt.sum_us)
     said = formats.RTT_UNITS[unit]
 
     def shown(value: float | None) -> str:
         return formats.UNKNOWN if value is None else formats.rtt_us(value, unit) + said
 
-    told = f"from {formats.count(rtt.live)} live and {formats.count(rtt.ended)} ended connections"
-    if rtt.unfilterable:
-        told += f"; {formats.count(rtt.unfilterable)} older ones cannot be filtered"
+    told = f"from {formats.count(rtt.live_count)} live and {formats.count(rtt.ended_count)} ended connections"
+    if rtt.dropped:
+        told += f"; {formats.count(rtt.dropped)} older ones cannot be filtered"
     return [
         f"{formats.count(summary.count)} samples since {since}  avg {shown(summary.avg_us)}",
         f"p50 {shown(summary.p50_us)}  p90 {shown(summary.p90_us)}  p99 {shown(summary.p99_us)} (interpolated)",
@@ -194,7 +197,7 @@ def summary_lines(rtt: Rtt, unit: RttUnit, since: str) -> list[str]:
 
 def histogram_lines(hist: NDArray[np.uint64], width: int, lines: int, unit: RttUnit = "auto") -> list[str]:
     """The header and a line for each bucket, for a panel of ``width`` by ``lines`` cells."""
-    slots = fitting_slots(hist, lines - 1)
+    slots = fitting_buckets(hist, lines - 1)
     if not slots:
         return []
     cells = max(4, width - _LABEL_CELLS - _COUNT_CELLS - 5)
@@ -206,5 +209,5 @@ def histogram_lines(hist: NDArray[np.uint64], width: int, lines: int, unit: RttU
             f"{label(slot, unit)} : {int(hist[slot]):<{_COUNT_CELLS}} {bar(int(hist[slot]) / most, cells)}"
             for slot in slots
         ),
-        *filter(None, [outside(hist, slots)]),
+        *filter(None, [outside_text(hist, slots)]),
     ]

@@ -12,7 +12,7 @@ from textual.screen import Screen
 from textual.strip import Strip
 from textual.widget import Widget
 
-from tcptop_tui.text import fit
+from tcptop_tui.safe_text import fit
 from tcptop_tui.widgets.key_names import key_name
 
 _MOST_LINES = 3
@@ -42,24 +42,24 @@ class KeyBar(Widget):
     def __init__(self, *, id: str) -> None:
         super().__init__(id=id)
         self._keys: list[tuple[Binding, str]] = []
-        self._said: list[tuple[str, bool]] = []
+        self._message: list[tuple[str, bool]] = []
 
-    def say(self, message: str, seconds: float, *, trouble: bool) -> None:
+    def show_message(self, message: str, seconds: float, *, trouble: bool) -> None:
         """Show a message in place of the keys, for so long or until a click; the latest ones if there are several."""
         one = (message, trouble)
-        self._said.append(one)
+        self._message.append(one)
         self._show_said()
 
         def unsay() -> None:
-            if one in self._said:
-                self._said.remove(one)
+            if one in self._message:
+                self._message.remove(one)
                 self._show_said()
 
         self.set_timer(seconds, unsay)
 
-    def say_nothing(self) -> None:
+    def clear_message(self) -> None:
         """Show the keys again."""
-        self._said.clear()
+        self._message.clear()
         self._show_said()
 
     def _show_said(self) -> None:
@@ -70,7 +70,7 @@ class KeyBar(Widget):
     def _lines(self) -> list[tuple[str, bool]]:
         """The messages in lines of the screen, the last few of them."""
         width = max(1, self.size.width)
-        wrapped = [(line, trouble) for said, trouble in self._said for line in wrap(said, width)[:_MOST_LINES]]
+        wrapped = [(line, trouble) for said, trouble in self._message for line in wrap(said, width)[:_MOST_LINES]]
         return wrapped[-_MOST_LINES:]
 
     def on_mount(self) -> None:
@@ -123,8 +123,8 @@ class KeyBar(Widget):
 
     async def on_click(self, event: events.Click) -> None:
         """Press the key that stands there."""
-        if self._said:
-            self.say_nothing()
+        if self._message:
+            self.clear_message()
             return
         left = 0
         for binding, key in self._fitting():

@@ -14,7 +14,7 @@ from textual.widgets import Input, Label
 
 from tcptop_tui.errors import UsageError
 from tcptop_tui.filters import MATCH_ALL, Filter, parse
-from tcptop_tui.filters.addresses import begun_address
+from tcptop_tui.filters.addresses import network_from_prefix
 from tcptop_tui.records import State
 
 _STATES = frozenset(state.name.lower() for state in State)
@@ -40,7 +40,7 @@ def read_search(text: str) -> Filter:
         UsageError: it does not parse.
     """
     text = text.strip()
-    begun = begun_address(text)
+    begun = network_from_prefix(text)
     return parse(f"ip:{begun}" if begun else f"state:{text}" if text.lower() in _STATES else text)
 
 
@@ -55,7 +55,7 @@ class SearchBar(Horizontal):
         Binding("up", "find(-1, True)", "Match above", show=False, priority=True),
     ]
 
-    class Wanted(Message):
+    class MatchRequested(Message):
         """Somebody wants the next match.
 
         Args:
@@ -86,10 +86,10 @@ class SearchBar(Horizontal):
         self.display = True
         entry = self.query_one(Input)
         entry.select_all()
-        self.say("")
+        self.show_result("")
         self.screen.set_focus(entry)
 
-    def say(self, told: str, *, failed: bool = False) -> None:
+    def show_result(self, told: str, *, failed: bool = False) -> None:
         """What came of the search."""
         found = self.query_one("#found", Label)
         found.update(told)
@@ -99,22 +99,22 @@ class SearchBar(Horizontal):
         """Go there while it is typed."""
         event.stop()
         if self.display:
-            self._want(0)
+            self._request_match(0)
 
     def action_find(self, step: int, below: bool = False) -> None:  # noqa: FBT001, FBT002  from a binding's text
         """The next one, or the one before."""
-        self._want(step, below=below)
+        self._request_match(step, below=below)
 
-    def _want(self, step: int, *, below: bool = False) -> None:
+    def _request_match(self, step: int, *, below: bool = False) -> None:
         try:
             wanted = read_search(self.query_one(Input).value)
         except UsageError as error:
-            self.say(error.message, failed=True)
+            self.show_result(error.message, failed=True)
             return
         if wanted == MATCH_ALL or not wanted.text.strip():
-            self.say("")
+            self.show_result("")
             return
-        self.post_message(self.Wanted(wanted, step, below=below))
+        self.post_message(self.MatchRequested(wanted, step, below=below))
 
     def action_close(self) -> None:
         """Stay at the match."""

@@ -9,18 +9,18 @@ from rich.segment import Segment
 from textual.binding import Binding, BindingType
 from textual.strip import Strip
 
-from tcptop_tui import formats, text
-from tcptop_tui.fields import Subject
-from tcptop_tui.fields.forms import devices
+from tcptop_tui import formats, safe_text
+from tcptop_tui.fields import RowContext
+from tcptop_tui.fields.formatters import devices
 from tcptop_tui.filters import Filter
 from tcptop_tui.host.hostnames import HostNames
 from tcptop_tui.model.frame import Frame
 from tcptop_tui.records import UNKNOWN_NS, Flag
+from tcptop_tui.safe_text import fit, fit_middle
 from tcptop_tui.stream.batches import Names
-from tcptop_tui.text import fit, fit_middle
-from tcptop_tui.widgets.panels.panel import WAITING, Panel, counted
+from tcptop_tui.widgets.panels.panel import WAITING, Panel, count_text
 from tcptop_tui.widgets.panels.search_bar import next_match
-from tcptop_tui.widgets.states import STATE_CLASSES, state_style
+from tcptop_tui.widgets.state_style import STATE_CLASSES, state_style
 
 _STATES_CELLS = 23
 """``ESTABLISHED→FIN_WAIT1`` and the like."""
@@ -48,9 +48,9 @@ class TransitionLog(Panel, can_focus=True):
         self._last_seen = 0
         self.searching = False
         """The line that was found is shown as found."""
-        self._found = 0
+        self._match = 0
         self._search_from = 0
-        self.retitle("Transitions")
+        self.set_title("Transitions")
 
     # -- data ---------------------------------------------------------------------------------
 
@@ -61,20 +61,20 @@ class TransitionLog(Panel, can_focus=True):
     def show(self, frame: Frame) -> None:
         """Paint ``frame``, at its end or where the user has scrolled to."""
         old, self._frame = self._frame, frame
-        self.hold_lines(len(frame.log))
-        before, after = ((one.facts.log_total, one.facts.begun, one.look) for one in (old, frame))
+        self.set_line_count(len(frame.log))
+        before, after = ((one.snapshot.log_total, one.snapshot.has_table, one.view_options) for one in (old, frame))
         same = before == after
         if same and len(old.log) == len(frame.log):
             return
         if self._following:
-            self._last_seen = frame.facts.log_total
+            self._last_seen = frame.snapshot.log_total
             self.scroll_end(animate=False, force=True, immediate=True)
         else:
-            self._hold(old)
+            self._keep_top_line(old)
         self._retitle()
         self.refresh()
 
-    def _hold(self, old: Frame) -> None:
+    def _keep_top_line(self, old: Frame) -> None:
         """Keep the line at the top of the screen there."""
         before = self._numbers(old)
         top = min(self.scroll_offset.y, len(before) - 1)
@@ -85,16 +85,16 @@ class TransitionLog(Panel, can_focus=True):
     def _retitle(self) -> None:
         newer = int((self._numbers(self._frame) >= self._last_seen).sum())
         subtitle = "" if self._following or not newer else f"{newer:,} newer ▼ End"
-        facts = self._frame.facts
-        span = f" {facts.span(facts.log_since_ns)}" if facts.begun else ""
-        self.retitle(f"Transitions {counted(facts, len(self._frame.log))}{span}", subtitle)
+        facts = self._frame.snapshot
+        span = f" {facts.span_text(facts.log_since_ns)}" if facts.has_table else ""
+        self.set_title(f"Transitions {count_text(facts, len(self._frame.log))}{span}", subtitle)
 
     # -- search -------------------------------------------------------------------------------
 
     def begin_search(self) -> None:
         """From the last line on the screen ``find`` goes: back, as one reads a log."""
         self._search_from = self.scroll_offset.y + self.size.height - 1
-        self._found = _first_number(self._frame) + self._search_from
+        self._match = _first_number(self._frame) + self._search_from
 
     def find(self, wanted: Filter, step: int) -> str:
         """Go to the next match, for -1 to the one before, for 0 to the last up to where the search began.
@@ -102,12 +102,12 @@ class TransitionLog(Panel, can_focus=True):
         Returns:
             What to say of it.
         """
-        facts = self._frame.facts
+        facts = self._frame.snapshot
         places = np.flatnonzero(wanted.matches(facts.about(facts.log))[self._frame.log])
-        now = int(np.searchsorted(self._numbers(self._frame), self._found))
+        now = int(np.searchsorted(self._numbers(self._frame), self._match))
         found, told = next_match(places, now + step if step else self._search_from, step or -1)
         if found is not None:
-            self._found = int(self._numbers(self._frame)[found])
+            self._match = int(self._numbers(self._frame)[found])
             top = found - self.size.height // 2
             self._following = False
             self.scroll_to(y=max(0, top), animate=False, force=True)
@@ -120,14 +120,14 @@ class TransitionLog(Panel, can_focus=True):
         """One line of the screen."""
         width = self.size.width
         line = self.scroll_offset.y + y
-        if not self._frame.facts.begun and not len(self._frame.log) and y == 0:
+        if not self._frame.snapshot.has_table and not len(self._frame.log) and y == 0:
             style = self.visual_style.rich_style
             return Strip([Segment(WAITING, style)]).adjust_cell_length(width, style)
         if line >= len(self._frame.log):
             return Strip.blank(width, self.visual_style.rich_style)
         index = int(self._frame.log[line])
-        row = self._frame.facts.log[index]
-        if self.searching and index + _first_number(self._frame) == self._found:
+        row = self._frame.snapshot.log[index]
+        if self.searching and index + _first_number(self._frame) == self._match:
             chosen = self.get_component_rich_style("log--found")
             plain = "".join(segment.text for segment in self._segments(row, width))
             return Strip([Segment(plain, chosen)]).adjust_cell_length(width, chosen)
@@ -135,8 +135,8 @@ class TransitionLog(Panel, can_focus=True):
 
     def _segments(self, row: np.void, width: int) -> list[Segment]:
         base = self.visual_style.rich_style
-        facts = self._frame.facts
-        clock = formats.clock(facts.wall.utc_ns(int(row["ts_ns"])))
+        facts = self._frame.snapshot
+        clock = formats.clock(facts.wall_clock.utc_ns(int(row["ts_ns"])))
         spent_ns = int(row["spent_ns"])
         spent = formats.UNKNOWN if spent_ns == UNKNOWN_NS else formats.duration_ns(spent_ns)
         old, new = (formats.state_name(int(row[name])) for name in ("oldstate", "newstate"))
@@ -145,7 +145,9 @@ class TransitionLog(Panel, can_focus=True):
         return [
             Segment(clock, base + self.get_component_rich_style("log--time", partial=True)),
             Segment(mark, base + self.get_component_rich_style("log--mark", partial=True)),
-            Segment(endpoints(row, width, facts.names, self._hosts if self._frame.look.names else None), base),
+            Segment(
+                log_endpoints(row, width, facts.names, self._hosts if self._frame.view_options.names else None), base
+            ),
             Segment(" ", base),
             Segment(old, base + state_style(self, int(row["oldstate"]))),
             Segment("→", base),
@@ -160,10 +162,10 @@ class TransitionLog(Panel, can_focus=True):
         super().watch_scroll_y(old_value, new_value)
         if self.is_vertical_scroll_end:
             self._following = True
-            self._last_seen = self._frame.facts.log_total
+            self._last_seen = self._frame.snapshot.log_total
         elif new_value < old_value:
             if self._following:
-                self._last_seen = self._frame.facts.log_total
+                self._last_seen = self._frame.snapshot.log_total
             self._following = False
         self._retitle()
 
@@ -192,13 +194,13 @@ class TransitionLog(Panel, can_focus=True):
 
 def _first_number(frame: Frame) -> int:
     """Of the oldest line that is kept; lines keep their numbers when older ones fall out."""
-    return frame.facts.log_total - len(frame.facts.log)
+    return frame.snapshot.log_total - len(frame.snapshot.log)
 
 
-def endpoints(row: np.void, width: int, names: Names, hosts: HostNames | None = None) -> str:
+def log_endpoints(row: np.void, width: int, names: Names, hosts: HostNames | None = None) -> str:
     """Process and both ends of a transition, in what a line of ``width`` leaves for them."""
     room = width - 12 - 1 - 1 - _STATES_CELLS - 8
-    comm = text.clean(bytes(row["comm"])) or formats.UNKNOWN
+    comm = safe_text.clean(bytes(row["comm"])) or formats.UNKNOWN
     lport = str(row["lport"]) if row["lport"] else formats.UNKNOWN
     rport = str(row["rport"]) if row["rport"] else "*"
     laddr, raddr = (formats.address((int(row[n][0]), int(row[n][1]))) for n in ("laddr", "raddr"))
@@ -207,7 +209,7 @@ def endpoints(row: np.void, width: int, names: Names, hosts: HostNames | None = 
     if room >= 58:
         name = 15
         laddr, raddr = _shared(
-            laddr + devices(Subject(np.array([row]), 0, names=names))[0],
+            laddr + devices(RowContext(np.array([row]), 0, names=names))[0],
             raddr,
             room - name - len(f" []:{lport} ↔ []:{rport}"),
         )

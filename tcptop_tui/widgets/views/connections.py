@@ -11,25 +11,25 @@ from rich.style import Style
 from textual.binding import Binding, BindingType
 from textual.message import Message
 
-from tcptop_tui.fields import Field, Records, listed
+from tcptop_tui.fields import Field, RecordKinds, list_fields
 from tcptop_tui.filters import Filter
 from tcptop_tui.host.hostnames import HostNames
 from tcptop_tui.model.frame import Frame
 from tcptop_tui.model.grouping import COLUMN, TITLES
 from tcptop_tui.records import Mask, Rows
+from tcptop_tui.widgets.lists.list_content import ListContent
 from tcptop_tui.widgets.lists.listing import Listing
-from tcptop_tui.widgets.lists.page import Page, as_page
-from tcptop_tui.widgets.lists.sheet import Sheet
-from tcptop_tui.widgets.panels.panel import counted, instead
-from tcptop_tui.widgets.states import STATE_CLASSES, state_style
+from tcptop_tui.widgets.lists.page import RowTexts, from_row_context
+from tcptop_tui.widgets.panels.panel import count_text, empty_text
+from tcptop_tui.widgets.state_style import STATE_CLASSES, state_style
 
 
 class ConnectionTable(Listing):
-    """Shows ``Frame.order``, or ``Frame.tree`` while it is grouped."""
+    """Shows ``Frame.row_order``, or ``Frame.tree`` while it is grouped."""
 
     VIEW = 0
     HELP = "Every TCP connection of this host."
-    COLUMNS = listed(Records.TABLE)
+    COLUMNS = list_fields(RecordKinds.TABLE)
     COMPONENT_CLASSES: ClassVar[set[str]] = {
         "table--header", "table--sorted", "table--cursor", "table--group", "table--gone", *STATE_CLASSES,
     }  # fmt: skip
@@ -61,48 +61,48 @@ class ConnectionTable(Listing):
     def show(self, frame: Frame) -> None:
         """Paint ``frame``."""
         self._frame = frame
-        title = f"Connections {counted(frame.facts, len(frame.present))}"
-        if frame.time_waits:
-            title += f", {frame.time_waits:,} TIME_WAIT hidden (T)"
+        title = f"Connections {count_text(frame.snapshot, len(frame.live_order))}"
+        if frame.hidden_time_waits:
+            title += f", {frame.hidden_time_waits:,} TIME_WAIT hidden (T)"
         if frame.tree is not None:
-            title += f" in {len(frame.tree.groups):,} groups by {TITLES[frame.look.group]}"
-        self.retitle(title)
-        ids, order = (frame.ids, frame.order) if frame.tree is None else (frame.tree.rows["id"], frame.tree.order)
-        look = frame.look
-        told = instead(frame.facts, "no connection matches the filter" if look.filter.text else "no connection")
-        self.show_sheet(Sheet(order, ids, self._page, look.sort, look.descending, told, look, self._matches))
+            title += f" in {len(frame.tree.groups):,} groups by {TITLES[frame.view_options.group]}"
+        self.set_title(title)
+        ids, order = (frame.ids, frame.row_order) if frame.tree is None else (frame.tree.rows["id"], frame.tree.order)
+        look = frame.view_options
+        told = empty_text(frame.snapshot, "no connection matches the filter" if look.filter.text else "no connection")
+        self.show_sheet(ListContent(order, ids, self._page, look.sort, look.descending, told, look, self._matches))
 
     def _matches(self, wanted: Filter) -> Mask:
         frame, tree = self._frame, self._frame.tree
         if tree is None:
-            return np.concatenate([wanted.matches(part.subject) for part in (frame.facts, frame.gone)])
-        matches = wanted.matches(tree.subject(frame.facts))
+            return np.concatenate([wanted.matches(part.subject) for part in (frame.snapshot, frame.lingering)])
+        matches = wanted.matches(tree.subject(frame.snapshot))
         matches[len(tree.rows) - len(tree.groups) :] = False
         return matches
 
-    def _page(self, rows: NDArray[np.intp]) -> Page:
+    def _page(self, rows: NDArray[np.intp]) -> RowTexts:
         frame, tree = self._frame, self._frame.tree
         if tree is None:
-            return as_page(frame.take(rows), frame.look, self._hosts)
-        page = as_page(tree.subject(frame.facts).take(rows), frame.look, self._hosts)
-        common = [COLUMN[tree.by] if tree.is_group(row) else "" for row in rows.tolist()]
-        return replace(page, labels=[tree.label(row) for row in rows.tolist()], common=common)
+            return from_row_context(frame.take(rows), frame.view_options, self._hosts)
+        page = from_row_context(tree.subject(frame.snapshot).select(rows), frame.view_options, self._hosts)
+        common = [COLUMN[tree.group_by] if tree.is_group(row) else "" for row in rows.tolist()]
+        return replace(page, tree_labels=[tree.label(row) for row in rows.tolist()], group_common=common)
 
-    def tone(self, row: int) -> object:
+    def row_style_key(self, row: int) -> object:
         """Groups and what has ended have a style of their own."""
         tree = self._frame.tree
-        return self._frame.gone_ns(row) != 0, tree is not None and tree.is_group(row)
+        return self._frame.ended_ns(row) != 0, tree is not None and tree.is_group(row)
 
     def title(self, column: Field) -> str:
         """With the unit of round-trip times that was chosen."""
-        return column.titled(self._frame.look.rtt_unit)
+        return column.titled(self._frame.view_options.rtt_unit)
 
     def cell_style(self, row: int, key: str) -> Style | None:
         """States in their colours, groups in theirs."""
         tree = self._frame.tree
         if tree is not None and tree.is_group(row):
             return self.get_component_rich_style("table--group", partial=True)
-        if self._frame.gone_ns(row):
+        if self._frame.ended_ns(row):
             return self.get_component_rich_style("table--gone", partial=True)
         if key != "state":
             return None
@@ -113,9 +113,9 @@ class ConnectionTable(Listing):
     def selected_connection(self) -> Rows | None:
         """The connection under the cursor, dtype ROW, shape (1,); None on a group, or one that has ended."""
         row, tree = self.selected_row, self._frame.tree
-        if row is None or self._frame.gone_ns(row) or (tree is not None and tree.is_group(row)):
+        if row is None or self._frame.ended_ns(row) or (tree is not None and tree.is_group(row)):
             return None
-        rows = self._frame.facts.rows if tree is None else tree.rows
+        rows = self._frame.snapshot.rows if tree is None else tree.rows
         return rows[row : row + 1].copy()
 
     def action_open(self) -> None:

@@ -13,61 +13,62 @@ from textual.containers import Horizontal
 from textual.message import Message
 
 from tcptop_tui import formats
-from tcptop_tui.close_reasons import Reason
-from tcptop_tui.fields import BY_KEY, Column, Field, Records, Subject, listed
-from tcptop_tui.fields.forms import as_is, duration, milliseconds, number
+from tcptop_tui.close_reasons import CloseReason
+from tcptop_tui.fields import BY_KEY, Field, FieldValues, RecordKinds, RowContext, list_fields
+from tcptop_tui.fields.connect_results import RESULT_CONNECTED, RESULT_UNSENT, RESULT_WAITING
+from tcptop_tui.fields.formatters import as_is, duration, milliseconds, number
 from tcptop_tui.fields.readers import plain
-from tcptop_tui.fields.results import CONNECTED, UNSENT, WAITING
 from tcptop_tui.filters import Filter, process_names
 from tcptop_tui.host.hostnames import HostNames
 from tcptop_tui.model.frame import Frame
 from tcptop_tui.records import Mask
+from tcptop_tui.widgets.lists.list_content import ListContent
 from tcptop_tui.widgets.lists.listing import Listing
-from tcptop_tui.widgets.lists.page import Page, as_page
-from tcptop_tui.widgets.lists.sheet import Sheet
-from tcptop_tui.widgets.panels.panel import counted, instead
+from tcptop_tui.widgets.lists.page import RowTexts, from_row_context
+from tcptop_tui.widgets.panels.panel import count_text, empty_text
 
 _CLASSES = {"table--header", "table--sorted", "table--cursor", "table--failed", "table--waiting"}
 
 
-def _average_ns(subject: Subject) -> Column:
+def _average_ns(subject: RowContext) -> FieldValues:
     average_ns = subject.rows["avg_ns"]
-    return Column(np.nan_to_num(average_ns).round().astype(np.int64), ~np.isnan(average_ns))
+    return FieldValues(np.nan_to_num(average_ns).round().astype(np.int64), ~np.isnan(average_ns))
 
 
 def _column(key: str, title: str, width: int, *, rank: int) -> Field:
     return Field(
-        key=key, records=Records(0), read=plain(key), write=as_is, show=number, title=title, width=width, rank=rank
+        key=key, records=RecordKinds(0), read=plain(key), write=as_is, show=number, title=title, width=width, rank=rank
     )
 
 
 def connects_title(frame: Frame) -> str:
     """``Connects 312, failed 4 since 15:42``; with a filter, which chooses from what is kept, each of its span."""
-    made, facts = frame.connects, frame.facts
-    connects, failed = counted(facts, made.connects), counted(facts, made.failed)
-    if not facts.begun or made.since_ns == made.succeeded_since_ns:
-        return f"Connects {connects}, failed {failed}{_spans(frame)}"
-    return f"Connects {connects} {facts.span(made.succeeded_since_ns)}, failed {failed} {facts.span(made.since_ns)}"
+    made, facts = frame.connects, frame.snapshot
+    connects, failed = count_text(facts, made.connects), count_text(facts, made.failed)
+    if not facts.has_table or made.since_ns == made.succeeded_since_ns:
+        return f"Connects {connects}, failed {failed}{_span_text(frame)}"
+    succeeded_span, failed_span = facts.span_text(made.succeeded_since_ns), facts.span_text(made.since_ns)
+    return f"Connects {connects} {succeeded_span}, failed {failed} {failed_span}"
 
 
 def connects_note(frame: Frame) -> str:
     """Where the list is shorter than the counts: from when on it has all."""
-    made, facts = frame.connects, frame.facts
+    made, facts = frame.connects, frame.snapshot
     if made.listed_since_ns <= made.succeeded_since_ns and made.failed_since_ns <= made.since_ns:
         return ""
-    listed = f"list: successes {facts.span(made.listed_since_ns)}"
-    failed = f", failures {facts.span(made.failed_since_ns)}" if made.failed_since_ns > made.since_ns else ""
+    listed = f"list: successes {facts.span_text(made.listed_since_ns)}"
+    failed = f", failures {facts.span_text(made.failed_since_ns)}" if made.failed_since_ns > made.since_ns else ""
     return f"{listed}{failed}"
 
 
-def _spans(frame: Frame) -> str:
+def _span_text(frame: Frame) -> str:
     """Of which time the counts are."""
-    made, facts = frame.connects, frame.facts
-    if not facts.begun:
+    made, facts = frame.connects, frame.snapshot
+    if not facts.has_table:
         return ""
     if made.since_ns == made.succeeded_since_ns:
-        return f" {facts.span(made.since_ns)}"
-    return f", connected {facts.span(made.succeeded_since_ns)}, failed {facts.span(made.since_ns)}"
+        return f" {facts.span_text(made.since_ns)}"
+    return f", connected {facts.span_text(made.succeeded_since_ns)}, failed {facts.span_text(made.since_ns)}"
 
 
 class ConnectsTable(Listing):
@@ -75,8 +76,8 @@ class ConnectsTable(Listing):
 
     VIEW = 1
     HELP = "The outcome of each connect() that sent a SYN, latest first; trace connect shows the others too."
-    COLUMNS = listed(
-        Records.CONNECTS,
+    COLUMNS = list_fields(
+        RecordKinds.CONNECTS,
         lport={"rank": 7}, rport={"rank": 1},  # whom it was to, also where there is little room
         retrans={"rank": 18, "asked": True},
     )  # fmt: skip
@@ -98,27 +99,29 @@ class ConnectsTable(Listing):
     def show(self, frame: Frame) -> None:
         """Paint ``frame``."""
         self._frame = frame
-        made, order = frame.connects, frame.look.connects
-        self.retitle(connects_title(frame), connects_note(frame))
-        which = " that matches the filter" if frame.look.filter.text else ""
-        told = instead(frame.facts, f"no connect(){which} since {frame.facts.since}")
+        made, order = frame.connects, frame.view_options.connects
+        self.set_title(connects_title(frame), connects_note(frame))
+        which = " that matches the filter" if frame.view_options.filter.text else ""
+        told = empty_text(frame.snapshot, f"no connect(){which} since {frame.snapshot.start_text}")
         self.show_sheet(
-            Sheet(made.order, made.ids, self._page, order.key, order.descending, told, frame.look, self._matches)
+            ListContent(
+                made.order, made.ids, self._page, order.key, order.descending, told, frame.view_options, self._matches
+            )
         )
 
     def _matches(self, wanted: Filter) -> Mask:
-        return wanted.matches(self._frame.facts.about(self._frame.connects.rows))
+        return wanted.matches(self._frame.snapshot.about(self._frame.connects.rows))
 
-    def _page(self, rows: NDArray[np.intp]) -> Page:
+    def _page(self, rows: NDArray[np.intp]) -> RowTexts:
         frame = self._frame
-        return as_page(frame.facts.about(frame.connects.rows[rows]), frame.look, self._hosts)
+        return from_row_context(frame.snapshot.about(frame.connects.rows[rows]), frame.view_options, self._hosts)
 
     def cell_style(self, row: int, key: str) -> Style | None:
         """Failures and what waits stand out."""
         code = int(self._frame.connects.results[row])
-        if key != "result" or code in {CONNECTED, Reason.NONE}:
+        if key != "result" or code in {RESULT_CONNECTED, CloseReason.NONE}:
             return None
-        waits = code in {WAITING, UNSENT}
+        waits = code in {RESULT_WAITING, RESULT_UNSENT}
         return self.get_component_rich_style("table--waiting" if waits else "table--failed", partial=True)
 
     def action_open(self) -> None:
@@ -127,7 +130,7 @@ class ConnectsTable(Listing):
             self.post_message(self.Opened(self._frame.connects.rows[self.selected_row]))
 
 
-class Destinations(Listing):
+class DestinationsTable(Listing):
     """Shows ``Frame.connects.destinations``."""
 
     HELP = "Connects by destination, most failures first."
@@ -138,7 +141,7 @@ class Destinations(Listing):
         _column("connects", "CONNECTS", 8, rank=1),
         _column("failed", "FAILED", 6, rank=0),
         _column("waiting", "WAIT", 5, rank=5),
-        Field(key="avg", records=Records(0), read=_average_ns, write=milliseconds, show=duration, title="AVG",
+        Field(key="avg", records=RecordKinds(0), read=_average_ns, write=milliseconds, show=duration, title="AVG",
               width=7, rank=6),
     )  # fmt: skip
     COMPONENT_CLASSES: ClassVar[set[str]] = _CLASSES
@@ -163,13 +166,15 @@ class Destinations(Listing):
         self._frame = frame
         rows = frame.connects.destinations
         beyond = f", {formats.count(frame.connects.beyond)} to others" if frame.connects.beyond else ""
-        self.retitle(f"By destination {counted(frame.facts, len(rows))}{beyond}{_spans(frame)}")
+        self.set_title(f"By destination {count_text(frame.snapshot, len(rows))}{beyond}{_span_text(frame)}")
         numbers = np.arange(len(rows))
-        self.show_sheet(Sheet(numbers, numbers.astype(np.uint64), self._page, look=frame.look))
+        self.show_sheet(ListContent(numbers, numbers.astype(np.uint64), self._page, view_options=frame.view_options))
 
-    def _page(self, rows: NDArray[np.intp]) -> Page:
+    def _page(self, rows: NDArray[np.intp]) -> RowTexts:
         frame = self._frame
-        return as_page(frame.facts.about(frame.connects.destinations[rows]), frame.look, self._hosts)
+        return from_row_context(
+            frame.snapshot.about(frame.connects.destinations[rows]), frame.view_options, self._hosts
+        )
 
     def cell_style(self, row: int, key: str) -> Style | None:
         """Failures stand out."""
@@ -184,7 +189,7 @@ class Destinations(Listing):
 
 def destination_filter(row: np.void) -> str:
     """The filter that shows what went to where ``row`` (it has raddr and rport) went."""
-    address = formats.peer((int(row["raddr"][0]), int(row["raddr"][1])), int(row["dev"]))
+    address = formats.peer_address((int(row["raddr"][0]), int(row["raddr"][1])), int(row["dev"]))
     return process_names.destination_filter(address, int(row["rport"]))
 
 
@@ -198,9 +203,9 @@ class ConnectsView(Horizontal):
     def compose(self) -> ComposeResult:
         """The list, and the counts."""
         yield ConnectsTable(self._hosts, id="connects-list")
-        yield Destinations(self._hosts, id="destinations")
+        yield DestinationsTable(self._hosts, id="destinations")
 
     def show(self, frame: Frame) -> None:
         """Paint ``frame``."""
         self.query_one(ConnectsTable).show(frame)
-        self.query_one(Destinations).show(frame)
+        self.query_one(DestinationsTable).show(frame)

@@ -14,11 +14,11 @@ from textual.message import Message
 from tcptop_tui import formats
 from tcptop_tui.config.schema import RttUnit
 from tcptop_tui.model.frame import Frame
-from tcptop_tui.model.histogram import summarise
+from tcptop_tui.model.histogram import summarize
 from tcptop_tui.model.rtt_groups import GROUPINGS, TITLES, RttGroups
-from tcptop_tui.text import fit, fit_middle
-from tcptop_tui.widgets.panels.histogram import bar, fitting_slots, label, no_samples, outside, unit_title
-from tcptop_tui.widgets.panels.panel import Titled
+from tcptop_tui.safe_text import fit, fit_middle
+from tcptop_tui.widgets.panels.histogram import bar, fitting_buckets, label, no_samples, outside_text, unit_title
+from tcptop_tui.widgets.panels.panel import TitledWidget
 
 COLUMN_CELLS = 38
 _MOST_CELLS = 76
@@ -32,8 +32,8 @@ _TALL_LINES = 7
 """Below that the head has no titles: they would be all that is seen."""
 
 
-class RttView(Titled, can_focus=True):
-    """Shows ``Frame.groups``."""
+class RttView(TitledWidget, can_focus=True):
+    """Shows ``Frame.rtt_groups``."""
 
     VIEW = 3
     HELP = "Round-trip times by address, service port or process; most samples first."
@@ -47,7 +47,7 @@ class RttView(Titled, can_focus=True):
         Binding("end", "page(1000000)", "Last group", show=False),
     ]
 
-    class Grouped(Message):
+    class GroupingChanged(Message):
         """Somebody looks at groups by ``by``; empty: nobody looks at any."""
 
         def __init__(self, by: str) -> None:
@@ -64,17 +64,17 @@ class RttView(Titled, can_focus=True):
 
     def on_show(self) -> None:
         """From now on groups are worth making."""
-        self.post_message(self.Grouped(self._by))
+        self.post_message(self.GroupingChanged(self._by))
 
     def on_hide(self) -> None:
         """Nobody looks any more."""
-        self.post_message(self.Grouped(""))
+        self.post_message(self.GroupingChanged(""))
 
     def show(self, frame: Frame) -> None:
         """Paint ``frame``, if it has groups."""
-        self._frame, self._unit = frame, frame.look.rtt_unit
-        if frame.groups is not None:
-            self._groups = frame.groups
+        self._frame, self._unit = frame, frame.view_options.rtt_unit
+        if frame.rtt_groups is not None:
+            self._groups = frame.rtt_groups
             self._move_to(self._first)
 
     @property
@@ -85,7 +85,7 @@ class RttView(Titled, can_focus=True):
         count = len(self._groups.hist)
         self._first = max(0, min(first, count - self._fitting))
         shown = f": {self._first + 1}–{min(count, self._first + self._fitting)} of {count:,}" if count else ""
-        self.retitle(f"RTT by {TITLES[self._groups.by or self._by]}{shown} (g: next grouping)")
+        self.set_title(f"RTT by {TITLES[self._groups.by or self._by]}{shown} (g: next grouping)")
         self.refresh()
 
     def on_resize(self) -> None:
@@ -99,7 +99,7 @@ class RttView(Titled, can_focus=True):
         if not len(hist):
             return Text(no_samples(self._frame))
         short = height < _TALL_LINES
-        slots = fitting_slots(hist.sum(axis=0), height - (_SHORT_HEAD_LINES if short else _HEAD_LINES))
+        slots = fitting_buckets(hist.sum(axis=0), height - (_SHORT_HEAD_LINES if short else _HEAD_LINES))
         chosen = range(self._first, min(len(hist), self._first + self._fitting))
         # few keys have longer bars, so that small shares can be told apart
         cells = min(width, _MOST_CELLS, (width + _GAP) // len(chosen) - _GAP)
@@ -110,7 +110,7 @@ class RttView(Titled, can_focus=True):
         """The next grouping."""
         self._by = GROUPINGS[(GROUPINGS.index(self._by) + 1) % len(GROUPINGS)]
         self._first = 0
-        self.post_message(self.Grouped(self._by))
+        self.post_message(self.GroupingChanged(self._by))
 
     def action_move(self, keys: int) -> None:
         """Scroll by keys."""
@@ -131,7 +131,7 @@ def column_lines(
     Shares, and the same buckets for all: so a key with few samples can be compared with one with many.
     """
     hist: NDArray[np.uint64] = groups.hist[index]
-    summary = summarise(hist, int(groups.sum_us[index]))
+    summary = summarize(hist, int(groups.sum_us[index]))
     avg, p50, p90, p99 = (
         formats.UNKNOWN if value is None else formats.rtt_us(value, unit) + formats.RTT_UNITS[unit]
         for value in (summary.avg_us, summary.p50_us, summary.p90_us, summary.p99_us)
@@ -151,5 +151,5 @@ def column_lines(
         told = formats.size_bytes(count) if count > 9_999_999 else str(count)
         percent = f"{formats.percent(share):>{_PERCENT_CELLS}}"
         lines.append(f"{label(slot, unit):<{_LABEL_CELLS}} {told:>{_COUNT_CELLS}} {percent} {bar(share, room)}")
-    lines.append(outside(hist, slots))
+    lines.append(outside_text(hist, slots))
     return [fit_middle(lines[0], cells), *(fit(line, cells) for line in lines[1:])]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import platformdirs
 
-from tcptop_tui.host.private_files import read_own, write_own
+from tcptop_tui.host.private_files import read_private, write_private
 
 MOST_ENTRIES = 200
 _MOST_CHARS = 1000
@@ -19,7 +19,7 @@ def default_path() -> Path:
     return platformdirs.user_state_path("tcptop-tui", appauthor=False) / "filters"
 
 
-class History:
+class FilterHistory:
     """Newest last, nothing twice.
 
     Args:
@@ -29,15 +29,15 @@ class History:
 
     def __init__(self, path: Path | None = None, parses: Callable[[str], bool] = bool) -> None:
         self._path = path
-        self._parses = parses
+        self._is_valid = parses
         self.entries: list[str] = []
         if path is not None:
             with suppress(OSError):
-                lines = read_own(path).decode(errors="replace").splitlines()[-MOST_ENTRIES:]
+                lines = read_private(path).decode(errors="replace").splitlines()[-MOST_ENTRIES:]
                 self.entries = [line for line in lines if self._is_good(line)]
 
     def _is_good(self, entry: str) -> bool:
-        return entry.isprintable() and 0 < len(entry) <= _MOST_CHARS and self._parses(entry)
+        return entry.isprintable() and 0 < len(entry) <= _MOST_CHARS and self._is_valid(entry)
 
     def add(self, entry: str) -> None:
         """Remember it as the newest; a file that cannot be written is no reason to stop."""
@@ -47,7 +47,7 @@ class History:
         self.entries = [*(one for one in self.entries if one != entry), entry][-MOST_ENTRIES:]
         if self._path is not None:
             with suppress(OSError):
-                write_own(self._path, "".join(f"{line}\n" for line in self.entries).encode())
+                write_private(self._path, "".join(f"{line}\n" for line in self.entries).encode())
 
     def older(self, prefix: str, before: int) -> int | None:
         """Place of the entry before place ``before`` that begins with ``prefix``."""

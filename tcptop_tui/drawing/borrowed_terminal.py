@@ -90,7 +90,7 @@ class ScreenFile:
         """Nothing waits here."""
 
 
-class KeptTerminal:
+class BorrowedTerminal:
     """A context in which the terminal is somebody else's; afterwards it is as before.
 
     Args:
@@ -98,7 +98,7 @@ class KeptTerminal:
     """
 
     def __init__(self, terminal: int) -> None:
-        self.is_lent = False
+        self.is_given_back = False
         """Ctrl+Z: others have it until the dashboard is in the foreground again."""
         self._is_taken = False
         self._settings: list[Any] = termios.tcgetattr(terminal)
@@ -125,21 +125,21 @@ class KeptTerminal:
     def is_elsewhere(self) -> bool:
         """Whether others have it: after Ctrl+Z, and when somebody has stopped the dashboard (kill -STOP)."""
         with contextlib.suppress(OSError):  # it is not the controlling one
-            return self.is_lent or os.tcgetpgrp(self._screen) != os.getpgrp()
-        return self.is_lent
+            return self.is_given_back or os.tcgetpgrp(self._screen) != os.getpgrp()
+        return self.is_given_back
 
     def __enter__(self) -> Self:
         return self
 
-    def take(self) -> None:
+    def acquire(self) -> None:
         """To be called before it is changed."""
-        self.is_lent, self._is_taken = False, True
-        self._say(terminal_watcher.TAKEN)
+        self.is_given_back, self._is_taken = False, True
+        self._tell_watcher(terminal_watcher.TAKEN)
 
     def give_back(self, *, lend: bool = False) -> None:
         """It is as before, for good or until the next ``take``; what others do with it meanwhile is left alone."""
-        self.is_lent, self._is_taken = lend, False
-        self._say(terminal_watcher.GIVEN_BACK)
+        self.is_given_back, self._is_taken = lend, False
+        self._tell_watcher(terminal_watcher.GIVEN_BACK)
 
     def restore(self) -> None:
         """Give it back at once, from a handler or a thread; nothing that is drawn later gets there."""
@@ -151,7 +151,7 @@ class KeptTerminal:
         terminal_watcher.restore(kept, self._settings)
         self.give_back()
 
-    def _say(self, word: bytes) -> None:
+    def _tell_watcher(self, word: bytes) -> None:
         with contextlib.suppress(OSError):
             self._link.send(word, socket.MSG_DONTWAIT)
 

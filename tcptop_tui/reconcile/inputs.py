@@ -16,31 +16,32 @@ from numpy.typing import NDArray
 
 from tcptop_tui.diag.dump import Dump
 from tcptop_tui.diag.namespaces import Namespaces
-from tcptop_tui.host.memory import give_back
-from tcptop_tui.host.socket_holders import NOBODY, Sharing
-from tcptop_tui.host.socket_owners import Owners, ended
-from tcptop_tui.reconcile.entry_digests import MET, met
-from tcptop_tui.reconcile.inode_keys import Waiting
-from tcptop_tui.reconcile.owner_fill import own
-from tcptop_tui.reconcile.reading import EntryMap
-from tcptop_tui.reconcile.rebinding import Rebinding
-from tcptop_tui.records import BRIEF, CONN, Flag, Looked, Rows, State, appended, only
+from tcptop_tui.host.memory import trim_heap
+from tcptop_tui.host.socket_holders import NO_HOLDERS, SharedSockets
+from tcptop_tui.host.socket_owners import OwnerFinder, ended_processes
+from tcptop_tui.reconcile.entry_digests import ENTRY_DIGEST, entry_digests
+from tcptop_tui.reconcile.inode_keys import PortlessSockets
+from tcptop_tui.reconcile.owner_fill import copy_owner
+from tcptop_tui.reconcile.rebinding import RebindingFinder
+from tcptop_tui.reconcile.slot_reading import EntryReader
+from tcptop_tui.records import CONN, CONN_HEAD, Flag, HolderLookup, Rows, State
+from tcptop_tui.row_copy import appended, subset
 from tcptop_tui.stream.batches import Capture
 from tcptop_tui.stream.capture_match import mount_namespaces
-from tcptop_tui.stream.identity import Index, ends_mask
+from tcptop_tui.stream.identity import KeyIndex, endpoints_mask
 
-_SHARE = 0.05
+_CPU_SHARE = 0.05
 """Of one core that comparing may take: a survey of 100,000 sockets then comes every 10 s or so."""
-_CONFIRM_S = 0.25
+_CONFIRMATION_S = 0.25
 """After a survey that contradicts the map the next one comes so soon: what was missed is mended in one period."""
 _QUIET_PERIODS = 3
 """To let go by while no socket changes its state: then there is nothing to find but what all programs have missed."""
-_CORRECTED = ("pid", "started", "comm", "mntns", "uid")
-_CORRECTION = np.dtype([(name, CONN[name]) for name in _CORRECTED])
+_OWNER_FIELDS = ("pid", "started", "comm", "mntns", "uid")
+OWNER_CORRECTION = np.dtype([(name, CONN[name]) for name in _OWNER_FIELDS])
 """What the survey knows better than the kernel side."""
 
 
-class Pace:
+class Schedule:
     """When the next survey is due; the first one is at once.
 
     Args:
@@ -49,47 +50,47 @@ class Pace:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self.moving = True
+        self.has_events = True
         """Something has happened since the last one began."""
         self.asked = False
         """Somebody waits for it; may be set in any thread."""
         self._started_s = -math.inf
-        self._rest_s = 0.0
-        self._doubts = False
+        self._min_pause_s = 0.0
+        self._needs_confirmation = False
 
-    def due(self, period_s: float, *, steady: bool = False) -> bool:
+    def is_due(self, period_s: float, *, steady: bool = False) -> bool:
         """Is it time, with ``period_s`` between two of them where something happens, or always if ``steady``?"""
         if self.asked:
             return True
-        if self._doubts:
-            period_s = min(_CONFIRM_S, period_s)
-        elif not self.moving and not steady:
+        if self._needs_confirmation:
+            period_s = min(_CONFIRMATION_S, period_s)
+        elif not self.has_events and not steady:
             period_s *= _QUIET_PERIODS
-        return self._clock() >= self._started_s + max(period_s, self._rest_s)
+        return self._clock() >= self._started_s + max(period_s, self._min_pause_s)
 
     def started(self) -> None:
         """One has begun."""
         self._started_s = self._clock()
-        self.moving = self.asked = False
+        self.has_events = self.asked = False
 
-    def took(self, cpu_s: float, *, doubts: bool) -> None:
+    def finished(self, cpu_s: float, *, doubts: bool) -> None:
         """It has been compared: the more work, the longer until the next one. ``doubts``: that one must confirm it."""
-        self._rest_s = cpu_s / _SHARE
-        self._doubts = doubts
+        self._min_pause_s = cpu_s / _CPU_SHARE
+        self._needs_confirmation = doubts
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class Inputs:
     """Of one moment, or of the few ms that it took."""
 
     dump: Dump
     """With owners; what the capture surely leaves out is not there, but for listeners."""
-    met: Rows
+    entry_digests: Rows
     """The map's entries after the dump, dtype MET; who has them may not be wanted."""
     rebound: Rows
     """Entries that the dump has with another device, dtype REBOUND."""
     capture: Capture
-    sharing: Sharing
+    sharing: SharedSockets
     """Which sockets of the dump several processes have open."""
     listeners: NDArray[np.uint64]
     """Addresses of listening sockets, as far as they are known, shape (k,)."""
@@ -99,7 +100,7 @@ class Found:
     """That it took."""
 
 
-class Surveyor:
+class InputReader:
     """Makes one survey at a time.
 
     Args:
@@ -108,13 +109,13 @@ class Surveyor:
         owners: finds who owns what; the surveyor's from now on, too.
     """
 
-    def __init__(self, diag: Namespaces, conns: EntryMap, owners: Owners) -> None:
+    def __init__(self, diag: Namespaces, conns: EntryReader, owners: OwnerFinder) -> None:
         self._diag = diag
-        self._conns = conns
+        self._slots = conns
         self._owners = owners
         # its thread is started by the reading one, and has the capabilities that this one has raised
         self._thread = ThreadPoolExecutor(1, "survey")
-        self._pending: Future[Found] | None = None
+        self._pending: Future[Inputs] | None = None
 
     @property
     def busy(self) -> bool:
@@ -123,9 +124,9 @@ class Surveyor:
 
     def start(self, capture: Capture) -> None:
         """Begin one."""
-        self._pending = self._thread.submit(self._survey, capture)
+        self._pending = self._thread.submit(self._read, capture)
 
-    def take(self, timeout_s: float = 0) -> Found | None:
+    def result(self, timeout_s: float = 0) -> Inputs | None:
         """What was found, once; None: not yet, within ``timeout_s``.
 
         Raises:
@@ -141,36 +142,38 @@ class Surveyor:
         self._pending = None
         return found
 
-    def _survey(self, capture: Capture) -> Found:
+    def _read(self, capture: Capture) -> Inputs:
         started_s = time.thread_time()
-        give_back()  # never is there more at once than with two surveys
+        trim_heap()  # never is there more at once than with two surveys
         dump = self._diag.dump()
         # who listens must be known of all: an accepted socket is its listener's at first
-        dump = dump.only(ends_mask(dump.rows, capture) | (dump.rows["state"] == State.LISTEN))
-        rebinding = Rebinding(dump)
-        entries = self._entries(capture, Waiting.of(dump), rebinding)
-        rebound = rebinding.found(entries["hash"])
-        place, there = Index.of(entries["hash"]).find(rebinding.keys)
+        dump = dump.subset(endpoints_mask(dump.rows, capture) | (dump.rows["state"] == State.LISTEN))
+        rebinding = RebindingFinder(dump)
+        entries = self._entry_digests(capture, PortlessSockets.from_dump(dump), rebinding)
+        rebound = rebinding.match(entries["hash"])
+        place, there = KeyIndex.from_keys(entries["hash"]).find(rebinding.keys)
         found, place = np.flatnonzero(there), place[there]
         # one owner on both sides: who has it open, then who was seen with it or listened
-        own(dump.rows, found, entries, place)
+        copy_owner(dump.rows, found, entries, place)
         seen = np.zeros(len(dump.rows), np.uint32)
         sure = (entries["flags"][place] & Flag.OWNER_SURE) != 0
         seen[found[sure]] = entries["pid"][place[sure]]
         self._find_owners(dump, seen, capture)
-        self._correct(entries, place, dump, found)
-        sharing = self._owners.holders.sharing(dump.inode.astype(np.uint64))
-        return Found(dump, entries, rebound, capture, sharing, *self._listening(), time.thread_time() - started_s)
+        self._correct_owners(entries, place, dump, found)
+        sharing = self._owners.holders.shared(dump.inode.astype(np.uint64))
+        return Inputs(
+            dump, entries, rebound, capture, sharing, *self._listener_owners(), time.thread_time() - started_s
+        )
 
-    def _entries(self, capture: Capture, waiting: Waiting, rebinding: Rebinding) -> Rows:
+    def _entry_digests(self, capture: Capture, waiting: PortlessSockets, rebinding: RebindingFinder) -> Rows:
         """Those with wanted ends, dtype MET; put where they stay: 100,000 in parts that are joined are 6 MB twice."""
-        made, count = np.empty(self._conns.opened, MET), 0
-        for keys, conns in self._conns.parts(BRIEF):
+        made, count = np.empty(self._slots.opened_slots, ENTRY_DIGEST), 0
+        for keys, conns in self._slots.read_entries(CONN_HEAD):
             waiting.give_ports(conns)
-            wanted = ends_mask(conns, capture)
-            skaddr, chosen = keys[wanted], only(conns, wanted)
-            part = met(skaddr, chosen)
-            rebinding.note(count, skaddr, chosen, part["hash"])
+            wanted = endpoints_mask(conns, capture)
+            skaddr, chosen = keys[wanted], subset(conns, wanted)
+            part = entry_digests(skaddr, chosen)
+            rebinding.add_entries(count, skaddr, chosen, part["hash"])
             made, count = appended(made, count, part), count + len(part)
         return made[:count]
 
@@ -179,18 +182,22 @@ class Surveyor:
         rows = dump.rows
         owners = self._owners.resolve(dump.inode, seen)
         held = np.flatnonzero(owners["pid"])
-        own(rows, held, owners, held)
+        copy_owner(rows, held, owners, held)
         rows["holders"] = np.minimum(owners["holders"], 2**16 - 1)
-        rows["looked"] = np.where(dump.inode == 0, Looked.CLOSED, Looked.FOR if self._owners.fresh else Looked.NOT)
-        if self._owners.fresh:  # in a message between two processes, in io_uring's table: still its last owner's
+        rows["holder_lookup"] = np.where(
+            dump.inode == 0,
+            HolderLookup.NO_INODE,
+            HolderLookup.DONE if self._owners.is_fresh else HolderLookup.NOT_DONE,
+        )
+        if self._owners.is_fresh:  # in a message between two processes, in io_uring's table: still its last owner's
             left = np.flatnonzero((owners["pid"] == 0) & (dump.inode != 0) & (rows["pid"] != 0))
-            gone = left[np.isin(rows["pid"][left], ended(rows["pid"][left], rows["started"][left]))]
-            own(rows, gone, owners, gone)
-        if capture.mntns_pin:
+            gone = left[np.isin(rows["pid"][left], ended_processes(rows["pid"][left], rows["started"][left]))]
+            copy_owner(rows, gone, owners, gone)
+        if capture.mntns_map_path:
             unknown = np.flatnonzero((rows["pid"] != 0) & (rows["mntns"] == 0))
             rows["mntns"][unknown] = mount_namespaces(rows["pid"][unknown])
 
-    def _correct(self, entries: Rows, place: NDArray[np.intp], dump: Dump, found: NDArray[np.intp]) -> None:
+    def _correct_owners(self, entries: Rows, place: NDArray[np.intp], dump: Dump, found: NDArray[np.intp]) -> None:
         """Have rows ``place`` of ``entries``, and the kernel's own, say what rows ``found`` of the dump say.
 
         So whatever comes of them next, a table, a transition, an end, has the owner of now, and the capture
@@ -200,20 +207,20 @@ class Surveyor:
         unheld = dump.inode[found] == 0  # the kernel knows no user of what is closed
         rows["uid"][found[unheld]] = entries["uid"][place[unheld]]
         differs = np.zeros(len(found), np.bool_)
-        for name in _CORRECTED:
+        for name in _OWNER_FIELDS:
             differs |= rows[name][found] != entries[name][place]
         which, place = found[differs], place[differs]
-        right = np.zeros(len(which), _CORRECTION)
-        for name in _CORRECTED:
+        right = np.zeros(len(which), OWNER_CORRECTION)
+        for name in _OWNER_FIELDS:
             right[name] = rows[name][which]
         before = entries["pid"][place]
-        self._conns.correct(entries["skaddr"][place], before, right)
-        own(entries, place, rows, which)
+        self._slots.correct_owners(entries["skaddr"][place], before, right)
+        copy_owner(entries, place, rows, which)
 
-    def _listening(self) -> tuple[NDArray[np.uint64], Rows]:
+    def _listener_owners(self) -> tuple[NDArray[np.uint64], Rows]:
         """Addresses of listeners whose owner was found now, and the owners (dtype OWNER)."""
-        listening = self._owners.holders.listening if self._owners.fresh else NOBODY.listening
-        owners = self._owners.holders.owners(listening["inode"], np.zeros(len(listening), np.uint32))
+        listening = self._owners.holders.listening if self._owners.is_fresh else NO_HOLDERS.listening
+        owners = self._owners.holders.owners_of(listening["inode"], np.zeros(len(listening), np.uint32))
         return listening["skaddr"].copy(), owners
 
     def close(self) -> None:

@@ -8,10 +8,10 @@ import msgspec
 from rich.cells import cell_len
 
 from tcptop_tui import formats
-from tcptop_tui.export.document import SnapshotInput, build
+from tcptop_tui.export.document import DocumentInput, build_document
 from tcptop_tui.export.schema import Document, Rtt
-from tcptop_tui.fields import Field, Records, Subject, forms, listed
-from tcptop_tui.text import fit
+from tcptop_tui.fields import Field, RecordKinds, RowContext, formatters, list_fields
+from tcptop_tui.safe_text import fit
 
 _BAR_CELLS = 40
 
@@ -23,21 +23,23 @@ def provenance(document: Document) -> list[tuple[str, str]]:
     return [(name, str(value)) for name, value in {**meta, **loss}.items()]
 
 
-_TABLE = listed(Records.TABLE)
-_TRANSITIONS = listed(Records.TRANSITIONS, time={"title": "TIME (UTC)", "show": forms.time}, ms={"title": "AFTER"})
+_TABLE = list_fields(RecordKinds.TABLE)
+_TRANSITIONS = list_fields(
+    RecordKinds.TRANSITIONS, time={"title": "TIME (UTC)", "show": formatters.time}, ms={"title": "AFTER"}
+)
 
 
-def _table(fields: Sequence[Field], subject: Subject) -> list[str]:
+def _table(fields: Sequence[Field], subject: RowContext) -> list[str]:
     """Aligned lines, without optional columns in which nothing is known.
 
     Not a rich Table: that takes a minute for 65,536 rows, this a second.
     """
-    shown = [field for field in fields if not field.asked or field.read(subject).known.any()]
+    shown = [field for field in fields if not field.asked or field.read(subject).is_known.any()]
     lines = zip(*(_cells(field, subject) for field in shown), strict=True)
     return ["  ".join(cells).rstrip() for cells in lines]
 
 
-def _cells(field: Field, subject: Subject) -> list[str]:
+def _cells(field: Field, subject: RowContext) -> list[str]:
     """The title and every row's text, all of one width."""
     told = [field.title, *field.texts(subject)]
     width = max(map(cell_len, told))
@@ -64,9 +66,9 @@ def _summary(rtt: Rtt) -> str:
     return "  ".join((f"{formats.count(rtt.count)} samples", *told))
 
 
-def to_text(given: SnapshotInput) -> str:
+def to_text(given: DocumentInput) -> str:
     """Provenance and losses, connections, transitions, histogram; as wide as the widest row."""
-    document = build(given)
+    document = build_document(given)
     return "\n".join(
         [
             *(f"{name}: {value}".rstrip() for name, value in provenance(document)),

@@ -5,14 +5,14 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping
 
-from tcptop_tui.filters.errors import FilterError, shown
-from tcptop_tui.filters.lexer import Form, Term, terms
+from tcptop_tui.filters.errors import FilterError, quoted_for_message
+from tcptop_tui.filters.lexer import Term, ValueForm, terms
 from tcptop_tui.filters.parse import MAX_CHARS
 
 _MARK = "@"
 
 
-def expand(text: str, saved: Mapping[str, str]) -> str:
+def expand_saved(text: str, saved: Mapping[str, str]) -> str:
     """``text`` with the saved filters in place of their names; they cannot have names in them in turn.
 
     Raises:
@@ -28,16 +28,20 @@ def expand(text: str, saved: Mapping[str, str]) -> str:
 
 
 def _expanded(term: Term, saved: Mapping[str, str]) -> str:
-    value = term.parts[0].value
-    if term.parts[0].field or value.form is not Form.PLAIN or not value.text.startswith(_MARK):
+    value = term.values[0].value
+    if term.values[0].field or value.form is not ValueForm.PLAIN or not value.text.startswith(_MARK):
         return term.source
     name = value.text[1:]
-    if term.negated or len(term.parts) > 1:
-        raise value.error(f"{shown(value.text)} is a whole filter: it stands by itself", "leave out '!' and ','")
+    if term.negated or len(term.values) > 1:
+        raise value.error(
+            f"{quoted_for_message(value.text)} is a whole filter: it stands by itself", "leave out '!' and ','"
+        )
     if name not in saved:
         close = difflib.get_close_matches(name, saved, 1)
         known = ", ".join(_MARK + one for one in list(saved)[:5])
         mend = f"there is {known}" if known else "save one with f first"
         mend = f"did you mean {_MARK}{close[0]}?" if close else mend
-        raise value.error(f"no saved filter {shown(name)}", f'{mend}; for a process name quote it: "{value.text}"')
+        raise value.error(
+            f"no saved filter {quoted_for_message(name)}", f'{mend}; for a process name quote it: "{value.text}"'
+        )
     return saved[name]

@@ -9,17 +9,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tcptop_tui import formats
-from tcptop_tui.fields import Subject
+from tcptop_tui.fields import RowContext
 from tcptop_tui.model.connect_outcomes import Outcomes
-from tcptop_tui.model.heat import Heat
-from tcptop_tui.model.lingering import NOBODY, Departed
-from tcptop_tui.model.recent_records import Kept
-from tcptop_tui.model.rtt_totals import Summed
-from tcptop_tui.model.trends import Sample
-from tcptop_tui.model.wall_clock import Wall
-from tcptop_tui.records import HOLDING, PING, ROW, RTT_SLOTS, SESSION, TRANSITION, Rows
+from tcptop_tui.model.heat_map import HeatMap
+from tcptop_tui.model.lingering import NO_LINGERING_ROWS, LingeringRows
+from tcptop_tui.model.record_parts import FrozenParts
+from tcptop_tui.model.rtt_totals import RttTotals
+from tcptop_tui.model.trends import TrendSample
+from tcptop_tui.model.wall_clock import WallClock
+from tcptop_tui.records import ENDED, HOLDING, PING, ROW, RTT_SLOTS, TRANSITION, Rows
 from tcptop_tui.stream.batches import Loss, Names, Status
-from tcptop_tui.stream.histograms import NO_HISTS, Hists
+from tcptop_tui.stream.histograms import NO_HISTOGRAMS, HistogramStore
 from tcptop_tui.stream.socket_details import NO_DETAILS
 
 
@@ -40,7 +40,7 @@ class Alert:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Facts:
+class Snapshot:
     """Immutable; the arrays are never written to again."""
 
     now_ns: int = 0
@@ -50,13 +50,13 @@ class Facts:
     tx_rate: NDArray[np.float64] = field(default_factory=_no_rates)
     """bytes/s beside ``rows``; NaN: unknown."""
     rx_rate: NDArray[np.float64] = field(default_factory=_no_rates)
-    hists: Hists = NO_HISTS
+    hists: HistogramStore = NO_HISTOGRAMS
     """Round-trip times, by ``hist`` of ``rows``."""
     holders: Rows = field(default_factory=lambda: np.zeros(0, HOLDING))
     """All processes of those of ``rows`` that several have open, dtype HOLDING, sorted by ``id`` and PID."""
     details: Rows = field(default_factory=lambda: NO_DETAILS)
     """More of the sockets of ``rows``, dtype SOCKET_DETAIL, sorted by ``id``; empty while nobody wants it."""
-    departed: Departed = NOBODY
+    lingering: LingeringRows = NO_LINGERING_ROWS
     """Connections that have just ended; they are not in ``rows`` any more."""
     log: Rows = field(default_factory=lambda: np.zeros(0, TRANSITION))
     """The transitions that are kept, oldest first, dtype TRANSITION."""
@@ -64,11 +64,11 @@ class Facts:
     """Transitions ever seen; the last one of ``log`` has number ``log_total - 1``."""
     log_count: int = 0
     """Of these those since the user has cleared the log."""
-    kept: Kept = field(default_factory=lambda: Kept(SESSION))
+    ended: FrozenParts = field(default_factory=lambda: FrozenParts(ENDED))
     """Ended connections that are kept, dtype SESSION."""
-    sessions_total: int = 0
+    ended_total: int = 0
     """Ended connections ever seen; the last one of those that are kept has number ``sessions_total - 1``."""
-    sessions_count: int = 0
+    ended_count: int = 0
     """Of these those since the user has cleared what was."""
     outcomes: Outcomes = field(default_factory=Outcomes)
     """What has come of connect() calls."""
@@ -78,19 +78,19 @@ class Facts:
     pings_lost: int = 0
     """Since the probe was attached last."""
     names: Names = field(default_factory=Names)
-    live: Summed | None = None
+    live_rtt: RttTotals | None = None
     """Round-trip times of all of ``rows``, where they have been summed up already."""
-    ended: Summed | None = None
+    ended_rtt: RttTotals | None = None
     """The same of all connections that have ended, the forgotten ones too."""
-    forgotten_hist: NDArray[np.uint64] = field(default_factory=lambda: np.zeros(RTT_SLOTS, "<u8"))
+    dropped_rtt_hist: NDArray[np.uint64] = field(default_factory=lambda: np.zeros(RTT_SLOTS, "<u8"))
     """Round-trip times of ended connections that are not kept any more."""
-    forgotten_sum_us: int = 0
-    forgotten_sessions: int = 0
-    pulse: NDArray[np.float64] = field(default_factory=lambda: np.zeros((5, 0)))
+    dropped_rtt_sum_us: int = 0
+    dropped_ended: int = 0
+    per_second: NDArray[np.float64] = field(default_factory=lambda: np.zeros((5, 0)))
     """Counts of the last seconds, oldest first, shape (len(pulse.Beat), n); NaN: before the start."""
-    heat: Heat = field(default_factory=Heat)
+    heat_map: HeatMap = field(default_factory=HeatMap)
     """Round-trip times of the last minutes."""
-    trends: tuple[Sample, ...] = ()
+    trends: tuple[TrendSample, ...] = ()
     """RTT and rates of the last minute, oldest first."""
     alerts: tuple[Alert, ...] = ()
     """Worst first."""
@@ -104,7 +104,7 @@ class Facts:
     """An average of the last seconds; NaN: not known yet."""
     loss: Loss = field(default_factory=Loss)
     status: Status = field(default_factory=lambda: Status(""))
-    wall: Wall = field(default_factory=Wall)
+    wall_clock: WallClock = field(default_factory=WallClock)
     """What the clock showed when something happened."""
     first_ns: int = 0
     """CLOCK_MONOTONIC of the first table."""
@@ -112,26 +112,26 @@ class Facts:
     """When the user has cleared what was; 0: never."""
 
     @property
-    def subject(self) -> Subject:
+    def subject(self) -> RowContext:
         """``rows`` as fields are read from them."""
-        return Subject(
+        return RowContext(
             self.rows, self.now_ns, self.tx_rate, self.rx_rate, self.names, self.holders, self.details,
-            self.wall.utc_ns,
+            self.wall_clock.utc_ns,
         )  # fmt: skip
 
-    def about(self, rows: Rows) -> Subject:
+    def about(self, rows: Rows) -> RowContext:
         """Other rows, dtype SESSION or TRANSITION, in the same way."""
-        return Subject(rows, self.now_ns, names=self.names, utc_ns=self.wall.utc_ns)
+        return RowContext(rows, self.now_ns, names=self.names, utc_ns=self.wall_clock.utc_ns)
 
     @property
-    def begun(self) -> bool:
+    def has_table(self) -> bool:
         """Whether a table has come; before the first one nothing is known, so nothing is 0."""
         return self.now_ns != 0
 
     @property
-    def since(self) -> str:
+    def start_text(self) -> str:
         """When the first table was read, as ``formats.moment`` writes it: from then on everything is counted."""
-        return formats.moment(self.wall.utc_ns(self.first_ns), self.utc_ns)
+        return formats.clock_or_date(self.wall_clock.utc_ns(self.first_ns), self.utc_ns)
 
     @property
     def behind_s(self) -> int:
@@ -149,18 +149,18 @@ class Facts:
         return self.counted_ns if len(self.log) == self.log_count or not len(self.log) else int(self.log["ts_ns"][0])
 
     @property
-    def sessions_since_ns(self) -> int:
+    def ended_since_ns(self) -> int:
         """From here on ``sessions`` are all that have ended."""
-        oldest = self.kept.first
-        return self.counted_ns if len(self.kept) == self.sessions_count or oldest is None else int(oldest["end_ns"])
+        oldest = self.ended.oldest
+        return self.counted_ns if len(self.ended) == self.ended_count or oldest is None else int(oldest["end_ns"])
 
-    def span(self, since_ns: int) -> str:
+    def span_text(self, since_ns: int) -> str:
         """``since 15:42`` for all that is counted, ``of the last 3.2s`` where less than that is kept."""
         if since_ns > self.counted_ns:
             return f"of the last {formats.duration_ns(self.now_ns - since_ns)}"
-        return f"since {formats.moment(self.wall.utc_ns(since_ns), self.utc_ns)}"
+        return f"since {formats.clock_or_date(self.wall_clock.utc_ns(since_ns), self.utc_ns)}"
 
     @property
-    def sessions(self) -> Rows:
+    def ended_rows(self) -> Rows:
         """All of ``kept``, oldest first: not cheap, and most of what is painted needs none of them."""
-        return self.kept.rows
+        return self.ended.rows

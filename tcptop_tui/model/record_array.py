@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from tcptop_tui.host.memory import is_let_go
-from tcptop_tui.records import Rows, put
+from tcptop_tui.host.memory import is_unreferenced
+from tcptop_tui.records import Rows
+from tcptop_tui.row_copy import copy_into
 
 _SPARE = 16
 """A buffer has room for a sixteenth more than is kept: the less, the more often all of it is put. There are two."""
@@ -16,7 +17,7 @@ _MOST_WAITING = 64
 """Parts that are put together at last, even where nobody looks."""
 
 
-def cut(parts: list[Rows], limit: int) -> list[Rows]:
+def drop_oldest(parts: list[Rows], limit: int) -> list[Rows]:
     """Shorten ``parts`` in place, the first ones, to ``limit`` records together; what fell out, oldest first."""
     excess, fallen = sum(map(len, parts)) - limit, []
     for number, part in enumerate(parts):
@@ -28,7 +29,7 @@ def cut(parts: list[Rows], limit: int) -> list[Rows]:
     return fallen
 
 
-class History:
+class RecordArray:
     """Keeps the latest ``limit`` records; older ones fall out.
 
     What was handed out stays valid and unchanged whatever is appended later: records are written once, and
@@ -46,25 +47,25 @@ class History:
     def __init__(self, dtype: np.dtype[Any], limit: int) -> None:
         self._limit = limit
         self._buffer: Rows = np.zeros(0, dtype)
-        self._earlier = self._buffer
+        self._spare_buffer = self._buffer
         self._end = 0
-        self._whole = self._buffer
-        self._waiting: list[Rows] = []
+        self._rows = self._buffer
+        self._unmerged: list[Rows] = []
         self._total = 0
         self._lock = threading.Lock()
 
     @property
-    def kept(self) -> tuple[Rows, int]:
+    def rows_and_total(self) -> tuple[Rows, int]:
         """What is kept, oldest first, shape (n,), and how many there ever were; the last one has number total - 1."""
         with self._lock:
-            if self._waiting:
-                self._put_together()
-            return self._whole, self._total
+            if self._unmerged:
+                self._merge()
+            return self._rows, self._total
 
     @property
     def rows(self) -> Rows:
         """What is kept."""
-        return self.kept[0]
+        return self.rows_and_total[0]
 
     @property
     def total(self) -> int:
@@ -74,36 +75,39 @@ class History:
     def append(self, rows: Rows) -> list[Rows]:
         """Add ``rows``, which nobody writes to again; returns those that fell out for them, oldest first."""
         with self._lock:
-            parts = [self._whole, *self._waiting, rows]
-            fallen = cut(parts, self._limit)
-            self._whole, *waiting, more = parts
-            self._waiting = [part for part in waiting if len(part)]
+            parts = [self._rows, *self._unmerged, rows]
+            fallen = drop_oldest(parts, self._limit)
+            self._rows, *waiting, more = parts
+            self._unmerged = [part for part in waiting if len(part)]
             self._total += len(rows)
-            if self._waiting or self._end + len(more) > len(self._buffer):
-                self._waiting.append(more)
+            if self._unmerged or self._end + len(more) > len(self._buffer):
+                self._unmerged.append(more)
             else:
-                self._put(more)
-            if len(self._waiting) > _MOST_WAITING:
-                self._put_together()
+                self._append_to_buffer(more)
+            if len(self._unmerged) > _MOST_WAITING:
+                self._merge()
         return fallen
 
-    def _put_together(self) -> None:
+    def _merge(self) -> None:
         """In a buffer with room for more: twice what is needed, as far as the limit asks for it."""
-        parts, self._waiting = [self._whole, *self._waiting], []
+        parts, self._unmerged = [self._rows, *self._unmerged], []
         count = sum(map(len, parts))
         room = max(min(2 * count, self._limit + self._limit // _SPARE), count)
-        again = is_let_go(self, "_earlier") and count <= len(self._earlier) <= room
-        self._buffer, self._earlier = self._earlier if again else np.empty(room, self._buffer.dtype), self._buffer
-        self._whole, self._end = self._buffer[:0], 0
+        again = is_unreferenced(self, "_spare_buffer") and count <= len(self._spare_buffer) <= room
+        self._buffer, self._spare_buffer = (
+            self._spare_buffer if again else np.empty(room, self._buffer.dtype),
+            self._buffer,
+        )
+        self._rows, self._end = self._buffer[:0], 0
         for part in parts:
-            self._put(part)
+            self._append_to_buffer(part)
 
-    def _put(self, more: Rows) -> None:
-        put(more, self._buffer[self._end : self._end + len(more)])
+    def _append_to_buffer(self, more: Rows) -> None:
+        copy_into(more, self._buffer[self._end : self._end + len(more)])
         self._end += len(more)
-        self._whole = self._buffer[self._end - len(self._whole) - len(more) : self._end]
+        self._rows = self._buffer[self._end - len(self._rows) - len(more) : self._end]
 
     def clear(self) -> None:
         """Forget the records, not their number."""
         with self._lock:
-            self._whole, self._waiting = self._buffer[self._end : self._end], []
+            self._rows, self._unmerged = self._buffer[self._end : self._end], []

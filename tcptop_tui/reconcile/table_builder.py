@@ -11,20 +11,21 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tcptop_tui.diag.socket_rows import resolve_doubt
-from tcptop_tui.reconcile.dump_index import Compared
-from tcptop_tui.reconcile.entry_matches import NOWHERE, Entries
-from tcptop_tui.reconcile.inode_keys import forget_inodes
-from tcptop_tui.reconcile.owner_fill import own
-from tcptop_tui.reconcile.reading import Reading
-from tcptop_tui.reconcile.table_buffers import Rooms
-from tcptop_tui.records import ROW, Flag, Mask, Rows, State, Syn, overwrite, parts, picked, table_rows, widened
-from tcptop_tui.stream.histograms import NO_HISTS
+from tcptop_tui.diag.decode_rows import resolve_syn
+from tcptop_tui.reconcile.dump_index import DumpIndex
+from tcptop_tui.reconcile.inode_keys import clear_inodes
+from tcptop_tui.reconcile.owner_fill import copy_owner
+from tcptop_tui.reconcile.slot_reading import SlotReading
+from tcptop_tui.reconcile.slot_state import NO_ROW, SlotState
+from tcptop_tui.reconcile.table_buffers import BufferPool
+from tcptop_tui.records import ROW, Flag, Mask, Rows, State, SynSent
+from tcptop_tui.row_copy import chunks, overwrite, picked, rows_from_conns, rows_from_dump
+from tcptop_tui.stream.histograms import NO_HISTOGRAMS
 
-_PROBED = [State.SYN_SENT, State.SYN_RECV, State.ESTABLISHED]
+_RTT_STATES = [State.SYN_SENT, State.SYN_RECV, State.ESTABLISHED]
 """Of later states tcp_probe tells nothing (``tcp_rcv_established``, net/ipv4/tcp_input.c)."""
 
-_PART = 2048
+_ROWS_PER_CHUNK = 2048
 """Rows: 400 KB."""
 
 
@@ -35,124 +36,130 @@ class _Plan:
     ids: NDArray[np.uint64]
     slots: NDArray[np.intp]
     """Where the entry lies; of a row that only the dump has -1 - its place there."""
-    changed: NDArray[np.intp]
+    changed_in: NDArray[np.intp]
     """Number of the first table that shows the row as it is."""
 
     @classmethod
-    def of(cls, dump: Compared, alone: Mask, entries: Entries) -> _Plan:
+    def from_parts(cls, dump: DumpIndex, alone: Mask, entries: SlotState) -> _Plan:
         """What of ``dump`` is ``alone``, and ``entries``."""
-        places, present = dump.order[alone[dump.order]], entries.present
+        places, present = dump.by_id[alone[dump.by_id]], entries.present
         ids = np.concatenate([dump.ids[places], entries.ids[present]])
         slots = np.concatenate([-1 - places, present])
-        changed = np.concatenate([dump.changed[places], entries.changed[present]])
+        changed = np.concatenate([dump.changed_in[places], entries.changed_in[present]])
         if (ids[1:] > ids[:-1]).all():
             return cls(ids, slots, changed)
         order = np.argsort(ids)
         return cls(ids[order], slots[order], changed[order])
 
 
-class Tables:
+class TableBuilder:
     """Makes them; of one thread."""
 
     def __init__(self) -> None:
-        self._rooms = Rooms()
+        self._buffers = BufferPool()
         self._ids = np.zeros(0, "<u8")
         self.latest = np.zeros(0, ROW)
         """The latest one, dtype ROW, sorted by ``id``. It is never written to while somebody looks at it."""
-        self.hists = NO_HISTS
+        self.hists = NO_HISTOGRAMS
         """Its histograms."""
-        self.number = 1
+        self.next_number = 1
         """Of the next one."""
 
-    def make(self, dump: Compared, alone: Mask, reading: Reading, entries: Entries) -> Rows:
+    def build(self, dump: DumpIndex, alone: Mask, reading: SlotReading, entries: SlotState) -> Rows:
         """The next one: those of ``dump`` that are ``alone``, and ``entries``.
 
         Args:
             reading: has all entries that have changed; for this table they were taken.
         """
         self.hists = reading.hists
-        dump.changed[alone & ~dump.shown] = self.number
-        dump.shown[:] = alone
-        plan = _Plan.of(dump, alone, entries)
-        number, self.number = self.number, self.number + 1
+        dump.changed_in[alone & ~dump.in_table] = self.next_number
+        dump.in_table[:] = alone
+        plan = _Plan.from_parts(dump, alone, entries)
+        number, self.next_number = self.next_number, self.next_number + 1
         same = np.array_equal(plan.ids, self._ids)
-        if same and not (plan.changed == number).any():
+        if same and not (plan.changed_in == number).any():
             return self.latest
-        room = self._rooms.take(len(plan.ids))
-        differs, room.ids = np.flatnonzero(room.differs(plan.ids, plan.changed)), plan.ids[:0]
+        room = self._buffers.acquire(len(plan.ids))
+        differs, room.ids = np.flatnonzero(room.differs(plan.ids, plan.changed_in)), plan.ids[:0]
         rows = room.rows(len(plan.ids))
-        new = plan.changed[differs] == number
-        self._write_again(rows, plan, differs[~new])
+        new = plan.changed_in[differs] == number
+        self._copy_unchanged(rows, plan, differs[~new])
         slots = plan.slots[differs]
-        _write_dumped(rows, differs[new & (slots < 0)], plan, dump)
+        _write_dump_rows(rows, differs[new & (slots < 0)], plan, dump)
         self._write_entries(rows, differs[new & (slots >= 0)], plan, dump, reading, entries)
         self.latest, self._ids = rows, self._ids if same else plan.ids  # one array for as many tables as it can be
-        room.ids, room.number = self._ids, number
+        room.ids, room.table_number = self._ids, number
         return rows
 
-    def _write_again(self, rows: Rows, plan: _Plan, which: NDArray[np.intp]) -> None:
+    def _copy_unchanged(self, rows: Rows, plan: _Plan, which: NDArray[np.intp]) -> None:
         """Rows that are as the latest table has them."""
-        for part in parts(which, _PART):
-            overwrite(rows, part, self._latest_of(plan.ids[part]))
+        for part in chunks(which, _ROWS_PER_CHUNK):
+            overwrite(rows, part, self._rows_of_latest(plan.ids[part]))
 
-    def _latest_of(self, ids: NDArray[np.uint64]) -> Rows:
+    def _rows_of_latest(self, ids: NDArray[np.uint64]) -> Rows:
         """Rows of the latest table, which has them all; a copy."""
         return picked(self.latest, np.searchsorted(self._ids, ids))
 
     def _write_entries(
-        self, rows: Rows, which: NDArray[np.intp], plan: _Plan, dump: Compared, reading: Reading, entries: Entries
+        self,
+        rows: Rows,
+        which: NDArray[np.intp],
+        plan: _Plan,
+        dump: DumpIndex,
+        reading: SlotReading,
+        entries: SlotState,
     ) -> None:
         """What has not been read again has not moved, and the dump is the first one that knows it."""
-        read = np.isin(plan.slots[which], reading.numbers)
-        for part in parts(which[read], _PART):
+        read = np.isin(plan.slots[which], reading.slot_numbers)
+        for part in chunks(which[read], _ROWS_PER_CHUNK):
             slots = plan.slots[part]
-            made = table_rows(picked(reading.conns, np.searchsorted(reading.numbers, slots)))
+            made = rows_from_conns(picked(reading.conns, np.searchsorted(reading.slot_numbers, slots)))
             made["id"], made["skaddr"], made["hist"] = plan.ids[part], entries.skaddr[slots], slots + 1
-            forget_inodes(made)
-            _fill_known(made, slots, dump, entries)
+            clear_inodes(made)
+            _fill_from_dump(made, slots, dump, entries)
             overwrite(rows, part, made)
-        for part in parts(which[~read], _PART):
-            made = self._latest_of(plan.ids[part])
-            _fill_known(made, plan.slots[part], dump, entries)
+        for part in chunks(which[~read], _ROWS_PER_CHUNK):
+            made = self._rows_of_latest(plan.ids[part])
+            _fill_from_dump(made, plan.slots[part], dump, entries)
             overwrite(rows, part, made)
 
 
-def _write_dumped(rows: Rows, which: NDArray[np.intp], plan: _Plan, dump: Compared) -> None:
-    for part in parts(which, _PART):
-        overwrite(rows, part, widened(picked(dump.rows, -1 - plan.slots[part])))
+def _write_dump_rows(rows: Rows, which: NDArray[np.intp], plan: _Plan, dump: DumpIndex) -> None:
+    for part in chunks(which, _ROWS_PER_CHUNK):
+        overwrite(rows, part, rows_from_dump(picked(dump.rows, -1 - plan.slots[part])))
 
 
-def _fill_known(rows: Rows, slots: NDArray[np.intp], dump: Compared, entries: Entries) -> None:
+def _fill_from_dump(rows: Rows, slots: NDArray[np.intp], dump: DumpIndex, entries: SlotState) -> None:
     """Give the entries in these slots what the dump knows of them. Ports are used again: not those born since."""
-    known = (entries.dumped[slots] != NOWHERE) & (entries.born_ns[slots] < dump.now_ns)
-    _fill(rows, np.flatnonzero(known), dump, entries.dumped[slots[known]])
+    known = (entries.dump_row[slots] != NO_ROW) & (entries.born_ns[slots] < dump.now_ns)
+    _fill_rows(rows, np.flatnonzero(known), dump, entries.dump_row[slots[known]])
 
 
-def _fill(rows: Rows, which: NDArray[np.intp], dump: Compared, place: NDArray[np.intp]) -> None:
+def _fill_rows(rows: Rows, which: NDArray[np.intp], dump: DumpIndex, place: NDArray[np.intp]) -> None:
     """Take owner and gauges from the dump where the map has not seen them or less of them."""
     if not len(which):
         return
     other, mine = picked(dump.rows, place), rows if len(which) == len(rows) else picked(rows, which)
     # who has it open, where nobody has been seen with it
     guessed = np.flatnonzero((other["pid"] != 0) & ((mine["pid"] == 0) | ((mine["flags"] & Flag.OWNER_SURE) == 0)))
-    own(mine, guessed, other, guessed)
+    copy_owner(mine, guessed, other, guessed)
     for name in ("cgroup", "srtt_us", "cookie"):
         unknown = np.flatnonzero(mine[name] == 0)
         mine[name][unknown] = other[name][unknown]
     later = np.flatnonzero(
-        (mine["state"] == other["state"]) & ~np.isin(mine["state"], _PROBED) & (other["srtt_us"] != 0)
+        (mine["state"] == other["state"]) & ~np.isin(mine["state"], _RTT_STATES) & (other["srtt_us"] != 0)
     )
     mine["srtt_us"][later] = other["srtt_us"][later]
     # the map has a socket's device by its last change of state
     rebound = np.flatnonzero((mine["dev"] != other["dev"]) & (mine["state_ns"] < dump.now_ns))
     mine["dev"][rebound] = other["dev"][rebound]
-    resolve_doubt(other, mine["syn"])
-    unknown = np.flatnonzero((mine["syn"] == Syn.UNKNOWN) & (mine["state"] == other["state"]))
+    resolve_syn(other, mine["syn"])
+    unknown = np.flatnonzero((mine["syn"] == SynSent.UNKNOWN) & (mine["state"] == other["state"]))
     mine["syn"][unknown] = other["syn"][unknown]
     for name in ("tx_bytes", "rx_bytes", "retrans"):  # 0 where sock_diag does not know them
         np.maximum(mine[name], other[name], out=mine[name])
     mine["flags"] |= other["flags"] & Flag.GAUGES
-    for name in ("accept_queue", "backlog", "holders", "looked"):
+    for name in ("accept_queue", "backlog", "holders", "holder_lookup"):
         mine[name] = other[name]
     if mine is not rows:
         overwrite(rows, which, mine)

@@ -14,29 +14,29 @@ Ids = NDArray[np.uint64]
 Number = TypeVar("Number", bound=np.generic)
 
 
-def _nowhere() -> NDArray[np.intp]:
+def _no_rows() -> NDArray[np.intp]:
     return np.zeros(0, np.intp)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Succession:
+class TableDiff:
     """From one table to a later one, found out once for everybody who compares the two."""
 
     ids: Ids = field(default_factory=lambda: np.zeros(0, np.uint64))
     """Of the later one."""
-    place: NDArray[np.intp] = field(default_factory=_nowhere)
+    earlier_row: NDArray[np.intp] = field(default_factory=_no_rows)
     """By row of the later one: which row of the earlier one it was."""
-    there: Mask = field(default_factory=lambda: np.zeros(0, np.bool_))
+    existed: Mask = field(default_factory=lambda: np.zeros(0, np.bool_))
     """By row of the later one: whether it was one; ``place`` is 0 where it was not."""
-    fresh: NDArray[np.intp] = field(default_factory=_nowhere)
+    added: NDArray[np.intp] = field(default_factory=_no_rows)
     """Rows of the later one that were not ``there``."""
-    missing: NDArray[np.intp] = field(default_factory=_nowhere)
+    removed: NDArray[np.intp] = field(default_factory=_no_rows)
     """Rows of the earlier one that are not in the later one."""
-    same: int = 0
+    same_prefix: int = 0
     """The first so many rows are the same ones in both."""
 
     @classmethod
-    def of(cls, before: Ids, ids: Ids) -> Succession:
+    def from_ids(cls, before: Ids, ids: Ids) -> TableDiff:
         """From ids to ids."""
         together = min(len(before), len(ids))
         differs = before[:together] != ids[:together]
@@ -57,16 +57,16 @@ class Succession:
         place[fresh] = 0
         return cls(ids, place, there, fresh, np.flatnonzero(gone), same)
 
-    def carried(self, values: NDArray[Number], otherwise: float) -> NDArray[Number]:
+    def carry_over(self, values: NDArray[Number], otherwise: float) -> NDArray[Number]:
         """What stood beside the rows of the earlier table, shape (..., n), beside those of the later one.
 
         The very same array, if these are the same rows.
         """
-        if self.same == len(self.ids) == values.shape[-1]:
+        if self.same_prefix == len(self.ids) == values.shape[-1]:
             return values
         beside = np.empty((*values.shape[:-1], len(self.ids)), values.dtype)
-        beside[..., : self.same] = values[..., : self.same]
+        beside[..., : self.same_prefix] = values[..., : self.same_prefix]
         if values.shape[-1]:
-            beside[..., self.same :] = values[..., self.place[self.same :]]
-        beside[..., self.fresh] = otherwise
+            beside[..., self.same_prefix :] = values[..., self.earlier_row[self.same_prefix :]]
+        beside[..., self.added] = otherwise
         return beside

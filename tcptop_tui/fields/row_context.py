@@ -16,16 +16,16 @@ from tcptop_tui.stream.batches import Names
 from tcptop_tui.stream.socket_details import NO_DETAILS
 
 NO_NAMES = Names()
-NO_HOLDERS = np.zeros(0, HOLDING)
-NO_HOLDERS.flags.writeable = False
+NO_HOLDING_ROWS = np.zeros(0, HOLDING)
+NO_HOLDING_ROWS.flags.writeable = False
 
 
-def _as_it_is(ts_ns: int) -> int:
+def _identity(ts_ns: int) -> int:
     return ts_ns
 
 
 @dataclass(frozen=True, slots=True)
-class Subject:
+class RowContext:
     """Rows of dtype ROW, SESSION or TRANSITION, shape (n,); in lists of sums they have some of the same columns."""
 
     rows: Rows
@@ -36,17 +36,17 @@ class Subject:
     rx_rate: NDArray[np.float64] | None = None
     names: Names = NO_NAMES
     """Of the host that the rows are of: in a recording that is another one."""
-    holders: Rows = field(default_factory=lambda: NO_HOLDERS)
+    holders: Rows = field(default_factory=lambda: NO_HOLDING_ROWS)
     """Of rows that several processes have open, dtype HOLDING, sorted by ``id``."""
     details: Rows = field(default_factory=lambda: NO_DETAILS)
     """Of rows that are in a table, dtype SOCKET_DETAIL, sorted by ``id``; empty while nobody wants them."""
-    utc_ns: Callable[[int], int] = _as_it_is
+    utc_ns: Callable[[int], int] = _identity
     """From CLOCK_MONOTONIC to UTC."""
     rtt_unit: RttUnit = "auto"
-    hosts: HostNames | None = None
+    host_names: HostNames | None = None
     """Names of hosts and services are shown; None: numbers are."""
 
-    def take(self, which: NDArray[np.intp]) -> Self:
+    def select(self, which: NDArray[np.intp]) -> Self:
         """The rows with these numbers."""
         tx_rate, rx_rate = (None if rate is None else rate[which] for rate in (self.tx_rate, self.rx_rate))
         return replace(self, rows=self.rows[which], tx_rate=tx_rate, rx_rate=rx_rate)
@@ -56,13 +56,13 @@ class Subject:
         return name in (self.rows.dtype.names or ())
 
 
-class Column(NamedTuple):
+class FieldValues(NamedTuple):
     """A value for each row, and which of them are known."""
 
     values: NDArray[Any]
     """Shape (n,) of numbers or S16, or (n, 2) of an address's words."""
-    known: Mask
+    is_known: Mask
     """Shape (n,). What is not known is shown as ``–``, written as null, matches no filter and is sorted last."""
 
 
-Reader: TypeAlias = Callable[[Subject], Column]
+Reader: TypeAlias = Callable[[RowContext], FieldValues]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 
-from tcptop_tui.filters.errors import shown
+from tcptop_tui.filters.errors import quoted_for_message
 from tcptop_tui.filters.lexer import Value
 from tcptop_tui.records import State
 
@@ -55,5 +55,5 @@ def read_states(value: Value) -> frozenset[State]:
     if found is None:
         close = difflib.get_close_matches(_plain(value.text), _NAMES, 1)
         mend = f"did you mean {close[0]}?" if close else f"use {', '.join(state.name.lower() for state in State)}"
-        raise value.error(f"no TCP state {shown(value.text)}", mend)
+        raise value.error(f"no TCP state {quoted_for_message(value.text)}", mend)
     return found

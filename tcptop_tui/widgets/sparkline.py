@@ -8,7 +8,7 @@ from collections.abc import Iterable
 LEVELS = "▁▂▃▄▅▆▇█"
 
 
-def spark(values: Iterable[float], cells: int) -> str:
+def sparkline(values: Iterable[float], cells: int) -> str:
     """The last ``cells`` of ``values``, from 0 to their largest; a blank where one is unknown (NaN).
 
     Nothing is the lowest level, and the least that is more than nothing is one above.

@@ -17,7 +17,7 @@ _MOST_DEVICES = 1024
 """The same; each is asked for again with every table, at 1 µs: it may have another name by now."""
 
 
-class Namer:
+class NameCollector:
     """Collects names and passes them on when they have changed; for one worker thread.
 
     What has ended keeps its name: it is still in the log.
@@ -31,16 +31,16 @@ class Namer:
         self._ids: dict[int, None] = {}
         self._devices: dict[tuple[int, int], str] = {}
         self._names = Names()
-        self._offered = Names()
+        self._offered_names = Names()
 
-    def note(self, rows: Rows) -> bool:
+    def collect(self, rows: Rows) -> bool:
         """Remember whose names are wanted; ``rows`` has ``cgroup``, ``netns`` and ``dev``, whatever its dtype.
 
         Returns:
             Is there one that was not wanted before?
         """
         fresh_device = self._note_devices(rows)
-        fresh = _different(rows["cgroup"]) - self._ids.keys()
+        fresh = _distinct(rows["cgroup"]) - self._ids.keys()
         if not fresh:
             return fresh_device
         self._ids.update(dict.fromkeys(sorted(fresh)))
@@ -54,7 +54,7 @@ class Namer:
         if not len(bound):
             return False
         pairs = rows["netns"][bound].astype(np.uint64) << np.uint64(32) | rows["dev"][bound]
-        fresh = {(pair >> 32, pair & 0xFFFF_FFFF) for pair in _different(pairs)} - self._devices.keys()
+        fresh = {(pair >> 32, pair & 0xFFFF_FFFF) for pair in _distinct(pairs)} - self._devices.keys()
         self._devices.update(dict.fromkeys(sorted(fresh), ""))
         for oldest in list(self._devices)[: max(0, len(self._devices) - _MOST_DEVICES)]:
             del self._devices[oldest]
@@ -74,8 +74,8 @@ class Namer:
         kept = {inode: name for inode, name in self._names.netns.items() if inode not in alive} | dict(netns)
         kept = dict(list(kept.items())[-_MOST:])
         self._names = Names(kept, self._cgroups.paths(self._ids), self._device_names(alive, device))
-        if self._names != self._offered and sink.offer(self._names):
-            self._offered = self._names
+        if self._names != self._offered_names and sink.offer(self._names):
+            self._offered_names = self._names
 
     def _device_names(self, alive: frozenset[int], device: Callable[[int, int], str]) -> dict[int, dict[int, str]]:
         found: dict[int, dict[int, str]] = {}
@@ -88,6 +88,6 @@ class Namer:
         return found
 
 
-def _different(values: NDArray[np.uint64]) -> set[int]:
+def _distinct(values: NDArray[np.uint64]) -> set[int]:
     """Which there are; the same in a row, as most are, is looked at once."""
     return set(values[np.flatnonzero(np.diff(values, prepend=~values[:1]))].tolist())

@@ -9,16 +9,16 @@ from pathlib import Path
 import numpy as np
 
 from tcptop_tui.errors import UsageError
-from tcptop_tui.export.document import SnapshotInput, build
+from tcptop_tui.export.document import DocumentInput, build_document
 from tcptop_tui.export.writers import default_name, to_csv, to_json, to_text
-from tcptop_tui.fields import Subject
-from tcptop_tui.model.connect_list import connects
-from tcptop_tui.model.ended_order import is_connection
+from tcptop_tui.fields import RowContext
+from tcptop_tui.model.connect_list import make_connects
+from tcptop_tui.model.ended_order import has_peer
 from tcptop_tui.model.frame import Frame
 
 
 @dataclass(frozen=True, slots=True)
-class Origin:
+class HostInfo:
     """The machine that a snapshot comes from."""
 
     host: str
@@ -33,18 +33,18 @@ def default_path(host: str, utc_ns: int, kind: str) -> Path:
     return name
 
 
-def _sessions(frame: Frame) -> Subject:
+def _ended_rows(frame: Frame) -> RowContext:
     """The ended connections that the filter shows."""
-    sessions = frame.facts.about(frame.facts.sessions)
-    return sessions.take(np.flatnonzero(is_connection(sessions.rows) & frame.look.wants(sessions)))
+    sessions = frame.snapshot.about(frame.snapshot.ended_rows)
+    return sessions.select(np.flatnonzero(has_peer(sessions.rows) & frame.view_options.mask(sessions)))
 
 
-def _input(frame: Frame, origin: Origin) -> SnapshotInput:
-    facts, look = frame.facts, frame.look
-    return SnapshotInput(
-        table=facts.subject.take(frame.present),
+def _document_input(frame: Frame, origin: HostInfo) -> DocumentInput:
+    facts, look = frame.snapshot, frame.view_options
+    return DocumentInput(
+        table=facts.subject.select(frame.live_order),
         transitions=facts.about(facts.log[frame.log]),
-        sessions=_sessions(frame),
+        ended=_ended_rows(frame),
         hist=frame.rtt.hist,
         hist_sum_us=frame.rtt.sum_us,
         loss=facts.loss,
@@ -53,19 +53,19 @@ def _input(frame: Frame, origin: Origin) -> SnapshotInput:
         kernel=origin.kernel,
         backend=facts.status.backend,
         backend_note=facts.status.note,
-        filter_text=frame.look.filter.text,
-        hidden_text=frame.look.hidden.text if frame.look.hidden else "",
+        filter_text=frame.view_options.filter.text,
+        hidden_text=frame.view_options.hide_filter.text if frame.view_options.hide_filter else "",
         alerts=facts.alerts,
         connections_total=len(facts.rows),
-        connects=connects(facts, look.wants, "time", descending=True, filtered=look.filtered),
+        connects=make_connects(facts, look.mask, "time", descending=True, filtered=look.is_filtered),
         since_ns=facts.counted_ns,
         transitions_since_ns=facts.log_since_ns,
-        sessions_since_ns=facts.sessions_since_ns,
+        sessions_since_ns=facts.ended_since_ns,
         behind_s=facts.behind_s,
     )
 
 
-def render(frame: Frame, origin: Origin, kind: str, picture: str) -> bytes:
+def render(frame: Frame, origin: HostInfo, kind: str, picture: str) -> bytes:
     """The file's content.
 
     Args:
@@ -77,11 +77,11 @@ def render(frame: Frame, origin: Origin, kind: str, picture: str) -> bytes:
     """
     if kind == "svg":
         return picture.encode()
-    given = _input(frame, origin)
+    given = _document_input(frame, origin)
     if kind == "json":
-        return to_json(build(given))
+        return to_json(build_document(given))
     if kind == "csv":
-        return to_csv(build(given))
+        return to_csv(build_document(given))
     if kind == "txt":
         return to_text(given).encode()
     raise UsageError(f"no format {kind!r}", mend="use json, csv, txt or svg")

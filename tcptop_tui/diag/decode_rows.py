@@ -7,8 +7,9 @@ import socket
 import numpy as np
 from numpy.typing import NDArray
 
-from tcptop_tui.diag.messages import TCP_INFO, Sockets
-from tcptop_tui.records import DUMPED, UNKNOWN_UID, Flag, Mask, Rows, State, Syn, picked
+from tcptop_tui.diag.messages import TCP_INFO, SocketColumns
+from tcptop_tui.records import DUMP_ROW, UNKNOWN_UID, Flag, Mask, Rows, State, SynSent
+from tcptop_tui.row_copy import picked
 
 TIMEWAIT_NS = 60 * 10**9
 """TCP_TIMEWAIT_LEN, include/net/tcp.h"""
@@ -16,13 +17,13 @@ _TIMER_TIMEWAIT = 3  # idiag_timer, inet_twsk_diag_fill() in net/ipv4/inet_diag.
 _MAPPED = np.uint64(0xFFFF_0000_0000)
 _HALF = np.uint64(32)
 _RTT_END_BYTES = 72
-_REQUESTS = (State.SYN_RECV, State.NEW_SYN_RECV)
+_REQUEST_STATES = (State.SYN_RECV, State.NEW_SYN_RECV)
 NOT_CONNECTED = (State.LISTEN, State.CLOSE, State.BOUND_INACTIVE)
 _FIN_QUEUED = (State.FIN_WAIT1, State.FIN_WAIT2, State.CLOSING, State.LAST_ACK)
 _AFTER_FIN = (State.CLOSE_WAIT, State.LAST_ACK, State.CLOSING)
 
 
-def as_rows(sockets: Sockets, now_ns: int, netns: int, fin_timeout_ns: int = TIMEWAIT_NS) -> Rows:
+def decode_rows(sockets: SocketColumns, now_ns: int, netns: int, fin_timeout_ns: int = TIMEWAIT_NS) -> Rows:
     """As records.DUMPED, shape (n,); ``id`` and owner are left empty.
 
     Args:
@@ -32,7 +33,7 @@ def as_rows(sockets: Sockets, now_ns: int, netns: int, fin_timeout_ns: int = TIM
         fin_timeout_ns: its net.ipv4.tcp_fin_timeout.
     """
     messages = sockets.messages
-    rows = np.zeros(len(messages), DUMPED)
+    rows = np.zeros(len(messages), DUMP_ROW)
     rows["netns"] = netns
     rows["cgroup"] = sockets.cgroups
     rows["cookie"] = messages["cookie"].view("<u8")
@@ -41,7 +42,7 @@ def as_rows(sockets: Sockets, now_ns: int, netns: int, fin_timeout_ns: int = TIM
     rows["state"] = messages["state"]
     four = messages["family"] == socket.AF_INET
     rows["laddr"], rows["raddr"] = _address(messages["src"], four), _address(messages["dst"], four)
-    rows["uid"] = np.where(_nobodys(sockets), UNKNOWN_UID, messages["uid"])
+    rows["uid"] = np.where(_without_owner(sockets), UNKNOWN_UID, messages["uid"])
     listens = messages["state"] == State.LISTEN
     # ``tcp_diag_get_info``, net/ipv4/tcp_diag.c: sk_ack_backlog and sk_max_ack_backlog
     rows["accept_queue"][listens], rows["backlog"][listens] = messages["rqueue"][listens], messages["wqueue"][listens]
@@ -58,14 +59,14 @@ def _address(words: NDArray[np.uint64], four: Mask) -> NDArray[np.uint64]:
     return address
 
 
-def _nobodys(sockets: Sockets) -> Mask:
+def _without_owner(sockets: SocketColumns) -> Mask:
     """Sockets for which the kernel says uid 0 because it has none.
 
     Those are TIME_WAIT and requests (``inet_twsk_diag_fill``, ``inet_req_diag_fill``), FIN_WAIT2
     that waits in a TIME_WAIT socket, and, in older kernels, what its process has closed.
     """
     messages = sockets.messages
-    passing = np.isin(messages["state"], [State.TIME_WAIT, *_REQUESTS])
+    passing = np.isin(messages["state"], [State.TIME_WAIT, *_REQUEST_STATES])
     nobodys: Mask = passing | ((messages["inode"] == 0) & (messages["uid"] == 0))
     return nobodys
 
@@ -84,7 +85,7 @@ def _fill_timers(rows: Rows, messages: Rows, now_ns: int, fin_timeout_ns: int) -
     rows["state_ns"][which] = np.maximum(now_ns - waited_ns, 0)
 
 
-def _fill_gauges(rows: Rows, sockets: Sockets) -> None:
+def _fill_gauges(rows: Rows, sockets: SocketColumns) -> None:
     """Counters as records.DUMPED has them; what does not connect two ends has none.
 
     ``bytes_received`` counts the peer's FIN (``tcp_rcv_nxt_update``, net/ipv4/tcp_input.c), and a
@@ -103,7 +104,7 @@ def _fill_gauges(rows: Rows, sockets: Sockets) -> None:
     rows["retrans"][known] = infos["total_retrans"][known]
 
 
-def _fill_sent(rows: Rows, sockets: Sockets, known: Mask) -> None:
+def _fill_sent(rows: Rows, sockets: SocketColumns, known: Mask) -> None:
     """``tx_bytes`` and ``syn`` of the sockets that have a whole tcp_info.
 
     Payload that has left TCP at least once, as ``payload_sent`` of ``bpf/c/sockets.c`` counts it: acknowledged or in
@@ -120,38 +121,38 @@ def _fill_sent(rows: Rows, sockets: Sockets, known: Mask) -> None:
     tried = _signed(infos["bytes_sent"]) - _signed(infos["bytes_retrans"])
     asking, quiet = state == State.SYN_SENT, infos["unacked"] == 0
     rules = (
-        (asking & quiet, Syn.NONE),
-        (asking | (quiet & (tried == sent - 1)), Syn.OUT),
-        (tried > sent, Syn.DOUBT),
+        (asking & quiet, SynSent.NONE),
+        (asking | (quiet & (tried == sent - 1)), SynSent.OUT),
+        (tried > sent, SynSent.DOUBT),
     )
-    syn = np.select([holds for holds, _ in rules], [code for _, code in rules], Syn.UNKNOWN)
-    sent -= syn == Syn.OUT
+    syn = np.select([holds for holds, _ in rules], [code for _, code in rules], SynSent.UNKNOWN)
+    sent -= syn == SynSent.OUT
     rows["tx_bytes"][known] = np.maximum(np.minimum(sent, tried), 0)[known]
     rows["syn"][known] = syn[known]
 
 
-def resolve_doubt(rows: Rows, syn: NDArray[np.uint8]) -> None:
-    """Take the SYN off ``tx_bytes`` of rows in ``Syn.DOUBT`` whose SYN is known to be OUT by ``syn``, in place.
+def resolve_syn(rows: Rows, syn: NDArray[np.uint8]) -> None:
+    """Take the SYN off ``tx_bytes`` of rows in ``SynSent.DOUBT`` whose SYN is known to be OUT by ``syn``, in place.
 
     Args:
         rows: of a dtype that has both, shape (n,).
-        syn: ``Syn`` of the same sockets as somebody else has seen it, shape (n,).
+        syn: ``SynSent`` of the same sockets as somebody else has seen it, shape (n,).
     """
-    wrong = np.flatnonzero((rows["syn"] == Syn.DOUBT) & (syn == Syn.OUT))
+    wrong = np.flatnonzero((rows["syn"] == SynSent.DOUBT) & (syn == SynSent.OUT))
     rows["tx_bytes"][wrong] -= 1
-    known = np.flatnonzero((syn == Syn.OUT) & (rows["syn"] != Syn.OUT))
-    rows["syn"][known] = Syn.OUT
+    known = np.flatnonzero((syn == SynSent.OUT) & (rows["syn"] != SynSent.OUT))
+    rows["syn"][known] = SynSent.OUT
 
 
-def guess_opener(rows: Rows) -> None:
-    """What is in ``Syn.DOUBT`` and on no listener's port was opened by connect(); of a whole dump, in place."""
-    doubtful = np.flatnonzero(rows["syn"] == Syn.DOUBT)
+def guess_syn(rows: Rows) -> None:
+    """What is in ``SynSent.DOUBT`` and on no listener's port was opened by connect(); of a whole dump, in place."""
+    doubtful = np.flatnonzero(rows["syn"] == SynSent.DOUBT)
     if len(doubtful):
         listening = _local_port(picked(rows, rows["state"] == State.LISTEN))
         ours = ~np.isin(_local_port(picked(rows, doubtful)), listening)
         syn = np.zeros(len(rows), "u1")
-        syn[doubtful[ours]] = Syn.OUT
-        resolve_doubt(rows, syn)
+        syn[doubtful[ours]] = SynSent.OUT
+        resolve_syn(rows, syn)
 
 
 def _local_port(rows: Rows) -> NDArray[np.uint64]:

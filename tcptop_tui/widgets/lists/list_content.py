@@ -10,28 +10,28 @@ from numpy.typing import NDArray
 
 from tcptop_tui.filters import Filter
 from tcptop_tui.records import ROW, Mask
-from tcptop_tui.widgets.lists.page import Page
+from tcptop_tui.widgets.lists.page import RowTexts
 
 
-def _nothing(rows: NDArray[np.intp]) -> Page:
-    return Page(np.zeros(len(rows), ROW), 0)
+def _empty_cell(rows: NDArray[np.intp]) -> RowTexts:
+    return RowTexts(np.zeros(len(rows), ROW), 0)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Sheet:
+class ListContent:
     """What a list shows at one moment."""
 
     order: NDArray[np.intp]
     """Rows in display order, shape (n,)."""
     ids: NDArray[np.uint64]
     """By row: what stays with it from one sheet to the next."""
-    page: Callable[[NDArray[np.intp]], Page]
+    page: Callable[[NDArray[np.intp]], RowTexts]
     """Some rows, with all that their texts are made from."""
     sort: str = ""
     descending: bool = True
-    told: str = ""
+    title: str = ""
     """What stands in place of rows where there are none."""
-    look: object = None
+    view_options: object = None
     """Another one, and nothing of what is on the screen can stay."""
     matches: Callable[[Filter], Mask] | None = None
     """By row: which ones a search wants; None: this list cannot be searched."""
@@ -42,4 +42,4 @@ class Sheet:
         return int(found[0]) if len(found) else None
 
 
-NO_SHEET = Sheet(np.zeros(0, np.intp), np.zeros(0, np.uint64), _nothing)
+NO_CONTENT = ListContent(np.zeros(0, np.intp), np.zeros(0, np.uint64), _empty_cell)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from tcptop_tui.filters.errors import shown
+from tcptop_tui.filters.errors import quoted_for_message
 from tcptop_tui.filters.lexer import Value
 
 _MOST_BYTES = 1 << 20
@@ -15,7 +15,7 @@ _MOST_BYTES = 1 << 20
 _MEND = "it is RE2's language: no look-around, no back-references"
 
 
-def name_test(value: Value, *, whole: bool) -> Callable[[str], bool]:
+def compile_name_regex(value: Value, *, whole: bool) -> Callable[[str], bool]:
     """Whether a name has a match for the expression, in any case; with ``whole`` all of the name has to be one.
 
     Raises:
@@ -32,7 +32,7 @@ def name_test(value: Value, *, whole: bool) -> Callable[[str], bool]:
         pattern = re2.compile(value.text, options)
     except re2.error as error:
         what, _, part = error.args[0].decode("utf-8", "replace").partition(": ")
-        message = f"{what}: {shown(part)}" if part else what
+        message = f"{what}: {quoted_for_message(part)}" if part else what
         raise value.error(
             f"the regular expression is wrong: {message}", _MEND if what.startswith("invalid") else ""
         ) from None

@@ -9,16 +9,17 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from tcptop_tui.reconcile.owner_fill import own
-from tcptop_tui.records import TRANSITION, Flag, Looked, Mask, Rows, joined, picked
+from tcptop_tui.reconcile.owner_fill import copy_owner
+from tcptop_tui.records import TRANSITION, Flag, HolderLookup, Mask, Rows
+from tcptop_tui.row_copy import concat, picked
 from tcptop_tui.stream.batches import Capture
-from tcptop_tui.stream.identity import Index, process_mask, socket_life
+from tcptop_tui.stream.identity import KeyIndex, process_mask, socket_key
 
-_MOST = 65_536
+_MAX_WAITING = 65_536
 """Transitions, 11 MB; the oldest go first."""
 
 
-class Undecided:
+class OwnerlessTransitions:
     """For one capture, and one worker thread.
 
     Args:
@@ -32,36 +33,38 @@ class Undecided:
     def __len__(self) -> int:
         return len(self._waiting)
 
-    def passed(self, moved: Rows) -> Rows:
+    def add(self, moved: Rows) -> Rows:
         """Of what has waited and what has just ``moved`` (dtype TRANSITION): the wanted, in order; the rest waits."""
-        rows = joined(TRANSITION, self._waiting, moved)
+        rows = concat(TRANSITION, self._waiting, moved)
         decided = rows["flags"] & Flag.OWNER_SURE != 0
-        return self._passed(rows, rows, np.flatnonzero(decided & (rows["pid"] != 0)))
+        return self._decide(rows, rows, np.flatnonzero(decided & (rows["pid"] != 0)))
 
-    def settled(self, table: Rows) -> Rows:
+    def release(self, table: Rows) -> Rows:
         """What the owners in a table (dtype ROW) decide of what waits: the wanted; the unwanted goes, too."""
         if not len(self._waiting):
             return self._waiting
-        known = (table["pid"] != 0) & (((table["flags"] & Flag.OWNER_SURE) != 0) | (table["looked"] == Looked.FOR))
-        return self._passed(self._waiting, table, np.flatnonzero(known & (table["skaddr"] != 0)))
+        known = (table["pid"] != 0) & (
+            ((table["flags"] & Flag.OWNER_SURE) != 0) | (table["holder_lookup"] == HolderLookup.DONE)
+        )
+        return self._decide(self._waiting, table, np.flatnonzero(known & (table["skaddr"] != 0)))
 
-    def ended(self, sessions: Rows) -> tuple[Rows, Rows]:
+    def release_ended(self, sessions: Rows) -> tuple[Rows, Rows]:
         """Of connections that ended (dtype SESSION) the transitions that waited, and the sessions; the wanted."""
-        waited = self._passed(self._waiting, sessions, np.arange(len(sessions)))
+        waited = self._decide(self._waiting, sessions, np.arange(len(sessions)))
         return waited, picked(sessions, process_mask(sessions, self._capture, unknown=False))
 
-    def _passed(self, rows: Rows, owners: Rows, which: NDArray[np.intp]) -> Rows:
+    def _decide(self, rows: Rows, owners: Rows, which: NDArray[np.intp]) -> Rows:
         """Those of ``rows`` that rows ``which`` of ``owners``, the last of a connection, show to be wanted."""
-        lives, which = socket_life(rows), which[::-1]
-        place, found = Index.of(socket_life(owners)[which]).find(lives)
-        asked = np.flatnonzero(found & ~_sure(rows))
-        own(rows, asked, owners, which[place[asked]])
+        lives, which = socket_key(rows), which[::-1]
+        place, found = KeyIndex.from_keys(socket_key(owners)[which]).find(lives)
+        asked = np.flatnonzero(found & ~_owner_is_sure(rows))
+        copy_owner(rows, asked, owners, which[place[asked]])
         wanted: Mask = process_mask(rows, self._capture, unknown=False)
         waiting = ~wanted & ~found
-        self._waiting = picked(rows, np.flatnonzero(waiting)[-_MOST:])
+        self._waiting = picked(rows, np.flatnonzero(waiting)[-_MAX_WAITING:])
         return picked(rows, wanted)
 
 
-def _sure(rows: Rows) -> Mask:
+def _owner_is_sure(rows: Rows) -> Mask:
     sure: Mask = (rows["flags"] & Flag.OWNER_SURE) != 0
     return sure

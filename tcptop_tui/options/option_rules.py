@@ -17,12 +17,12 @@ _FOR_ALL = frozenset({"config_file", "debug"})
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
+class OptionRule:
     """Options that mean nothing beside another one."""
 
-    beside: str
+    conflicts_with: str
     """An option, by parameter name; empty: never have they a meaning in this command."""
-    void: tuple[str, ...]
+    ignored: tuple[str, ...]
     """Options, by parameter name; those that a command has not are no matter. Empty: all others."""
     commands: tuple[str, ...] = ()
     """Where that is so; empty: everywhere."""
@@ -33,24 +33,24 @@ class Rule:
 
 
 RULES = (
-    Rule("replay", ("backend", "max_connections", "ring_mb", "cgroupmap", "mntnsmap", "context", "dns")),
-    Rule("replay", ("refresh",), ("snapshot",)),
-    Rule("backend", ("max_connections", "ring_mb", "context"), value="diag"),
-    Rule("counts", ("lport", "print_uid", "wall", "since", "wide", "count"), ("connect",)),
-    Rule("duration", ("duration_too",), ("rtt",)),
-    Rule("", ("since",), ("rtt",)),
-    Rule("", ("max_connections", "ring_mb"), ("ping",)),
-    Rule("", ("wide",), ("rtt",)),
-    Rule("", ("count",), ("rtt",), absent="interval"),
-    Rule("as_json", ("since", "wide", "print_uid")),
-    Rule("as_json", ("lport",), ("connect",)),
-    Rule("as_json", ("extension",)),
-    Rule("ebpf", ()),
+    OptionRule("replay", ("backend", "max_connections", "ring_mb", "cgroupmap", "mntnsmap", "context", "dns")),
+    OptionRule("replay", ("refresh",), ("snapshot",)),
+    OptionRule("backend", ("max_connections", "ring_mb", "context"), value="diag"),
+    OptionRule("counts", ("lport", "print_uid", "wall", "since", "wide", "count"), ("connect",)),
+    OptionRule("duration", ("duration_too",), ("rtt",)),
+    OptionRule("", ("since",), ("rtt",)),
+    OptionRule("", ("max_connections", "ring_mb"), ("ping",)),
+    OptionRule("", ("wide",), ("rtt",)),
+    OptionRule("", ("count",), ("rtt",), absent="interval"),
+    OptionRule("as_json", ("since", "wide", "print_uid")),
+    OptionRule("as_json", ("lport",), ("connect",)),
+    OptionRule("as_json", ("extension",)),
+    OptionRule("ebpf", ()),
 )
 """Beside what commands refuse themselves, with reasons of their own."""
 
 
-class Checked(click.Command):
+class CheckedCommand(click.Command):
     """A command that refuses options without effect."""
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -59,9 +59,9 @@ class Checked(click.Command):
         Raises:
             UsageError: such an option was given.
         """
-        refuse_dropped(ctx)
+        refuse_ignored(ctx)
         refuse_empty(ctx)
-        refuse_void(ctx)
+        refuse_meaningless(ctx)
         return super().invoke(ctx)
 
 
@@ -76,13 +76,13 @@ class Seconds(click.FloatRange):
         return number
 
 
-def hand_on(context: click.Context) -> None:
+def inherit_options(context: click.Context) -> None:
     """Give what stands before a command to the command, where that has the same option and is not given another value.
 
     Args:
         context: of the group, before the command's own is made.
     """
-    values = {param.name: context.params[param.name] for param in _given(context) if param.name}
+    values = {param.name: context.params[param.name] for param in _explicit_options(context) if param.name}
     context.default_map = _defaults(context.command, context, values)
 
 
@@ -98,7 +98,7 @@ def _defaults(command: click.Command, context: click.Context, values: dict[str, 
     }
 
 
-def _given(context: click.Context) -> Iterator[click.Parameter]:
+def _explicit_options(context: click.Context) -> Iterator[click.Parameter]:
     """Options that the user has written."""
     for param in context.command.params:
         source = context.get_parameter_source(param.name or "")
@@ -111,17 +111,17 @@ def _kind(param: click.Parameter) -> tuple[Any, ...]:
     return repr(param.type), param.multiple, getattr(param, "is_flag", False)
 
 
-def refuse_dropped(context: click.Context) -> None:
+def refuse_ignored(context: click.Context) -> None:
     """Options before a command that this has not.
 
     Raises:
         UsageError: there are some.
     """
     own = {param.name: _kind(param) for param in context.command.params}
-    for param in _given(context.find_root()):
+    for param in _explicit_options(context.find_root()):
         if param.name not in _FOR_ALL and own.get(param.name) != _kind(param):
             mend = f"see {context.command_path} --help"
-            raise UsageError(f"{_shown(param)} has no effect before {context.info_name}", mend=mend)
+            raise UsageError(f"{_option_name(param)} has no effect before {context.info_name}", mend=mend)
 
 
 def refuse_empty(context: click.Context) -> None:
@@ -132,39 +132,43 @@ def refuse_empty(context: click.Context) -> None:
     Raises:
         UsageError: there is one.
     """
-    for param in _given(context):
+    for param in _explicit_options(context):
         if context.params[param.name or ""] == "" and param.name != "filter_text":
-            raise UsageError(f"{_shown(param)} is empty", mend="give it a value, or leave it out")
+            raise UsageError(f"{_option_name(param)} is empty", mend="give it a value, or leave it out")
 
 
-def refuse_void(context: click.Context) -> None:
+def refuse_meaningless(context: click.Context) -> None:
     """Options that mean nothing beside others, by ``RULES``.
 
     Raises:
         UsageError: there are some.
     """
-    given = {str(param.name): param for param in _given(context)}
+    given = {str(param.name): param for param in _explicit_options(context)}
     for rule in RULES:
         if not _applies(rule, context, given):
             continue
-        for name in rule.void or sorted(given.keys() - _FOR_ALL - {rule.beside}):
+        for name in rule.ignored or sorted(given.keys() - _FOR_ALL - {rule.conflicts_with}):
             if name in given:
-                raise UsageError(f"{_shown(given[name])} has no effect {_where(rule, context)}", mend="leave it out")
+                raise UsageError(
+                    f"{_option_name(given[name])} has no effect {_where(rule, context)}", mend="leave it out"
+                )
 
 
-def _applies(rule: Rule, context: click.Context, given: Mapping[str, click.Parameter]) -> bool:
+def _applies(rule: OptionRule, context: click.Context, given: Mapping[str, click.Parameter]) -> bool:
     if (rule.commands and context.info_name not in rule.commands) or rule.absent in given:
         return False
-    return not rule.beside or (rule.beside in given and rule.value in {None, context.params[rule.beside]})
+    return not rule.conflicts_with or (
+        rule.conflicts_with in given and rule.value in {None, context.params[rule.conflicts_with]}
+    )
 
 
-def _where(rule: Rule, context: click.Context) -> str:
-    names = {param.name: _shown(param) for param in context.command.params}
+def _where(rule: OptionRule, context: click.Context) -> str:
+    names = {param.name: _option_name(param) for param in context.command.params}
     value = f" {rule.value}" if rule.value else ""
     if rule.absent:
         return f"without {names[rule.absent]}"
-    return f"beside {names[rule.beside]}{value}" if rule.beside else f"in {context.info_name}"
+    return f"beside {names[rule.conflicts_with]}{value}" if rule.conflicts_with else f"in {context.info_name}"
 
 
-def _shown(param: click.Parameter) -> str:
+def _option_name(param: click.Parameter) -> str:
     return max(param.opts, key=len)
