@@ -37,6 +37,7 @@ def test_any_name(name: str) -> None:
         ("e\u0301", "é"),
         ("\u1112\u1161\u11ab", "한"),
         ("漢字", "漢字"),
+        ("1\u0301\ufe0f", "··"),  # U+FE0F widens the digit across the accent
     ],
 )
 def test_how_it_looks(text: str, shown: str) -> None:

@@ -72,7 +72,7 @@ def test_a_locale_that_is_not_installed_counts_by_its_name(environ: dict[str, st
     terminal = Terminal("--backend", "diag", **{"LC_ALL": "", "LC_CTYPE": "", "LANG": "", **environ})
     try:
         terminal.shows("F1Help")
-        assert "─" in terminal.text
+        terminal.shows("─")
     finally:
         terminal.close()
 

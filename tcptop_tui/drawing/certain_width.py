@@ -12,7 +12,7 @@ import unicodedata
 from functools import lru_cache
 from typing import Final
 
-from rich.cells import cell_len, get_character_cell_size
+from rich.cells import cell_len
 
 _LETTERS: Final = {0x1F1E6 + number: chr(ord("A") + number) for number in range(26)}
 _JOINING: Final = dict.fromkeys([*range(0x1160, 0x1200), *range(0xD7B0, 0xD800), *range(0x1F3FB, 0x1F400), 0xFE0E], "")
@@ -28,4 +28,4 @@ def with_certain_width(text: str) -> str:
     shown = unicodedata.normalize("NFC", text).translate(_STAND_INS)
     shown = _WIDENED.sub(lambda found: found[0][0] + " " * (cell_len(found[0]) - cell_len(found[0][0])), shown)
     shown = shown.replace("\ufe0f", "")
-    return shown if cell_len(shown) == cell_len(text) else "".join("·" * get_character_cell_size(c) for c in text)
+    return shown if cell_len(shown) == cell_len(text) else "·" * cell_len(text)
