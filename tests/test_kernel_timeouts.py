@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import socket
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -48,6 +48,26 @@ def latest(source: Running, lport: int) -> Rows:
     """The latest end of a connection from this port; none where it has not come yet."""
     rows = sessions(source)
     return rows[rows["lport"] == lport][-1:]
+
+
+class Unended(Exception):
+    """Whose end nobody has told."""
+
+
+def until_ended(source: Running, ports: Mapping[object, int]) -> None:
+    """Until each has an end; says which have none, and what the tracer counts as lost.
+
+    Raises:
+        Unended: some have none after a minute.
+    """
+
+    def missing() -> list[object]:
+        return [case for case, lport in ports.items() if not len(latest(source, lport))]
+
+    try:
+        source.until(lambda: not missing())
+    except AssertionError:
+        raise Unended(f"without an end: {missing()}; {source.store.snapshot().loss}") from None
 
 
 def error_of(sock: socket.socket) -> int:
@@ -94,8 +114,25 @@ SENDING = [Case(state, act) for state in (E, CW) for act in (send, limit, shut, 
 SENT = [Case(state, act) for state in (F1, LA, CG) for act in (wait, socket.socket.close)]
 
 
-def test_a_silent_peer_in_every_state(source: Running, far: Far, held: ExitStack) -> None:
-    """Keepalive, TCP_USER_TIMEOUT, retransmits, probes of a closed window, and SYNs."""
+@pytest.mark.timeout(200)
+def test_a_silent_peer_in_every_state(source: Running) -> None:
+    """Keepalive, TCP_USER_TIMEOUT, retransmits, probes of a closed window, and SYNs.
+
+    Once more where an end is missing: the kernels of some machines run no program at all for some milliseconds now and
+    then (docs/decisions/kernel-program.md, 35), and this happens in a timer.
+    """
+    for retries in (1, 0):
+        with severable() as far, ExitStack() as held:
+            try:
+                silent_peers(source, far, held)
+            except Unended:
+                if not retries:
+                    raise
+            else:
+                break
+
+
+def silent_peers(source: Running, far: Far, held: ExitStack) -> None:
     server, made = held.enter_context(far.server()), {}
     for case in IDLE + SENDING + SENT:
         made[case] = far.pair(server)
@@ -112,7 +149,7 @@ def test_a_silent_peer_in_every_state(source: Running, far: Far, held: ExitStack
         here.setblocking(False)
         here.connect_ex((NOBODY, 80))
     lports = [*ports.values(), *map(port, given_up)]
-    source.until(lambda: all(len(latest(source, lport)) for lport in lports))
+    until_ended(source, {**ports, "given up": lports[-2], "given up by its limit": lports[-1]})
     ends = [latest(source, lport) for lport in lports]
     assert {why(one) for one in ends} == {CloseReason.TIMED_OUT}
     told = {error_of(here) for here in (*given_up, *(here for here, _ in made.values())) if here.fileno() >= 0}
