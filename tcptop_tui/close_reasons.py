@@ -32,7 +32,7 @@ class CloseReason(IntEnum):
     ABORTED = 10
     """Destroyed from outside: ``ss -K`` (tcp_abort, net/ipv4/tcp.c)."""
     ERROR = 11
-    """Another errno; ``reason_text`` says which."""
+    """Another errno; ``close_reason_text`` says which."""
     SILENT = 12
     """Closed without FIN, reset or error: nothing was sent, as under TCP_REPAIR (tcp_disconnect, net/ipv4/tcp.c)."""
 
@@ -59,7 +59,7 @@ _UNREACHABLE = (errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN, errno.EHO
 
 
 def close_reasons(rows: Rows) -> NDArray[np.uint8]:
-    """``CloseReason`` of each of ``rows`` (dtype TRANSITION, SESSION or ROW), shape (n,).
+    """``CloseReason`` of each of ``rows`` (dtype TRANSITION, ENDED or ROW), shape (n,).
 
     Of transitions only those into CLOSE have one.
     """

@@ -114,14 +114,14 @@ _CONN_HEAD_FIELDS: list[_Field] = [
     ("mntns", "<u4"),  # of the owner; 0: not asked for
     ("dev", "<u4"),  # number of the device that it is bound to, in its netns; 0: none
     ("started", "<u4"),  # of the owner: with its PID it is nobody else; as Process.started has it; 0: unknown
-    ("syn", "u1"),  # Syn
-    ("holder_lookup", "u1"),  # Looked
+    ("syn", "u1"),  # SynSent
+    ("holder_lookup", "u1"),  # HolderLookup
     ("holders", "<u2"),  # processes that have it open; 0: none has, or not known
     ("pad", "<u4"),
     ("lport", "<u2"),  # 0: not chosen yet
     ("rport", "<u2"),
     ("err", "<u2"),  # errno when it closed; 0: none
-    ("close_flags", "u1"),  # End
+    ("close_flags", "u1"),  # CloseFlag
     ("reset_in", "u1"),  # State in which the RST came or went; 0: none did
     ("state", "u1"),
     ("flags", "u1"),
@@ -157,7 +157,7 @@ _DUMP_ROW_FIELDS: list[_Field] = [("id", "<u8"), *_QUEUE, *_CONN_HEAD_FIELDS]
 ROW = np.dtype([*_DUMP_ROW_FIELDS, *_FOLLOWED_FIELDS, ("hist", "<u4"), ("skaddr", "<u8")])
 """A row of the connection table, 208 bytes; ``id`` stays the same for a connection's whole life.
 
-Its histogram has number ``hist`` among those of the table (``source.hists``).
+Its histogram has number ``hist`` among those of the table (``stream.histograms``).
 """
 
 DUMP_ROW = np.dtype(_DUMP_ROW_FIELDS)
@@ -195,7 +195,7 @@ TRANSITION = np.dtype(
         ("comm", "S16"),
         ("err", "<u2"),
         ("reset_in", "u1"),
-        ("syn", "u1"),  # Syn
+        ("syn", "u1"),  # SynSent
         ("bystander", "<u4"),  # tgid that the CPU was running
         ("bystander_tid", "<u4"),
         ("bystander_comm", "S16"),  # b"": nobody asked (Capture.context)
@@ -206,10 +206,10 @@ TRANSITION = np.dtype(
 
 LATE_ENDING = np.dtype(
     [
-        ("skaddr", "<u8"),  # as in the SESSION that was there before
+        ("skaddr", "<u8"),  # as in the ENDED that was there before
         ("born_ns", "<u8"),
         ("ts_ns", "<u8"),
-        ("close_flags", "u1"),  # End: what has come since
+        ("close_flags", "u1"),  # CloseFlag: what has come since
         ("reset_in", "u1"),
     ],
     align=True,

@@ -44,7 +44,7 @@ def overwrite(rows: Rows, which: Mask | NDArray[np.intp], others: Rows) -> None:
 
 
 def rows_from_conns(conns: Rows) -> Rows:
-    """Dtype ROW, with what dtype PLAIN has; the rest is 0."""
+    """Dtype ROW, with what dtype CONN_WITHOUT_HIST has; the rest is 0."""
     rows = np.empty(len(conns), ROW)  # large ones in huge pages; zeros come in small ones, 3 to 15 us each
     into, start = _bytes(rows), DUMP_ROW.itemsize - CONN_HEAD.itemsize
     end = start + CONN_WITHOUT_HIST.itemsize
@@ -64,7 +64,7 @@ def leading_fields(rows: Rows, dtype: np.dtype[Any]) -> Rows:
 
 
 def rows_from_dump(dumped: Rows) -> Rows:
-    """Dtype ROW, with what dtype DUMPED has; the rest is 0."""
+    """Dtype ROW, with what dtype DUMP_ROW has; the rest is 0."""
     rows = np.empty(len(dumped), ROW)
     copy_into(dumped, leading_fields(rows, DUMP_ROW))
     _bytes(rows)[:, DUMP_ROW.itemsize :] = 0

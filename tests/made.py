@@ -72,7 +72,7 @@ def transitions(*given: dict[str, Any]) -> Rows:
 
 
 def sessions(*given: dict[str, Any]) -> Rows:
-    """Dtype SESSION."""
+    """Dtype ENDED."""
     return rows_of(ENDED, *given)
 
 

@@ -55,7 +55,7 @@ GIVEN = (
                                                         "srtt_us", "lport", "rport", "born_ns", "state_ns")),
     {**KNOWN, "uid": 3_999_999_999, "cgroup": 9, "dev": 4, "netns": 2, "comm": b"x\x1b[31m", "laddr": "10.0.0.1"},
     {**KNOWN, "state": State.LISTEN, "rport": 0, "raddr": "::", "flags": Flag.LISTENER,
-    "holder_lookup": HolderLookup.NO_INODE},
+     "holder_lookup": HolderLookup.NO_INODE},
     {"state": State.SYN_SENT, "syn": SynSent.OUT, "flags": 0, "holders": 2, "id": 16, "raddr": "10.0.0.3", "dev": 3},
     {"state": State.SYN_SENT, "syn": SynSent.NONE, "state_ns": 0},
     {"born_ns": NOW + SECOND, "state_ns": NOW + SECOND, "tx_bytes": 2**40, "retrans_in": [0, 3, *[0] * 9, 1]},

@@ -24,7 +24,7 @@ _AFTER_FIN = (State.CLOSE_WAIT, State.LAST_ACK, State.CLOSING)
 
 
 def decode_rows(sockets: SocketColumns, now_ns: int, netns: int, fin_timeout_ns: int = TIMEWAIT_NS) -> Rows:
-    """As records.DUMPED, shape (n,); ``id`` and owner are left empty.
+    """As records.DUMP_ROW, shape (n,); ``id`` and owner are left empty.
 
     Args:
         sockets: as the kernel described them.
@@ -86,7 +86,7 @@ def _fill_timers(rows: Rows, messages: Rows, now_ns: int, fin_timeout_ns: int) -
 
 
 def _fill_gauges(rows: Rows, sockets: SocketColumns) -> None:
-    """Counters as records.DUMPED has them; what does not connect two ends has none.
+    """Counters as records.DUMP_ROW has them; what does not connect two ends has none.
 
     ``bytes_received`` counts the peer's FIN (``tcp_rcv_nxt_update``, net/ipv4/tcp_input.c), and a
     FIN cannot be retransmitted into it. A tcp_info from before Linux 4.19 has no ``bytes_sent``:

@@ -44,7 +44,7 @@ def destroy(row: Rows, cookie: int) -> None:
 
     Args:
         row: dtype ROW, shape (1,), as it was shown.
-        cookie: of ``cookie_of``; another socket on the same addresses and ports is left alone.
+        cookie: of ``find_cookie``; another socket on the same addresses and ports is left alone.
 
     Raises:
         TcptopError: it is not there any more, it is not what was shown any more, or the kernel refuses.
@@ -62,7 +62,7 @@ def destroy(row: Rows, cookie: int) -> None:
 
 
 def _find_same(row: Rows, cookie: int) -> Rows:
-    """What the kernel has under this cookie, dtype DUMPED, shape (1,), if that is the row that was shown.
+    """What the kernel has under this cookie, dtype DUMP_ROW, shape (1,), if that is the row that was shown.
 
     One socket may become another connection: connect() again after connect() to AF_UNSPEC, another device.
 

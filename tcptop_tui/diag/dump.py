@@ -21,7 +21,7 @@ class Dump:
     """The sockets of one moment, or of the few ms that the kernel took."""
 
     rows: Rows
-    """dtype DUMPED, shape (n,), no ``cookie`` twice in a namespace; no ``id``, no owner."""
+    """dtype DUMP_ROW, shape (n,), no ``cookie`` twice in a namespace; no ``id``, no owner."""
     inode: NDArray[np.uint32]
     """Of each socket, 0 where no process has it; shape (n,)."""
     now_ns: int
@@ -58,7 +58,7 @@ class DumpBuilder:
         self.count = 0
 
     def add(self, rows: Rows, inode: NDArray[np.uint32], details: Rows = NO_DETAILS) -> None:
-        """More of them, dtype DUMPED, with their inodes, and their details where these are kept."""
+        """More of them, dtype DUMP_ROW, with their inodes, and their details where these are kept."""
         self._rows, self._inode = appended(self._rows, self.count, rows), appended(self._inode, self.count, inode)
         if self.details:
             self._details = appended(self._details, self.count, details)

@@ -13,10 +13,10 @@ from tcptop_tui.records import Mask, Rows, State, SynSent
 RESULT_UNSENT: Final = 253
 RESULT_CONNECTED: Final = 254
 RESULT_WAITING: Final = 255
-"""Results beside those of ``reasons.CloseReason``, of which NONE is: gone between two polls, nobody saw how.
+"""Results beside those of ``close_reasons.CloseReason``, of which NONE is: gone between two polls, nobody saw how.
 
-UNSENT has returned from connect() and sends its SYN with the first write (TCP_FASTOPEN_CONNECT, ``tcp_connect`` in
-net/ipv4/tcp_output.c comes later): nobody was asked, so nobody has failed to answer.
+A connect() that is RESULT_UNSENT has returned and sends its SYN with the first write (TCP_FASTOPEN_CONNECT;
+``tcp_connect`` in net/ipv4/tcp_output.c comes later): nobody was asked, so nobody has failed to answer.
 """
 _TEXT: Final = {RESULT_UNSENT: "no SYN sent", RESULT_CONNECTED: "connected", RESULT_WAITING: "waiting"}
 
@@ -27,7 +27,7 @@ def result_text(code: int, err: int) -> str:
 
 
 def result_codes(rows: Rows) -> NDArray[np.uint8]:
-    """A result for each of ``rows``; dtype TRANSITION, as ``model.attempts`` gives them."""
+    """A result for each of ``rows``; dtype TRANSITION, as ``model.connect_attempts`` gives them."""
     codes = close_reasons(rows)
     codes[rows["newstate"] != State.CLOSE] = RESULT_CONNECTED  # polls may skip ESTABLISHED
     codes[rows["newstate"] == State.SYN_SENT] = RESULT_WAITING

@@ -23,7 +23,7 @@ class RecordKinds(IntFlag):
     TABLE = auto()
     """Connections that there are, dtype ROW."""
     ENDED = auto()
-    """Connections that have ended, dtype SESSION."""
+    """Connections that have ended, dtype ENDED."""
     TRANSITIONS = auto()
     CONNECTS = auto()
     """Transitions that say what came of a connect()."""
@@ -88,7 +88,7 @@ class Field:
     width: int = 0
     """Cells of its column."""
     rank: int = 0
-    """Columns of a low rank stay when the screen is narrow; see ``registry.listed``."""
+    """Columns of a low rank stay when the screen is narrow; see ``registry.list_fields``."""
     right: bool = True
     stretch: int = 0
     """Cells that its column may take more than ``width`` when there is room."""

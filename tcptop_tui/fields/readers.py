@@ -137,7 +137,7 @@ def reason(subject: RowContext) -> FieldValues:
 
 
 def result(subject: RowContext) -> FieldValues:
-    """What came of each connect(), by ``fields.results``."""
+    """What came of each connect(), by ``fields.connect_results``."""
     codes = result_codes(subject.rows)
     return FieldValues(codes, codes != CloseReason.NONE)
 

@@ -17,37 +17,67 @@ _EVENT_KINDS = _ENDED | _TRANSITIONS | _CONNECTS
 _ALL = _TABLE | _EVENT_KINDS
 _COUNTED = _TABLE | _ENDED | _TRANSITIONS
 
-_FieldDefaults: TypeAlias = dict[str, Any]
+_Defaults: TypeAlias = dict[str, Any]
 
-_NUMBER: _FieldDefaults = {"write": form.as_is, "show": form.number}
-_TEXT: _FieldDefaults = {"type": str | None, "right": False}
-_NAME: _FieldDefaults = {**_TEXT, "write": form.name, "show": form.name, "foreign": True}
-_ADDRESS: _FieldDefaults = {"type": str, "right": False, "write": form.address, "rank": 3, "width": 15, "stretch": 24,
-                   "middle": True, "parse": ValueKind.ADDRESS}  # fmt: skip
-_PORT: _FieldDefaults = {"write": form.as_is, "show": form.port, "width": 6, "parse": ValueKind.PORT}
-_STATE: _FieldDefaults = {"type": str, "right": False, "write": form.state, "show": form.state}
-_AGE: _FieldDefaults = {"type": float | None, "write": form.by_value(lambda span_ns: round(span_ns / 1e9, 6)),
+_NUMBER: _Defaults = {"write": form.as_is, "show": form.number}
+_TEXT: _Defaults = {"type": str | None, "right": False}
+_NAME: _Defaults = {**_TEXT, "write": form.name, "show": form.name, "foreign": True}
+_ADDRESS: _Defaults = {
+    "type": str,
+    "right": False,
+    "write": form.address,
+    "rank": 3,
+    "width": 15,
+    "stretch": 24,
+    "middle": True,
+    "parse": ValueKind.ADDRESS,
+}
+_PORT: _Defaults = {"write": form.as_is, "show": form.port, "width": 6, "parse": ValueKind.PORT}
+_STATE: _Defaults = {"type": str, "right": False, "write": form.state, "show": form.state}
+_AGE: _Defaults = {
+    "type": float | None,
+    "write": form.by_value(lambda span_ns: round(span_ns / 1e9, 6)),
     "sums": True,
-               "show": form.by_value(formats.age_ns), "parse": ValueKind.NANOSECONDS, "moves": True,
-               "descending": True}  # fmt: skip
-_SPAN: _FieldDefaults = {"type": float | None, "write": form.milliseconds, "show": form.duration, "width": 7, "rank": 2,
-                "descending": True}  # fmt: skip
-_BYTES: _FieldDefaults = {"write": form.as_is, "show": form.size, "width": 6, "sums": True, "parse": ValueKind.BYTES,
-                 "descending": True}  # fmt: skip
-_RATE: _FieldDefaults = {"type": float | None, "write": form.by_value(lambda rate: round(rate, 1)), "show": form.size,
+    "show": form.by_value(formats.age_ns),
+    "parse": ValueKind.NANOSECONDS,
+    "moves": True,
+    "descending": True,
+}
+_SPAN: _Defaults = {
+    "type": float | None,
+    "write": form.milliseconds,
+    "show": form.duration,
+    "width": 7,
+    "rank": 2,
+    "descending": True,
+}
+_BYTES: _Defaults = {
+    "write": form.as_is,
+    "show": form.size,
     "width": 6,
-                "sums": True, "descending": True}  # fmt: skip
-_RTT: _FieldDefaults = {
+    "sums": True,
+    "parse": ValueKind.BYTES,
+    "descending": True,
+}
+_RATE: _Defaults = {
+    "type": float | None,
+    "write": form.by_value(lambda rate: round(rate, 1)),
+    "show": form.size,
+    "width": 6,
+    "sums": True,
+    "descending": True,
+}
+_RTT: _Defaults = {
     "show": form.rtt,
     "title": "RTT",
     "width": 6,
     "parse": ValueKind.MICROSECONDS,
     "descending": True,
 }
-_COUNT: _FieldDefaults = {**_NUMBER, "parse": ValueKind.COUNT, "descending": True}
-_BYTES_PER_S: _FieldDefaults = {"write": form.as_is, "show": form.size, "parse": ValueKind.BYTES, "descending": True}
-_DETAIL: _FieldDefaults = {"records": _TABLE, "asked": True, "detail": True}
-_FLAG: _FieldDefaults = {"type": bool, "write": form.as_is, "show": form.check_mark, "right": False}
+_COUNT: _Defaults = {**_NUMBER, "parse": ValueKind.COUNT, "descending": True}
+_BYTES_PER_S: _Defaults = {"write": form.as_is, "show": form.size, "parse": ValueKind.BYTES, "descending": True}
+_DETAIL: _Defaults = {"records": _TABLE, "asked": True, "detail": True}
+_FLAG: _Defaults = {"type": bool, "write": form.as_is, "show": form.check_mark, "right": False}
 
 FIELDS: Final = (
     Field(key="port", records=RecordKinds(0), **_PORT, columns=("lport", "rport"), names=("port",),
@@ -139,9 +169,9 @@ FIELDS: Final = (
     Field(key="handshake", records=_ENDED | _PAGE, read=read.handshake_ns, json="handshake_ms", **_SPAN,
           meaning="handshake took"),
     Field(key="why", records=_ENDED | _TRANSITIONS, read=read.reason, json="why", **_TEXT, write=form.close_reason,
-    title="WHY",
-          show=form.close_reason, width=12, rank=1, stretch=8, parse=ValueKind.REASON, names=("why", "reason"),
-          example="why:refused,timeout", hint="how it ended: fin, fin-by-us, fin-by-peer, reset, reset-sent, "
+          title="WHY", show=form.close_reason, width=12, rank=1, stretch=8, parse=ValueKind.REASON,
+          names=("why", "reason"), example="why:refused,timeout",
+          hint="how it ended: fin, fin-by-us, fin-by-peer, reset, reset-sent, "
           "reset-received, refused, timeout, unreachable, given-up, no-port, aborted, nothing-sent, error"),
     Field(key="reset_in", records=_ENDED | _TRANSITIONS | _PAGE, read=read.nonzero("reset_in"), json="reset_in",
           **{**_STATE, "type": str | None}, meaning="reset came in"),
@@ -160,8 +190,7 @@ FIELDS: Final = (
     Field(key="polled", records=_TRANSITIONS, read=read.flag(Flag.POLLED), json="polled", **_FLAG, title="POLLED",
           meaning="found between two polls, not seen as it happened"),
     Field(key="skaddr", records=_EVENT_KINDS | _PAGE, read=read.nonzero("skaddr"), source="struct sock *",
-    json="skaddr",
-          type=str | None, write=form.by_value("{:x}".format), meaning="socket (skaddr)",
+          json="skaddr", type=str | None, write=form.by_value("{:x}".format), meaning="socket (skaddr)",
           show=form.by_value("{:x}".format)),
     Field(key="holders", records=_TABLE, read=read.plain("holders"), json="holders",
           type=list[form.Holder] | None, write=form.holders, show=form.number,

@@ -26,7 +26,7 @@ def _identity(ts_ns: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class RowContext:
-    """Rows of dtype ROW, SESSION or TRANSITION, shape (n,); in lists of sums they have some of the same columns."""
+    """Rows of dtype ROW, ENDED or TRANSITION, shape (n,); in lists of sums they have some of the same columns."""
 
     rows: Rows
     now_ns: int

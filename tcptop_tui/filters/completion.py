@@ -37,7 +37,7 @@ class Vocabulary:
 
 
 def make_vocabulary(table: RowContext, ended: RowContext, saved: Iterable[str] = ()) -> Vocabulary:
-    """What is in a table (dtype ROW) and among ended connections (dtype SESSION)."""
+    """What is in a table (dtype ROW) and among ended connections (dtype ENDED)."""
     offered = [field for field in FIELDS if field.parse and field.parse not in _QUANTITIES]
     keys = dict.fromkeys(key for field in offered for key in field.columns or (field.key,))
     present = {key: _present(BY_KEY[key], ended if BY_KEY[key].parse is ValueKind.REASON else table) for key in keys}

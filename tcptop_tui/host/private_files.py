@@ -28,7 +28,7 @@ def _refuse_foreign(path: Path) -> None:
     folders above may be root's.
 
     Raises:
-        NotOwnError: naming the first that is neither.
+        NotPrivateError: naming the first that is neither.
     """
     me = os.geteuid()
     for one in (path.absolute(), path.absolute().parent):
@@ -57,7 +57,7 @@ def read_private(path: Path) -> bytes:
 
     Raises:
         FileNotFoundError: there is none.
-        NotOwnError: it is somebody else's.
+        NotPrivateError: it is somebody else's.
         OSError: it is no plain file, is too large to be meant, or cannot be read.
     """
     _refuse_foreign(path)
@@ -77,7 +77,7 @@ def write_private(path: Path, data: bytes) -> None:
     """Whole or not at all, mode 0600; its folder is made where it is missing.
 
     Raises:
-        NotOwnError: it is somebody else's, or a symbolic link.
+        NotPrivateError: it is somebody else's, or a symbolic link.
         OSError: it cannot be written.
     """
     _refuse_foreign(path)

@@ -90,10 +90,12 @@ CAPABILITY_REASONS = (
         "F9 cannot close connections",
         lambda work: work.closes,
     ),
-    CapabilityReason(Cap.CHOWN, "gives an export to the user who called sudo", "nothing can be exported under sudo",
-    _as_root),
-    CapabilityReason(Cap.DAC_OVERRIDE, "exports into that user's folders", "exports work only in root's folders",
-    _as_root),
+    CapabilityReason(
+        Cap.CHOWN, "gives an export to the user who called sudo", "nothing can be exported under sudo", _as_root
+    ),
+    CapabilityReason(
+        Cap.DAC_OVERRIDE, "exports into that user's folders", "exports work only in root's folders", _as_root
+    ),
     CapabilityReason(Cap.FOWNER, "exports into that user's sticky folders", "exports into these fail", _as_root),
 )  # fmt: skip
 
@@ -123,7 +125,7 @@ def drop_unneeded(work: PrivilegeNeeds, *, in_two_steps: bool = False) -> None:
 
     Args:
         work: what is to come.
-        in_two_steps: ``narrow_attached`` follows. CAP_SETPCAP stays until then: without it nothing
+        in_two_steps: ``drop_after_attach`` follows. CAP_SETPCAP stays until then: without it nothing
             can be taken out of the bounding set.
 
     Raises:

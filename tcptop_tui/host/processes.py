@@ -61,5 +61,5 @@ class SocketAnswer:
     """What was found out about one connection."""
 
     tcp_info: Mapping[str, int | str] = field(default_factory=dict)
-    """As ``diag.internals`` gives it."""
+    """As ``diag.tcp_info`` gives it."""
     process: ProcessFacts | None = None

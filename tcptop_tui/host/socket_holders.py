@@ -42,7 +42,7 @@ class Holders:
     inodes: NDArray[np.uint64]
     """Of the sockets, ascending, shape (n,)."""
     processes: Rows
-    """dtype PROCESS, by ``pid``."""
+    """dtype HOLDING_PROCESS, by ``pid``."""
     pairs: NDArray[np.uint64]
     """Each of a socket and a process, ascending: number of the socket above 32 bits, PID below; shape (m,)."""
     listening: Rows
@@ -137,7 +137,7 @@ class SharedSockets:
     rows: NDArray[np.intp]
     """Number of the socket, one for each process that has it, ascending; shape (m,)."""
     processes: Rows
-    """dtype PROCESS, shape (m,)."""
+    """dtype HOLDING_PROCESS, shape (m,)."""
 
     def subset(self, which: Mask) -> SharedSockets:
         """Of ``which`` sockets, shape (n,), with the numbers that these have among themselves."""

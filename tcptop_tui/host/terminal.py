@@ -22,9 +22,10 @@ _LEAST_COLORS = 8
 _TEXTUAL = {"TEXTUAL_ANIMATIONS": "none", "TEXTUAL_FPS": "240"}
 """Over SSH each frame of an animation costs bytes. What a key has changed is drawn with the next period of the second
 one, or the next but one if something else has just been drawn: 33 ms at Textual's 60."""
-_MODERN_TERMINALS = ("alacritty", "contour", "foot", "ghostty", "iterm", "kitty", "konsole", "mintty", "rio", "st",
-    "vte",
-           "wezterm", "xterm-ghostty", "xterm-kitty")  # fmt: skip
+_MODERN_TERMINALS = (
+    "alacritty", "contour", "foot", "ghostty", "iterm", "kitty", "konsole", "mintty", "rio", "st", "vte", "wezterm",
+    "xterm-ghostty", "xterm-kitty",
+)  # fmt: skip
 """Terminals with 256 colours, which the terminfo of an older host may not know."""
 _TOO_SIMPLE = frozenset({"", "dumb", "unknown", "vt52"})
 

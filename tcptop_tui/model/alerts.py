@@ -53,8 +53,7 @@ class AlertRules:
         self._checked_s = now_s
         found = [
             *_close_wait_alerts(rows, now_ns), *_accept_queue_alerts(rows), *_unanswered_alerts(rows, now_ns),
-            *_failing_alerts(failures, now_ns),
-            *_retransmit_alerts(pulse), *self._slow(rows),
+            *_failing_alerts(failures, now_ns), *_retransmit_alerts(pulse), *self._slow(rows),
         ]  # fmt: skip
         for alert in found:
             self._active[alert.key] = (alert, now_s)

@@ -77,16 +77,14 @@ def make_connects(
     if filtered:
         return Connects(
             rows, ids, codes, order, by_failures(by_destination(rows, codes)), len(rows),
-            int(is_failure(codes).sum()), waiting,
-            0, kept.failed_since_ns, kept.succeeded_since_ns, *listed_since,
+            int(is_failure(codes).sum()), waiting, 0, kept.failed_since_ns, kept.succeeded_since_ns, *listed_since,
         )  # fmt: skip
     destinations = sum_by_destination(
         concat(DESTINATION, kept.destinations, by_destination(waits, result_codes(waits)))
     )
     return Connects(
         rows, ids, codes, order, by_failures(destinations), kept.connects + len(waits), kept.failed, waiting,
-        kept.beyond,
-        kept.since_ns, kept.since_ns, *listed_since,
+        kept.beyond, kept.since_ns, kept.since_ns, *listed_since,
     )  # fmt: skip
 
 
@@ -96,7 +94,7 @@ def _last_numbers(total: int, count: int) -> NDArray[np.uint64]:
 
 
 def find_connection(rows: Rows, outcome: np.void) -> int | None:
-    """Which of ``rows`` (dtype ROW or SESSION) is the connection that a connect() has made or wanted; None: none.
+    """Which of ``rows`` (dtype ROW or ENDED) is the connection that a connect() has made or wanted; None: none.
 
     The socket tells, or addresses and ports where nobody knows the socket; and the birth, since both are used again.
     """

@@ -13,14 +13,14 @@ from tcptop_tui.row_copy import picked
 
 
 def has_peer(sessions: Rows) -> Mask:
-    """Which of ``sessions`` (dtype SESSION) had two ends: listeners have not, a connect() to port 0 has."""
+    """Which of ``sessions`` (dtype ENDED) had two ends: listeners have not, a connect() to port 0 has."""
     active, listener = ((sessions["flags"] & flag) != 0 for flag in (Flag.ACTIVE, Flag.LISTENER))
     connected: Mask = ~listener & (active | (sessions["rport"] != 0))
     return connected
 
 
 def ended_order(facts: Snapshot, matches: Mask, sort: str, *, descending: bool) -> NDArray[np.intp]:
-    """Numbers of ``facts.sessions`` that match, listeners left out, sorted by a column's key."""
+    """Numbers of ``facts.ended_rows`` that match, listeners left out, sorted by a column's key."""
     chosen = np.flatnonzero(matches & has_peer(facts.ended_rows))
     column = BY_KEY[sort].read(facts.about(picked(facts.ended_rows, chosen)))
     return sort_by_values(column, chosen, descending=descending)

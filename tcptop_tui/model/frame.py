@@ -90,7 +90,7 @@ class RttSelection:
     dropped: int = 0
     """Ended ones that are kept only as a sum, so that a filter cannot choose from them."""
     heat_columns: HeatColumns = field(default_factory=lambda: np.zeros((RTT_SLOTS, 0), "<u8"))
-    """Samples by slot and step of ``heat.STEP_S``, newest last, shape (RTT_SLOTS, n)."""
+    """Samples by slot and step of ``heat_map.STEP_S``, newest last, shape (RTT_SLOTS, n)."""
     heat_unread: Mask = field(default_factory=lambda: np.zeros(0, np.bool_))
     """Columns of ``heat`` of which nothing is known, since nobody read anything then."""
     heat_complete_steps: int = 0
@@ -106,7 +106,7 @@ class Frame:
     lingering: Snapshot = field(default_factory=Snapshot)
     """Only the connections that have just ended; their row numbers follow those of ``facts.rows``."""
     lingering_since_ns: NDArray[np.uint64] = field(default_factory=lambda: np.zeros(0, np.uint64))
-    """When, beside ``gone.rows``."""
+    """When, beside ``lingering.rows``."""
     row_order: NDArray[np.intp] = field(default_factory=lambda: np.zeros(0, np.intp))
     """Row numbers of those that match, in display order."""
     hidden_time_waits: int = 0
@@ -119,7 +119,7 @@ class Frame:
     connects: Connects = field(default_factory=Connects)
     """Made while its view is open."""
     ended_order: NDArray[np.intp] = field(default_factory=lambda: np.zeros(0, np.intp))
-    """Rows of ``facts.sessions`` that match, in display order, while their view is open."""
+    """Rows of ``facts.ended_rows`` that match, in display order, while their view is open."""
     board: Rows = field(default_factory=lambda: np.zeros(0, BOARD))
     """Dtype BOARD, while its view is open."""
     rtt_groups: RttGroups | None = None

@@ -43,7 +43,7 @@ HeatColumns = NDArray[np.uint64]
 
 
 def connection_fields(rows: Rows, which: NDArray[Any]) -> Rows:
-    """Of the chosen rows what says which connections they are, dtype _LIFE."""
+    """Of the chosen rows what says which connections they are, dtype _CONNECTION_FIELDS."""
     born_ns = rows["born_ns"][which]
     made = np.zeros(len(born_ns), _CONNECTION_FIELDS)
     for name in _CONNECTION_FIELDS.names or ():
@@ -184,7 +184,7 @@ class HeatMapBuilder:
         self._now = _Step(0)
 
     def add_ended(self, rows: Rows) -> None:
-        """Dtype SESSION: what they had besides what was seen of them while they lived; counts with the next table."""
+        """Dtype ENDED: what they had besides what was seen of them while they lived; counts with the next table."""
         sampled = np.flatnonzero(rows["rtt_sum_us"] != 0)
         if self._step >= 0 and len(sampled):
             # up to the next table these are tens of thousands

@@ -76,7 +76,7 @@ def still_lingering(present: LingeringRows, ids: Ids, sessions: Rows, oldest_ns:
     Args:
         present: what was missed so far.
         ids: of the connections that there are, sorted.
-        sessions: what ended lately, dtype SESSION.
+        sessions: what ended lately, dtype ENDED.
         oldest_ns: when it may have been missed first.
         limit: rows at most; the latest stay.
     """

@@ -49,7 +49,7 @@ class _Retransmits:
         self._ended_counts = 0
 
     def add_ended(self, rows: Rows, start_ns: int) -> None:
-        """Dtype SESSION: what they sent again since a table had them; all, if they began since ``start_ns``."""
+        """Dtype ENDED: what they sent again since a table had them; all, if they began since ``start_ns``."""
         sent = picked(rows, rows["retrans"] != 0)
         sent = picked(sent, _is_known(sent))
         if not len(sent):
@@ -130,7 +130,7 @@ class PerSecondCounter:
         self._add(EventKind.FAILED, failures["ts_ns"])
 
     def add_ended(self, rows: Rows) -> None:
-        """Dtype SESSION."""
+        """Dtype ENDED."""
         self._add(EventKind.CLOSED, rows["end_ns"][has_peer(rows)])
         if self._started_s >= 0:
             self._retrans.add_ended(rows, self._started_s * 10**9)
@@ -144,7 +144,7 @@ class PerSecondCounter:
             self._add(EventKind.RETRANS, np.array([now_ns], np.uint64), grown)
 
     def last_seconds(self, now_ns: int, events_ns: int) -> NDArray[np.float64]:
-        """The last whole seconds before ``now_ns``, oldest first, shape (len(Beat), SECONDS).
+        """The last whole seconds before ``now_ns``, oldest first, shape (len(EventKind), SECONDS).
 
         NaN: before the start, or not all of it has been read: only what was before ``events_ns`` has. A moment that
         lies between the reading of events and that of the table is no reason to show nothing: the second before it

@@ -54,7 +54,7 @@ class FrozenParts:
 class RecordParts:
     """Keeps the latest ``limit`` records; older ones fall out.
 
-    ``History`` is for what is looked at all the time: it has the same twice, to be contiguous. Any thread may
+    ``RecordArray`` is for what is looked at all the time: it has the same twice, to be contiguous. Any thread may
     append, and any look.
 
     Args:

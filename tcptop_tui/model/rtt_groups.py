@@ -62,7 +62,7 @@ def service_ports(rows: Rows) -> NDArray[np.uint16]:
 
 
 def rtt_groups(facts: Snapshot, by: str, live: Mask, ended: Mask, *, filtered: bool) -> RttGroups:
-    """Sum up the chosen rows of ``facts.rows`` and ``facts.sessions``.
+    """Sum up the chosen rows of ``facts.rows`` and ``facts.ended_rows``.
 
     Args:
         facts: what is known.

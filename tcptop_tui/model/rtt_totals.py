@@ -17,7 +17,7 @@ _BLOCK = 16_384
 
 
 def sum_hists(rows: Rows, places: NDArray[np.intp], hists: HistogramStore) -> Histogram:
-    """Samples by slot of the rows in these places: dtype SESSION has its own histograms, dtype ROW those of a table."""
+    """Samples by slot of the rows in these places: dtype ENDED has its own histograms, dtype ROW those of a table."""
     if rows.dtype == ROW:
         return hists.sum(rows["hist"][places])
     total = empty_histogram()
@@ -47,7 +47,7 @@ class RttTotals:
 
     @classmethod
     def from_rows(cls, rows: Rows, places: NDArray[np.intp], hists: HistogramStore = NO_HISTOGRAMS) -> RttTotals:
-        """Of the rows in these places, dtype SESSION, or ROW with the histograms of their table."""
+        """Of the rows in these places, dtype ENDED, or ROW with the histograms of their table."""
         sampled = int(np.count_nonzero(_sample_marks(rows, hists)[places]))
         return cls(sum_hists(rows, places, hists), int(rows["rtt_sum_us"][places].sum()), sampled)
 

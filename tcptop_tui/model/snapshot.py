@@ -65,7 +65,7 @@ class Snapshot:
     log_count: int = 0
     """Of these those since the user has cleared the log."""
     ended: FrozenParts = field(default_factory=lambda: FrozenParts(ENDED))
-    """Ended connections that are kept, dtype SESSION."""
+    """Ended connections that are kept, dtype ENDED."""
     ended_total: int = 0
     """Ended connections ever seen; the last one of those that are kept has number ``sessions_total - 1``."""
     ended_count: int = 0
@@ -87,7 +87,7 @@ class Snapshot:
     dropped_rtt_sum_us: int = 0
     dropped_ended: int = 0
     per_second: NDArray[np.float64] = field(default_factory=lambda: np.zeros((5, 0)))
-    """Counts of the last seconds, oldest first, shape (len(pulse.Beat), n); NaN: before the start."""
+    """Counts of the last seconds, oldest first, shape (len(per_second.EventKind), n); NaN: before the start."""
     heat_map: HeatMap = field(default_factory=HeatMap)
     """Round-trip times of the last minutes."""
     trends: tuple[TrendSample, ...] = ()
@@ -120,7 +120,7 @@ class Snapshot:
         )  # fmt: skip
 
     def about(self, rows: Rows) -> RowContext:
-        """Other rows, dtype SESSION or TRANSITION, in the same way."""
+        """Other rows, dtype ENDED or TRANSITION, in the same way."""
         return RowContext(rows, self.now_ns, names=self.names, utc_ns=self.wall_clock.utc_ns)
 
     @property

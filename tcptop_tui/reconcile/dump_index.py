@@ -34,11 +34,11 @@ class DumpIndex:
     """The sockets of one dump; columns of shape (n,)."""
 
     rows: Rows
-    """dtype DUMPED"""
+    """dtype DUMP_ROW"""
     index: KeyIndex
-    """by ``inodes.dump_key``"""
+    """by ``inode_keys.dump_key``"""
     ids: NDArray[np.uint64]
-    """of ``rows``; none before ``numbered``"""
+    """of ``rows``; none before ``with_ids``"""
     by_id: NDArray[np.intp]
     """Rows by ``ids``, as tables have them."""
     listening: Mask
@@ -119,7 +119,7 @@ class DumpMatch:
     """The row of the earlier one, anything where there was none."""
     matched: Mask
     unchanged: Mask
-    """``there``, and nothing of it is otherwise but its ``id``; none before ``compared``."""
+    """``matched``, and nothing but its ``id`` differs; none before ``with_unchanged``."""
 
     @classmethod
     def from_dumps(cls, before: DumpIndex, latest: DumpIndex) -> DumpMatch:
@@ -187,7 +187,12 @@ def closed_since(latest: DumpIndex, before: DumpIndex, same: Mask, place: NDArra
 
 
 def take_ends(rows: Rows, which: NDArray[np.intp], ended: Rows) -> None:
-    """Give ``which`` of ``rows``, timewait sockets that some dump has told of, what their ends know (dtype LEFT).
+    """Give timewait sockets, ``which`` of ``rows``, what the ends of their connections know.
+
+    Args:
+        rows: of a dump, dtype DUMP_ROW; changed in place.
+        which: those that some dump has shown already, shape (k,).
+        ended: the ends, dtype ENDED_DIGEST.
 
     An owner who was seen with it is believed before the one that a survey found, and that one before a listener's.
     """
@@ -206,8 +211,8 @@ def take_ends(rows: Rows, which: NDArray[np.intp], ended: Rows) -> None:
 def _timewait_start(rows: Rows, which: NDArray[np.intp], source: Rows, place: NDArray[np.intp]) -> NDArray[np.uint64]:
     """When the present states of timewait sockets began, ``which`` of ``rows``, by ``place`` of ``source`` and timers.
 
-    Of dtype LEFT that is known: no timewait socket is older than the CLOSE that made it. Of one that was met in the
-    same state before it is what was said then, but if its timer was started anew.
+    An ENDED_DIGEST knows it: no timewait socket is older than the CLOSE that made it. Where an earlier dump has shown
+    the socket in the same state, what that dump said counts, unless the timer was started anew.
     """
     timed, known = rows["state_ns"][which], source["state_ns"][place]
     halves = rows["state"][which] == State.FIN_WAIT2

@@ -14,7 +14,7 @@ from tcptop_tui.stream.identity import tuple_hash
 ENTRY_DIGEST = np.dtype(
     [
         ("skaddr", "<u8"),
-        ("hash", "<u8"),  # inodes.entry_key
+        ("hash", "<u8"),  # inode_keys.entry_key
         ("state_ns", "<u8"),
         ("netns", "<u4"),
         ("pid", "<u4"),
@@ -46,14 +46,14 @@ ENDED_DIGEST = np.dtype(
 
 
 def entry_digests(skaddr: NDArray[np.uint64], conns: Rows) -> Rows:
-    """Dtype MET, of entries of a dtype that begins as CONN does; a copy."""
+    """Copy entries, whose dtype begins as CONN does, into digests of dtype ENTRY_DIGEST."""
     made = _copy_fields(conns, ENTRY_DIGEST, entry_key(conns))
     made["skaddr"] = skaddr
     return made
 
 
 def ended_digests(ended: Rows) -> Rows:
-    """Dtype LEFT, of rows of dtype SESSION; a copy."""
+    """Copy rows of dtype ENDED into digests of dtype ENDED_DIGEST."""
     made = _copy_fields(ended, ENDED_DIGEST, tuple_hash(ended))
     made["id"] = made["half_ns"] = 0
     return made

@@ -41,7 +41,7 @@ class HalfClosed:
         """What is known now of connections whose end was in this batch or in an earlier one.
 
         Args:
-            ended: dtype SESSION; put right in place where both ends of a connection seem to have received its reset.
+            ended: dtype ENDED; put right in place where both ends of a connection seem to have received its reset.
             resets: that TIME_WAIT sockets sent, dtype TRANSITION.
 
         Returns:
@@ -95,7 +95,7 @@ class HalfClosed:
 
 
 def _correct_false_resets(ended: Rows) -> None:
-    """Data for a closed socket look like a reset received there (``late.py``), and are one for whoever sent them.
+    """Data for a closed socket look like a reset received there (``late_resets.py``); the sender of the data gets one.
 
     The answer tells it first, unless no program was run for it.
     """

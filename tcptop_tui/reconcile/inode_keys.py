@@ -55,7 +55,7 @@ class PortlessSockets:
     """The sockets of one dump that the map may have without a port."""
 
     rows: Rows
-    """dtype DUMPED, shape (n,)"""
+    """dtype DUMP_ROW, shape (n,)"""
     by_inode: KeyIndex
 
     @classmethod

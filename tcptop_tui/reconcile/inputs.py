@@ -86,7 +86,7 @@ class Inputs:
     dump: Dump
     """With owners; what the capture surely leaves out is not there, but for listeners."""
     entry_digests: Rows
-    """The map's entries after the dump, dtype MET; who has them may not be wanted."""
+    """The map's entries after the dump, dtype ENTRY_DIGEST; who has them may not be wanted."""
     rebound: Rows
     """Entries that the dump has with another device, dtype REBOUND."""
     capture: Capture
@@ -166,7 +166,10 @@ class InputReader:
         )
 
     def _entry_digests(self, capture: Capture, waiting: PortlessSockets, rebinding: RebindingFinder) -> Rows:
-        """Those with wanted ends, dtype MET; put where they stay: 100,000 in parts that are joined are 6 MB twice."""
+        """Digests of the entries with wanted endpoints, dtype ENTRY_DIGEST.
+
+        Each is written where it stays: 100,000 in parts that are joined later would take 6 MB twice.
+        """
         made, count = np.empty(self._slots.opened_slots, ENTRY_DIGEST), 0
         for keys, conns in self._slots.read_entries(CONN_HEAD):
             waiting.give_ports(conns)

@@ -88,7 +88,7 @@ class Joiner:
         self.unseen_transitions += self._unseen_transitions(rows)
 
     def _remember_half_closed(self, ended: Rows, left_over: Rows) -> None:
-        """Those ``ended`` (dtype SESSION) out of FIN_WAIT2 may wait on in it: when it began goes to ``left_over``."""
+        """Those ``ended`` (dtype ENDED) out of FIN_WAIT2 may wait on in it: when it began goes to ``left_over``."""
         halves = self._half_closed
         if not len(halves):
             return
@@ -203,7 +203,7 @@ class Joiner:
         self, dump: Dump, met: Rows, expected: Mask | None = None, rebound: Rows = NO_REBOUND,
         sharing: SharedSockets = NO_SHARED_SOCKETS,
     ) -> NDArray[np.uint64]:  # fmt: skip
-        """Make ``dump`` the latest one and compare it with entries of the map after it, dtype MET.
+        """Make ``dump`` the latest one and compare it with entries of the map after it, dtype ENTRY_DIGEST.
 
         Args:
             dump: with owners.
@@ -290,7 +290,7 @@ class Joiner:
         self._unconfirmed_entries = marks[doubtful & ~confirmed]
         self.mended += int(confirmed.sum())
         dump.unmapped[place[confirmed & found]] = True  # it is to be shown, and not to be missed in its turn
-        if len(dump.rows):  # the end is no step in STEPS
+        if len(dump.rows):  # the end is no step in STATE_DEPTH
             steps = STATE_DEPTH[dumped_state[confirmed]] - STATE_DEPTH[met["state"][confirmed]]
             self.unseen_transitions += int(np.maximum(steps, 1).sum())
         wrong: NDArray[np.uint64] = met["skaddr"][confirmed]

@@ -44,7 +44,7 @@ class LateResets:
 
         Args:
             moved: of the ring of transitions, by time; dtype TRANSITION.
-            ended: of the ring of sessions, read before: it may lack what the other one has already; dtype SESSION.
+            ended: of the ring of sessions, read before: it may lack what the other one has already; dtype ENDED.
             now_ns: CLOCK_MONOTONIC before the rings were read; those that are so young wait.
 
         Returns:
@@ -74,12 +74,9 @@ class LateResets:
 
     def flush(self) -> tuple[Rows, Rows, Rows]:
         """What waits still, as it is: nothing comes any more."""
-        rest, self._transitions, self._ended_rows = (
-            (self._transitions, self._ended_rows),
-            self._transitions[:0],
-            self._ended_rows[:0],
-        )
-        return *rest, self._transitions
+        moved, ended = self._transitions, self._ended_rows
+        self._transitions, self._ended_rows = moved[:0], ended[:0]
+        return moved, ended, self._transitions
 
 
 def only_transitions(moved: Rows) -> Rows:

@@ -40,7 +40,7 @@ class OwnerIndex:
         self.table = table
 
     def find(self, rows: Rows) -> tuple[NDArray[np.intp], Mask]:
-        """Row of the table for each of ``rows`` (dtype TRANSITION or SESSION), and which of them were found.
+        """Row of the table for each of ``rows`` (dtype TRANSITION or ENDED), and which of them were found.
 
         By socket and birth; a socket that had been quiet since before our time is in the table by its
         addresses and ports only.
@@ -88,7 +88,7 @@ class ListenerIndex:
         """Of which it can be only one process that accepts."""
 
     def fill_owners(self, rows: Rows) -> None:
-        """Give accepted ones (dtype TRANSITION or SESSION) without a process their listener's, in place.
+        """Give accepted ones (dtype TRANSITION or ENDED) without a process their listener's, in place.
 
         As the kernel finds the listener (``__inet_lookup_listener``, net/ipv4/inet_hashtables.c): the one at the
         address, then the one at all IPv4 addresses, then the one at all; bound to the device first. Where several
@@ -123,7 +123,7 @@ def fill_transitions(moved: Rows, known: OwnerIndex) -> Rows:
     """Fill in owners and local ports, in place; dtype TRANSITION.
 
     The owner of a socket from before our time is ``known``. Some local ports are chosen after the event
-    (``inodes.py``), and an accepted socket's device (``read_endpoints`` in ``c/sockets.c``); the same socket's next
+    (``inode_keys.py``), and an accepted socket's device (``read_endpoints`` in ``c/sockets.c``); the same socket's next
     transition has it.
     """
     fill_owners(moved, known)
@@ -136,7 +136,7 @@ def fill_transitions(moved: Rows, known: OwnerIndex) -> Rows:
 
 
 def fill_owners(rows: Rows, known: OwnerIndex) -> Rows:
-    """Give rows (dtype TRANSITION or SESSION) that nobody was seen with the process that is known, in place."""
+    """Give rows (dtype TRANSITION or ENDED) that nobody was seen with the process that is known, in place."""
     for asked, find in ((rows["pid"] == 0, known.find), (_owned_by_listener(rows), known.find_accepted)):
         which = np.flatnonzero(asked)
         if len(which):

@@ -49,7 +49,7 @@ class OwnerlessTransitions:
         return self._decide(self._waiting, table, np.flatnonzero(known & (table["skaddr"] != 0)))
 
     def release_ended(self, sessions: Rows) -> tuple[Rows, Rows]:
-        """Of connections that ended (dtype SESSION) the transitions that waited, and the sessions; the wanted."""
+        """Of connections that ended (dtype ENDED) the transitions that waited, and the sessions; the wanted."""
         waited = self._decide(self._waiting, sessions, np.arange(len(sessions)))
         return waited, picked(sessions, process_mask(sessions, self._capture, unknown=False))
 

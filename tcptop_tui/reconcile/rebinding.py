@@ -18,7 +18,7 @@ from tcptop_tui.row_copy import concat, picked
 from tcptop_tui.stream.identity import KeyIndex, key_with_birth, tuple_hash_any_device
 
 REBOUND = np.dtype([("life", "<u8"), ("key", "<u8")])
-"""``identity.socket_life`` of an entry, and ``inodes.dump_key`` of the same socket in the dump."""
+"""``identity.socket_key`` of an entry, and ``inode_keys.dump_key`` of the same socket in the dump."""
 
 NO_REBOUND = np.zeros(0, REBOUND)
 
@@ -49,7 +49,7 @@ class RebindingFinder:
             at: number of the first one.
             skaddr: their sockets, shape (n,).
             conns: dtype CONN, or a beginning of it, shape (n,).
-            keys: ``inodes.entry_key`` of each, shape (n,).
+            keys: ``inode_keys.entry_key`` of each, shape (n,).
         """
         possible = (conns["state"] != State.LISTEN) & (conns["born_ns"] < self._dump.now_ns)
         which = np.flatnonzero(possible if self._bound else possible & (conns["dev"] != 0))
@@ -68,7 +68,7 @@ class RebindingFinder:
         That is so where one entry and one open socket of the dump are left over with the same addresses and ports.
 
         Args:
-            keys: ``inodes.entry_key`` of all entries, in the order in which they were noted.
+            keys: ``inode_keys.entry_key`` of all entries, in the order in which they were noted.
 
         Returns:
             dtype REBOUND.

@@ -27,7 +27,7 @@ class SlotReading:
     skaddr: NDArray[np.uint64]
     """Whose they are, 0: nobody's; shape (n,)."""
     conns: Rows
-    """Their entries, dtype PLAIN, shape (n,); anything where they are nobody's."""
+    """Their entries, dtype CONN_WITHOUT_HIST, shape (n,); anything where they are nobody's."""
     hists: HistogramStore
     """Of all entries; that of the one in a slot has the next number."""
 

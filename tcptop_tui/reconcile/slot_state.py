@@ -35,11 +35,11 @@ class SlotState:
         self.ids = np.zeros(0, "<u8")
         """0 if it is new, until whoever numbers them has."""
         self.entry_keys = np.zeros(0, "<u8")
-        """``inodes.entry_key``"""
+        """``inode_keys.entry_key``"""
         self._keyed_dev = np.zeros(0, "<u4")
         """Of which device this was made."""
         self.dump_row = np.zeros(0, np.intp)
-        """Row of the latest dump with the same ends, or ``NOWHERE``."""
+        """Row of the latest dump with the same ends, or ``NO_ROW``."""
         self.changed_in = np.zeros(0, np.intp)
         """Number of the first table that shows it as it is."""
         self._complete = np.zeros(0, np.bool_)
@@ -66,7 +66,7 @@ class SlotState:
         return np.union1d(np.flatnonzero(~self._complete), self._contradicted)
 
     def update(self, reading: SlotReading, dump: DumpIndex, number: int) -> None:
-        """Another reading, for table ``number``; ``dump`` is the one that ``dumped`` is about.
+        """Another reading, for table ``number``; ``dump`` is the one that ``dump_row`` is about.
 
         Ports that only the dump knows are written into the reading.
         """
@@ -84,18 +84,13 @@ class SlotState:
     def _grow(self, slots: int) -> None:
         more = slots - len(self.skaddr)
         if more > 0:
-            self.skaddr, self.born_ns, self.ids, self.entry_keys, self._keyed_dev, self.dump_row, self.changed_in = (
-                np.pad(values, (0, more))
-                for values in (
-                    self.skaddr,
-                    self.born_ns,
-                    self.ids,
-                    self.entry_keys,
-                    self._keyed_dev,
-                    self.dump_row,
-                    self.changed_in,
-                )
-            )
+            self.skaddr = np.pad(self.skaddr, (0, more))
+            self.born_ns = np.pad(self.born_ns, (0, more))
+            self.ids = np.pad(self.ids, (0, more))
+            self.entry_keys = np.pad(self.entry_keys, (0, more))
+            self._keyed_dev = np.pad(self._keyed_dev, (0, more))
+            self.dump_row = np.pad(self.dump_row, (0, more))
+            self.changed_in = np.pad(self.changed_in, (0, more))
             self._complete = np.pad(self._complete, (0, more), constant_values=True)
 
     def _replace_occupants(self, at: NDArray[np.intp], skaddr: NDArray[np.uint64], born_ns: NDArray[np.uint64]) -> None:
@@ -134,7 +129,7 @@ class SlotState:
         self._contradicted = np.flatnonzero(present & was_told & ~same)
 
     def _dump_rows(self, dump: DumpIndex, at: NDArray[np.intp]) -> NDArray[np.intp]:
-        """Row of ``dump`` for each of these slots, or ``NOWHERE``."""
+        """Row of ``dump`` for each of these slots, or ``NO_ROW``."""
         place, there = dump.index.find(self.entry_keys[at])
         places = np.where(there, place, NO_ROW)
         if len(dump.rebound):

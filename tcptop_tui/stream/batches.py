@@ -22,14 +22,14 @@ class Transitions:
 
 @dataclass(frozen=True, slots=True)
 class EndedConnections:
-    """Connections that ended; ``rows`` has dtype SESSION."""
+    """Connections that ended; ``rows`` has dtype ENDED."""
 
     rows: Rows
 
 
 @dataclass(frozen=True, slots=True)
 class LateEndings:
-    """What was not known yet when the ``EndedConnections`` before came; ``rows`` has dtype ENDING."""
+    """What was not known yet when the ``EndedConnections`` before came; ``rows`` has dtype LATE_ENDING."""
 
     rows: Rows
 
@@ -95,7 +95,7 @@ class Status:
 
 
 def reading_stage(sockets: int) -> str:
-    """The ``Status.progress`` of a first dump that has read so many sockets."""
+    """The ``Status.stage`` of a first dump that has read so many sockets."""
     return f"reading sockets: {sockets:,} so far" if sockets else "reading sockets"
 
 

@@ -25,9 +25,9 @@ class CaptureMatch:
         self._capture = capture
         self._cgroups = cgroups
         self.pinned_cgroups: NDArray[np.uint64] = np.zeros(0, np.uint64)
-        """Keys of the map at ``capture.cgroup_pin``; ids, of exactly these cgroups."""
+        """Keys of the map at ``capture.cgroup_map_path``; ids, of exactly these cgroups."""
         self.pinned_mntns: NDArray[np.uint64] = np.zeros(0, np.uint64)
-        """Keys of the map at ``capture.mntns_pin``; inode numbers."""
+        """Keys of the map at ``capture.mntns_map_path``; inode numbers."""
 
     @property
     def filters_cgroups(self) -> bool:
@@ -38,7 +38,7 @@ class CaptureMatch:
         """Which of ``rows`` are wanted, shape (n,).
 
         Args:
-            rows: of dtype ROW, SESSION or TRANSITION.
+            rows: of dtype ROW, ENDED or TRANSITION.
             unknown: whether a process or a cgroup that is not known passes too: TIME_WAIT and requests have none.
         """
         wanted = self.mask_without_cgroup(rows, unknown=unknown)

@@ -117,7 +117,7 @@ NO_HISTOGRAMS: Final = HistogramStore()
 
 
 def row_histograms(rows: Rows, kept: HistogramStore, places: NDArray[np.intp]) -> NDArray[np.uint32]:
-    """Of the rows in these places, shape (n, RTT_SLOTS): dtype SESSION has its own, of dtype ROW they are ``kept``."""
+    """Of the rows in these places, shape (n, RTT_SLOTS): dtype ENDED has its own, of dtype ROW they are ``kept``."""
     if rows.dtype == ROW:
         return kept.histograms(rows["hist"][places])
     own: NDArray[np.uint32] = rows["rtt_hist"][places]

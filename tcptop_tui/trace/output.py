@@ -135,7 +135,7 @@ class Output:
 
         Raises:
             PipeClosed: the reader has gone.
-            GivenUp: ``give_up`` was called; on a terminal or a socket the last line may not be whole.
+            WriteAbandoned: ``give_up`` was called; on a terminal or a socket the last line may not be whole.
         """
         for part in _whole_lines(data):
             self._write(part)
@@ -172,7 +172,7 @@ class Output:
         """From a signal handler in the thread that writes: wait for the reader no longer.
 
         Raises:
-            GivenUp: out of the write that waits, if one does.
+            WriteAbandoned: out of the write that waits, if one does.
         """
         self._given_up = True
         if self._may_wait:

@@ -69,7 +69,7 @@ class RttOptions:
 
 
 def totals_of(rows: Rows, found: NDArray[np.uint32], by: str | None) -> Totals:
-    """Sums over ``rows`` (dtype ROW or SESSION) with these histograms, by address or all together."""
+    """Sums over ``rows`` (dtype ROW or ENDED) with these histograms, by address or all together."""
     sampled = found.any(axis=1)
     rows, found = rows[sampled], found[sampled]
     if not len(rows):

@@ -208,7 +208,7 @@ class StreamRunner:
         """The duration is over; or else the time that there was for the end.
 
         Raises:
-            GivenUp: out of a write that waits for the reader.
+            WriteAbandoned: out of a write that waits for the reader.
         """
         if self._stop.is_set:
             self._output.abandon()

@@ -47,14 +47,14 @@ enum {
 #define F_PASSIVE	64	/* accepted, a listener's child */
 #define F_LISTENER	128
 
-/* how a connection ended, as far as it has; records.py: End */
+/* how a connection ended, as far as it has; records.py: CloseFlag */
 #define E_FIN_SENT	1
 #define E_FIN_RECEIVED	2
 #define E_PEER_FIRST	4	/* the peer's FIN came before ours */
 #define E_RST_SENT	8
 #define E_RST_RECEIVED	16
 
-/* whether a socket's sequence numbers begin with a SYN of connect(); records.py: Syn */
+/* whether a socket's sequence numbers begin with a SYN of connect(); records.py: SynSent */
 #define SYN_OUT		1	/* it has left; snd_una and bytes_acked count it */
 #define SYN_NONE	2	/* a listener's child, TCP_REPAIR, or a connect() that has sent nothing yet */
 
@@ -106,7 +106,7 @@ struct conn {
 	u8 pending_old;
 	u8 pending_new;
 	char comm[TASK_COMM_LEN];
-	/* from here on what sock_diag cannot know, see records.py: DUMPED */
+	/* from here on what sock_diag cannot know, see records.py: DUMP_ROW */
 	u64 rtt_sum_us;
 	u64 established_ns;	/* 0: not yet, or not seen */
 	u8 retrans_in[12];	/* retransmits by state, at most 255 each */

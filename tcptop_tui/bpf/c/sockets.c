@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Reading a socket, whatever the hook: its ends, its counters, whose it is. */
+/* Reading a socket, whatever the hook: its endpoints, its counters, whose it is. */
 /* A member of one of the kernel's structs, 0 where the pointer leads nowhere. */
 #define ask(member) ({						\
 	__typeof__(*(member)) found = 0;			\

@@ -9,7 +9,7 @@ static __always_inline u64 time_spent(const struct conn *c, u64 now_ns)
 }
 
 /* how many transitions it takes at least to come to each state, four bits each */
-#define STEPS	(2ULL << TCP_ESTABLISHED * 4 | 1ULL << TCP_SYN_SENT * 4 | \
+#define STATE_DEPTH	(2ULL << TCP_ESTABLISHED * 4 | 1ULL << TCP_SYN_SENT * 4 | \
 		 1ULL << TCP_SYN_RECV * 4 | 3ULL << TCP_FIN_WAIT1 * 4 | \
 		 4ULL << TCP_FIN_WAIT2 * 4 | 3ULL << TCP_CLOSE_WAIT * 4 | \
 		 4ULL << TCP_LAST_ACK * 4 | 1ULL << TCP_LISTEN * 4 | \
@@ -23,8 +23,8 @@ static __always_inline u64 time_spent(const struct conn *c, u64 now_ns)
 static __always_inline void count_escaped(const struct capture *want,
 					  const struct conn *c, u8 found)
 {
-	u32 was = STEPS >> (c->state & 15) * 4 & 15;
-	u32 is = STEPS >> (found & 15) * 4 & 15;
+	u32 was = STATE_DEPTH >> (c->state & 15) * 4 & 15;
+	u32 is = STATE_DEPTH >> (found & 15) * 4 & 15;
 
 	if (c->state != found && owner_wanted(want, c))
 		add(C_ESCAPED, is > was ? is - was : 1);

@@ -2,7 +2,7 @@
 
 LLVM takes 80 MB and never gives all of it back; a compiler that crashes takes nothing with it. What
 is loaded comes over a Unix socket as descriptors (unix(7), SCM_RIGHTS) and lives as long as these.
-The child runs ``build``; ``LoadedPrograms`` is the parent's side, in ``loaded.py``.
+The child runs ``build``; ``LoadedPrograms`` is the parent's side, in ``compiler_client.py``.
 """
 
 from __future__ import annotations

@@ -97,7 +97,7 @@ class CompileRequest:
         functions: the programs in it.
         typed: programs that know the types of their arguments, and what they are for (``syscalls.load_programs``).
         plan: how their maps are made; descriptors that it gives are lent until the compiler runs.
-        keeps: it may take what it has compiled before (``kept.py``), and keeps it for later.
+        keeps: it may take what it has compiled before (``program_cache.py``), and keeps it for later.
 
     Raises:
         BackendUnavailable: this host cannot run them; the message says why.

@@ -26,7 +26,7 @@ _NAMES = {
     "snd_wnd_bytes": "peer's window", "last_sent_us": "last sent, ago", "last_received_us": "last received, ago",
     "last_ack_us": "last ACK, ago",
 }  # fmt: skip
-"""What ``diag.internals`` gives, in words."""
+"""What ``diag.tcp_info`` gives, in words."""
 
 
 def process_table(facts: ProcessFacts | None) -> RenderableType:

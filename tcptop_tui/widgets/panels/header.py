@@ -41,8 +41,7 @@ _FEW_STATES = 3
 
 _BEATS = {
     EventKind.FAILED: "failed/s", EventKind.RETRANS: "retrans/s", EventKind.OPENED: "opened/s",
-    EventKind.CLOSED: "closed/s",
-    EventKind.TRANSITIONS: "transitions/s",
+    EventKind.CLOSED: "closed/s", EventKind.TRANSITIONS: "transitions/s",
 }  # fmt: skip
 """In their order on the screen, and in the order of how much they matter."""
 _TROUBLE = {EventKind.FAILED, EventKind.RETRANS}

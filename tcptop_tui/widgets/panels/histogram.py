@@ -47,7 +47,7 @@ def used_buckets(hist: NDArray[np.uint64], lines: int) -> range:
 
 
 def fitting_buckets(hist: NDArray[np.uint64], lines: int) -> range:
-    """As ``used_slots``, but where something is cut the last of ``lines`` is for saying so."""
+    """As ``used_buckets``, but where something is cut the last of ``lines`` is for saying so."""
     slots = used_buckets(hist, lines)
     return used_buckets(hist, lines - 1) if outside_text(hist, slots) else slots
 
@@ -143,7 +143,7 @@ def rtt_lines(rtt: RttSelection, width: int, height: int, unit: RttUnit, parts: 
         width: cells.
         height: lines at most.
         unit: of round-trip times.
-        parts: what of it, one of ``PARTS``; where there is no room for the map, bars.
+        parts: what of it, one of ``RTT_PANEL_PARTS``; where there is no room for the map, bars.
         since: from when on samples were counted, in words.
     """
     summary = summary_lines(rtt, unit, since)
