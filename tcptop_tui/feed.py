@@ -74,30 +74,26 @@ class Feed:
     def set_capture(self, capture: Capture) -> None:
         """From any thread: look at something else; the source's worker takes it up at its next poll."""
         self._capture = capture
-        change = getattr(self._source, "set_capture", None)  # a recording has no capture
-        if change is not None:
-            change(capture)
+        if self._source is not None:
+            self._source.set_capture(capture)
 
     def drop_capabilities(self, work: PrivilegeNeeds) -> None:
         """Give up what was only needed until the source was attached; in the only thread there is."""
-        prepare = getattr(self._source, "before_narrowing", None)  # only kernel programs need anything later
-        if prepare is not None:
-            prepare()
+        if self._source is not None:
+            self._source.before_narrowing()
         drop_after_attach(work)
 
     def set_refresh(self, refresh_s: float) -> None:
         """From any thread: read the table so often from now on."""
         self._settings = replace(self._settings, refresh_s=refresh_s, poll_s=min(0.1, refresh_s))
-        change = getattr(self._source, "set_refresh", None)  # a recording has its own pace
-        if change is not None:
-            change(self._settings)
+        if self._source is not None:
+            self._source.set_refresh(self._settings)
 
     def want_details(self, *, wanted: bool) -> None:
         """From any thread: have ``Table.details``, or do without; before ``run``, from the first table on."""
         self._details = wanted
-        change = getattr(self._source, "want_details", None)  # a recording has what was recorded
-        if change is not None:
-            change(wanted=wanted)
+        if self._source is not None:
+            self._source.want_details(wanted=wanted)
 
     def ask(self, row: Rows) -> SocketAnswer:
         """What the kernel and /proc know now of a connection (dtype ROW, shape (1,)); nothing when it has gone."""

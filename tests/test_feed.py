@@ -9,12 +9,12 @@ import pytest
 from tcptop_tui.errors import BackendUnavailable
 from tcptop_tui.feed import Backend, Feed
 from tcptop_tui.settings import Settings
-from tcptop_tui.stream.batches import Batch, Capture, Sink, Status, Table
+from tcptop_tui.stream.batches import Batch, Capture, Sink, Source, Status, Table
 
 pytestmark = pytest.mark.apart
 
 
-class Dying:
+class Dying(Source):
     """A source that fails when it is opened, or later."""
 
     backend = "bpf"

@@ -121,8 +121,8 @@ def test_screen(snapshot: SnapshotAssertion) -> None:
         sessions=cells(lists[1], FACTS.about(CLOSED)),
         connects=cells(lists[2], FACTS.about(made.rows)),
         columns=[
-            (one.key, one.title, one.width, one.rank, one.right, one.stretch, one.asked, one.sums, one.middle,
-             one.moves) for listed in lists for one in listed
+            (one.key, one.title, one.width, one.rank, one.right, one.stretch, one.optional, one.has_group_sum,
+             one.cut_in_middle, one.changes_with_time) for listed in lists for one in listed
         ],
     )  # fmt: skip
 
@@ -186,7 +186,7 @@ def test_filters(snapshot: SnapshotAssertion) -> None:
     same(
         snapshot,
         found=found,
-        fields=[(one.names[0], one.names[1:], one.example, one.hint) for one in FIELDS],
+        fields=[(one.names[0], one.names[1:], one.example, one.filter_help) for one in FIELDS],
         words={
             name: told(list(words))
             for name, words in make_vocabulary(FACTS.subject, FACTS.about(CLOSED)).values_by_field.items()

@@ -19,12 +19,13 @@ from sockets import listening
 from terminals import Terminal
 from test_cli import run
 
+from tcptop_tui.feed import Feed
 from tcptop_tui.model.store import Store
 from tcptop_tui.replay.recorder import Recorder
 from tcptop_tui.replay.recording import BATCH_HEAD, MAGIC, dtype_layout, read_batches
 from tcptop_tui.replay.source import ReplaySource
 from tcptop_tui.settings import Settings
-from tcptop_tui.stream.batches import Batch, Loss, Status, Table, Transitions
+from tcptop_tui.stream.batches import Batch, Capture, Loss, Status, Table, Transitions
 
 SNAPSHOT = ("snapshot", "--backend", "diag", "--after", "0.3")
 FACTS = {"lport": 22, "rport": 7001}
@@ -56,6 +57,31 @@ def recorded(path: Path, *batches: Batch) -> Path:
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     return tmp_path / "r.tcptop"
+
+
+MORE = {**FACTS, "lport": 80}
+
+
+class Repinning(Taking):
+    """Changes the capture of its feed at the first table, as F does."""
+
+    def __init__(self, feed: Feed) -> None:
+        super().__init__()
+        self._feed = feed
+
+    def offer(self, batch: Batch) -> bool:
+        if isinstance(batch, Table):
+            self._feed.set_capture(Capture(lports=frozenset({80})))
+        return super().offer(batch)
+
+
+def test_the_capture_can_be_changed_while_it_plays(path: Path) -> None:
+    both = connections(FACTS, MORE)
+    recorded(path, Table(both, NOW, UTC), Table(both, NOW + 1, UTC + 1))
+    feed = Feed("auto", Settings(), Capture(), replay=path)
+    sink = Repinning(feed)
+    feed.run(sink, lambda _seconds: any(isinstance(batch, Status) and batch.ended for batch in sink.batches))
+    assert [batch.rows["lport"].tolist() for batch in sink.batches if isinstance(batch, Table)] == [[22, 80], [80]]
 
 
 # -- writing -----------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from tcptop_tui.bpf.maps import CounterArray, write_array
 from tcptop_tui.bpf.ring import Ring
 from tcptop_tui.records import PING
 from tcptop_tui.settings import Settings
-from tcptop_tui.stream.batches import Loss, Pings, Sink, Status
+from tcptop_tui.stream.batches import Loss, Pings, Sink, Source, Status
 
 _PARTS = ("packets.c", "pings.c", "answers.c")
 _RING_BYTES = 1 << 20
@@ -29,7 +29,7 @@ def _request_program(function: str) -> LoadedPrograms:
     )
 
 
-class PingSource:
+class PingSource(Source):
     """Whom the softirq interrupted to answer an ICMP echo request; attached from ``open`` to ``close``.
 
     Args:

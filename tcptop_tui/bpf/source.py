@@ -32,6 +32,7 @@ from tcptop_tui.stream.batches import (
     LateEndings,
     Loss,
     Sink,
+    Source,
     Status,
     Table,
     Transitions,
@@ -54,7 +55,7 @@ _PART_BYTES = 2**21
 """Of a ring at a time: whoever handles it needs a few times as much, and others wait that long for their turn."""
 
 
-class BpfSource:
+class BpfSource(Source):
     """Raw tracepoints for what happens, sock_diag for what was there before.
 
     Args:

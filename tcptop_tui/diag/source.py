@@ -19,7 +19,17 @@ from tcptop_tui.host.socket_owners import OwnerFinder
 from tcptop_tui.records import ENDED, TRANSITION, HolderLookup, Rows
 from tcptop_tui.row_copy import concat, rows_from_dump
 from tcptop_tui.settings import Settings
-from tcptop_tui.stream.batches import Capture, EndedConnections, Loss, Sink, Status, Table, Transitions, reading_stage
+from tcptop_tui.stream.batches import (
+    Capture,
+    EndedConnections,
+    Loss,
+    Sink,
+    Source,
+    Status,
+    Table,
+    Transitions,
+    reading_stage,
+)
 from tcptop_tui.stream.capture_match import CaptureMatch
 from tcptop_tui.stream.socket_details import numbered
 
@@ -30,7 +40,7 @@ _PROGRESS_S = 0.1
 """Between two words on how far the first dump is."""
 
 
-class DiagSource:
+class DiagSource(Source):
     """Everything that sock_diag tells; states that lasted less than a poll are not seen.
 
     There is no histogram in sock_diag: here it counts one smoothed time a poll for each

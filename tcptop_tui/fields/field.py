@@ -92,15 +92,15 @@ class Field:
     right: bool = True
     stretch: int = 0
     """Cells that its column may take more than ``width`` when there is room."""
-    asked: bool = False
+    optional: bool = False
     """Only on the screen when somebody chooses it, or brings it there with →."""
-    sums: bool = False
+    has_group_sum: bool = False
     """Has a meaning for a group."""
-    middle: bool = False
+    cut_in_middle: bool = False
     """Too long a text is cut in its middle, and has its cells before columns of a high rank."""
     detail: bool = False
     """Of the block beside the table, which is only made while somebody wants a field of it."""
-    moves: bool = False
+    changes_with_time: bool = False
     """Shows a time, so that its text changes though the row does not."""
     descending: bool = False
     """Looked at from the largest value down, unless asked otherwise."""
@@ -113,7 +113,7 @@ class Field:
     """Fields of the rows that a filter compares, any of them; where it does not use ``read``."""
     example: str = ""
     """A filter that parses."""
-    hint: str = ""
+    filter_help: str = ""
     """What it means."""
     per_second: Reader | None = None
     """Of BYTES: the rate."""
@@ -127,6 +127,6 @@ class Field:
         shown = self.show(subject, self.read(subject))
         return [formats.UNKNOWN if text is None else text for text in shown]
 
-    def titled(self, unit: RttUnit) -> str:
+    def title_with_unit(self, unit: RttUnit) -> str:
         """The title; of round-trip times with the unit that its numbers then are without."""
         return self.title + formats.RTT_UNITS[unit] if self.parse is ValueKind.MICROSECONDS else self.title

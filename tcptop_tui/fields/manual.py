@@ -26,8 +26,8 @@ def manual() -> str:
 
 
 def _cells(field: Field) -> list[str]:
-    marks = "‡" if field.detail else "†" if field.asked else ""
+    marks = "‡" if field.detail else "†" if field.optional else ""
     names = " ".join(f"`{name}`" for name in field.names)
     there = "".join(letter for records, letter in _LETTERS.items() if field.records & records)
-    told = field.hint or field.meaning
+    told = field.filter_help or field.meaning
     return [f"`{field.json}`" if field.json else "", field.title + marks, names, there, field.source, told]

@@ -10,16 +10,16 @@ from typing import Final
 from tcptop_tui.host.cgroups import Cgroups
 from tcptop_tui.replay.recording import read_batches
 from tcptop_tui.row_copy import subset
-from tcptop_tui.stream.batches import Batch, Capture, EndedConnections, Sink, Status, Table, Transitions
+from tcptop_tui.stream.batches import Batch, Capture, EndedConnections, Sink, Source, Status, Table, Transitions
 from tcptop_tui.stream.capture_match import CaptureMatch
 
-END_OF_RECORDING: Final = Capture()
+EVERYTHING: Final = Capture()
 CUT_OFF: Final = "cut off here, played to where it is whole"
 _LONGEST_GAP_S = 120.0
 """Between two tables: the longest period is a minute."""
 
 
-class ReplaySource:
+class ReplaySource(Source):
     """Plays a recording at the pace at which it was made.
 
     Args:
@@ -29,10 +29,10 @@ class ReplaySource:
 
     backend = "replay"
 
-    def __init__(self, path: Path, capture: Capture = END_OF_RECORDING) -> None:
+    def __init__(self, path: Path, capture: Capture = EVERYTHING) -> None:
         self._path = path
         self._capture_match = CaptureMatch(capture, Cgroups())
-        self._is_unfiltered = capture == END_OF_RECORDING
+        self._is_unfiltered = capture == EVERYTHING
 
     def open(self) -> None:
         """Look at the file's beginning.
@@ -82,9 +82,9 @@ class ReplaySource:
             return batch
         return Status(self.backend, f"recording {self._path.name} of backend {batch.backend} {batch.note}")
 
-    def recapture(self, capture: Capture) -> None:
+    def set_capture(self, capture: Capture) -> None:
         """From any thread: pass on something else from now on."""
-        self._capture_match, self._is_unfiltered = CaptureMatch(capture, Cgroups()), capture == END_OF_RECORDING
+        self._capture_match, self._is_unfiltered = CaptureMatch(capture, Cgroups()), capture == EVERYTHING
 
     def close(self) -> None:
         """See ``Source``: nothing stays open."""

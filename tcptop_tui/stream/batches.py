@@ -9,6 +9,7 @@ from typing import Protocol, TypeAlias
 import numpy as np
 
 from tcptop_tui.records import HOLDING, Rows
+from tcptop_tui.settings import Settings
 from tcptop_tui.stream.histograms import NO_HISTOGRAMS, HistogramStore
 from tcptop_tui.stream.socket_details import NO_DETAILS
 
@@ -164,7 +165,7 @@ class Sink(Protocol):
 
 
 class Source(Protocol):
-    """A supplier of batches that runs in a thread of its own."""
+    """A supplier of batches that runs in a thread of its own; what only some can do, the others leave as it is here."""
 
     backend: str
 
@@ -179,6 +180,22 @@ class Source(Protocol):
     def run(self, sink: Sink, stopped: Callable[[float], bool]) -> None:
         """Feed ``sink`` until ``stopped(seconds)``, which waits and answers, says so."""
         ...
+
+    def set_capture(self, capture: Capture) -> None:
+        """From any thread: look at something else from now on."""
+        del capture
+
+    def set_refresh(self, settings: Settings) -> None:
+        """From any thread: other periods from now on, sizes stay; a recording has its own pace."""
+        del settings
+
+    def want_details(self, *, wanted: bool) -> None:
+        """From any thread: have ``Table.details``, or do without; a recording has what was recorded."""
+        del wanted
+
+    def before_narrowing(self) -> None:
+        """Get what needs capabilities that the process, which has no other thread yet, is about to give up."""
+        return
 
     def close(self) -> None:
         """Release everything; may be called twice, and without ``open``."""

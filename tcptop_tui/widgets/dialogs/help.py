@@ -73,7 +73,7 @@ class HelpDialog(ModalScreen[None]):
 
     def __init__(self, bindings: Iterable[tuple[str, list[Binding]]]) -> None:
         super().__init__()
-        fields = [(field.example, field.hint) for field in FIELDS]
+        fields = [(field.example, field.filter_help) for field in FIELDS]
         filters = ("Filter: spaces join (and), commas list (or), ! negates", fields)
         keys = [keys_section(*one) for one in bindings]
         # the keys that work everywhere first: somebody has pressed F1 for one of them

@@ -60,7 +60,7 @@ class ColumnList(OptionList):
     def fill(self, columns: tuple[Field, ...], choices: tuple[ColumnChoice, ...]) -> None:
         """Show these columns as they are chosen now."""
         self._columns = {column.key: column for column in columns}
-        default = tuple(ColumnChoice(column.key) for column in columns if not column.asked)
+        default = tuple(ColumnChoice(column.key) for column in columns if not column.optional)
         wanted = list({one.key: one for one in choices or default if one.key in self._columns}.values())
         self._visible_keys = {choice.key for choice in wanted}
         self._order = [choice.key for choice in wanted] + [

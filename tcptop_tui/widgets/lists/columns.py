@@ -63,7 +63,7 @@ def place_columns(
         candidates = list(columns)
     else:
         ranks = {column: _SORTED_RANK if column.key == sort else column.rank for column in columns}
-        wanted = (column for column in columns if not column.asked or column.key == sort)
+        wanted = (column for column in columns if not column.optional or column.key == sort)
         candidates = sorted(wanted, key=lambda column: ranks[column])
     more = {
         column: min(cells - column.width, column.stretch)

@@ -50,7 +50,7 @@ class LineCache:
     _texts_by_id: dict[int, tuple[tuple[object, ...], list[str]]] = field(default_factory=dict)
 
     def _fitted_texts(self, spot: PlacedColumn, texts: list[str]) -> list[str]:
-        if not spot.column.middle:
+        if not spot.column.cut_in_middle:
             return [fit(shown, spot.width, right=spot.column.right) for shown in texts]
         longest = max(map(len, texts), default=0)
         self.widest[spot.column.key] = max(self.widest.get(spot.column.key, 0), longest)
@@ -71,7 +71,7 @@ class LineCache:
         for place in changed:
             lines[place] = [""] * len(placed)
         for column, spot in enumerate(placed):
-            which, part = (range(len(ids)), page) if spot.column.moves else (changed, fresh)
+            which, part = (range(len(ids)), page) if spot.column.changes_with_time else (changed, fresh)
             if len(which):
                 for place, shown in zip(which, self._fitted_texts(spot, cell_texts(spot.column, part)), strict=True):
                     lines[place][column] = shown

@@ -77,7 +77,7 @@ def cell_texts(field: Field, page: RowTexts) -> list[str]:
 def _in_group(field: Field, text: str, label: str, common: str) -> str:
     if not common:
         return label + text
-    return label or (text if field.sums or field.key == common else "")
+    return label or (text if field.has_group_sum or field.key == common else "")
 
 
 def endpoints(rows: Rows, names: Names) -> str:

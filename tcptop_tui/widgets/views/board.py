@@ -46,7 +46,7 @@ def _state_cell(state: State, rank: int) -> Field:
         return [_cell(*one, subject.now_ns) for one in zip(column.values.tolist(), grown, began_ns, strict=True)]
 
     return Field(key=state.name.lower(), records=RecordKinds(0), read=counts, write=as_is, show=shown, title=state.name,
-                 width=_CELLS, rank=rank, moves=True)  # fmt: skip
+                 width=_CELLS, rank=rank, changes_with_time=True)  # fmt: skip
 
 
 def _cell(count: int, grown: int, began_ns: int, now_ns: int) -> str:

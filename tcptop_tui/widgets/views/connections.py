@@ -95,7 +95,7 @@ class ConnectionTable(Listing):
 
     def title(self, column: Field) -> str:
         """With the unit of round-trip times that was chosen."""
-        return column.titled(self._frame.view_options.rtt_unit)
+        return column.title_with_unit(self._frame.view_options.rtt_unit)
 
     def cell_style(self, row: int, key: str) -> Style | None:
         """States in their colours, groups in theirs."""

@@ -79,7 +79,7 @@ class ConnectsTable(Listing):
     COLUMNS = list_fields(
         RecordKinds.CONNECTS,
         lport={"rank": 7}, rport={"rank": 1},  # whom it was to, also where there is little room
-        retrans={"rank": 18, "asked": True},
+        retrans={"rank": 18, "optional": True},
     )  # fmt: skip
     COMPONENT_CLASSES: ClassVar[set[str]] = _CLASSES
     BINDINGS: ClassVar[list[BindingType]] = [Binding("enter", "open", "Open")]
