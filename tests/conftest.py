@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import socket
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 
 import hypothesis
 import pytest
+from resets import own_namespace
+from running import Running
+from severed import Far, severable
 from sockets import listening
 
 from tcptop_tui.bpf.program import Program
+from tcptop_tui.bpf.source import BpfSource
 from tcptop_tui.errors import BackendUnavailable
 from tcptop_tui.settings import Settings
 from tcptop_tui.stream.batches import Capture
@@ -21,6 +27,8 @@ hypothesis.settings.register_profile("tcptop", deadline=None)
 hypothesis.settings.load_profile("tcptop")
 
 SMALL = Settings(max_connections=4096, ring_bytes=2**20, session_ring_bytes=2**20)
+WATCHING = dataclasses.replace(SMALL, poll_s=0.02, refresh_s=0.2, reconcile_s=2)
+"""Of the fixture ``source``."""
 
 
 def require_bpf(settings: Settings) -> Program:
@@ -53,6 +61,35 @@ def server(bpf_possible: None) -> Iterator[socket.socket]:
     """Listens on the loopback, for a tracer of the test's own."""
     with listening() as made:
         yield made
+
+
+@pytest.fixture(scope="module")
+def source(bpf_possible: None) -> Iterator[Running]:
+    """The kernel programs at work, for all tests of a module that has no source of its own."""
+    running = Running(BpfSource(WATCHING, Capture()), WATCHING)
+    yield running
+    running.close()
+
+
+@pytest.fixture
+def namespace(source: Running) -> Iterator[None]:
+    """This thread is in a network namespace of its own."""
+    with own_namespace():
+        yield
+
+
+@pytest.fixture
+def far(source: Running) -> Iterator[Far]:
+    """The other end of a link that can be made to fall silent."""
+    with severable() as made:
+        yield made
+
+
+@pytest.fixture
+def held() -> Iterator[ExitStack]:
+    """What is closed at the end of the test."""
+    with ExitStack() as stack:
+        yield stack
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -6,44 +6,23 @@ import errno
 import socket
 import struct
 import subprocess
-from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import numpy as np
 import pytest
-from resets import STATES, counted, made, own_namespace, until_quiet
+from resets import STATES, counted, made, until_quiet
 from running import Running
-from severed import Far, severable
+from severed import Far
 from sockets import E, listening, port
-from test_kernel_resets import SETTINGS, contradict, pair_of, why
+from test_kernel_resets import contradict, pair_of, why
 from test_kernel_timeouts import error_of
 
-from tcptop_tui.bpf.source import BpfSource
 from tcptop_tui.close_reasons import CloseReason
 from tcptop_tui.records import CloseFlag
-from tcptop_tui.stream.batches import Capture, Table
+from tcptop_tui.stream.batches import Table
 
 _MD5SIG = 14  # include/uapi/linux/tcp.h, with struct tcp_md5sig
-
-
-@pytest.fixture(scope="module")
-def source(bpf_possible: None) -> Iterator[Running]:
-    running = Running(BpfSource(SETTINGS, Capture()), SETTINGS)
-    yield running
-    running.close()
-
-
-@pytest.fixture
-def namespace(source: Running) -> Iterator[None]:
-    with own_namespace():
-        yield
-
-
-@pytest.fixture
-def held() -> Iterator[ExitStack]:
-    with ExitStack() as stack:
-        yield stack
 
 
 def until_both_ended(source: Running, pairs: list[tuple[int, int]]) -> None:
@@ -136,12 +115,6 @@ def test_a_peer_with_another_key_is_a_silent_one(source: Running, held: ExitStac
     assert [why(one) for one in pair_of(source, ports)] == [CloseReason.TIMED_OUT] * 2
     assert [error_of(one) for one in (here, there)] == [errno.ETIMEDOUT] * 2
     assert (counted("TCPAbortOnTimeout") - before[0], counted("OutRsts") - before[1]) == (2, 0)
-
-
-@pytest.fixture
-def far(source: Running) -> Iterator[Far]:
-    with severable() as made:
-        yield made
 
 
 def test_a_namespace_is_removed_while_its_socket_is_open(source: Running, far: Far, held: ExitStack) -> None:

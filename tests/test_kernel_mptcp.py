@@ -5,48 +5,21 @@ from __future__ import annotations
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import ExitStack, suppress
 
 import pytest
-from resets import counted, destroy, dissolve, fill, own_namespace
+from resets import counted, destroy, dissolve, fill
 from running import Running
-from severed import HERE, NOBODY, SECOND, THERE, Far, severable
+from severed import HERE, NOBODY, SECOND, THERE, Far
 from sockets import port, reset
 from test_kernel_aborts import contradictory, read_and_close, resets_of, until_both_ended
-from test_kernel_resets import SETTINGS, sessions, why
+from test_kernel_resets import sessions, why
 
-from tcptop_tui.bpf.source import BpfSource
 from tcptop_tui.close_reasons import CloseReason
-from tcptop_tui.stream.batches import Capture
 
 _MPTCP = 262
 """IPPROTO_MPTCP (include/uapi/linux/in.h)."""
-
-
-@pytest.fixture(scope="module")
-def source(bpf_possible: None) -> Iterator[Running]:
-    running = Running(BpfSource(SETTINGS, Capture()), SETTINGS)
-    yield running
-    running.close()
-
-
-@pytest.fixture
-def namespace(source: Running) -> Iterator[None]:
-    with own_namespace():
-        yield
-
-
-@pytest.fixture
-def far(source: Running) -> Iterator[Far]:
-    with severable() as made:
-        yield made
-
-
-@pytest.fixture
-def held() -> Iterator[ExitStack]:
-    with ExitStack() as stack:
-        yield stack
 
 
 @pytest.fixture

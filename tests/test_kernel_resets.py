@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import socket
 from collections import Counter
 from collections.abc import Iterator
@@ -12,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
-from conftest import SMALL
+from conftest import WATCHING
 from resets import STATES, WAYS, counted, made, own_namespace, until_quiet
 from running import Running
 from sockets import CG, CW, F2, LA, E, listening, port
@@ -23,7 +22,6 @@ from tcptop_tui.close_reasons import CloseReason, close_reasons
 from tcptop_tui.records import CloseFlag, Flag, Rows, State
 from tcptop_tui.stream.batches import Capture
 
-SETTINGS = dataclasses.replace(SMALL, poll_s=0.02, refresh_s=0.2, reconcile_s=2)
 TELLING = ("close_flags", "reset_in", "err", "end_ns", "skaddr")
 MOST_LIKELY = 20
 """Pairs that chance makes at least."""
@@ -50,7 +48,7 @@ BY_NOBODY = {(LA, "ss -K"), (CG, "ss -K")}
 def source(bpf_possible: None) -> Iterator[Running]:
     """In a network namespace of its own, whose counters nobody else moves."""
     with own_namespace():
-        running = Running(BpfSource(SETTINGS, Capture()), SETTINGS)
+        running = Running(BpfSource(WATCHING, Capture()), WATCHING)
         yield running
         running.close()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import socket
 import subprocess
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -15,33 +15,12 @@ from resets import STATES, counted, fill
 from running import Running
 from severed import HERE, NOBODY, Far, Wire, severable
 from sockets import CG, CW, F1, F2, LA, E, port, reset, until_state
-from test_kernel_resets import SETTINGS, sessions, why
+from test_kernel_resets import sessions, why
 
-from tcptop_tui.bpf.source import BpfSource
 from tcptop_tui.close_reasons import CloseReason
 from tcptop_tui.records import CloseFlag, Rows, State
-from tcptop_tui.stream.batches import Capture
 
 _FASTOPEN = 0x1 | 0x2 | 0x4 | 0x200  # both sides, without cookies (Documentation/networking/ip-sysctl.rst)
-
-
-@pytest.fixture(scope="module")
-def source(bpf_possible: None) -> Iterator[Running]:
-    running = Running(BpfSource(SETTINGS, Capture()), SETTINGS)
-    yield running
-    running.close()
-
-
-@pytest.fixture
-def far(source: Running) -> Iterator[Far]:
-    with severable() as made:
-        yield made
-
-
-@pytest.fixture
-def held() -> Iterator[ExitStack]:
-    with ExitStack() as stack:
-        yield stack
 
 
 def latest(source: Running, lport: int) -> Rows:

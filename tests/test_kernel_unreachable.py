@@ -13,32 +13,17 @@ from typing import NamedTuple
 import pytest
 from resets import Pair, counted, fill
 from running import Running
-from severed import NOBODY, Far, Wire, severable
+from severed import NOBODY, Far, Wire
 from sockets import CG, CW, F2, port, reset, until_state
-from test_kernel_resets import SETTINGS, why
+from test_kernel_resets import why
 from test_kernel_timeouts import error_of, latest
 
-from tcptop_tui.bpf.source import BpfSource
 from tcptop_tui.close_reasons import CloseReason
 from tcptop_tui.records import CloseFlag
-from tcptop_tui.stream.batches import Capture
 
 _IP_RECVERR = 11  # include/uapi/linux/in.h
 _HOST = 1
 """Code of an ICMP message: host unreachable."""
-
-
-@pytest.fixture(scope="module")
-def source(bpf_possible: None) -> Iterator[Running]:
-    running = Running(BpfSource(SETTINGS, Capture()), SETTINGS)
-    yield running
-    running.close()
-
-
-@pytest.fixture
-def far(source: Running) -> Iterator[Far]:
-    with severable() as made:
-        yield made
 
 
 @pytest.fixture

@@ -29,12 +29,6 @@ def sides() -> Iterator[tuple[Side, Side]]:
         yield made
 
 
-@pytest.fixture
-def held() -> Iterator[ExitStack]:
-    with ExitStack() as stack:
-        yield stack
-
-
 def running(held: ExitStack, backend: Any) -> Running:
     made = Running(backend(QUICK, Capture()), QUICK)
     held.callback(made.close)
