@@ -142,8 +142,8 @@ def test_the_page_of_the_docs_is_made_from_the_registry() -> None:
     assert (Path(__file__).parent.parent / "docs/fields.md").read_text() == manual()
     for field in fields.FIELDS:
         assert field.json or field.names, field.key
-        assert field.meaning or field.hint, field.key
-        assert bool(field.names) == bool(field.hint) == bool(field.example), field.key
+        assert field.meaning or field.filter_help, field.key
+        assert bool(field.names) == bool(field.filter_help) == bool(field.example), field.key
 
 
 def test_sorting(snapshot: SnapshotAssertion) -> None:

@@ -117,7 +117,7 @@ class Result:
         ):  # fmt: skip
             monkeypatch.setattr(where, name, value)
         monkeypatch.setattr(rtt.time, "monotonic", lambda: float(next(clock)))
-        monkeypatch.delenv("TCPTOP_ASCII", raising=False)
+        monkeypatch.setenv("TCPTOP_ASCII", "")  # what --ascii makes of it goes with the test
 
     def _stream(self, feed: Any, stream: Any, written: Any, duration_s: float | None, _attached: Any) -> int:
         self._seen += [_told(feed), duration_s]
