@@ -106,7 +106,7 @@ class Feed:
             except OSError:
                 known = {}
             # another process may have the PID now; a name tells nothing, exec() and prctl() change it
-            facts = process_facts(pid) if pid and is_running(pid, int(row["started"][0])) else None
+            facts = process_facts(pid) if pid and is_running(pid, int(row["start_ticks"][0])) else None
         return SocketAnswer(known, facts)
 
     def identify(self, row: Rows) -> int:

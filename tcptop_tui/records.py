@@ -113,8 +113,8 @@ _CONN_HEAD_FIELDS: list[_Field] = [
     ("retrans", "<u4"),
     ("mntns", "<u4"),  # of the owner; 0: not asked for
     ("dev", "<u4"),  # number of the device that it is bound to, in its netns; 0: none
-    ("started", "<u4"),  # of the owner: with its PID it is nobody else; as Process.started has it; 0: unknown
-    ("syn", "u1"),  # SynSent
+    ("start_ticks", "<u4"),  # of the owner, in ticks of 10 ms since boot (host.socket_owners.start_of); 0: unknown
+    ("syn_sent", "u1"),  # SynSent
     ("holder_lookup", "u1"),  # HolderLookup
     ("holders", "<u2"),  # processes that have it open; 0: none has, or not known
     ("pad", "<u4"),
@@ -125,8 +125,8 @@ _CONN_HEAD_FIELDS: list[_Field] = [
     ("reset_in", "u1"),  # State in which the RST came or went; 0: none did
     ("state", "u1"),
     ("flags", "u1"),
-    ("seen", "<u2"),
-    ("guarded", "<u2"),
+    ("recorded_transitions", "<u2"),  # by set_state; wraps
+    ("guarded_transitions", "<u2"),  # seen by set_state_guard; wraps
     ("pending_old", "u1"),
     ("pending_new", "u1"),
     ("comm", "S16"),  # b"": unknown
@@ -163,7 +163,7 @@ Its histogram has number ``hist`` among those of the table (``stream.histograms`
 DUMP_ROW = np.dtype(_DUMP_ROW_FIELDS)
 """A socket that sock_diag has told of: the beginning of a ROW, 168 bytes."""
 
-HOLDING = np.dtype([("id", "<u8"), ("pid", "<u4"), ("started", "<u4"), ("comm", "S16")])
+HOLDING = np.dtype([("id", "<u8"), ("pid", "<u4"), ("start_ticks", "<u4"), ("comm", "S16")])
 """One of several processes that have the socket of row ``id`` open, 32 bytes."""
 
 ENDED = np.dtype([("end_ns", "<u8"), ("skaddr", "<u8"), *_CONN_HEAD_FIELDS, *_FOLLOWED_FIELDS, _HIST])
@@ -174,7 +174,7 @@ TRANSITION = np.dtype(
         ("ts_ns", "<u8"),
         ("skaddr", "<u8"),
         ("born_ns", "<u8"),
-        ("spent_ns", "<u8"),  # in the old state; UNKNOWN_NS
+        ("time_in_state_ns", "<u8"),  # in the old state; UNKNOWN_NS
         ("tx_bytes", "<u8"),
         ("rx_bytes", "<u8"),
         ("cgroup", "<u8"),
@@ -195,11 +195,11 @@ TRANSITION = np.dtype(
         ("comm", "S16"),
         ("err", "<u2"),
         ("reset_in", "u1"),
-        ("syn", "u1"),  # SynSent
-        ("bystander", "<u4"),  # tgid that the CPU was running
+        ("syn_sent", "u1"),  # SynSent
+        ("bystander_pid", "<u4"),  # tgid that the CPU was running
         ("bystander_tid", "<u4"),
         ("bystander_comm", "S16"),  # b"": nobody asked (Capture.context)
-        ("started", "<u4"),  # as in CONN
+        ("start_ticks", "<u4"),  # as in CONN
     ]
 )
 """``struct transition``: one change of state, 168 bytes."""

@@ -51,10 +51,10 @@ def rows_of(dtype: np.dtype[Any], *given: dict[str, Any]) -> Rows:
             "laddr": "10.0.0.1", "raddr": "10.0.0.2", "lport": 443, "rport": 50_000 + index, "netns": 1, "pid": 100,
             "uid": 0, "comm": b"nginx", "flags": Flag.GAUGES, "born_ns": NOW - 60 * SECOND, "id": index + 1,
             "skaddr": 0xFFFF_0000 + index, "state": State.ESTABLISHED, "state_ns": NOW - 5 * SECOND,
-            "ts_ns": NOW - SECOND, "end_ns": NOW, "spent_ns": 2 * SECOND,
+            "ts_ns": NOW - SECOND, "end_ns": NOW, "time_in_state_ns": 2 * SECOND,
             "oldstate": State.SYN_SENT, "newstate": State.ESTABLISHED,
         } | fields  # fmt: skip
-        known.setdefault("started", zlib.crc32(known["comm"]))  # each name is a process's of its own
+        known.setdefault("start_ticks", zlib.crc32(known["comm"]))  # each name is a process's of its own
         for name, value in known.items():
             if name in (dtype.names or ()):
                 made[name][index] = words(value) if name in {"laddr", "raddr"} else value
@@ -86,7 +86,7 @@ def sampled(rows: Rows, slots: Any, counts: Any) -> HistogramStore:
 
 UNKNOWN = {
     "pid": 0, "uid": UNKNOWN_UID, "comm": b"", "flags": 0, "born_ns": 0, "state_ns": 0, "srtt_us": 0,
-    "spent_ns": UNKNOWN_NS, "lport": 0, "rport": 0,
+    "time_in_state_ns": UNKNOWN_NS, "lport": 0, "rport": 0,
 }  # fmt: skip
 """Everything that can be unknown, unknown."""
 

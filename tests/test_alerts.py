@@ -54,8 +54,8 @@ def test_close_wait_piles_up() -> None:
     "rows",
     [
         piled(PILE_UP_COUNT - 1), piled(50, state_ns=NOW - SECOND), [{"state": State.TIME_WAIT}] * 5000,
-        [{"state": State.SYN_SENT, "syn": SynSent.OUT, "state_ns": NOW - SECOND // 2}] * 100,
-        [{"state": State.SYN_SENT, "syn": SynSent.NONE, "state_ns": NOW - 60 * SECOND}] * 100,
+        [{"state": State.SYN_SENT, "syn_sent": SynSent.OUT, "state_ns": NOW - SECOND // 2}] * 100,
+        [{"state": State.SYN_SENT, "syn_sent": SynSent.NONE, "state_ns": NOW - 60 * SECOND}] * 100,
         [{"state": State.LISTEN, "accept_queue": 0, "backlog": 128}],
         [{"state": State.LISTEN, "accept_queue": 100, "backlog": 128}],
         [{"srtt_us": 900_000}] * 10, [],
@@ -68,7 +68,7 @@ def test_a_busy_host_is_not_wrong(rows: list[dict[str, Any]]) -> None:
 @pytest.mark.parametrize(("since_s", "oldest"), [(2, "under 10 s"), (12, "10 s"), (70, "1m")])
 def test_nobody_answers(since_s: int, oldest: str) -> None:
     rows = [
-        {"state": State.SYN_SENT, "syn": SynSent.OUT, "state_ns": NOW - since_s * SECOND, "raddr": "10.9.9.9"}
+        {"state": State.SYN_SENT, "syn_sent": SynSent.OUT, "state_ns": NOW - since_s * SECOND, "raddr": "10.9.9.9"}
     ] * 3 + [{}]
     (alert,) = alerts(*rows)
     assert alert.text == f"10.9.9.9 does not answer: 3 in SYN_SENT, oldest {oldest}"

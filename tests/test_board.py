@@ -60,8 +60,8 @@ def test_a_process_is_no_name() -> None:
     """Two have one name; one has the PID of one that has ended; one still has a row with its former name."""
     store = Store(Settings())
     java, before = {"comm": b"java", **LEFT}, {"comm": b"launcher", **LEFT}
-    store.apply(table(*[java | {"pid": 7, "started": 5}] * 3, before | {"pid": 7, "started": 5},
-                      *[java | {"pid": 8, "started": 5}] * 2, java | {"pid": 7, "started": 9},
+    store.apply(table(*[java | {"pid": 7, "start_ticks": 5}] * 3, before | {"pid": 7, "start_ticks": 5},
+                      *[java | {"pid": 8, "start_ticks": 5}] * 2, java | {"pid": 7, "start_ticks": 9},
                       java | {"pid": 0}, before | {"pid": 0}))  # fmt: skip
     made = board(store)
     told = sorted(zip(made["pid"].tolist(), made["count"][:, State.CLOSE_WAIT].tolist(), strict=True))

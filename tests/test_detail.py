@@ -93,7 +93,7 @@ def test_a_process_is_told_by_its_start_and_not_by_its_name() -> None:
     feed, me = Feed("diag", Settings(), Capture()), os.getpid()
     mine = connections({"pid": me, "comm": b"another name"})
     for started, known in ((start_of(me), True), (0, True), (start_of(me) - 1, False)):
-        mine["started"] = started
+        mine["start_ticks"] = started
         asked = feed.ask(mine)
         assert (asked.process is not None) == known
 
@@ -111,8 +111,8 @@ def test_all_who_have_it_open_are_named() -> None:
 
 def test_a_life_to_scale() -> None:
     moves = transitions(
-        {"oldstate": State.CLOSE, "newstate": State.SYN_SENT, "spent_ns": UNKNOWN_NS},
-        {"oldstate": State.SYN_SENT, "newstate": State.ESTABLISHED, "spent_ns": SECOND},
+        {"oldstate": State.CLOSE, "newstate": State.SYN_SENT, "time_in_state_ns": UNKNOWN_NS},
+        {"oldstate": State.SYN_SENT, "newstate": State.ESTABLISHED, "time_in_state_ns": SECOND},
     )
     (row,) = connections({"state_ns": NOW - 3 * SECOND})
     spans = state_spans(row, moves, NOW)

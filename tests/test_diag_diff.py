@@ -70,7 +70,7 @@ def test_time_wait_starts_by_its_own_timer() -> None:
     waiting = {"state": TW, "cookie": 77, "flags": 0, "pid": 0, "uid": UNKNOWN_UID, "state_ns": start}
     one, two, three = polls([{}], [waiting], [])
     assert two.rows[["id", "state_ns", "pid"]].tolist() == [(one.rows["id"][0], start, 100)]
-    assert three.transitions["spent_ns"].tolist() == [NOW + 2 * SECOND - start]
+    assert three.transitions["time_in_state_ns"].tolist() == [NOW + 2 * SECOND - start]
 
 
 def test_a_reused_port_is_another_connection() -> None:

@@ -92,7 +92,7 @@ def test_one_look_finds_all(sock: socket.socket) -> None:
     assert found["pid"].tolist() == [me, 0, me, me]
     assert found["comm"].tolist() == [name, b"", name, name]
     assert found["holders"].tolist() == [1, 0, 1, 1]
-    assert found["started"].tolist() == [start := module.start_of(me), 0, start, start]
+    assert found["start_ticks"].tolist() == [start := module.start_of(me), 0, start, start]
     assert abs(start - int(psutil.Process(me).create_time() * 100 - psutil.boot_time() * 100)) < 200
 
 

@@ -110,7 +110,7 @@ def test_a_life_is_seen_from_poll_to_poll() -> None:
         times = [int(ns) for ns in seen["ts_ns"]]
         assert before_ns < times[0] < times[1] < times[2] < time.monotonic_ns()
         assert seen["born_ns"].tolist() == [times[0]] * 3
-        assert seen["spent_ns"].tolist() == [UNKNOWN_NS, times[1] - times[0], times[2] - times[1]]
+        assert seen["time_in_state_ns"].tolist() == [UNKNOWN_NS, times[1] - times[0], times[2] - times[1]]
         ended = steps.every(EndedConnections)
         assert ended[["end_ns", "born_ns", "rx_bytes"]].tolist() == [(times[2], times[0], 300)]
 

@@ -46,7 +46,7 @@ WALL = WallClock().with_reading(NOW, UTC)
 KNOWN: dict[str, Any] = {
     "pid": 812, "comm": b"nginx", "uid": 0, "netns": 1, "cgroup": 5, "dev": 3, "laddr": "fe80::1", "raddr": "fe80::2",
     "lport": 443, "rport": 50_000, "tx_bytes": 1536, "rx_bytes": 7, "retrans": 2, "srtt_us": 1240,
-    "flags": Flag.GAUGES | Flag.ACTIVE, "holder_lookup": HolderLookup.DONE, "holders": 1, "syn": SynSent.OUT,
+    "flags": Flag.GAUGES | Flag.ACTIVE, "holder_lookup": HolderLookup.DONE, "holders": 1, "syn_sent": SynSent.OUT,
 }  # fmt: skip
 NOTHING = {**UNKNOWN, "netns": 0, "skaddr": 0, "laddr": "::", "raddr": "::"}
 GIVEN = (
@@ -56,8 +56,9 @@ GIVEN = (
     {**KNOWN, "uid": 3_999_999_999, "cgroup": 9, "dev": 4, "netns": 2, "comm": b"x\x1b[31m", "laddr": "10.0.0.1"},
     {**KNOWN, "state": State.LISTEN, "rport": 0, "raddr": "::", "flags": Flag.LISTENER,
      "holder_lookup": HolderLookup.NO_INODE},
-    {"state": State.SYN_SENT, "syn": SynSent.OUT, "flags": 0, "holders": 2, "id": 16, "raddr": "10.0.0.3", "dev": 3},
-    {"state": State.SYN_SENT, "syn": SynSent.NONE, "state_ns": 0},
+    {"state": State.SYN_SENT, "syn_sent": SynSent.OUT, "flags": 0, "holders": 2, "id": 16, "raddr": "10.0.0.3",
+     "dev": 3},
+    {"state": State.SYN_SENT, "syn_sent": SynSent.NONE, "state_ns": 0},
     {"born_ns": NOW + SECOND, "state_ns": NOW + SECOND, "tx_bytes": 2**40, "retrans_in": [0, 3, *[0] * 9, 1]},
     NOTHING,
 )  # fmt: skip
@@ -82,7 +83,8 @@ _STEPS = (
     {"oldstate": State.SYN_SENT, "newstate": State.ESTABLISHED}, {"oldstate": State.SYN_SENT, "newstate": State.CLOSE,
     "err": 111}, {"oldstate": State.ESTABLISHED, "newstate": State.CLOSE, "close_flags": 16,
     "reset_in": State.FIN_WAIT1},
-    {"oldstate": State.SYN_SENT, "newstate": State.CLOSE, "syn": SynSent.NONE, "spent_ns": NOTHING["spent_ns"]},
+    {"oldstate": State.SYN_SENT, "newstate": State.CLOSE, "syn_sent": SynSent.NONE,
+     "time_in_state_ns": NOTHING["time_in_state_ns"]},
 )  # fmt: skip
 MOVES = transitions(
     *({**one, **_STEPS[place % 4]} for place, one in enumerate(GIVEN)), NOTHING,

@@ -172,7 +172,7 @@ def test_time_in_the_state() -> None:
     rows = table(state_ns=[NOW_NS - 60 * SECOND_NS * m if m else 0 for m in minutes])
     assert chosen("instate>1h30m", rows) == chosen("since>1.5h", rows) == chosen("instate>5400", rows) == [3]
     assert chosen("instate<=1h30m", rows) == [1, 2]
-    moved = table(TRANSITION, spent_ns=[UNKNOWN_NS, 0, 60 * SECOND_NS])
+    moved = table(TRANSITION, time_in_state_ns=[UNKNOWN_NS, 0, 60 * SECOND_NS])
     assert chosen("instate<1d", moved) == [1, 2]
     assert chosen("instate>=60s", moved) == [2]
     ended = table(ENDED, state_ns=[1, 2], end_ns=[5, 6])

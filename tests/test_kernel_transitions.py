@@ -168,9 +168,9 @@ def test_owner_bytes_and_times(tracer: Program) -> None:
         assert row["comm"] == Path("/proc/self/comm").read_bytes().strip()[:15]
         assert row["flags"] & Flag.OWNER_SURE
         assert row["born_ns"] > 0
-        assert row["spent_ns"] < row["ts_ns"] - row["born_ns"]
+        assert row["time_in_state_ns"] < row["ts_ns"] - row["born_ns"]
     births = rows[(rows["oldstate"] == C) | (rows["oldstate"] == LI)]
-    assert (births["spent_ns"][births["newstate"] != C] == UNKNOWN_NS).all()
+    assert (births["time_in_state_ns"][births["newstate"] != C] == UNKNOWN_NS).all()
     assert is_ipv4(rows["laddr"]).all()
 
 
@@ -234,7 +234,7 @@ def test_remote_port_filter_keeps_the_birth_of_a_listeners_child(tracer: Program
     assert path(far, there, here) == [(LI, SR), (SR, E), (E, F1), (F1, F2), (F2, C)]
     assert len(far) == 5
     assert (far["raddr"] == far["raddr"][-1]).all()
-    assert (far["spent_ns"][1:] != UNKNOWN_NS).all()
+    assert (far["time_in_state_ns"][1:] != UNKNOWN_NS).all()
 
 
 def test_local_port_filter_keeps_the_syn(tracer: Program) -> None:
@@ -251,7 +251,7 @@ def test_local_port_filter_keeps_the_syn(tracer: Program) -> None:
     ours = rows[rows["rport"] == port_of(rows, here)]
     assert [(State(int(r["oldstate"])), State(int(r["newstate"]))) for r in ours][:2] == [(C, SS), (SS, E)]
     assert ours["pid"][1] == os.getpid()
-    assert ours["spent_ns"][1] != UNKNOWN_NS
+    assert ours["time_in_state_ns"][1] != UNKNOWN_NS
 
 
 @pytest.mark.parametrize(("wanted", "told"), [(range(1024, 65536), [(C, LI), (LI, C)]), (range(1, 1024), [])])

@@ -23,7 +23,7 @@ from tcptop_tui.records import RTT_SLOTS, Rows
 from tcptop_tui.stream.batches import Capture
 
 _ENDS = ("lport", "rport", "laddr", "raddr", "dev", "netns", "uid", "cgroup")
-_READ = (*_ENDS, "cookie", "tx_bytes", "rx_bytes", "retrans", "close_flags", "pid", "started", "comm", "holders")
+_READ = (*_ENDS, "cookie", "tx_bytes", "rx_bytes", "retrans", "close_flags", "pid", "start_ticks", "comm", "holders")
 
 
 @pytest.fixture
@@ -74,7 +74,7 @@ def test_they_agree_on_who_it_was(both: tuple[Program, Program], server: socket.
         told = told[told["lport"] == here]
         assert set(told["comm"].tolist()) == {name}
         assert set(told["pid"].tolist()) == {os.getpid()}
-        assert set(told["started"].tolist()) == {start_of(os.getpid())}
+        assert set(told["start_ticks"].tolist()) == {start_of(os.getpid())}
 
 
 @pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_INET6])

@@ -43,10 +43,18 @@ def outcomes() -> Transitions:
     common = {"oldstate": SYN, "flags": ACTIVE, "comm": b"curl", "pid": 7}
     return Transitions(
         transitions(
-            common | {"newstate": EST, "raddr": "10.0.0.1", "rport": 443, "spent_ns": 10**6, "ts_ns": NOW - 4},
-            common | {"newstate": EST, "raddr": "10.0.0.1", "rport": 443, "spent_ns": 3 * 10**6, "ts_ns": NOW - 3},
+            common | {"newstate": EST, "raddr": "10.0.0.1", "rport": 443, "time_in_state_ns": 10**6, "ts_ns": NOW - 4},
             common
-            | {"newstate": CLOSE, "raddr": "10.0.0.2", "rport": 80, "err": 111, "spent_ns": 5000, "ts_ns": NOW - 2},
+            | {"newstate": EST, "raddr": "10.0.0.1", "rport": 443, "time_in_state_ns": 3 * 10**6, "ts_ns": NOW - 3},
+            common
+            | {
+                "newstate": CLOSE,
+                "raddr": "10.0.0.2",
+                "rport": 80,
+                "err": 111,
+                "time_in_state_ns": 5000,
+                "ts_ns": NOW - 2,
+            },
             common | {"newstate": CLOSE, "raddr": "2001:db8::1", "rport": 80, "err": 110, "ts_ns": NOW - 1},
             {"oldstate": EST, "newstate": State.CLOSE_WAIT},
         )
@@ -185,7 +193,7 @@ def test_listeners_are_no_sessions_and_averages_are_of_samples() -> None:
 def test_rows_of_the_log_keep_their_dtype() -> None:
     made = make_connects(facts(waiting().rows, outcomes().rows), MATCH_ALL.matches, "time", descending=True)
     assert made.rows.dtype == TRANSITION
-    assert UNKNOWN_NS not in made.rows["spent_ns"][made.results == 255]
+    assert UNKNOWN_NS not in made.rows["time_in_state_ns"][made.results == 255]
 
 
 # -- keys -----------------------------------------------------------------------------------------

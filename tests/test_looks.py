@@ -38,7 +38,7 @@ async def busy(board: Dashboard) -> None:
     rows = connections(
         *(
             {"comm": b"java" if k % 2 else b"nginx", "state": states[k % 6], "raddr": f"10.0.2.{k}", "srtt_us": 90 * k,
-             "syn": SynSent.OUT, "state_ns": NOW - (1 + 15 * k) * SECOND, "retrans": k % 3, "cookie": k + 1}
+             "syn_sent": SynSent.OUT, "state_ns": NOW - (1 + 15 * k) * SECOND, "retrans": k % 3, "cookie": k + 1}
             for k in range(60)
         )
     )  # fmt: skip

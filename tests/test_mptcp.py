@@ -79,5 +79,5 @@ def test_who_has_the_first_path_has_the_others(tracer: Program) -> None:
         subprocess.run(["ip", "mptcp", "endpoint", "add", SECOND, "dev", "d0", "subflow"], check=True)
         paths = opened.until(3)
     assert paths["pid"].tolist() == [os.getpid()] * 3
-    assert len(np.unique(paths["comm"])) == len(np.unique(paths["started"])) == 1
+    assert len(np.unique(paths["comm"])) == len(np.unique(paths["start_ticks"])) == 1
     assert (paths["flags"] & Flag.OWNER_SURE).all()

@@ -105,8 +105,8 @@ def test_clearing_counts_from_there_on(busy: Store) -> None:
 def test_a_deferred_connect_is_neither_waiting_nor_failed() -> None:
     store = Store(FEW)
     common = {"state": State.SYN_SENT, "state_ns": NOW - 60 * SECOND}
-    store.apply(table(0, common | {"syn": SynSent.NONE}, common | {"syn": SynSent.OUT}))
-    store.apply(Transitions(transitions(attempt(0.1, good=False, err=0, syn=SynSent.NONE))))  # closed before it wrote
+    store.apply(table(0, common | {"syn_sent": SynSent.NONE}, common | {"syn_sent": SynSent.OUT}))
+    store.apply(Transitions(transitions(attempt(0.1, good=False, err=0, syn_sent=SynSent.NONE))))  # closed unsent
     made = view(store).connects
     assert sorted(BY_KEY["result"].texts(RowContext(made.rows, 0))) == ["no SYN sent", "no SYN sent", "waiting"]
     assert (made.connects, made.failed, made.waiting) == (3, 0, 1)
@@ -121,7 +121,7 @@ def test_counts_by_destination_are_those_of_all(batches: list[list[tuple[int, in
     connects, lost, spent = Counter[Any](), Counter[Any](), Counter[Any]()
     for batch in batches:
         counter.add(
-            transitions(*(attempt(0, good=good, rport=port, raddr=f"10.0.0.{host}", spent_ns=ns)
+            transitions(*(attempt(0, good=good, rport=port, raddr=f"10.0.0.{host}", time_in_state_ns=ns)
                           for host, port, good, ns in batch))
         )  # fmt: skip
         for host, port, good, ns in batch:

@@ -228,7 +228,7 @@ def test_data_in_a_syn_counts_and_the_syn_does_not(tracer: Program) -> None:
             late.sendto(bytes(30), MSG_FASTOPEN, server.getsockname())
             row = found(diag, port(late))
             # what the SYN carries has left; the rest waits for the answer
-            assert (row["state"], row["syn"], row["tx_bytes"]) == (State.SYN_SENT, SynSent.OUT, 30 - unsent(late))
+            assert (row["state"], row["syn_sent"], row["tx_bytes"]) == (State.SYN_SENT, SynSent.OUT, 30 - unsent(late))
 
     elsewhere(tracer, body)
 
@@ -252,7 +252,7 @@ def test_a_deferred_connect_has_sent_no_syn(tracer: Program) -> None:
             late.setsockopt(socket.IPPROTO_TCP, TCP_FASTOPEN_CONNECT, 1)
             late.connect(server.getsockname())
             row = found(diag, port(late))
-            assert (row["state"], row["syn"], row["tx_bytes"]) == (State.SYN_SENT, SynSent.NONE, 0)
+            assert (row["state"], row["syn_sent"], row["tx_bytes"]) == (State.SYN_SENT, SynSent.NONE, 0)
             late.sendall(bytes(9))
             accepted = stack.enter_context(server.accept()[0])
             assert len(accepted.recv(100)) == 9

@@ -35,7 +35,7 @@ def test_fields_are_those_of_tcpstates(journald: socket.socket) -> None:
     journal.send(
         RowContext(
             transitions(
-                {"pid": 7, "comm": b"nginx", "lport": 443, "rport": 5000, "spent_ns": 1_234_567},
+                {"pid": 7, "comm": b"nginx", "lport": 443, "rport": 5000, "time_in_state_ns": 1_234_567},
                 {"laddr": "::1", "raddr": "::1"} | UNKNOWN | {"oldstate": State.CLOSE, "newstate": State.SYN_SENT},
             ),
             0,

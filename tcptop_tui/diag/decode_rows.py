@@ -128,7 +128,7 @@ def _fill_sent(rows: Rows, sockets: SocketColumns, known: Mask) -> None:
     syn = np.select([holds for holds, _ in rules], [code for _, code in rules], SynSent.UNKNOWN)
     sent -= syn == SynSent.OUT
     rows["tx_bytes"][known] = np.maximum(np.minimum(sent, tried), 0)[known]
-    rows["syn"][known] = syn[known]
+    rows["syn_sent"][known] = syn[known]
 
 
 def resolve_syn(rows: Rows, syn: NDArray[np.uint8]) -> None:
@@ -138,15 +138,15 @@ def resolve_syn(rows: Rows, syn: NDArray[np.uint8]) -> None:
         rows: of a dtype that has both, shape (n,).
         syn: ``SynSent`` of the same sockets as somebody else has seen it, shape (n,).
     """
-    wrong = np.flatnonzero((rows["syn"] == SynSent.DOUBT) & (syn == SynSent.OUT))
+    wrong = np.flatnonzero((rows["syn_sent"] == SynSent.DOUBT) & (syn == SynSent.OUT))
     rows["tx_bytes"][wrong] -= 1
-    known = np.flatnonzero((syn == SynSent.OUT) & (rows["syn"] != SynSent.OUT))
-    rows["syn"][known] = SynSent.OUT
+    known = np.flatnonzero((syn == SynSent.OUT) & (rows["syn_sent"] != SynSent.OUT))
+    rows["syn_sent"][known] = SynSent.OUT
 
 
 def guess_syn(rows: Rows) -> None:
     """What is in ``SynSent.DOUBT`` and on no listener's port was opened by connect(); of a whole dump, in place."""
-    doubtful = np.flatnonzero(rows["syn"] == SynSent.DOUBT)
+    doubtful = np.flatnonzero(rows["syn_sent"] == SynSent.DOUBT)
     if len(doubtful):
         listening = _local_port(picked(rows, rows["state"] == State.LISTEN))
         ours = ~np.isin(_local_port(picked(rows, doubtful)), listening)

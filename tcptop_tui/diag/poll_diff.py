@@ -30,7 +30,7 @@ from tcptop_tui.stream.identity import cookie_key, tuple_hash
 _CARRIED = ("id", "born_ns", "hist", "rtt_sum_us")
 _GAUGES = ("tx_bytes", "rx_bytes", "srtt_us", "retrans")
 _ENDED_FIELDS = [name for name in CONN.names or () if name in (ROW.names or ())]
-_SHARED_FIELDS = ("skaddr", "born_ns", "tx_bytes", "rx_bytes", "laddr", "raddr", "netns", "dev", "pid", "started",
+_SHARED_FIELDS = ("skaddr", "born_ns", "tx_bytes", "rx_bytes", "laddr", "raddr", "netns", "dev", "pid", "start_ticks",
                   "uid", "srtt_us", "retrans", "lport", "rport", "comm", "cgroup")  # fmt: skip
 
 
@@ -158,13 +158,13 @@ def _inherit(pairs: _Pairs, before_ns: int, now_ns: int) -> None:
     # what a process has closed was its own; of what is still open the latest look says whose it is. That look comes
     # after the dump: who is not found for the first time may have closed it in between
     closed = (rows["holder_lookup"] != HolderLookup.DONE) | (old["holders"] != 0)
-    _copy(rows, old, known & (rows["pid"] == 0) & closed, ("pid", "started", "comm"))
+    _copy(rows, old, known & (rows["pid"] == 0) & closed, ("pid", "start_ticks", "comm"))
     _copy(rows, old, known & (rows["uid"] == UNKNOWN_UID), ("uid",))
     _copy(rows, old, known & (rows["cgroup"] == 0), ("cgroup",))
     uncounted = known & ((rows["flags"] & Flag.GAUGES) == 0)
     _copy(rows, old, uncounted, _GAUGES)
     rows["flags"][uncounted] |= old["flags"][uncounted] & Flag.GAUGES
-    resolve_syn(rows, np.where(known, old["syn"], SynSent.UNKNOWN))
+    resolve_syn(rows, np.where(known, old["syn_sent"], SynSent.UNKNOWN))
     _copy(rows, old, known & (rows["tx_bytes"] < old["tx_bytes"]), ("tx_bytes",))  # see rows._fill_sent
 
 
@@ -208,7 +208,7 @@ def _transitions(
     for name in _SHARED_FIELDS:
         made[name] = rows[name]
     made["ts_ns"] = now_ns
-    made["spent_ns"] = np.where(since_ns != 0, now_ns - np.minimum(since_ns, now_ns), UNKNOWN_NS)
+    made["time_in_state_ns"] = np.where(since_ns != 0, now_ns - np.minimum(since_ns, now_ns), UNKNOWN_NS)
     made["oldstate"], made["newstate"] = old, new
     made["flags"] = (rows["flags"] & Flag.GAUGES) | Flag.POLLED
     return made

@@ -166,7 +166,7 @@ class DiagSource(Source):
 
     def _find_owners(self, dump: Dump) -> None:
         owners, rows = self._owners.resolve(dump.inode), dump.rows
-        for name in ("pid", "started", "comm"):
+        for name in ("pid", "start_ticks", "comm"):
             rows[name] = owners[name]
         rows["holders"] = np.minimum(owners["holders"], 2**16 - 1)
         rows["holder_lookup"] = np.where(dump.inode == 0, HolderLookup.NO_INODE, HolderLookup.DONE)

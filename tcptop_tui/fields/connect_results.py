@@ -31,7 +31,7 @@ def result_codes(rows: Rows) -> NDArray[np.uint8]:
     codes = close_reasons(rows)
     codes[rows["newstate"] != State.CLOSE] = RESULT_CONNECTED  # polls may skip ESTABLISHED
     codes[rows["newstate"] == State.SYN_SENT] = RESULT_WAITING
-    unsent = rows["syn"] == SynSent.NONE  # of one that was found no port, or no route, its reason says more
+    unsent = rows["syn_sent"] == SynSent.NONE  # of one that was found no port, or no route, its reason says more
     codes[unsent & np.isin(codes, [RESULT_WAITING, CloseReason.GIVEN_UP])] = RESULT_UNSENT
     return codes
 

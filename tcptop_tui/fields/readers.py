@@ -104,7 +104,7 @@ def in_state_ns(subject: RowContext) -> FieldValues:
     """Time in the present state, or of a transition in the state it left; sessions have none."""
     rows = subject.rows
     if rows.dtype == TRANSITION:
-        return FieldValues(rows["spent_ns"], rows["spent_ns"] != UNKNOWN_NS)
+        return FieldValues(rows["time_in_state_ns"], rows["time_in_state_ns"] != UNKNOWN_NS)
     return _known_nowhere(rows) if rows.dtype == ENDED else _elapsed(rows["state_ns"], subject.now_ns)
 
 

@@ -16,7 +16,7 @@ HOLDER = np.dtype(
         ("skaddr", "<u8"),  # 0: not known
         ("inode", "<u8"),
         ("pid", "<u4"),
-        ("started", "<u4"),  # as in records.CONN; 0: not read yet
+        ("start_ticks", "<u4"),  # as in records.CONN; 0: not read yet
         ("mntns", "<u4"),  # 0: not asked for
         ("state", "<u4"),  # State; 0: not known
         ("comm", "S16"),
@@ -24,9 +24,9 @@ HOLDER = np.dtype(
 )
 """``struct holder`` of ``bpf/c/holders.c``: a descriptor of a socket, 48 bytes."""
 
-HOLDING_PROCESS = np.dtype([("pid", "<u4"), ("started", "<u4"), ("mntns", "<u4"), ("comm", "S16")])
+HOLDING_PROCESS = np.dtype([("pid", "<u4"), ("start_ticks", "<u4"), ("mntns", "<u4"), ("comm", "S16")])
 
-OWNER = np.dtype([("pid", "<u4"), ("started", "<u4"), ("mntns", "<u4"), ("holders", "<u4"), ("comm", "S16")])
+OWNER = np.dtype([("pid", "<u4"), ("start_ticks", "<u4"), ("mntns", "<u4"), ("holders", "<u4"), ("comm", "S16")])
 """``struct owner`` of ``bpf/c/records.c``: whose a socket is, and how many processes have it open; 32 bytes."""
 
 _INIT = 1
@@ -150,7 +150,7 @@ class SharedSockets:
         """Dtype HOLDING, sorted by ``id`` and PID; ``ids`` of the sockets, shape (n,)."""
         made = np.zeros(len(self.rows), HOLDING)
         made["id"] = ids[self.rows]
-        for name in ("pid", "started", "comm"):
+        for name in ("pid", "start_ticks", "comm"):
             made[name] = self.processes[name]
         return made[np.argsort(made["id"], kind="stable")]
 

@@ -77,7 +77,7 @@ class OwnerFinder:
             self._not_before_s = self._clock() + max(self._min_period_s, took_s / _SCAN_SHARE - took_s)
         owners = self.holders.owners_of(inodes, seen)
         if not self.is_fresh:
-            owners[np.isin(owners["pid"], ended_processes(owners["pid"], owners["started"]))] = 0
+            owners[np.isin(owners["pid"], ended_processes(owners["pid"], owners["start_ticks"]))] = 0
         return owners
 
 
@@ -94,7 +94,7 @@ def ended_processes(pids: NDArray[np.uint32], started: NDArray[np.uint32]) -> ND
 
 
 def is_running(pid: int, since: int) -> bool:
-    """Whether the process that started ``since`` (as ``started`` of records.CONN, 0: unknown) still has the PID."""
+    """Whether the process that started ``since`` (as ``start_ticks`` of records.CONN, 0: unknown) still has the PID."""
     start = start_of(pid)
     return start != 0 and since in {0, start}
 
@@ -108,9 +108,9 @@ def is_first_pid_namespace() -> bool:
 def _fill_processes(found: Holders) -> Holders:
     """With names and starts of processes that are known by their PID alone, in place."""
     processes = found.processes
-    for index in np.flatnonzero(processes["started"] == 0).tolist():
+    for index in np.flatnonzero(processes["start_ticks"] == 0).tolist():
         pid = int(processes["pid"][index])
-        processes["comm"][index], processes["started"][index] = comm_of(pid), start_of(pid)
+        processes["comm"][index], processes["start_ticks"][index] = comm_of(pid), start_of(pid)
     return found
 
 
@@ -150,7 +150,7 @@ def comm_of(pid: int) -> bytes:
 
 
 def start_of(pid: int) -> int:
-    """When a process started, as ``started`` of records.CONN; 0 when it ended.
+    """When a process started, as ``start_ticks`` of records.CONN; 0 when it ended.
 
     From /proc/PID/stat (``do_task_stat``, fs/proc/array.c): the 22nd word, of which the second, its name in
     brackets, may have any characters.

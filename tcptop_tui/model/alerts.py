@@ -128,7 +128,7 @@ def _accept_queue_alerts(rows: Rows) -> Iterator[Alert]:
 
 def _unanswered_alerts(rows: Rows, now_ns: int) -> Iterator[Alert]:
     """SYNs that nobody answers: a firewall, or a host that is not there. One that has not left is no question."""
-    waits = picked(rows, (rows["state"] == State.SYN_SENT) & (rows["syn"] == SynSent.OUT))
+    waits = picked(rows, (rows["state"] == State.SYN_SENT) & (rows["syn_sent"] == SynSent.OUT))
     waits = picked(waits, waits["state_ns"] != 0)
     waits = picked(waits, now_ns - waits["state_ns"].astype(np.int64) > UNANSWERED_S * 1e9)
     for places in _groups(peer_hash(waits)):

@@ -30,7 +30,9 @@ BOARD = np.dtype(
 )  # fmt: skip
 """By number of the state; ``since_ns`` 0: not known; ``grown``: since the board of about a minute ago."""
 
-_GROUP_FIELDS = np.dtype([("comm", "S16"), ("state_ns", "<u8"), ("pid", "<u4"), ("started", "<u4"), ("state", "u1")])
+_GROUP_FIELDS = np.dtype(
+    [("comm", "S16"), ("state_ns", "<u8"), ("pid", "<u4"), ("start_ticks", "<u4"), ("state", "u1")]
+)
 """What is needed of a row: whole ones are 300 bytes each."""
 _BEFORE_S, _STEP_S = 60, 5
 MOST_PROCESSES = 1024

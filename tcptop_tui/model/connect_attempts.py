@@ -30,5 +30,5 @@ def waiting_connects(table: Rows, now_ns: int) -> Rows:
     made["ts_ns"] = now_ns
     made["oldstate"] = made["newstate"] = State.SYN_SENT
     began = rows["state_ns"]
-    made["spent_ns"] = np.where(began != 0, np.maximum(began, now_ns) - began, UNKNOWN_NS)
+    made["time_in_state_ns"] = np.where(began != 0, np.maximum(began, now_ns) - began, UNKNOWN_NS)
     return made

@@ -127,9 +127,9 @@ def by_destination(rows: Rows, codes: NDArray[np.uint8]) -> Rows:
     for name in ("netns", "dev"):
         made[name][near] = rows[name][near]
     made["connects"], made["failed"], made["waiting"] = 1, is_failure(codes), codes == RESULT_WAITING
-    timed = (codes == RESULT_CONNECTED) & (rows["spent_ns"] != UNKNOWN_NS)
+    timed = (codes == RESULT_CONNECTED) & (rows["time_in_state_ns"] != UNKNOWN_NS)
     made["timed"] = timed
-    made["total_ns"][timed] = rows["spent_ns"][timed]
+    made["total_ns"][timed] = rows["time_in_state_ns"][timed]
     return sum_by_destination(made)
 
 

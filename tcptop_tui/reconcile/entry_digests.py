@@ -18,7 +18,7 @@ ENTRY_DIGEST = np.dtype(
         ("state_ns", "<u8"),
         ("netns", "<u4"),
         ("pid", "<u4"),
-        ("started", "<u4"),
+        ("start_ticks", "<u4"),
         ("mntns", "<u4"),
         ("uid", "<u4"),
         ("lport", "<u2"),
@@ -29,7 +29,7 @@ ENTRY_DIGEST = np.dtype(
 )
 
 CARRIED_INTO_TIME_WAIT = [
-    "pid", "started", "uid", "comm", "born_ns", "tx_bytes", "rx_bytes", "srtt_us", "retrans", "cgroup", "mntns",
+    "pid", "start_ticks", "uid", "comm", "born_ns", "tx_bytes", "rx_bytes", "srtt_us", "retrans", "cgroup", "mntns",
 ]  # fmt: skip
 """What TIME_WAIT has forgotten, and is still true."""
 

@@ -36,7 +36,7 @@ _CONFIRMATION_S = 0.25
 """After a survey that contradicts the map the next one comes so soon: what was missed is mended in one period."""
 _QUIET_PERIODS = 3
 """To let go by while no socket changes its state: then there is nothing to find but what all programs have missed."""
-_OWNER_FIELDS = ("pid", "started", "comm", "mntns", "uid")
+_OWNER_FIELDS = ("pid", "start_ticks", "comm", "mntns", "uid")
 OWNER_CORRECTION = np.dtype([(name, CONN[name]) for name in _OWNER_FIELDS])
 """What the survey knows better than the kernel side."""
 
@@ -194,7 +194,7 @@ class InputReader:
         )
         if self._owners.is_fresh:  # in a message between two processes, in io_uring's table: still its last owner's
             left = np.flatnonzero((owners["pid"] == 0) & (dump.inode != 0) & (rows["pid"] != 0))
-            gone = left[np.isin(rows["pid"][left], ended_processes(rows["pid"][left], rows["started"][left]))]
+            gone = left[np.isin(rows["pid"][left], ended_processes(rows["pid"][left], rows["start_ticks"][left]))]
             copy_owner(rows, gone, owners, gone)
         if capture.mntns_map_path:
             unknown = np.flatnonzero((rows["pid"] != 0) & (rows["mntns"] == 0))

@@ -70,7 +70,7 @@ class Joiner:
     def remember_closed(self, rows: Rows) -> None:
         """Remember which connections closed after the dump, so that it does not bring them back."""
         halves = (rows["newstate"] == State.CLOSE) & (rows["oldstate"] == State.FIN_WAIT2)
-        halves &= rows["spent_ns"] != UNKNOWN_NS
+        halves &= rows["time_in_state_ns"] != UNKNOWN_NS
         self._half_closed = concat(TRANSITION, self._half_closed, picked(rows, halves))[-_MAX_ENDED:]
         closed = picked(rows, (rows["newstate"] == State.CLOSE) & (rows["ts_ns"] > self._dump_index.now_ns))
         if len(closed):
@@ -94,7 +94,7 @@ class Joiner:
             return
         place, found = KeyIndex.from_keys(socket_key(halves)).find(socket_key(ended))
         place = place[found]
-        left_over["half_ns"][found] = halves["ts_ns"][place] - halves["spent_ns"][place]
+        left_over["half_ns"][found] = halves["ts_ns"][place] - halves["time_in_state_ns"][place]
         # a session may be read after its transition: the others wait for theirs
         waiting = halves["ts_ns"] + np.uint64(_HALF_WAITS_NS) > halves["ts_ns"].max()
         waiting[place] = False
@@ -246,7 +246,7 @@ class Joiner:
         rows["id"][same] = before.ids[place]
         latest.id_claimed[same] = before.id_claimed[place]
         syn = np.zeros(len(rows), "u1")
-        syn[same] = before.rows["syn"][place]
+        syn[same] = before.rows["syn_sent"][place]
         resolve_syn(rows, syn)
         # a timewait socket that the dump before did not have is younger, whatever its timer was set to
         fresh = np.flatnonzero(

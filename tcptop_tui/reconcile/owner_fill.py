@@ -14,7 +14,7 @@ from tcptop_tui.stream.identity import KeyIndex, socket_key, tuple_hash
 
 _TUPLE = np.dtype([(name, ROW[name]) for name in ("netns", "dev", "laddr", "raddr", "lport", "rport")])
 """What ``tuple_hash`` asks for."""
-_OWNER_FIELDS = {"pid", "started", "comm", "mntns"}
+_OWNER_FIELDS = {"pid", "start_ticks", "comm", "mntns"}
 
 
 def copy_owner(rows: Rows, which: Mask | NDArray[np.intp], source: Rows, place: Mask | NDArray[np.intp]) -> None:

@@ -153,9 +153,9 @@ def _fill_rows(rows: Rows, which: NDArray[np.intp], dump: DumpIndex, place: NDAr
     # the map has a socket's device by its last change of state
     rebound = np.flatnonzero((mine["dev"] != other["dev"]) & (mine["state_ns"] < dump.now_ns))
     mine["dev"][rebound] = other["dev"][rebound]
-    resolve_syn(other, mine["syn"])
-    unknown = np.flatnonzero((mine["syn"] == SynSent.UNKNOWN) & (mine["state"] == other["state"]))
-    mine["syn"][unknown] = other["syn"][unknown]
+    resolve_syn(other, mine["syn_sent"])
+    unknown = np.flatnonzero((mine["syn_sent"] == SynSent.UNKNOWN) & (mine["state"] == other["state"]))
+    mine["syn_sent"][unknown] = other["syn_sent"][unknown]
     for name in ("tx_bytes", "rx_bytes", "retrans"):  # 0 where sock_diag does not know them
         np.maximum(mine[name], other[name], out=mine[name])
     mine["flags"] |= other["flags"] & Flag.GAUGES

@@ -69,13 +69,13 @@ def peer_hash(rows: Rows, which: NDArray[np.intp] | slice = slice(None)) -> NDAr
 
 
 def process_key(rows: Rows) -> NDArray[np.uint64]:
-    """One 64-bit number for the process of each row (dtype ROW, or its ``pid``, ``started`` and ``comm``), shape (n,).
+    """One 64-bit number for the process of each row (dtype ROW, or its pid, start_ticks and comm), shape (n,).
 
     A PID and when its process started are nobody else's; a name may be that of many, and changes. Where the PID is
     not known the name is all that there is.
     """
     words = np.zeros((len(rows), 2), "<u8")
-    words[:, 0] = rows["pid"].astype("<u8") << np.uint64(32) | rows["started"]
+    words[:, 0] = rows["pid"].astype("<u8") << np.uint64(32) | rows["start_ticks"]
     unknown = np.flatnonzero(rows["pid"] == 0)
     words[unknown] = np.ascontiguousarray(rows["comm"][unknown]).view("<u8").reshape(-1, 2)
     return pair_hash(words)

@@ -23,7 +23,7 @@ NEWSTATE = c.of("newstate", width=11)
 ARROW = Column("", "->", lambda lines: ["->"] * len(lines.rows))
 MS = c.of("ms", show=c.ms3, width=9)
 BYSTANDER = (
-    Column("context_pid", "ON-CPU", c.values(plain("bystander"), as_is), width=7),
+    Column("context_pid", "ON-CPU", c.values(plain("bystander_pid"), as_is), width=7),
     Column("context_tid", "TID", c.values(plain("bystander_tid"), as_is), width=7),
     Column("context_comm", "ON-CPU-COMM", c.values(name("bystander_comm"), clean), width=16, foreign=True),
 )

@@ -116,7 +116,7 @@ static __always_inline void log_failed(struct sock *sk, const struct target *to,
 	ask_identity(c, sk);
 	own_by_current(c, current_task());
 	c->flags |= F_ACTIVE;
-	c->syn = SYN_NONE;
+	c->syn_sent = SYN_NONE;
 	c->err = err;
 	if (conn_wanted(want, c) && owner_wanted(want, c) && cgroup_wanted(want, sk))
 		log_transition(want, c, key, bpf_get_current_pid_tgid(),

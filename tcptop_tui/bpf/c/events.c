@@ -2,7 +2,7 @@
 /* What goes into the rings: transitions, and what a closed socket leaves behind. */
 static __always_inline void log_transition(const struct capture *want,
 					   const struct conn *c, u64 key,
-					   u64 current, u64 ts_ns, u64 spent_ns,
+					   u64 current, u64 ts_ns, u64 time_in_state_ns,
 					   u8 oldstate, u8 newstate, u8 flags)
 {
 	struct transition *t;
@@ -15,7 +15,7 @@ static __always_inline void log_transition(const struct capture *want,
 	t->ts_ns = ts_ns;
 	t->skaddr = key;
 	t->born_ns = c->born_ns;
-	t->spent_ns = spent_ns;
+	t->time_in_state_ns = time_in_state_ns;
 	t->tx_bytes = c->tx_bytes;
 	t->rx_bytes = c->rx_bytes;
 	t->cgroup = c->cgroup;
@@ -38,13 +38,13 @@ static __always_inline void log_transition(const struct capture *want,
 	__builtin_memcpy(t->comm, c->comm, sizeof(t->comm));
 	t->err = c->err;
 	t->reset_in = c->reset_in;
-	t->syn = c->syn;
-	t->bystander = current >> 32;
+	t->syn_sent = c->syn_sent;
+	t->bystander_pid = current >> 32;
 	t->bystander_tid = current;
 	__builtin_memset(t->bystander_comm, 0, sizeof(t->bystander_comm));
 	if (want->context)
 		bpf_get_current_comm(t->bystander_comm, sizeof(t->bystander_comm));
-	t->started = c->started;
+	t->start_ticks = c->start_ticks;
 	transitions.ringbuf_submit(t, BPF_RB_NO_WAKEUP);
 }
 

@@ -12,7 +12,7 @@ struct holder {
 	u64 skaddr;
 	u64 inode;
 	u32 pid;
-	u32 started;
+	u32 start_ticks;
 	u32 mntns;
 	u32 state;
 	char comm[TASK_COMM_LEN];
@@ -54,7 +54,7 @@ int holder(struct bpf_raw_tracepoint_args *ctx)
 	found.inode = peek(&inode->i_ino);
 	leader = peek(&task->group_leader);
 	found.pid = peek(&task->tgid);
-	found.started = peek(&leader->start_boottime) / TICK_NS;
+	found.start_ticks = peek(&leader->start_boottime) / TICK_NS;
 	found.mntns = mntns_of(task);
 	read_comm(found.comm, leader);
 	iter_argument(meta, 0);

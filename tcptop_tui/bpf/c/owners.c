@@ -122,7 +122,7 @@ static __always_inline void own_by_current(struct conn *c, struct task_struct *t
 	if (mntns || c->pid != pid)	/* a task that exits has none any more */
 		c->mntns = mntns;
 	c->pid = pid;
-	c->started = peek_task(&leader->start_boottime) / TICK_NS;
+	c->start_ticks = peek_task(&leader->start_boottime) / TICK_NS;
 	read_comm(c->comm, leader);
 	c->flags |= F_OWNER_SURE;
 }
@@ -191,7 +191,7 @@ static __always_inline void own_by_listener(struct conn *c, struct tcp_sock *chi
 	if (!owner->holders && is_shared((struct sock *)key, (struct file *)listener->file))	/* no survey has counted them yet */
 		return;
 	c->pid = owner->pid;
-	c->started = owner->started;
+	c->start_ticks = owner->start_ticks;
 	c->mntns = owner->mntns;
 	__builtin_memcpy(c->comm, owner->comm, sizeof(c->comm));
 }
@@ -219,7 +219,7 @@ static __always_inline void own_by_first_path(struct conn *c, struct subject of,
 	if (!known)
 		return;
 	c->pid = known->pid;
-	c->started = known->started;
+	c->start_ticks = known->start_ticks;
 	c->mntns = known->mntns;
 	c->flags |= known->flags & F_OWNER_SURE;
 	__builtin_memcpy(c->comm, known->comm, sizeof(c->comm));
@@ -228,7 +228,7 @@ static __always_inline void own_by_first_path(struct conn *c, struct subject of,
 
 static __always_inline void remember_listener(const struct conn *c, struct sock *sk, u64 key)
 {
-	struct listener made = { .owner = { .pid = c->pid, .started = c->started, .mntns = c->mntns } };
+	struct listener made = { .owner = { .pid = c->pid, .start_ticks = c->start_ticks, .mntns = c->mntns } };
 	struct socket *socket = peek(&sk->sk_socket);
 
 	if (!c->pid)

@@ -61,7 +61,7 @@ enum {
 /* host/socket_holders.py: OWNER */
 struct owner {
 	u32 pid;
-	u32 started;
+	u32 start_ticks;
 	u32 mntns;
 	u32 holders;		/* processes that have it open; 0: not counted yet */
 	char comm[TASK_COMM_LEN];
@@ -89,8 +89,8 @@ struct conn {
 	u32 retrans;
 	u32 mntns;		/* of the owner; only while a filter asks for it */
 	u32 dev;		/* skc_bound_dev_if, 0: bound to no device */
-	u32 started;		/* when the owner did, in ticks since boot; see TICK_NS */
-	u8 syn;			/* SYN_*, 0: unknown */
+	u32 start_ticks;		/* when the owner did, in ticks since boot; see TICK_NS */
+	u8 syn_sent;			/* SYN_*, 0: unknown */
 	u8 holder_lookup;		/* user space's, as holders */
 	u16 holders;
 	u32 pad;
@@ -101,8 +101,8 @@ struct conn {
 	u8 reset_in;		/* state in which the RST came or went, 0: none */
 	u8 state;
 	u8 flags;
-	u16 seen;		/* transitions recorded by set_state ... */
-	u16 guarded;		/* ... and seen by set_state_guard */
+	u16 recorded_transitions;		/* transitions recorded by set_state ... */
+	u16 guarded_transitions;		/* ... and seen by set_state_guard */
 	u8 pending_old;
 	u8 pending_new;
 	char comm[TASK_COMM_LEN];
@@ -125,7 +125,7 @@ struct transition {
 	u64 ts_ns;
 	u64 skaddr;
 	u64 born_ns;
-	u64 spent_ns;		/* in the old state; ~0: unknown */
+	u64 time_in_state_ns;	/* in the old state; ~0: unknown */
 	u64 tx_bytes;
 	u64 rx_bytes;
 	u64 cgroup;
@@ -146,11 +146,11 @@ struct transition {
 	char comm[TASK_COMM_LEN];
 	u16 err;
 	u8 reset_in;
-	u8 syn;
-	u32 bystander;		/* tgid on the CPU, owner or not */
+	u8 syn_sent;
+	u32 bystander_pid;		/* tgid on the CPU, owner or not */
 	u32 bystander_tid;
 	char bystander_comm[TASK_COMM_LEN];	/* only while somebody asks */
-	u32 started;
+	u32 start_ticks;
 };
 
 struct session {

@@ -137,10 +137,10 @@ static __always_inline u64 payload_sent(struct conn *c, struct tcp_sock *tp, u8 
 	if (AFTER_FIN >> (state & 15) & 1 && sent && next == peek(&tp->write_seq))
 		sent--;
 	if (state == TCP_SYN_SENT)
-		c->syn = sent ? SYN_OUT : SYN_NONE;
-	else if (!c->syn && sent && peek(&tp->bytes_sent) - peek(&tp->bytes_retrans) == sent - 1)
-		c->syn = SYN_OUT;
-	return c->syn == SYN_OUT && sent ? sent - 1 : sent;
+		c->syn_sent = sent ? SYN_OUT : SYN_NONE;
+	else if (!c->syn_sent && sent && peek(&tp->bytes_sent) - peek(&tp->bytes_retrans) == sent - 1)
+		c->syn_sent = SYN_OUT;
+	return c->syn_sent == SYN_OUT && sent ? sent - 1 : sent;
 }
 
 /*
@@ -168,7 +168,7 @@ static __always_inline void begin_gauges(struct conn *c, u8 newstate)
 {
 	c->flags |= F_GAUGES;
 	if (newstate == TCP_SYN_RECV)
-		c->syn = SYN_NONE;
+		c->syn_sent = SYN_NONE;
 }
 
 /* as SOCK_INODE(), include/net/sock.h, has it, which lies behind what the kernel knows the type of; so has the file */

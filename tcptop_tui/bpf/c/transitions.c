@@ -87,7 +87,7 @@ static __always_inline void record(const struct capture *want, struct conn *c,
 				   u64 key, u64 current, u64 now_ns,
 				   u8 oldstate, u8 newstate, u8 flags)
 {
-	u64 spent_ns = time_spent(c, now_ns);
+	u64 time_in_state_ns = time_spent(c, now_ns);
 
 	if (must_wait(want, c, newstate)) {
 		c->pending_old = oldstate;
@@ -95,7 +95,7 @@ static __always_inline void record(const struct capture *want, struct conn *c,
 		c->flags |= F_PENDING | flags;
 	} else if (owner_wanted(want, c)) {
 		log_pending(want, c, key, current);
-		log_transition(want, c, key, current, now_ns, spent_ns,
+		log_transition(want, c, key, current, now_ns, time_in_state_ns,
 			       oldstate, newstate, flags);
 	} else {
 		c->flags &= ~(F_PENDING | F_DELAYED);
@@ -184,16 +184,16 @@ static __always_inline void take(struct change *ch, u32 program, u8 flags)
 	if (ch->newstate == TCP_LISTEN)
 		remember_listener(c, ch->of.sk, key);
 	note_end(c, ch->of, ch->oldstate, ch->newstate);
-	if (!conn_wanted(want, c) || (!c->seen && !cgroup_wanted(want, ch->of.sk))) {
+	if (!conn_wanted(want, c) || (!c->recorded_transitions && !cgroup_wanted(want, ch->of.sk))) {
 		if (slot)
 			leave(program, key, slot, at);
 		settle(key);
 		count(C_EXCLUDED);
 		return;
 	}
-	c->seen++;
+	c->recorded_transitions++;
 	record(want, c, key, ids_of(current), now_ns, ch->oldstate, ch->newstate, flags);
-	if (c->seen != 1) {
+	if (c->recorded_transitions != 1) {
 		if (slot) {
 			mark(slot);
 			note_latest(at);
@@ -238,10 +238,10 @@ int set_state(struct bpf_raw_tracepoint_args *ctx)
 /* Did set_state run for this very transition? */
 static __always_inline int was_skipped(struct conn *c, struct change *ch)
 {
-	c->guarded++;
-	if (c->guarded == (u16)(c->seen + 1))
+	c->guarded_transitions++;
+	if (c->guarded_transitions == (u16)(c->recorded_transitions + 1))
 		return 1;
-	c->guarded = c->seen;	/* this program was the one that was skipped */
+	c->guarded_transitions = c->recorded_transitions;	/* this program was the one that was skipped */
 	return c->state != ch->newstate;
 }
 
@@ -272,7 +272,7 @@ int set_state_guard(struct bpf_raw_tracepoint_args *ctx)
 		count(C_CAUGHT);
 		slot = slot_of(key, &at);
 		if (slot)
-			slot->conn.guarded = slot->conn.seen;
+			slot->conn.guarded_transitions = slot->conn.recorded_transitions;
 	}
 	if (!slot)
 		return 0;

@@ -130,7 +130,7 @@ def history_table(rows: Rows, frame: Frame) -> RenderableType:
     for name in ("time", "old state", "new state", "time in old"):
         table.add_column(name, header_style="")
     for row in rows:
-        spent_ns = int(row["spent_ns"])
+        spent_ns = int(row["time_in_state_ns"])
         table.add_row(
             formats.clock(frame.snapshot.wall_clock.utc_ns(int(row["ts_ns"]))),
             formats.state_name(int(row["oldstate"])),

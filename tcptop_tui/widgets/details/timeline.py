@@ -24,7 +24,8 @@ def state_spans(row: np.void, history: Rows, now_ns: int) -> list[Span]:
         now_ns: 0: it has ended.
     """
     spans: list[Span] = [
-        (int(move["oldstate"]), None if move["spent_ns"] == UNKNOWN_NS else int(move["spent_ns"])) for move in history
+        (int(move["oldstate"]), None if move["time_in_state_ns"] == UNKNOWN_NS else int(move["time_in_state_ns"]))
+        for move in history
     ]
     if now_ns:
         began_ns = int(row["state_ns"])

@@ -137,7 +137,7 @@ class TransitionLog(Panel, can_focus=True):
         base = self.visual_style.rich_style
         facts = self._frame.snapshot
         clock = formats.clock(facts.wall_clock.utc_ns(int(row["ts_ns"])))
-        spent_ns = int(row["spent_ns"])
+        spent_ns = int(row["time_in_state_ns"])
         spent = formats.UNKNOWN if spent_ns == UNKNOWN_NS else formats.duration_ns(spent_ns)
         old, new = (formats.state_name(int(row[name])) for name in ("oldstate", "newstate"))
         mark = "~" if row["flags"] & Flag.POLLED else " "
