@@ -182,7 +182,7 @@ with raise_capabilities(*WORKER):
     source = feed._source = BpfSource(settings, Capture())
     source.open()
     feed.drop_capabilities(STREAM)
-    blocks = source._require_program().slots._blocks
+    blocks = source._require_open().program.slots._blocks
     before = blocks.slot_count
     blocks.reserve(3000)
     print(before < 3000 <= blocks.slot_count, thread_capabilities().permitted >> 39 & 1, flush=True)

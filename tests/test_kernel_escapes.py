@@ -22,6 +22,7 @@ from sockets import F2, LI, SR, SS, C, E, listening, pair, path, port, reset, un
 
 from tcptop_tui.bpf import program as counters
 from tcptop_tui.bpf.program import _ATTACHMENTS, Program
+from tcptop_tui.bpf.reconciler import Reconciler
 from tcptop_tui.bpf.source import BpfSource
 from tcptop_tui.records import Flag, Rows, State
 from tcptop_tui.stream.batches import Capture
@@ -125,7 +126,7 @@ def test_a_beginning_that_was_not_seen_is_counted_at_the_end(bpf_possible: None)
         feed = Running(source, ROOMY)
         try:
             feed.until(lambda: bool(feed.store.snapshot().now_ns))
-            with blind(source._require_program()):
+            with blind(source._require_open().program):
                 client, accepted = pair(server)
             reset(client)
             until_closed(accepted)
@@ -173,14 +174,16 @@ def test_one_from_before_that_was_met_before_the_first_dump_is_no_loss(bpf_possi
             feed.close()
 
 
-def test_after_a_loss_the_table_is_that_of_ss_within_one_period(bpf_possible: None) -> None:
+def test_after_a_loss_the_table_is_that_of_ss_within_one_period(
+    bpf_possible: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Connections end, begin and move while nothing is traced; then two dumps put it right, the second at once."""
     with listening() as server, ExitStack() as stack:
         there = port(server)
         source = BpfSource(ROOMY, Capture(rports=frozenset({there})))
         dumps: list[None] = []
-        compare = source._reconcile_with
-        source._reconcile_with = lambda found: dumps.append(compare(found))  # type: ignore[method-assign, func-returns-value]
+        compare = Reconciler.compare
+        monkeypatch.setattr(Reconciler, "compare", lambda self, inputs: dumps.append(compare(self, inputs)))
         feed = Running(source, ROOMY)
         stack.callback(feed.close)
 
@@ -190,7 +193,7 @@ def test_after_a_loss_the_table_is_that_of_ss_within_one_period(bpf_possible: No
 
         pairs = [pair(server) for _ in range(60)]
         feed.until(lambda: len(table()) == 60)
-        with blind(source._require_program(), len(_ATTACHMENTS)):
+        with blind(source._require_open().program, len(_ATTACHMENTS)):
             for client, accepted in pairs[:20]:
                 reset(client)
                 until_closed(accepted)

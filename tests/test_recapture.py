@@ -34,7 +34,7 @@ def start(bpf_possible: None) -> Iterator[Start]:
 
 
 def excluded(source: BpfSource) -> int:
-    return int(source._require_program().counters.read()[program.EXCLUDED])
+    return int(source._require_open().program.counters.read()[program.EXCLUDED])
 
 
 def test_pinned_to_one_port_and_back(start: Start) -> None:
