@@ -118,10 +118,10 @@ def test_screen(snapshot: SnapshotAssertion) -> None:
     lists = ConnectionTable.COLUMNS, EndedTable.COLUMNS, ConnectsTable.COLUMNS
     same(
         snapshot,
-        table=cells(lists[0], FACTS.subject),
-        table_ms=cells(lists[0], replace(FACTS.subject.select(np.array([0])), rtt_unit="ms")),
-        sessions=cells(lists[1], FACTS.about(CLOSED)),
-        connects=cells(lists[2], FACTS.about(made.rows)),
+        table=cells(lists[0], FACTS.row_context),
+        table_ms=cells(lists[0], replace(FACTS.row_context.select(np.array([0])), rtt_unit="ms")),
+        sessions=cells(lists[1], FACTS.context_of(CLOSED)),
+        connects=cells(lists[2], FACTS.context_of(made.rows)),
         columns=[
             (one.key, one.title, one.width, one.rank, one.right, one.stretch, one.optional, one.has_group_sum,
              one.cut_in_middle, one.changes_with_time) for listed in lists for one in listed
@@ -134,7 +134,7 @@ def test_page_of_a_connection(snapshot: SnapshotAssertion) -> None:
     lines = []
     for place in (0, -2, -1):
         out = io.StringIO()
-        subject = replace(FACTS.subject, rows=TABLE[place:][:1], tx_rate=np.array([1.0]), rx_rate=np.array([2.0]))
+        subject = replace(FACTS.row_context, rows=TABLE[place:][:1], tx_rate=np.array([1.0]), rx_rate=np.array([2.0]))
         Console(file=out, width=200).print(facts_table(subject, HOLDERS[:0], 60, alive=True))
         lines.append(out.getvalue().splitlines())
     same(snapshot, page=lines)
@@ -182,7 +182,11 @@ FILTERS = [
 def test_filters(snapshot: SnapshotAssertion) -> None:
     found = {}
     for wanted in FILTERS:
-        for name, subject in (("table", FACTS.subject), ("sessions", FACTS.about(CLOSED)), ("log", FACTS.about(MOVES))):
+        for name, subject in (
+            ("table", FACTS.row_context),
+            ("sessions", FACTS.context_of(CLOSED)),
+            ("log", FACTS.context_of(MOVES)),
+        ):
             matches = parse(wanted).matches(subject)
             found[f"{wanted} {name}"] = told(np.flatnonzero(matches).tolist())
     same(
@@ -191,14 +195,14 @@ def test_filters(snapshot: SnapshotAssertion) -> None:
         fields=[(one.names[0], one.names[1:], one.example, one.filter_help) for one in FIELDS],
         words={
             name: told(list(words))
-            for name, words in make_vocabulary(FACTS.subject, FACTS.about(CLOSED)).values_by_field.items()
+            for name, words in make_vocabulary(FACTS.row_context, FACTS.context_of(CLOSED)).values_by_field.items()
             if name != "netns"
         },  # this host's, too
     )
 
 
 DOCUMENTED = DocumentInput(
-    table=FACTS.subject, transitions=FACTS.about(MOVES), ended=FACTS.about(CLOSED),
+    table=FACTS.row_context, transitions=FACTS.context_of(MOVES), ended=FACTS.context_of(CLOSED),
     hist=np.zeros(RTT_SLOTS, np.uint64), hist_sum_us=0, loss=Loss(), utc_ns=UTC, host="host", kernel="6.1",
     backend="bpf", backend_note="", filter_text="", hidden_text="", alerts=(), connections_total=9,
 )  # fmt: skip

@@ -93,7 +93,7 @@ def ss(side: Side, lport: int) -> dict[str, Any]:
 
 
 def ours(running: Running, side: Side, lport: int) -> dict[str, Any]:
-    subject = running.store.snapshot().subject
+    subject = running.store.snapshot().row_context
     rows = subject.rows
     mine = np.flatnonzero((rows["lport"] == lport) & (rows["netns"] == side.inode) & (rows["rport"] != 0))[:1]
     return {field.key: value for field in DETAILS for value in field.values(subject.select(mine))}
@@ -132,7 +132,9 @@ def test_segments_in_flight_and_lost(
 
         running.until(lost)
         facts = running.store.snapshot()
-        chosen = facts.rows[parse(f"lport:{lport} unacked>0 lost>0 tx_queue:20000 cwnd<1000").matches(facts.subject)]
+        chosen = facts.rows[
+            parse(f"lport:{lport} unacked>0 lost>0 tx_queue:20000 cwnd<1000").matches(facts.row_context)
+        ]
         assert len(chosen) == 1
     finally:
         far.run("ip", "link", "set", "vb0", "up")

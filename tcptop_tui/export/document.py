@@ -62,8 +62,8 @@ class DocumentInput:
     behind_s: int = 0
 
 
-def _rows(kind: Any, records: RecordKinds, subject: RowContext) -> list[Any]:
-    columns = [field.values(subject) for field in document_fields(records)]
+def _rows(kind: Any, records: RecordKinds, context: RowContext) -> list[Any]:
+    columns = [field.values(context) for field in document_fields(records)]
     return [kind(*row) for row in zip(*columns, strict=True)]
 
 
@@ -85,8 +85,8 @@ def _moment(given: DocumentInput, mono_ns: int) -> str | None:
 
 
 def _where(destinations: Rows) -> Iterable[tuple[Any, Any, Any]]:
-    subject = RowContext(destinations, 0)
-    raddr, ifindex, rport = (BY_KEY[key].values(subject) for key in ("raddr", "ifindex", "rport"))
+    context = RowContext(destinations, 0)
+    raddr, ifindex, rport = (BY_KEY[key].values(context) for key in ("raddr", "ifindex", "rport"))
     return zip(raddr, ifindex, rport, strict=True)
 
 

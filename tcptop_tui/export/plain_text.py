@@ -29,19 +29,19 @@ _TRANSITIONS = list_fields(
 )
 
 
-def _table(fields: Sequence[Field], subject: RowContext) -> list[str]:
+def _table(fields: Sequence[Field], context: RowContext) -> list[str]:
     """Aligned lines, without optional columns in which nothing is known.
 
     Not a rich Table: that takes a minute for 65,536 rows, this a second.
     """
-    shown = [field for field in fields if not field.optional or field.read(subject).is_known.any()]
-    lines = zip(*(_cells(field, subject) for field in shown), strict=True)
+    shown = [field for field in fields if not field.optional or field.read(context).is_known.any()]
+    lines = zip(*(_cells(field, context) for field in shown), strict=True)
     return ["  ".join(cells).rstrip() for cells in lines]
 
 
-def _cells(field: Field, subject: RowContext) -> list[str]:
+def _cells(field: Field, context: RowContext) -> list[str]:
     """The title and every row's text, all of one width."""
-    told = [field.title, *field.texts(subject)]
+    told = [field.title, *field.texts(context)]
     width = max(map(cell_len, told))
     return [fit(cell, width, right=field.right) for cell in told]
 

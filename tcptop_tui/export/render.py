@@ -35,15 +35,15 @@ def default_path(host: str, utc_ns: int, kind: str) -> Path:
 
 def _ended_rows(frame: Frame) -> RowContext:
     """The ended connections that the filter shows."""
-    sessions = frame.snapshot.about(frame.snapshot.ended_rows)
+    sessions = frame.snapshot.context_of(frame.snapshot.ended_rows)
     return sessions.select(np.flatnonzero(has_peer(sessions.rows) & frame.view_options.mask(sessions)))
 
 
 def _document_input(frame: Frame, origin: HostInfo) -> DocumentInput:
     facts, look = frame.snapshot, frame.view_options
     return DocumentInput(
-        table=facts.subject.select(frame.live_order),
-        transitions=facts.about(facts.log[frame.log]),
+        table=facts.row_context.select(frame.live_order),
+        transitions=facts.context_of(facts.log[frame.log]),
         ended=_ended_rows(frame),
         hist=frame.rtt.hist,
         hist_sum_us=frame.rtt.sum_us,

@@ -67,7 +67,7 @@ class Field:
     """In the config file, and where lists are sorted."""
     records: RecordKinds
     """Documents and lists of these have it."""
-    read: Reader = lambda subject: FieldValues(np.zeros(len(subject.rows)), np.zeros(len(subject.rows), np.bool_))
+    read: Reader = lambda context: FieldValues(np.zeros(len(context.rows)), np.zeros(len(context.rows), np.bool_))
     source: str = ""
     """Where the kernel has it."""
 
@@ -118,13 +118,13 @@ class Field:
     per_second: Reader | None = None
     """Of BYTES: the rate."""
 
-    def values(self, subject: RowContext) -> list[Any]:
+    def values(self, context: RowContext) -> list[Any]:
         """A value for each row as documents have it; None where it is not known."""
-        return self.write(subject, self.read(subject))
+        return self.write(context, self.read(context))
 
-    def texts(self, subject: RowContext) -> list[str]:
+    def texts(self, context: RowContext) -> list[str]:
         """A text for each row as people read it; ``–`` where it is not known."""
-        shown = self.show(subject, self.read(subject))
+        shown = self.show(context, self.read(context))
         return [formats.UNKNOWN if text is None else text for text in shown]
 
     def title_with_unit(self, unit: RttUnit) -> str:

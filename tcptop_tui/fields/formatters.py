@@ -28,7 +28,7 @@ class Holder(msgspec.Struct, frozen=True):
 
 def by_value(form: Callable[[Any], Any]) -> Formatter:
     """By the value alone."""
-    return lambda _subject, column: [
+    return lambda _context, column: [
         form(value) if known else None
         for value, known in zip(column.values.tolist(), column.is_known.tolist(), strict=True)
     ]
@@ -36,15 +36,15 @@ def by_value(form: Callable[[Any], Any]) -> Formatter:
 
 def by_row_context(form: Callable[[Any, RowContext], Any]) -> Formatter:
     """By the value, and what is known besides."""
-    return lambda subject, column: by_value(lambda value: form(value, subject))(subject, column)
+    return lambda context, column: by_value(lambda value: form(value, context))(context, column)
 
 
 def with_field(name: str, form: Callable[[Any, Any], Any]) -> Formatter:
     """By the value, and another column of the same row."""
-    return lambda subject, column: [
+    return lambda context, column: [
         form(value, other) if known else None
         for value, other, known in zip(
-            column.values.tolist(), subject.rows[name].tolist(), column.is_known.tolist(), strict=True
+            column.values.tolist(), context.rows[name].tolist(), column.is_known.tolist(), strict=True
         )
     ]
 
@@ -60,73 +60,73 @@ close_reason = with_field("err", close_reason_text)
 result = with_field("err", result_text)
 size = by_value(formats.size_bytes)
 duration = by_value(formats.duration_ns)
-rtt = by_row_context(lambda value, subject: formats.rtt_us(value, subject.rtt_unit))
-port = by_row_context(lambda value, subject: str(value) if subject.host_names is None else service_name(value))
+rtt = by_row_context(lambda value, context: formats.rtt_us(value, context.rtt_unit))
+port = by_row_context(lambda value, context: str(value) if context.host_names is None else service_name(value))
 login = by_value(lambda value: safe_text.clean(formats.login_name(value) or "") or None)
 user = by_value(lambda value: safe_text.clean(formats.user_name(value)))
-netns_name = by_row_context(lambda value, subject: safe_text.clean(subject.names.netns.get(value, "")) or None)
-netns = by_row_context(lambda value, subject: safe_text.clean(subject.names.netns.get(value, str(value))))
-cgroup = by_row_context(lambda value, subject: safe_text.clean(subject.names.cgroups.get(value, str(value))))
+netns_name = by_row_context(lambda value, context: safe_text.clean(context.names.netns.get(value, "")) or None)
+netns = by_row_context(lambda value, context: safe_text.clean(context.names.netns.get(value, str(value))))
+cgroup = by_row_context(lambda value, context: safe_text.clean(context.names.cgroups.get(value, str(value))))
 device = by_row_context(
-    lambda value, subject: safe_text.clean(subject.names.device(value >> 32, value & 0xFFFF_FFFF)) or None
+    lambda value, context: safe_text.clean(context.names.device(value >> 32, value & 0xFFFF_FFFF)) or None
 )
-time = by_row_context(lambda value, subject: formats.iso_time(subject.utc_ns(value)))
-clock = by_row_context(lambda value, subject: formats.clock(subject.utc_ns(value))[:-4])
+time = by_row_context(lambda value, context: formats.iso_time(context.utc_ns(value)))
+clock = by_row_context(lambda value, context: formats.clock(context.utc_ns(value))[:-4])
 
 
-def cgroup_name(subject: RowContext, column: FieldValues) -> list[Any]:
+def cgroup_name(context: RowContext, column: FieldValues) -> list[Any]:
     """The last part of its path."""
-    return [path and (path.rpartition("/")[2] or path) for path in cgroup(subject, column)]
+    return [path and (path.rpartition("/")[2] or path) for path in cgroup(context, column)]
 
 
-def devices(subject: RowContext) -> list[str]:
+def devices(context: RowContext) -> list[str]:
     """Behind the address of each row: ``%eth0``, empty where it is bound to none."""
-    pairs = zip(subject.rows["netns"].tolist(), subject.rows["dev"].tolist(), strict=True)
-    return [f"%{safe_text.clean(subject.names.device(netns, dev))}" if dev else "" for netns, dev in pairs]
+    pairs = zip(context.rows["netns"].tolist(), context.rows["dev"].tolist(), strict=True)
+    return [f"%{safe_text.clean(context.names.device(netns, dev))}" if dev else "" for netns, dev in pairs]
 
 
-def _host(subject: RowContext, words: tuple[int, int]) -> str:
+def _host(context: RowContext, words: tuple[int, int]) -> str:
     shown = formats.address(words)
-    return shown if subject.host_names is None or shown in _UNSPECIFIED_ADDRESSES else subject.host_names.host(shown)
+    return shown if context.host_names is None or shown in _UNSPECIFIED_ADDRESSES else context.host_names.host(shown)
 
 
-def local_address(subject: RowContext, column: FieldValues) -> list[Any]:
+def local_address(context: RowContext, column: FieldValues) -> list[Any]:
     """With the device behind it, as ss writes it."""
-    hosts = (_host(subject, (high, low)) for high, low in column.values.tolist())
-    return [host + device for host, device in zip(hosts, devices(subject), strict=True)]
+    hosts = (_host(context, (high, low)) for high, low in column.values.tolist())
+    return [host + device for host, device in zip(hosts, devices(context), strict=True)]
 
 
-def _is_listener(subject: RowContext) -> list[bool]:
-    if not subject.has("state"):
-        return [False] * len(subject.rows)
-    return [state == State.LISTEN for state in subject.rows["state"].tolist()]
+def _is_listener(context: RowContext) -> list[bool]:
+    if not context.has("state"):
+        return [False] * len(context.rows)
+    return [state == State.LISTEN for state in context.rows["state"].tolist()]
 
 
-def remote_address(subject: RowContext, column: FieldValues) -> list[Any]:
+def remote_address(context: RowContext, column: FieldValues) -> list[Any]:
     """``*`` of a listener; of sums, which have no local address, with the link that a link-local one is on."""
-    count = len(subject.rows)
-    local = subject.rows["laddr"].tolist() if subject.has("laddr") else [[0, 0]] * count
-    behind = devices(subject) if [0, 0] in local else [""] * count
-    lines = zip(column.values.tolist(), local, behind, _is_listener(subject), strict=True)
+    count = len(context.rows)
+    local = context.rows["laddr"].tolist() if context.has("laddr") else [[0, 0]] * count
+    behind = devices(context) if [0, 0] in local else [""] * count
+    lines = zip(column.values.tolist(), local, behind, _is_listener(context), strict=True)
     return [
-        "*" if listens else _host(subject, (high, low)) + ("" if any(here) else device)
+        "*" if listens else _host(context, (high, low)) + ("" if any(here) else device)
         for (high, low), here, device, listens in lines
     ]
 
 
-def remote_port(subject: RowContext, column: FieldValues) -> list[Any]:
+def remote_port(context: RowContext, column: FieldValues) -> list[Any]:
     """``*`` of a listener."""
     return [
-        "*" if listens else shown for shown, listens in zip(port(subject, column), _is_listener(subject), strict=True)
+        "*" if listens else shown for shown, listens in zip(port(context, column), _is_listener(context), strict=True)
     ]
 
 
-def process(subject: RowContext, column: FieldValues) -> list[Any]:
+def process(context: RowContext, column: FieldValues) -> list[Any]:
     """With the number of other processes that have it open."""
-    shown = [one or formats.UNKNOWN for one in name(subject, column)]
-    if not subject.has("holders"):
+    shown = [one or formats.UNKNOWN for one in name(context, column)]
+    if not context.has("holders"):
         return shown
-    holders = subject.rows["holders"].tolist()
+    holders = context.rows["holders"].tolist()
     return [formats.name_with_holders(one, count) for one, count in zip(shown, holders, strict=True)]
 
 
@@ -148,10 +148,10 @@ def states_text(counts: list[int]) -> str | None:
     return " ".join(f"{name} {count}" for name, count in by_state(counts).items()) or None
 
 
-def holders(subject: RowContext, column: FieldValues) -> list[list[Holder] | None]:
+def holders(context: RowContext, column: FieldValues) -> list[list[Holder] | None]:
     """Every process that has it open; none: nobody can have it; None: nobody has looked."""
     del column
-    return [_holders(row, subject.holders) for row in subject.rows]
+    return [_holders(row, context.holders) for row in context.rows]
 
 
 def _holders(row: np.void, shared: Rows) -> list[Holder] | None:

@@ -1,4 +1,4 @@
-"""Columns of a subject: its values, and which of them are known."""
+"""Columns of a context: its values, and which of them are known."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from tcptop_tui.stream import socket_details
 
 def plain(name: str) -> Reader:
     """A column that is always known."""
-    return lambda subject: _known_everywhere(subject.rows[name])
+    return lambda context: _known_everywhere(context.rows[name])
 
 
 def nonzero(name: str) -> Reader:
     """A column whose 0 means unknown."""
-    return lambda subject: _known_if_nonzero(subject.rows[name])
+    return lambda context: _known_if_nonzero(context.rows[name])
 
 
-def remote_port(subject: RowContext) -> FieldValues:
+def remote_port(context: RowContext) -> FieldValues:
     """A listener has none. Of a connect() it is known, though it be 0, which nobody can listen on."""
-    rows = subject.rows
-    connects = np.full(len(rows), subject.has("connects"))  # of destinations
+    rows = context.rows
+    connects = np.full(len(rows), context.has("connects"))  # of destinations
     for name in ("state", "oldstate", "newstate"):
-        if subject.has(name):
+        if context.has(name):
             connects |= rows[name] == State.SYN_SENT
-    if subject.has("oldstate"):  # failed before SYN_SENT (Capture.connects); a listener may go from CLOSE to CLOSE, too
+    if context.has("oldstate"):  # failed before SYN_SENT (Capture.connects); a listener may go from CLOSE to CLOSE, too
         early = (rows["oldstate"] == State.CLOSE) & (rows["newstate"] == State.CLOSE)
         connects |= early & ((rows["flags"] & Flag.ACTIVE) != 0)
     return FieldValues(rows["rport"], (rows["rport"] != 0) | (connects & rows["raddr"].any(axis=1)))
@@ -39,106 +39,106 @@ def remote_port(subject: RowContext) -> FieldValues:
 
 def gauge(name: str) -> Reader:
     """A counter, known where the gauges were read."""
-    return lambda subject: FieldValues(subject.rows[name], (subject.rows["flags"] & Flag.GAUGES) != 0)
+    return lambda context: FieldValues(context.rows[name], (context.rows["flags"] & Flag.GAUGES) != 0)
 
 
 def flag(bit: int) -> Reader:
     """Whether a bit of ``flags`` is set."""
-    return lambda subject: _known_everywhere((subject.rows["flags"] & bit) != 0)
+    return lambda context: _known_everywhere((context.rows["flags"] & bit) != 0)
 
 
 def name(column: str) -> Reader:
     """A process name, dtype S16."""
-    return lambda subject: FieldValues(subject.rows[column], subject.rows[column] != b"")
+    return lambda context: FieldValues(context.rows[column], context.rows[column] != b"")
 
 
 def detail(name: str) -> Reader:
     """A number or a name of the socket that stands beside the table."""
 
-    def read(subject: RowContext) -> FieldValues:
-        if not len(subject.details) or not subject.has("id"):
-            return _known_nowhere(subject.rows)
-        place, there = socket_details.at(subject.details, subject.rows["id"])
-        values = subject.details[name][place]
+    def read(context: RowContext) -> FieldValues:
+        if not len(context.details) or not context.has("id"):
+            return _known_nowhere(context.rows)
+        place, there = socket_details.at(context.details, context.rows["id"])
+        values = context.details[name][place]
         return FieldValues(values, there & (values != socket_details.unknown(values.dtype)))
 
     return read
 
 
-def details_age_ns(subject: RowContext) -> FieldValues:
+def details_age_ns(context: RowContext) -> FieldValues:
     """Since they were read."""
-    read_ns, there = detail("read_ns")(subject)
-    return FieldValues(_elapsed(read_ns.astype(np.uint64), subject.now_ns).values, there)
+    read_ns, there = detail("read_ns")(context)
+    return FieldValues(_elapsed(read_ns.astype(np.uint64), context.now_ns).values, there)
 
 
-def uid(subject: RowContext) -> FieldValues:
+def uid(context: RowContext) -> FieldValues:
     """The owner's number."""
-    return FieldValues(subject.rows["uid"], subject.rows["uid"] != UNKNOWN_UID)
+    return FieldValues(context.rows["uid"], context.rows["uid"] != UNKNOWN_UID)
 
 
-def version(subject: RowContext) -> FieldValues:
+def version(context: RowContext) -> FieldValues:
     """4 where both addresses are IPv4, mapped ones included; else 6."""
-    return _known_everywhere(np.where(is_ipv4(subject.rows["laddr"]) & is_ipv4(subject.rows["raddr"]), 4, 6))
+    return _known_everywhere(np.where(is_ipv4(context.rows["laddr"]) & is_ipv4(context.rows["raddr"]), 4, 6))
 
 
-def device(subject: RowContext) -> FieldValues:
+def device(context: RowContext) -> FieldValues:
     """A device is known by its network namespace and its number in it: both in one, shape (n,)."""
-    dev = subject.rows["dev"]
-    return FieldValues(subject.rows["netns"].astype(np.uint64) << np.uint64(32) | dev, dev != 0)
+    dev = context.rows["dev"]
+    return FieldValues(context.rows["netns"].astype(np.uint64) << np.uint64(32) | dev, dev != 0)
 
 
-def time_ns(subject: RowContext) -> FieldValues:
+def time_ns(context: RowContext) -> FieldValues:
     """When it happened, by CLOCK_MONOTONIC."""
-    return _known_everywhere(subject.rows["end_ns" if subject.has("end_ns") else "ts_ns"])
+    return _known_everywhere(context.rows["end_ns" if context.has("end_ns") else "ts_ns"])
 
 
-def age_ns(subject: RowContext) -> FieldValues:
+def age_ns(context: RowContext) -> FieldValues:
     """From birth until now, until the end of a session, or until the transition."""
-    rows = subject.rows
+    rows = context.rows
     if rows.dtype == ENDED:
         return _elapsed(rows["born_ns"], rows["end_ns"])
-    return _elapsed(rows["born_ns"], rows["ts_ns"] if rows.dtype == TRANSITION else subject.now_ns)
+    return _elapsed(rows["born_ns"], rows["ts_ns"] if rows.dtype == TRANSITION else context.now_ns)
 
 
-def in_state_ns(subject: RowContext) -> FieldValues:
+def in_state_ns(context: RowContext) -> FieldValues:
     """Time in the present state, or of a transition in the state it left; sessions have none."""
-    rows = subject.rows
+    rows = context.rows
     if rows.dtype == TRANSITION:
         return FieldValues(rows["time_in_state_ns"], rows["time_in_state_ns"] != UNKNOWN_NS)
-    return _known_nowhere(rows) if rows.dtype == ENDED else _elapsed(rows["state_ns"], subject.now_ns)
+    return _known_nowhere(rows) if rows.dtype == ENDED else _elapsed(rows["state_ns"], context.now_ns)
 
 
-def handshake_ns(subject: RowContext) -> FieldValues:
+def handshake_ns(context: RowContext) -> FieldValues:
     """From birth to ESTABLISHED."""
-    elapsed, born = _elapsed(subject.rows["born_ns"], subject.rows["established_ns"])
-    return FieldValues(elapsed, born & (subject.rows["established_ns"] != 0))
+    elapsed, born = _elapsed(context.rows["born_ns"], context.rows["established_ns"])
+    return FieldValues(elapsed, born & (context.rows["established_ns"] != 0))
 
 
-def tx_rate(subject: RowContext) -> FieldValues:
+def tx_rate(context: RowContext) -> FieldValues:
     """Payload bytes sent per second."""
-    return _rate(subject.tx_rate, subject.rows)
+    return _rate(context.tx_rate, context.rows)
 
 
-def rx_rate(subject: RowContext) -> FieldValues:
+def rx_rate(context: RowContext) -> FieldValues:
     """Payload bytes received per second."""
-    return _rate(subject.rx_rate, subject.rows)
+    return _rate(context.rx_rate, context.rows)
 
 
-def average_rtt_us(subject: RowContext) -> FieldValues:
+def average_rtt_us(context: RowContext) -> FieldValues:
     """Of all samples of each."""
-    count = subject.rows["rtt_hist"].sum(axis=1)
-    return FieldValues(subject.rows["rtt_sum_us"] / np.maximum(count, 1), count > 0)
+    count = context.rows["rtt_hist"].sum(axis=1)
+    return FieldValues(context.rows["rtt_sum_us"] / np.maximum(count, 1), count > 0)
 
 
-def reason(subject: RowContext) -> FieldValues:
+def reason(context: RowContext) -> FieldValues:
     """``CloseReason`` of what has ended; of what has not, or nobody has seen end, it is not known."""
-    codes = close_reasons(subject.rows)
+    codes = close_reasons(context.rows)
     return FieldValues(codes, codes != CloseReason.NONE)
 
 
-def result(subject: RowContext) -> FieldValues:
+def result(context: RowContext) -> FieldValues:
     """What came of each connect(), by ``fields.connect_results``."""
-    codes = result_codes(subject.rows)
+    codes = result_codes(context.rows)
     return FieldValues(codes, codes != CloseReason.NONE)
 
 

@@ -52,9 +52,9 @@ def make_vocabulary(table: RowContext, ended: RowContext, saved: Iterable[str] =
     return Vocabulary(values, [name for name in sorted(saved) if _NAME.fullmatch(name)])
 
 
-def _present(field: Field, subject: RowContext) -> list[str]:
+def _present(field: Field, context: RowContext) -> list[str]:
     """The values of a field as a filter has to have them, the most frequent first; what it cannot have is left out."""
-    column = field.read(subject)
+    column = field.read(context)
     known = np.flatnonzero(column.is_known)
     values = column.values[known]
     keys = pair_hash(values.astype("<u8")) if values.ndim == 2 else values
@@ -64,7 +64,7 @@ def _present(field: Field, subject: RowContext) -> list[str]:
     if field.parse is ValueKind.REASON:
         return [WORDS[CloseReason(code)] for code in raw if CloseReason(code) in WORDS]
     written = [str(number if value is None else value) for value, number in zip(
-        field.values(subject.select(most)), raw, strict=True)]  # fmt: skip
+        field.values(context.select(most)), raw, strict=True)]  # fmt: skip
     harmless = [value for value in written if not _CHANGED.search(value)]
     if field.parse in {ValueKind.NAME, ValueKind.WORD, ValueKind.DEVICE, ValueKind.USER}:
         return [shown for shown in map(quoted, harmless) if shown]

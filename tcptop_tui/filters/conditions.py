@@ -21,7 +21,7 @@ from tcptop_tui.records import TRANSITION, Mask, is_ipv4
 class Condition(Protocol):
     """Something that holds for a row or does not."""
 
-    def mask(self, subject: RowContext) -> Mask:
+    def mask(self, context: RowContext) -> Mask:
         """For which rows it holds, shape (n,)."""
         ...
 
@@ -32,9 +32,9 @@ class AnyOf:
 
     conditions: tuple[Condition, ...]
 
-    def mask(self, subject: RowContext) -> Mask:
+    def mask(self, context: RowContext) -> Mask:
         """See ``Condition``."""
-        return reduce(np.logical_or, (part.mask(subject) for part in self.conditions))
+        return reduce(np.logical_or, (part.mask(context) for part in self.conditions))
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +43,9 @@ class Not:
 
     condition: Condition
 
-    def mask(self, subject: RowContext) -> Mask:
+    def mask(self, context: RowContext) -> Mask:
         """See ``Condition``."""
-        return ~self.condition.mask(subject)
+        return ~self.condition.mask(context)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +56,9 @@ class InRange:
     low: float
     high: float
 
-    def mask(self, subject: RowContext) -> Mask:
+    def mask(self, context: RowContext) -> Mask:
         """See ``Condition``."""
-        numbers, known = self.read_field(subject)
+        numbers, known = self.read_field(context)
         inside: Mask = (numbers >= self.low) & (numbers <= self.high) & known
         return inside
 
@@ -70,9 +70,9 @@ class OneOf:
     read: Reader
     numbers: frozenset[int]
 
-    def mask(self, subject: RowContext) -> Mask:
+    def mask(self, context: RowContext) -> Mask:
         """See ``Condition``."""
-        found, known = self.read(subject)
+        found, known = self.read(context)
         among: Mask = np.isin(found, np.array(sorted(self.numbers), found.dtype)) & known
         return among
 
@@ -84,9 +84,9 @@ class Equal:
     read: Reader
     wanted: str
 
-    def mask(self, subject: RowContext) -> Mask:
+    def mask(self, context: RowContext) -> Mask:
         """See ``Condition``."""
-        names, known = self.read(subject)
+        names, known = self.read(context)
         equal: Mask = (names == self.wanted.encode()) & known
         return equal
 
@@ -98,9 +98,9 @@ class InPortSet:
     columns: tuple[str, ...]
     table: NDArray[np.bool_]
 
-    def mask(self, subject: RowContext) -> Mask:
+    def mask(self, context: RowContext) -> Mask:
         """See ``Condition``."""
-        return reduce(np.logical_or, (self.table[subject.rows[name]] for name in self.columns))
+        return reduce(np.logical_or, (self.table[context.rows[name]] for name in self.columns))
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,12 +109,12 @@ class InStates:
 
     states: frozenset[int]
 
-    def mask(self, subject: RowContext) -> Mask:
+    def mask(self, context: RowContext) -> Mask:
         """See ``Condition``."""
         table = np.zeros(256, np.bool_)
         table[list(self.states)] = True
-        columns = ("oldstate", "newstate") if subject.rows.dtype == TRANSITION else ("state",)
-        return InPortSet(columns, table).mask(subject)
+        columns = ("oldstate", "newstate") if context.rows.dtype == TRANSITION else ("state",)
+        return InPortSet(columns, table).mask(context)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,11 +123,11 @@ class HasCloseReason:
 
     codes: frozenset[int]
 
-    def mask(self, subject: RowContext) -> Mask:
+    def mask(self, context: RowContext) -> Mask:
         """See ``Condition``."""
         table = np.zeros(256, np.bool_)
         table[list(self.codes)] = True
-        mask: Mask = table[close_reasons(subject.rows)]
+        mask: Mask = table[close_reasons(context.rows)]
         return mask
 
 
@@ -138,9 +138,9 @@ class InCgroup:
     top: int
     _tree: Cgroups = field(default_factory=Cgroups, repr=False, compare=False)
 
-    def mask(self, subject: RowContext) -> Mask:
+    def mask(self, context: RowContext) -> Mask:
         """See ``Condition``."""
-        ids, place = np.unique(subject.rows["cgroup"], return_inverse=True)
+        ids, place = np.unique(context.rows["cgroup"], return_inverse=True)
         inside = self._tree.descendants({self.top}, ids.tolist()) - {0}  # 0: unknown
         mask: Mask = np.isin(ids, np.array(sorted(inside), np.uint64))[place]
         return mask
@@ -153,9 +153,9 @@ class InNetwork:
     columns: tuple[str, ...]
     network: Network
 
-    def mask(self, subject: RowContext) -> Mask:
+    def mask(self, context: RowContext) -> Mask:
         """See ``Condition``."""
-        return reduce(np.logical_or, (self._inside(subject.rows[name]) for name in self.columns))
+        return reduce(np.logical_or, (self._inside(context.rows[name]) for name in self.columns))
 
     def _inside(self, addresses: NDArray[np.uint64]) -> Mask:
         masks, wanted = self.network.mask_words, self.network.words
@@ -172,18 +172,18 @@ class OnDevice:
 
     device: str
 
-    def mask(self, subject: RowContext) -> Mask:
+    def mask(self, context: RowContext) -> Mask:
         """See ``Condition``."""
-        answers = np.zeros(len(subject.rows), np.bool_)
-        bound = np.flatnonzero(subject.rows["dev"])  # most are bound to none
-        pairs = subject.rows["netns"][bound].astype(np.uint64) << np.uint64(32) | subject.rows["dev"][bound]
+        answers = np.zeros(len(context.rows), np.bool_)
+        bound = np.flatnonzero(context.rows["dev"])  # most are bound to none
+        pairs = context.rows["netns"][bound].astype(np.uint64) << np.uint64(32) | context.rows["dev"][bound]
         different, place = np.unique(pairs, return_inverse=True)
-        told = [self._is_wanted(subject, pair >> 32, pair & 0xFFFF_FFFF) for pair in different.tolist()]
+        told = [self._is_wanted(context, pair >> 32, pair & 0xFFFF_FFFF) for pair in different.tolist()]
         answers[bound] = np.array(told, np.bool_)[place]
         return answers
 
-    def _is_wanted(self, subject: RowContext, netns: int, dev: int) -> bool:
-        return self.device in {str(dev), subject.names.device(netns, dev)}
+    def _is_wanted(self, context: RowContext, netns: int, dev: int) -> bool:
+        return self.device in {str(dev), context.names.device(netns, dev)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,9 +192,9 @@ class AllOf:
 
     conditions: tuple[Condition, ...]
 
-    def mask(self, subject: RowContext) -> Mask:
+    def mask(self, context: RowContext) -> Mask:
         """See ``Condition``."""
-        return reduce(np.logical_and, (part.mask(subject) for part in self.conditions))
+        return reduce(np.logical_and, (part.mask(context) for part in self.conditions))
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,9 +203,9 @@ class HasIpVersion:
 
     ipv4: bool
 
-    def mask(self, subject: RowContext) -> Mask:
+    def mask(self, context: RowContext) -> Mask:
         """See ``Condition``."""
-        four: Mask = is_ipv4(subject.rows["laddr"]) & is_ipv4(subject.rows["raddr"])
+        four: Mask = is_ipv4(context.rows["laddr"]) & is_ipv4(context.rows["raddr"])
         return four if self.ipv4 else ~four
 
 
@@ -215,11 +215,11 @@ class HasProcessName:
 
     matches_name: Callable[[str], bool]
 
-    def mask(self, subject: RowContext) -> Mask:
+    def mask(self, context: RowContext) -> Mask:
         """See ``Condition``."""
-        leaders, leader_of = distinct_names(subject.rows["comm"])
-        answers = np.zeros(len(subject.rows), np.bool_)
-        names = (raw.split(b"\0", 1)[0] for raw in subject.rows["comm"][leaders].tolist())
+        leaders, leader_of = distinct_names(context.rows["comm"])
+        answers = np.zeros(len(context.rows), np.bool_)
+        names = (raw.split(b"\0", 1)[0] for raw in context.rows["comm"][leaders].tolist())
         answers[leaders] = [bool(name) and self.matches_name(name.decode("utf-8", "replace")) for name in names]
         mask: Mask = answers[leader_of]
         return mask

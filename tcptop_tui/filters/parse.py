@@ -40,15 +40,15 @@ class Filter:
     """Of the fields that it names."""
     _conditions: tuple[Condition, ...] = field(repr=False, compare=False)
 
-    def matches(self, subject: RowContext) -> Mask:
+    def matches(self, context: RowContext) -> Mask:
         """Which rows match, shape (n,).
 
         What is not known matches no term; a negated term is the exact complement, so that it
         matches what is not known.
         """
-        mask = np.ones(len(subject.rows), np.bool_)
+        mask = np.ones(len(context.rows), np.bool_)
         for condition in self._conditions:
-            mask &= condition.mask(subject)
+            mask &= condition.mask(context)
         return mask
 
     def of_processes(self, pids: frozenset[int]) -> Filter:

@@ -68,10 +68,10 @@ def make_connects(
         _last_numbers(kept.failed, len(kept.failed_rows)) | _FAILED_BIT,
         facts.rows["id"][facts.rows["state"] == State.SYN_SENT] | _WAITING_BIT,
     ])  # fmt: skip
-    match = wants(facts.about(rows))
+    match = wants(facts.context_of(rows))
     rows, ids = picked(rows, match), ids[match]
     codes = result_codes(rows)
-    order = sort_by_values(BY_KEY[sort].read(facts.about(rows)), np.arange(len(rows)), descending=descending)
+    order = sort_by_values(BY_KEY[sort].read(facts.context_of(rows)), np.arange(len(rows)), descending=descending)
     waiting = int(np.count_nonzero(codes == RESULT_WAITING))
     listed_since = (kept.succeeded_since_ns, kept.failed_since_ns)
     if filtered:

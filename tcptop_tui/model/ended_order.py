@@ -22,5 +22,5 @@ def has_peer(sessions: Rows) -> Mask:
 def ended_order(facts: Snapshot, matches: Mask, sort: str, *, descending: bool) -> NDArray[np.intp]:
     """Numbers of ``facts.ended_rows`` that match, listeners left out, sorted by a column's key."""
     chosen = np.flatnonzero(matches & has_peer(facts.ended_rows))
-    column = BY_KEY[sort].read(facts.about(picked(facts.ended_rows, chosen)))
+    column = BY_KEY[sort].read(facts.context_of(picked(facts.ended_rows, chosen)))
     return sort_by_values(column, chosen, descending=descending)

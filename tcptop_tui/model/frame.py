@@ -71,10 +71,10 @@ class ViewOptions:
         hidden = frozenset[str]() if self.hide_filter is None else self.hide_filter.keys
         return self.filter.keys | hidden | ({self.sort} if self.view == "connections" else set())
 
-    def mask(self, subject: RowContext) -> Mask:
+    def mask(self, context: RowContext) -> Mask:
         """Which rows are to be seen."""
-        matches = self.filter.matches(subject)
-        return matches if self.hide_filter is None else matches & ~self.hide_filter.matches(subject)
+        matches = self.filter.matches(context)
+        return matches if self.hide_filter is None else matches & ~self.hide_filter.matches(context)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -158,7 +158,7 @@ class Frame:
         source, place = (self.lingering, place) if place >= 0 else (self.snapshot, number)
         return source.rows[place], float(source.tx_rate[place]), float(source.rx_rate[place])
 
-    def take(self, numbers: NDArray[np.intp]) -> RowContext:
+    def row_context(self, numbers: NDArray[np.intp]) -> RowContext:
         """Rows as they were seen last; of those that have ended in CLOSE since then, without rates."""
         here = numbers < len(self.snapshot.rows)
         places, left = numbers[here], numbers[~here] - len(self.snapshot.rows)
@@ -166,7 +166,7 @@ class Frame:
         rows[here], rows[~here] = self.snapshot.rows[places], self.lingering.rows[left]
         rates[0, here], rates[1, here] = self.snapshot.tx_rate[places], self.snapshot.rx_rate[places]
         rows["state"][~here], rows["state_ns"][~here] = State.CLOSE, self.lingering_since_ns[left]
-        return replace(self.snapshot.subject, rows=rows, tx_rate=rates[0], rx_rate=rates[1])
+        return replace(self.snapshot.row_context, rows=rows, tx_rate=rates[0], rx_rate=rates[1])
 
     def ended_ns(self, number: int) -> int:
         """When a connection ended; 0: it has not."""
@@ -190,7 +190,7 @@ def make_frame(facts: Snapshot, look: ViewOptions) -> Frame:
     """Filter, sort and sum. Pure, so that it can run in any thread."""
     left = facts.lingering.subset(facts.lingering.is_ended)
     gone = Snapshot(now_ns=facts.now_ns, rows=left.rows, tx_rate=left.tx_rate, rx_rate=left.rx_rate, names=facts.names)
-    matches, gone_matches = (look.mask(part.subject) for part in (facts, gone))
+    matches, gone_matches = (look.mask(part.row_context) for part in (facts, gone))
     filtered = look.is_filtered
     ended = _matching_ended(facts, look, filtered=filtered)
     listed = matches if look.show_time_wait else matches & (facts.rows["state"] != State.TIME_WAIT)
@@ -202,7 +202,7 @@ def make_frame(facts: Snapshot, look: ViewOptions) -> Frame:
         left.missing_since_ns,
         sort_rows((facts, gone), chosen, look.sort, descending=look.descending),
         int(np.count_nonzero(matches)) - int(np.count_nonzero(listed)),
-        np.flatnonzero(look.mask(facts.about(facts.log))),
+        np.flatnonzero(look.mask(facts.context_of(facts.log))),
         _round_trips(facts, matches, ended, filtered=filtered),
         rtt_groups=rtt_groups(facts, look.rtt_by, matches, ended, filtered=filtered) if look.rtt_by else None,
     )
@@ -212,7 +212,7 @@ def make_frame(facts: Snapshot, look: ViewOptions) -> Frame:
 def _matching_ended(facts: Snapshot, look: ViewOptions, *, filtered: bool) -> Mask:
     """Which ended connections are to be seen; none where nothing that is made depends on it."""
     if filtered or look.rtt_by or look.view == "sessions" or facts.ended_rtt is None:
-        return look.mask(facts.about(facts.ended_rows))
+        return look.mask(facts.context_of(facts.ended_rows))
     return np.zeros(0, np.bool_)
 
 

@@ -57,9 +57,9 @@ class GroupTree:
         """``order`` without the groups' own rows."""
         return self.order[self.order < self._first]
 
-    def subject(self, facts: Snapshot) -> RowContext:
+    def row_context(self, facts: Snapshot) -> RowContext:
         """All rows, as fields are read from them; ``facts`` are those that it was made of."""
-        return replace(facts.subject, rows=self.rows, tx_rate=self.tx_rate, rx_rate=self.rx_rate)
+        return replace(facts.row_context, rows=self.rows, tx_rate=self.tx_rate, rx_rate=self.rx_rate)
 
     def is_group(self, row: int) -> bool:
         """Whether a row is a group's."""

@@ -112,14 +112,14 @@ class Snapshot:
     """When the user has cleared what was; 0: never."""
 
     @property
-    def subject(self) -> RowContext:
+    def row_context(self) -> RowContext:
         """``rows`` as fields are read from them."""
         return RowContext(
             self.rows, self.now_ns, self.tx_rate, self.rx_rate, self.names, self.holders, self.details,
             self.wall_clock.utc_ns,
         )  # fmt: skip
 
-    def about(self, rows: Rows) -> RowContext:
+    def context_of(self, rows: Rows) -> RowContext:
         """Other rows, dtype ENDED or TRANSITION, in the same way."""
         return RowContext(rows, self.now_ns, names=self.names, utc_ns=self.wall_clock.utc_ns)
 

@@ -31,7 +31,7 @@ def sort_rows(parts: Sequence[Snapshot], chosen: NDArray[np.intp], key: str, *, 
     """
     weight = np.concatenate([_WEIGHT[part.rows["state"]] for part in parts] or [np.zeros(0, np.uint8)])[chosen]
     chosen = chosen[np.argsort(weight, kind="stable")]
-    columns = [BY_KEY[key].read(part.subject) for part in parts if len(part.rows)]
+    columns = [BY_KEY[key].read(part.row_context) for part in parts if len(part.rows)]
     if not columns:
         return chosen
     values, known = (np.concatenate([column[place] for column in columns])[chosen] for place in (0, 1))

@@ -73,7 +73,7 @@ class PauseAndOpenActions(ViewApp):
     def _show_destination(self, wanted: str) -> None:
         """The connections to it; if there is none, those that have ended."""
         facts = self.frame.snapshot
-        there = parse(wanted).matches(facts.subject).any()
+        there = parse(wanted).matches(facts.row_context).any()
         self.show_filtered(wanted, "connections" if there else "sessions")
 
     def on_descendant_focus(self, event: events.DescendantFocus) -> None:

@@ -114,7 +114,7 @@ class DetailScreen(ModalScreen[None]):
         if not self.is_mounted or not self.is_attached:
             return  # its parts are not there yet, or have gone
         frame = self._frame
-        subject = replace(frame.snapshot.subject, rows=self._row, tx_rate=self._rates[:1], rx_rate=self._rates[1:])
+        subject = replace(frame.snapshot.row_context, rows=self._row, tx_rate=self._rates[:1], rx_rate=self._rates[1:])
         shared = frame.snapshot.holders
         holders = shared[shared["id"] == self._row["id"][0]]
         told = Text(title(self._row, frame.snapshot.names))  # a str would be parsed as markup

@@ -103,7 +103,7 @@ class TransitionLog(Panel, can_focus=True):
             What to say of it.
         """
         facts = self._frame.snapshot
-        places = np.flatnonzero(wanted.matches(facts.about(facts.log))[self._frame.log])
+        places = np.flatnonzero(wanted.matches(facts.context_of(facts.log))[self._frame.log])
         now = int(np.searchsorted(self._numbers(self._frame), self._match))
         found, told = next_match(places, now + step if step else self._search_from, step or -1)
         if found is not None:

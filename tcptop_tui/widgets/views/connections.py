@@ -75,16 +75,16 @@ class ConnectionTable(Listing):
     def _matches(self, wanted: Filter) -> Mask:
         frame, tree = self._frame, self._frame.tree
         if tree is None:
-            return np.concatenate([wanted.matches(part.subject) for part in (frame.snapshot, frame.lingering)])
-        matches = wanted.matches(tree.subject(frame.snapshot))
+            return np.concatenate([wanted.matches(part.row_context) for part in (frame.snapshot, frame.lingering)])
+        matches = wanted.matches(tree.row_context(frame.snapshot))
         matches[len(tree.rows) - len(tree.groups) :] = False
         return matches
 
     def _page(self, rows: NDArray[np.intp]) -> RowTexts:
         frame, tree = self._frame, self._frame.tree
         if tree is None:
-            return from_row_context(frame.take(rows), frame.view_options, self._hosts)
-        page = from_row_context(tree.subject(frame.snapshot).select(rows), frame.view_options, self._hosts)
+            return from_row_context(frame.row_context(rows), frame.view_options, self._hosts)
+        page = from_row_context(tree.row_context(frame.snapshot).select(rows), frame.view_options, self._hosts)
         common = [COLUMN[tree.group_by] if tree.is_group(row) else "" for row in rows.tolist()]
         return replace(page, tree_labels=[tree.label(row) for row in rows.tolist()], group_common=common)
 

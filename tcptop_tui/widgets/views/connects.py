@@ -110,11 +110,11 @@ class ConnectsTable(Listing):
         )
 
     def _matches(self, wanted: Filter) -> Mask:
-        return wanted.matches(self._frame.snapshot.about(self._frame.connects.rows))
+        return wanted.matches(self._frame.snapshot.context_of(self._frame.connects.rows))
 
     def _page(self, rows: NDArray[np.intp]) -> RowTexts:
         frame = self._frame
-        return from_row_context(frame.snapshot.about(frame.connects.rows[rows]), frame.view_options, self._hosts)
+        return from_row_context(frame.snapshot.context_of(frame.connects.rows[rows]), frame.view_options, self._hosts)
 
     def cell_style(self, row: int, key: str) -> Style | None:
         """Failures and what waits stand out."""
@@ -173,7 +173,7 @@ class DestinationsTable(Listing):
     def _page(self, rows: NDArray[np.intp]) -> RowTexts:
         frame = self._frame
         return from_row_context(
-            frame.snapshot.about(frame.connects.destinations[rows]), frame.view_options, self._hosts
+            frame.snapshot.context_of(frame.connects.destinations[rows]), frame.view_options, self._hosts
         )
 
     def cell_style(self, row: int, key: str) -> Style | None:

@@ -64,11 +64,11 @@ class EndedTable(Listing):
         )
 
     def _matches(self, wanted: Filter) -> Mask:
-        return wanted.matches(self._frame.snapshot.about(self._frame.snapshot.ended_rows))
+        return wanted.matches(self._frame.snapshot.context_of(self._frame.snapshot.ended_rows))
 
     def _page(self, rows: NDArray[np.intp]) -> RowTexts:
         facts = self._frame.snapshot
-        return from_row_context(facts.about(facts.ended_rows[rows]), self._frame.view_options, self._hosts)
+        return from_row_context(facts.context_of(facts.ended_rows[rows]), self._frame.view_options, self._hosts)
 
     def title(self, column: Field) -> str:
         """With the unit of round-trip times that was chosen."""
