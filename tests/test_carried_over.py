@@ -16,7 +16,7 @@ from tcptop_tui.diag.dump import Dump
 from tcptop_tui.reconcile.entry_digests import entry_digests
 from tcptop_tui.reconcile.joiner import Joiner
 from tcptop_tui.reconcile.slot_reading import SlotReading
-from tcptop_tui.reconcile.table_buffers import BufferPool
+from tcptop_tui.reconcile.table_buffers import TableBufferPool
 from tcptop_tui.records import CONN, CONN_WITHOUT_HIST, DUMP_ROW, ROW, Rows, State
 from tcptop_tui.row_copy import leading_fields
 from tcptop_tui.stream.histograms import HistogramStore
@@ -129,8 +129,7 @@ def forget(joiner: Joiner) -> None:
     joiner._slot_state._complete[:] = False
     joiner._dump_index.in_table[:] = False
     joiner._tables._ids = np.zeros(1, "<u8")  # nobody has this one
-    for room in joiner._tables._buffers._buffers:
-        room.ids = room.ids[:0]
+    joiner._tables._buffers = TableBufferPool()
 
 
 @given(st.lists(step, min_size=1, max_size=8), st.integers(0, 2))
@@ -174,26 +173,26 @@ def test_nothing_new_is_the_same_table() -> None:
     assert first["tx_bytes"][1] != 7
 
 
-def test_a_table_that_somebody_looks_at_is_not_written_over() -> None:
-    rooms, kept = BufferPool(), []
+def test_a_table_that_an_array_refers_to_is_not_written_over() -> None:
+    pool, columns = TableBufferPool(), []
     for number in range(5):
-        table = rooms.acquire(100).rows(100)
+        _, table = pool.acquire(100)
         table["id"] = number
-        kept.append(table["id"])  # a view of it, as panels and rates have
-    assert [set(column.tolist()) for column in kept] == [{0}, {1}, {2}, {3}, {4}]
+        columns.append(table["id"])  # a view of it, as panels and rates have
+    assert [set(column.tolist()) for column in columns] == [{0}, {1}, {2}, {3}, {4}]
 
 
-def test_memory_is_used_again_when_nobody_does() -> None:
-    rooms = BufferPool()
-    places = set()
+def test_the_memory_of_a_table_is_used_again_when_no_array_refers_to_it() -> None:
+    pool = TableBufferPool()
+    addresses = set()
     for count in (100, 101, 99, 103, 100):
-        table = rooms.acquire(count).rows(count)
+        buffer, table = pool.acquire(count)
         assert (len(table), table.dtype) == (count, ROW)
-        places.add(table.ctypes.data)
+        addresses.add(table.ctypes.data)
         del table
-    assert len(places) == 1
-    assert len(rooms.acquire(100_000).rows(100_000)) == 100_000
-    assert sum(len(room.memory) for room in rooms._buffers) < 110_000 * ROW.itemsize  # the small one is gone
+    assert len(addresses) == 1
+    assert len(pool.acquire(100_000)[1]) == 100_000
+    assert buffer not in pool.take_free()  # the small one is gone
 
 
 def test_a_connection_that_was_met_late_is_the_same_in_time_wait() -> None:

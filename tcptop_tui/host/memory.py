@@ -1,9 +1,8 @@
-"""Memory that is used again: by the C library, and by us when nobody looks any more at what is in it."""
+"""How the C library keeps memory that the process has given back: one heap for all threads, and when it is trimmed."""
 
 from __future__ import annotations
 
 import ctypes as ct
-import sys
 from contextlib import suppress
 
 from tcptop_tui.host import c_functions
@@ -14,14 +13,6 @@ _M_MMAP_THRESHOLD = -3
 _M_ARENA_MAX = -8
 _LARGE_BYTES = 2**20
 _SPARE_BYTES = 2**23
-
-_ONE = sys.getrefcount(object()) + 1
-"""References to what only one attribute refers to, as ``getrefcount`` counts them."""
-
-
-def is_unreferenced(owner: object, name: str) -> bool:
-    """Whether nobody but ``owner.name`` refers to the array there; a view of an array refers to it, too."""
-    return sys.getrefcount(getattr(owner, name)) == _ONE
 
 
 def use_one_heap() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tcptop_tui.host.memory import is_unreferenced
+from tcptop_tui.host.buffer_pool import Buffer, BufferPool, new_memory
 from tcptop_tui.records import Rows
 from tcptop_tui.row_copy import copy_into
 
@@ -46,8 +46,8 @@ class RecordArray:
 
     def __init__(self, dtype: np.dtype[Any], limit: int) -> None:
         self._limit = limit
+        self._pool: BufferPool[Buffer] = BufferPool(max_free=1)
         self._buffer: Rows = np.zeros(0, dtype)
-        self._spare_buffer = self._buffer
         self._end = 0
         self._rows = self._buffer
         self._unmerged: list[Rows] = []
@@ -93,14 +93,18 @@ class RecordArray:
         parts, self._unmerged = [self._rows, *self._unmerged], []
         count = sum(map(len, parts))
         room = max(min(2 * count, self._limit + self._limit // _SPARE), count)
-        again = is_unreferenced(self, "_spare_buffer") and count <= len(self._spare_buffer) <= room
-        self._buffer, self._spare_buffer = (
-            self._spare_buffer if again else np.empty(room, self._buffer.dtype),
-            self._buffer,
-        )
+        self._buffer = self._new_buffer(count, room)
         self._rows, self._end = self._buffer[:0], 0
         for part in parts:
             self._append_to_buffer(part)
+
+    def _new_buffer(self, min_count: int, max_count: int) -> Rows:
+        """Lend a buffer for ``min_count`` records or more: the one before the last, if it is free and fits."""
+        dtype = self._buffer.dtype
+        min_bytes, max_bytes = min_count * dtype.itemsize, max_count * dtype.itemsize
+        fitting = [buffer for buffer in self._pool.take_free() if min_bytes <= len(buffer.memory) <= max_bytes]
+        buffer = fitting[0] if fitting else Buffer(new_memory(max_bytes))
+        return self._pool.lend(buffer).view(dtype)
 
     def _append_to_buffer(self, more: Rows) -> None:
         copy_into(more, self._buffer[self._end : self._end + len(more)])

@@ -1,70 +1,56 @@
-"""Memory for tables, used again when nobody looks at the table in it any more.
+"""Memory for tables, used again when nobody refers to the table in it any more.
 
-A table of 100,000 connections is 19 MB. New memory has to be given by the kernel and cleared page by page, and
-in a virtual machine by the host before: that took longer than what was then written there. And most of what is in
-it already is right.
+A table of 100,000 connections is 21 MB, and most rows of the table that lay in a buffer are still right in the next
+one. So a buffer remembers the ids and the number of its table: only rows that differ are written again.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tcptop_tui.host.memory import is_unreferenced
+from tcptop_tui.host.buffer_pool import Buffer, BufferPool, new_memory
 from tcptop_tui.records import ROW, Mask, Rows
 
 
 @dataclass(slots=True, eq=False)
-class TableBuffer:
+class TableBuffer(Buffer):
     """Memory, and which table is in it."""
 
-    memory: NDArray[np.uint8]
-    ids: NDArray[np.uint64]
-    """Of its rows."""
+    ids: NDArray[np.uint64] = field(default_factory=lambda: np.zeros(0, "<u8"))
+    """The ids of the table's rows; empty: the content is undefined."""
     table_number: int = 0
-    """Of the table."""
 
-    @property
-    def is_free(self) -> bool:
-        """Nobody looks at the table."""
-        return is_unreferenced(self, "memory")
-
-    def rows(self, count: int) -> Rows:
-        """The first so many, dtype ROW."""
-        return self.memory[: count * ROW.itemsize].view(ROW)
-
-    def differs(self, ids: NDArray[np.uint64], changed: NDArray[np.intp]) -> Mask:
-        """Which rows of another table are not in their place, shape (n,).
+    def differing_rows(self, ids: NDArray[np.uint64], changed_in: NDArray[np.intp]) -> Mask:
+        """Which rows of another table the buffer does not have in their place, shape (n,).
 
         Args:
-            ids: of its rows
-            changed: number of the first table that shows each as it is
+            ids: of the other table's rows, shape (n,).
+            changed_in: number of the first table that shows each row as it is, shape (n,).
         """
         differs = np.ones(len(ids), np.bool_)
-        both = min(len(ids), len(self.ids))
-        differs[:both] = (self.ids[:both] != ids[:both]) | (changed[:both] > self.table_number)
+        shared = min(len(ids), len(self.ids))
+        differs[:shared] = (self.ids[:shared] != ids[:shared]) | (changed_in[:shared] > self.table_number)
         return differs
 
 
-class BufferPool:
-    """Of one thread; the tables may be let go of by any."""
+class TableBufferPool(BufferPool[TableBuffer]):
+    """The buffers of one table builder."""
 
-    def __init__(self) -> None:
-        self._buffers: list[TableBuffer] = []
+    def acquire(self, row_count: int) -> tuple[TableBuffer, Rows]:
+        """Lend a buffer: of those that are free and of the right size the one with the latest table, else a new one.
 
-    def acquire(self, count: int) -> TableBuffer:
-        """With space for ``count`` rows: nobody else's while a view of its memory is there.
+        The other free buffers are given up, so that no more memory stays than tables use.
 
-        Of those that are free the one with the latest table; there may be anything in it.
+        Returns:
+            The buffer, and ``row_count`` rows in it, dtype ROW: those of the buffer's table, as far as it goes.
         """
-        wanted = count * ROW.itemsize
-        free = [room for room in self._buffers if room.is_free]
-        fitting = [room for room in free if wanted <= len(room.memory) <= 2 * wanted]
+        size_bytes = row_count * ROW.itemsize
+        fitting = [buffer for buffer in self.take_free() if size_bytes <= len(buffer.memory) <= 2 * size_bytes]
         if fitting:
-            taken = max(fitting, key=lambda room: room.table_number)
+            buffer = max(fitting, key=lambda free: free.table_number)
         else:
-            taken = TableBuffer(np.empty(wanted + wanted // 16, "u1"), np.zeros(0, "<u8"))  # tables grow slowly
-        self._buffers = [room for room in self._buffers if room not in free] + [taken]
-        return taken
+            buffer = TableBuffer(new_memory(size_bytes + size_bytes // 16))  # tables grow slowly
+        return buffer, self.lend(buffer)[:size_bytes].view(ROW)

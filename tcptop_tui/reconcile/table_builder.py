@@ -17,7 +17,7 @@ from tcptop_tui.reconcile.inode_keys import clear_inodes
 from tcptop_tui.reconcile.owner_fill import copy_owner
 from tcptop_tui.reconcile.slot_reading import SlotReading
 from tcptop_tui.reconcile.slot_state import NO_ROW, SlotState
-from tcptop_tui.reconcile.table_buffers import BufferPool
+from tcptop_tui.reconcile.table_buffers import TableBufferPool
 from tcptop_tui.records import ROW, Flag, Mask, Rows, State, SynSent
 from tcptop_tui.row_copy import chunks, overwrite, picked, rows_from_conns, rows_from_dump
 from tcptop_tui.stream.histograms import NO_HISTOGRAMS
@@ -56,7 +56,7 @@ class TableBuilder:
     """Makes them; of one thread."""
 
     def __init__(self) -> None:
-        self._buffers = BufferPool()
+        self._buffers = TableBufferPool()
         self._ids = np.zeros(0, "<u8")
         self.latest = np.zeros(0, ROW)
         """The latest one, dtype ROW, sorted by ``id``. It is never written to while somebody looks at it."""
@@ -79,16 +79,16 @@ class TableBuilder:
         same = np.array_equal(plan.ids, self._ids)
         if same and not (plan.changed_in == number).any():
             return self.latest
-        room = self._buffers.acquire(len(plan.ids))
-        differs, room.ids = np.flatnonzero(room.differs(plan.ids, plan.changed_in)), plan.ids[:0]
-        rows = room.rows(len(plan.ids))
+        buffer, rows = self._buffers.acquire(len(plan.ids))
+        differs = np.flatnonzero(buffer.differing_rows(plan.ids, plan.changed_in))
+        buffer.ids = plan.ids[:0]  # until all rows are written
         new = plan.changed_in[differs] == number
         self._copy_unchanged(rows, plan, differs[~new])
         slots = plan.slots[differs]
         _write_dump_rows(rows, differs[new & (slots < 0)], plan, dump)
         self._write_entries(rows, differs[new & (slots >= 0)], plan, dump, reading, entries)
         self.latest, self._ids = rows, self._ids if same else plan.ids  # one array for as many tables as it can be
-        room.ids, room.table_number = self._ids, number
+        buffer.ids, buffer.table_number = self._ids, number
         return rows
 
     def _copy_unchanged(self, rows: Rows, plan: _Plan, which: NDArray[np.intp]) -> None:
