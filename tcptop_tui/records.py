@@ -240,3 +240,15 @@ def is_ipv4(addr: NDArray[np.uint64]) -> Mask:
     """Which of ``addr`` (shape (n, 2), big-endian words) are IPv4 in ``::ffff:0:0/96``."""
     mapped: Mask = (addr[:, 0] == 0) & (addr[:, 1] >> np.uint64(32) == _MAPPED_PREFIX)
     return mapped
+
+
+def speaks_ipv4(rows: Rows) -> Mask:
+    """Which of ``rows`` (any dtype with ``laddr`` and ``raddr``) are IPv4; the rest is IPv6.
+
+    The remote address tells where there is one, else the local one. An IPv6 socket with IPv4 addresses in their IPv6
+    form speaks IPv4 (RFC 4291, 2.5.5.2); one that listens at ``::`` may speak both, and is IPv6.
+    """
+    remote = rows["raddr"]
+    unset = (remote[:, 0] == 0) & (remote[:, 1] == 0)
+    four: Mask = is_ipv4(remote) | (unset & is_ipv4(rows["laddr"]))
+    return four

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from tcptop_tui.close_reasons import CloseReason, close_reasons
 from tcptop_tui.fields.connect_results import result_codes
 from tcptop_tui.fields.row_context import FieldValues, Reader, RowContext
-from tcptop_tui.records import ENDED, TRANSITION, UNKNOWN_NS, UNKNOWN_UID, Flag, Rows, State, is_ipv4
+from tcptop_tui.records import ENDED, TRANSITION, UNKNOWN_NS, UNKNOWN_UID, Flag, Rows, State, speaks_ipv4
 from tcptop_tui.stream import socket_details
 
 
@@ -77,8 +77,8 @@ def uid(context: RowContext) -> FieldValues:
 
 
 def version(context: RowContext) -> FieldValues:
-    """4 where both addresses are IPv4, mapped ones included; else 6."""
-    return _known_everywhere(np.where(is_ipv4(context.rows["laddr"]) & is_ipv4(context.rows["raddr"]), 4, 6))
+    """4 or 6, see ``speaks_ipv4``."""
+    return _known_everywhere(np.where(speaks_ipv4(context.rows), 4, 6))
 
 
 def device(context: RowContext) -> FieldValues:

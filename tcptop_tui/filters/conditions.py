@@ -15,7 +15,7 @@ from tcptop_tui.fields.row_context import Reader, RowContext
 from tcptop_tui.filters.addresses import Network
 from tcptop_tui.filters.process_names import distinct_names
 from tcptop_tui.host.cgroups import Cgroups
-from tcptop_tui.records import TRANSITION, Mask, is_ipv4
+from tcptop_tui.records import TRANSITION, Mask, is_ipv4, speaks_ipv4
 
 
 class Condition(Protocol):
@@ -199,13 +199,13 @@ class AllOf:
 
 @dataclass(frozen=True, slots=True)
 class HasIpVersion:
-    """IPv4 (both addresses are) or IPv6 (the rest), as the capture options have it."""
+    """IPv4 or IPv6 (the rest), as the capture options have it."""
 
     ipv4: bool
 
     def mask(self, context: RowContext) -> Mask:
         """See ``Condition``."""
-        four: Mask = is_ipv4(context.rows["laddr"]) & is_ipv4(context.rows["raddr"])
+        four = speaks_ipv4(context.rows)
         return four if self.ipv4 else ~four
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tcptop_tui.records import Mask, Rows, is_ipv4
+from tcptop_tui.records import Mask, Rows, speaks_ipv4
 from tcptop_tui.row_copy import chunks
 from tcptop_tui.stream.batches import Capture
 
@@ -228,7 +228,7 @@ def endpoints_mask(rows: Rows, capture: Capture) -> Mask:
     if capture.rports:
         wanted &= np.isin(rows["rport"], [*capture.rports])
     if capture.ip:
-        wanted &= (is_ipv4(rows["laddr"]) & is_ipv4(rows["raddr"])) == (capture.ip == 4)
+        wanted &= speaks_ipv4(rows) == (capture.ip == 4)
     return wanted
 
 

@@ -68,21 +68,6 @@ static __always_inline struct sock *sock_of(u32 fd)
 	return sock_of_file(file);
 }
 
-/* read_identity() of a socket that no tracepoint's argument led to */
-static __always_inline void ask_identity(struct conn *c, struct sock *sk)
-{
-	struct net *net = ask(&sk->skc_net);
-#ifdef HAVE_SOCK_CGROUP
-	struct cgroup *group = ask(&sk->sk_cgroup);
-	struct kernfs_node *node = ask(&group->kn);
-
-	c->cgroup = ask(&node->id);
-#endif
-	c->netns = ask(&net->ns_inum);
-	c->uid = ask(&sk->sk_uid);
-	c->dev = ask(&sk->skc_bound_dev_if);
-}
-
 /* where connect() was to go; 0 when that is neither IPv4 nor IPv6 */
 static __always_inline int take_target(struct conn *c, const struct target *to)
 {
@@ -90,13 +75,11 @@ static __always_inline int take_target(struct conn *c, const struct target *to)
 	u16 family = *(u16 *)raw;
 
 	c->rport = swapped(*(u16 *)(raw + 2));
-	if (family == AF_INET6) {
+	if (family == AF_INET6)
 		__builtin_memcpy(c->raddr, raw + 8, sizeof(c->raddr));
-		return 1;
-	}
-	map_address(c->laddr, 0);
-	map_address(c->raddr, *(u32 *)(raw + 4));
-	return family == AF_INET;
+	else
+		map_address(c->raddr, *(u32 *)(raw + 4));
+	return family == AF_INET || family == AF_INET6;
 }
 
 /*
@@ -112,6 +95,9 @@ static __always_inline void log_failed(struct sock *sk, const struct target *to,
 	if (!sk || ask(&sk->sk_protocol) != IPPROTO_TCP || !announced.delete(&key))
 		return;
 	if (!want || !c || !take_target(c, to))
+		return;
+	ask_local_end(c, sk);
+	if (want->by_lport && !c->lport)	/* it gets no port any more */
 		return;
 	ask_identity(c, sk);
 	own_by_current(c, current_task());

@@ -43,11 +43,20 @@ static __always_inline struct capture *wanted(void)
 	return capture.lookup(&zero);
 }
 
-static __always_inline int is_mapped(const struct conn *c)
+/* ::ffff:0:0/96 as two little-endian words */
+static __always_inline int is_mapped(const u64 *address)
 {
-	/* ::ffff:0:0/96 as two little-endian words */
-	return c->laddr[0] == 0 && (u32)c->laddr[1] == 0xffff0000 &&
-	       c->raddr[0] == 0 && (u32)c->raddr[1] == 0xffff0000;
+	return address[0] == 0 && (u32)address[1] == 0xffff0000;
+}
+
+/*
+ * Is it IPv4? The remote address tells where there is one, else the local one, whatever the
+ * socket's family: speaks_ipv4() in records.py.
+ */
+static __always_inline int is_ipv4(const struct conn *c)
+{
+	return is_mapped(c->raddr) ||
+	       (!(c->raddr[0] | c->raddr[1]) && is_mapped(c->laddr));
 }
 
 /*
@@ -74,7 +83,7 @@ static __always_inline int conn_wanted(const struct capture *want,
 	if (want->by_rport && !rport_wanted(c->rport))
 		return 0;
 	if (want->family)
-		return is_mapped(c) == (want->family == AF_INET);
+		return is_ipv4(c) == (want->family == AF_INET);
 	return 1;
 }
 

@@ -101,6 +101,31 @@ static __always_inline void read_identity(struct conn *c, struct sock *sk)
 	c->netns = peek(&net->ns_inum);
 }
 
+/* read_identity() of a socket that no tracepoint's argument led to */
+static __always_inline void ask_identity(struct conn *c, struct sock *sk)
+{
+	struct net *net = ask(&sk->skc_net);
+#ifdef HAVE_SOCK_CGROUP
+	struct cgroup *group = ask(&sk->sk_cgroup);
+	struct kernfs_node *node = ask(&group->kn);
+
+	c->cgroup = ask(&node->id);
+#endif
+	c->netns = ask(&net->ns_inum);
+	c->uid = ask(&sk->sk_uid);
+	c->dev = ask(&sk->skc_bound_dev_if);
+}
+
+/* What the socket was bound to. Without that it would have got an address of the target's version. */
+static __always_inline void ask_local_end(struct conn *c, struct sock *sk)
+{
+	c->lport = ask(&sk->skc_num);
+	if (ask(&sk->skc_family) == AF_INET6)
+		bpf_probe_read_kernel(c->laddr, sizeof(c->laddr), &sk->skc_v6_rcv_saddr);
+	if (!(c->laddr[0] | c->laddr[1]) && is_mapped(c->raddr))
+		map_address(c->laddr, ask(&sk->skc_rcv_saddr));
+}
+
 /*
  * A listener's child has the listener's user until accept() gives it that of its inode
  * (sock_graft(), include/net/sock.h); fchown() changes it, too (sockfs_setattr(),
