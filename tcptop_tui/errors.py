@@ -1,4 +1,4 @@
-"""Every error that a user is meant to read: one line that says what, why, and what to do."""
+"""Errors that a user is meant to read: one line that says what happened, why, and what to do."""
 
 from __future__ import annotations
 
@@ -6,14 +6,19 @@ from collections.abc import Sequence
 
 
 class TcptopError(Exception):
-    """An error with an exit code and, where there is one, the command that mends it."""
+    """An error that the command line prints as ``message: hint``, and its exit code.
+
+    Args:
+        message: what happened, and why.
+        hint: what the user can do about it; empty if nothing is known.
+    """
 
     exit_code = 1
 
-    def __init__(self, message: str, *, mend: str = "") -> None:
+    def __init__(self, message: str, *, hint: str = "") -> None:
         super().__init__(message)
         self.message = message
-        self.hint = mend
+        self.hint = hint
 
     def __str__(self) -> str:
         return f"{self.message}: {self.hint}" if self.hint else self.message
@@ -26,12 +31,12 @@ class UsageError(TcptopError):
 
 
 class BackendUnavailable(TcptopError):
-    """A source cannot run on this host; ``mend`` says what would help.
+    """A source cannot run on this host; ``hint`` says what would help.
 
     Args:
-        said: the last lines of the compiler or of the kernel's verifier, for ``doctor``.
+        details: the last lines of the compiler or of the kernel's verifier, for ``doctor``.
     """
 
-    def __init__(self, message: str, *, mend: str = "", said: Sequence[str] = ()) -> None:
-        super().__init__(message, mend=mend)
-        self.details = tuple(said)
+    def __init__(self, message: str, *, hint: str = "", details: Sequence[str] = ()) -> None:
+        super().__init__(message, hint=hint)
+        self.details = tuple(details)

@@ -116,7 +116,7 @@ class Feed:
             TcptopError: nothing can be closed here, or it is not there any more.
         """
         if self._settings.readonly:
-            raise TcptopError("--readonly closes no connection", mend="start again without it")
+            raise TcptopError("--readonly closes no connection", hint="start again without it")
         if self._replay is not None:
             raise TcptopError("a recording has no connection that can be closed")
         with raise_capabilities(*WORKER):

@@ -64,7 +64,7 @@ def fed(backend: Backend, source: Dying, monkeypatch: pytest.MonkeyPatch) -> Tak
 
 @pytest.mark.parametrize(
     "source",
-    [Dying(at_open=BackendUnavailable("no BTF", mend="another kernel")), Dying(running=OSError(5, "map is gone"))],
+    [Dying(at_open=BackendUnavailable("no BTF", hint="another kernel")), Dying(running=OSError(5, "map is gone"))],
     ids=["cannot start", "dies later"],
 )
 def test_auto_falls_back_and_says_why(source: Dying, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -56,11 +56,11 @@ def _opened(name: str, path: str) -> int:
             descriptor = syscalls.open_pinned_map(os.path.abspath(path))  # noqa: PTH100  links are the kernel's to follow
     except FileNotFoundError:
         raise BackendUnavailable(
-            f"no pinned map {path}", mend="pin one with bpftool map pin, below /sys/fs/bpf"
+            f"no pinned map {path}", hint="pin one with bpftool map pin, below /sys/fs/bpf"
         ) from None
     except OSError as error:
         raise BackendUnavailable(
-            f"{path} cannot be opened as a pinned map ({error.strerror})", mend=_hint(name)
+            f"{path} cannot be opened as a pinned map ({error.strerror})", hint=_hint(name)
         ) from error
     try:
         _check(name, path, syscalls.map_shape(descriptor))
@@ -68,17 +68,17 @@ def _opened(name: str, path: str) -> int:
         os.close(descriptor)
         if isinstance(error, BackendUnavailable):
             raise
-        raise BackendUnavailable(f"{path} is no map ({error.strerror})", mend=_hint(name)) from error
+        raise BackendUnavailable(f"{path} is no map ({error.strerror})", hint=_hint(name)) from error
     return descriptor
 
 
 def _check(name: str, path: str, shape: syscalls.MapShape) -> None:
     if shape.type not in _HASHES:
         kind = _PINNED_MAPS.get(shape.type, f"map of type {shape.type}")
-        raise BackendUnavailable(f"the map pinned at {path} is no hash: {kind}", mend=_hint(name))
+        raise BackendUnavailable(f"the map pinned at {path} is no hash: {kind}", hint=_hint(name))
     if shape.key_size != _KEY_BYTES:
         raise BackendUnavailable(
-            f"the map pinned at {path} has keys of {shape.key_size} bytes, not {_KEY_BYTES}", mend=_hint(name)
+            f"the map pinned at {path} has keys of {shape.key_size} bytes, not {_KEY_BYTES}", hint=_hint(name)
         )
 
 

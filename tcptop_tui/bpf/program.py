@@ -92,7 +92,7 @@ def _require_pids(capture: Capture) -> None:
     if capture.pids and not is_first_pid_namespace():
         raise BackendUnavailable(
             "-p names a process of this PID namespace, and BPF knows the host's PIDs",
-            mend="use --backend diag, or run it in the host's (docker run --pid=host)",
+            hint="use --backend diag, or run it in the host's (docker run --pid=host)",
         )
 
 

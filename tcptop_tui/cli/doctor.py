@@ -1,4 +1,4 @@
-"""What this host has and lacks for the BPF backend, and what would mend it."""
+"""What this host has and lacks for the BPF backend, and what would repair it."""
 
 from __future__ import annotations
 
@@ -67,14 +67,14 @@ def _kernel() -> str:
     release = platform.release()
     major, minor = (int("".join(filter(str.isdigit, part)) or 0) for part in release.split(".")[:2])
     if (major, minor) < (5, 8):
-        raise TcptopError(f"Linux {release} has no BPF ring buffer", mend="use Linux 5.8 or newer")
+        raise TcptopError(f"Linux {release} has no BPF ring buffer", hint="use Linux 5.8 or newer")
     return f"Linux {release} {platform.machine()}"
 
 
 def _privileges() -> str:
     missing = missing_capabilities()
     if missing:
-        raise TcptopError(f"{' and '.join(missing)} missing", mend="run with sudo")
+        raise TcptopError(f"{' and '.join(missing)} missing", hint="run with sudo")
     return "root" if os.geteuid() == 0 else "capabilities"
 
 

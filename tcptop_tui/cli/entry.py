@@ -83,9 +83,9 @@ def _options(config: Config, **given: Any) -> Options:
         UsageError: a filter or port list that does not parse, options that contradict each other.
     """
     if given["ipv4"] and given["ipv6"]:
-        raise UsageError("-4 and -6 exclude each other", mend="leave both out to see both")
+        raise UsageError("-4 and -6 exclude each other", hint="leave both out to see both")
     if given["record"] and given["replay"] and Path(given["record"]).absolute() == Path(given["replay"]).absolute():
-        raise UsageError("--record and --replay name the same file", mend="record to another one")
+        raise UsageError("--record and --replay name the same file", hint="record to another one")
     refresh_s = given["refresh"] or config.refresh_s
     settings = Settings(
         refresh_s=refresh_s,
@@ -171,7 +171,7 @@ def snapshot(place: ConfigFile, /, after: float, kind: str | None, output: str, 
     from tcptop_tui.export.writers import format_of  # noqa: PLC0415  as below
 
     if given["log_size"] and (kind or format_of(output)) == "csv":
-        raise UsageError("--log-size has no effect in CSV: it has no transitions", mend="leave it out, or write JSON")
+        raise UsageError("--log-size has no effect in CSV: it has no transitions", hint="leave it out, or write JSON")
     config, note = place.load()
     options = _options(config, **given)
     if place.startup_note(note):

@@ -149,7 +149,7 @@ def save_config(path: Path, before: Config, after: Config) -> None:
         known_wrong = valid_settings(_parsed(present))[1]
         if len(present) > _MOST_EDITED_BYTES:
             problem = f"the settings are not saved: {path} has more than {_MOST_EDITED_BYTES >> 10} KiB"
-            raise TcptopError(problem, mend="make it smaller")
+            raise TcptopError(problem, hint="make it smaller")
         written = edit_toml(present, msgspec.to_builtins(before), msgspec.to_builtins(after))
         wrong = [one for one in valid_settings(_parsed(written))[1] if one not in known_wrong]
         if wrong:  # the next start reads this
@@ -158,7 +158,7 @@ def save_config(path: Path, before: Config, after: Config) -> None:
     except NotPrivateError as error:
         raise TcptopError(f"the settings are not saved: {error}") from error
     except _UNUSABLE as error:
-        raise TcptopError(f"the settings are not saved in {path}: {_line(error)}", mend="correct the file") from error
+        raise TcptopError(f"the settings are not saved in {path}: {_line(error)}", hint="correct the file") from error
 
 
 def _present(path: Path) -> tuple[bytes, str]:

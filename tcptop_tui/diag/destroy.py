@@ -35,7 +35,7 @@ def find_cookie(row: Rows) -> int:
     """
     if row["state"][0] == State.LISTEN and not row["cookie"][0]:
         # of several listeners on one port the kernel gives any (SO_REUSEPORT)
-        raise TcptopError("which listener it is is not known yet", mend="try again in some seconds")
+        raise TcptopError("which listener it is is not known yet", hint="try again in some seconds")
     return int(_find_same(row, int(row["cookie"][0]) or NO_COOKIE)["cookie"][0])
 
 
@@ -95,9 +95,9 @@ def _description(row: Rows) -> tuple[object, ...]:
 
 
 def _refusal(row: Rows, number: int) -> TcptopError:
-    why, mend = _WHY.get(number, (os.strerror(number) if number else "the kernel does not answer", ""))
-    return _not_closed(row, why, mend)
+    why, hint = _WHY.get(number, (os.strerror(number) if number else "the kernel does not answer", ""))
+    return _not_closed(row, why, hint)
 
 
-def _not_closed(row: Rows, why: str, mend: str) -> TcptopError:
-    return TcptopError(f"port {int(row['lport'][0])} is not closed: {why}", mend=mend)
+def _not_closed(row: Rows, why: str, hint: str) -> TcptopError:
+    return TcptopError(f"port {int(row['lport'][0])} is not closed: {why}", hint=hint)

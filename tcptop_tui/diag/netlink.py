@@ -180,7 +180,7 @@ def _fin_timeout_ns() -> int:
 
 
 def _unavailable(error: OSError) -> BackendUnavailable:
-    return BackendUnavailable(f"sock_diag cannot be used ({error.strerror})", mend=_HINT)
+    return BackendUnavailable(f"sock_diag cannot be used ({error.strerror})", hint=_HINT)
 
 
 def _message_offsets(data: NDArray[np.uint8]) -> tuple[list[NDArray[np.intp]], int | None]:

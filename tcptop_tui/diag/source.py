@@ -105,7 +105,7 @@ class DiagSource(Source):
         """
         if self._capture.needs_bpf:
             raise BackendUnavailable(
-                "a pinned map can only be asked with BPF", mend="leave --backend diag out, and run as root"
+                "a pinned map can only be asked with BPF", hint="leave --backend diag out, and run as root"
             )
         self._diag = Namespaces(self._settings.max_namespaces)
         self._diag.details = self._details

@@ -39,7 +39,7 @@ def wait_for_foreground(terminal: int) -> None:
                 if error.args[0] == errno.EINTR:  # continued, perhaps in the background
                     continue
                 if error.args[0] == errno.EIO and os.tcgetpgrp(terminal) != os.getpgrp():
-                    raise UsageError("the dashboard is in the background for good", mend="start it without &") from None
+                    raise UsageError("the dashboard is in the background for good", hint="start it without &") from None
             return
     finally:
         signal.signal(signal.SIGTTOU, before)

@@ -84,4 +84,4 @@ def render(frame: Frame, origin: HostInfo, kind: str, picture: str) -> bytes:
         return to_csv(build_document(given))
     if kind == "txt":
         return to_text(given).encode()
-    raise UsageError(f"no format {kind!r}", mend="use json, csv, txt or svg")
+    raise UsageError(f"no format {kind!r}", hint="use json, csv, txt or svg")

@@ -78,5 +78,5 @@ def read_network(value: Value) -> Network:
 
 def _no_address(value: Value) -> FilterError:
     parted = split_port(value.text)
-    mend = f"write ip:{parted[0]} port:{parted[1]}" if parted else "as in 10.0.0.1, 10.0.0.0/8, ::1"
-    return value.error(f"{quoted_for_message(value.text)} is not an address or network", mend)
+    hint = f"write ip:{parted[0]} port:{parted[1]}" if parted else "as in 10.0.0.1, 10.0.0.0/8, ::1"
+    return value.error(f"{quoted_for_message(value.text)} is not an address or network", hint)

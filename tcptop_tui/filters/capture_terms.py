@@ -29,7 +29,7 @@ def chosen_processes(pids: Iterable[int]) -> frozenset[int]:
     chosen = frozenset(pids)
     if len(chosen) > MAX_PIDS:
         said = f"{len(chosen):,} processes are more than the {MAX_PIDS:,} that -p takes"
-        raise UsageError(said, mend="name fewer, or ranges with --filter, as in pid:8000-9999")
+        raise UsageError(said, hint="name fewer, or ranges with --filter, as in pid:8000-9999")
     return chosen
 
 

@@ -47,6 +47,6 @@ def read_close_reasons(value: Value) -> frozenset[CloseReason]:
     found = _NAMES.get(_plain(value.text))
     if found is None:
         close = difflib.get_close_matches(value.text.casefold(), _SHOWN, 1)
-        mend = f"did you mean {close[0]}?" if close else f"use {', '.join(_SHOWN)}"
-        raise value.error(f"no way to end {quoted_for_message(value.text)}", mend)
+        hint = f"did you mean {close[0]}?" if close else f"use {', '.join(_SHOWN)}"
+        raise value.error(f"no way to end {quoted_for_message(value.text)}", hint)
     return found

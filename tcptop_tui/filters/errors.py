@@ -16,8 +16,8 @@ class FilterError(UsageError):
         what: what kind of text it is.
     """
 
-    def __init__(self, message: str, column: int, *, mend: str = "", what: str = "filter") -> None:
-        super().__init__(f"{what}, column {column + 1}: {message}", mend=mend)
+    def __init__(self, message: str, column: int, *, hint: str = "", what: str = "filter") -> None:
+        super().__init__(f"{what}, column {column + 1}: {message}", hint=hint)
         self.problem = message
         self.column = column
 

@@ -47,9 +47,9 @@ class Value:
     column: int
     form: ValueForm = ValueForm.PLAIN
 
-    def error(self, message: str, mend: str = "") -> FilterError:
+    def error(self, message: str, hint: str = "") -> FilterError:
         """``message`` at this place."""
-        return FilterError(message, self.column, mend=mend)
+        return FilterError(message, self.column, hint=hint)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +92,7 @@ def terms(text: str) -> Iterator[Term]:
     text = "".join(" " if character.isspace() else character for character in text)
     for column, character in enumerate(text):
         if not character.isprintable():
-            raise FilterError("a control character", column, mend="leave it out")
+            raise FilterError("a control character", column, hint="leave it out")
     place = _skip(text, 0)
     while place < len(text):
         term, place = _term(text, place)
@@ -112,7 +112,7 @@ def _term(text: str, place: int) -> tuple[Term, int]:
         negated = not negated
         place = _skip(text, place + 1)
     if place == len(text):
-        raise FilterError("nothing after '!'", start, mend="as in !port:22")
+        raise FilterError("nothing after '!'", start, hint="as in !port:22")
     part, place = _field_value(text, place, "")
     parts, field = [part], part.field
     while text.startswith(",", place):
@@ -145,10 +145,10 @@ def _check_start(word: str, column: int) -> None:
     """
     unequal = _UNEQUAL.fullmatch(word)
     if unequal:
-        mend = f"write !{unequal[1]}:{unequal[2]}"
-        raise FilterError("'!=' is not an operator", column + len(unequal[1]), mend=mend)
+        hint = f"write !{unequal[1]}:{unequal[2]}"
+        raise FilterError("'!=' is not an operator", column + len(unequal[1]), hint=hint)
     if word[:1] in {"<", ">", "=", ":"} and not is_ipv6_like(word):
-        raise FilterError(f"there is no field before {word[0]!r}", column, mend="as in rtt>10ms or port:443")
+        raise FilterError(f"there is no field before {word[0]!r}", column, hint="as in rtt>10ms or port:443")
 
 
 def _value(text: str, place: int, field: str) -> tuple[Value, int]:
@@ -162,7 +162,7 @@ def _value(text: str, place: int, field: str) -> tuple[Value, int]:
         end = place + len(value.text)
         _check_plain(value)
     if not value.text:
-        raise FilterError("a value is missing", place, mend="blanks separate terms, commas separate values")
+        raise FilterError("a value is missing", place, hint="blanks separate terms, commas separate values")
     return value, end
 
 
@@ -170,11 +170,11 @@ def _closed(text: str, place: int) -> tuple[Value, int]:
     mark = text[place]
     found = _CLOSED[mark].match(text, place)
     if found is None:
-        mend = 'for a name with a slash write "/name"' if mark == "/" else ""
-        raise FilterError(f"{_AT_SIGN_NAMES[mark]} without its partner", place, mend=mend)
+        hint = 'for a name with a slash write "/name"' if mark == "/" else ""
+        raise FilterError(f"{_AT_SIGN_NAMES[mark]} without its partner", place, hint=hint)
     if text[found.end() : found.end() + 1] not in {"", " ", ","}:
         problem = f"something follows the closing {_AT_SIGN_NAMES[mark].removeprefix('a ')}"
-        raise FilterError(problem, found.end(), mend="put a blank or a comma there")
+        raise FilterError(problem, found.end(), hint="put a blank or a comma there")
     value = Value(found[1], place, ValueForm.REGEX)
     if mark == '"':
         value = replace(value, text=re.sub(r'\\(["\\])', r"\1", found[1]), form=ValueForm.QUOTED)
@@ -188,7 +188,7 @@ def _check_plain(value: Value) -> None:
         raise FilterError(
             f"a quotation mark inside {quoted_for_message(value.text)}",
             value.column + value.text.index('"'),
-            mend='quote the whole value, as in comm:"my prog"',
+            hint='quote the whole value, as in comm:"my prog"',
         )
 
 

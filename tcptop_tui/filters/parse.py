@@ -63,7 +63,7 @@ def parse(text: str) -> Filter:
         FilterError: the first thing in it that cannot be understood.
     """
     if len(text) > MAX_CHARS:
-        raise FilterError(f"longer than {MAX_CHARS} characters", MAX_CHARS, mend="shorten it")
+        raise FilterError(f"longer than {MAX_CHARS} characters", MAX_CHARS, hint="shorten it")
     found = list(terms(text))
     conditions = tuple(_condition(term) for term in found)
     named = {BY_NAME[part.field.casefold()].key for term in found for part in term.values if part.field}
@@ -92,13 +92,13 @@ def _check_field(part: FieldValue) -> None:
     close = difflib.get_close_matches(name, [known.names[0] for known in FIELDS], 1)
     close = close or difflib.get_close_matches(name, BY_NAME, 1)
     if parted:
-        mend = f"for an address and a port write ip:{parted[0]} port:{parted[1]}"
+        hint = f"for an address and a port write ip:{parted[0]} port:{parted[1]}"
     elif close:
-        mend = f"did you mean {close[0]}?"
+        hint = f"did you mean {close[0]}?"
     else:
         usual = [known.names[0] for known in FIELDS if not known.detail]
-        mend = f"use {', '.join(usual)} or a detail of tcp_info as cwnd"
-    raise FilterError(f"no field {quoted_for_message(part.field)}", part.column, mend=mend)
+        hint = f"use {', '.join(usual)} or a detail of tcp_info as cwnd"
+    raise FilterError(f"no field {quoted_for_message(part.field)}", part.column, hint=hint)
 
 
 def _condition_without_field(value: Value) -> Condition:
@@ -107,8 +107,8 @@ def _condition_without_field(value: Value) -> Condition:
     if value.form is ValueForm.PLAIN:
         meaning = _OTHER_OPERATORS.get(value.text.casefold())
         if meaning:
-            mend = f'{meaning}; for a process name quote it: "{value.text}"'
-            raise value.error(f"{quoted_for_message(value.text)} is not an operator here", mend)
+            hint = f'{meaning}; for a process name quote it: "{value.text}"'
+            raise value.error(f"{quoted_for_message(value.text)} is not an operator here", hint)
         if _PORT_LIKE.fullmatch(value.text):
             name = "port"
         elif looks_like_address(value.text):
@@ -129,7 +129,7 @@ def parse_ports(text: str) -> frozenset[int]:
         try:
             low, high = units.port_range(value)
         except FilterError as error:
-            raise FilterError(error.problem, error.column, mend=error.hint, what="ports") from None
+            raise FilterError(error.problem, error.column, hint=error.hint, what="ports") from None
         ports.update(range(low, high + 1))
         column += len(piece) + 1
     return frozenset(ports)

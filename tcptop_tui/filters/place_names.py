@@ -29,13 +29,13 @@ def read_netns(value: Value) -> int:
     Raises:
         FilterError: there is none.
     """
-    mend = "ip netns lists them; a number is good too"
+    hint = "ip netns lists them; a number is good too"
     if "/" in value.text or value.text in {".", ".."}:
-        raise value.error(f"{quoted_for_message(value.text)} cannot be the name of a network namespace", mend)
+        raise value.error(f"{quoted_for_message(value.text)} cannot be the name of a network namespace", hint)
     try:
         return os.stat(f"{_NAMESPACES}/{value.text}").st_ino  # noqa: PTH116  no Path: it refuses surrogates elsewhere
     except (OSError, ValueError):
-        raise value.error(f"no network namespace {quoted_for_message(value.text)}", mend) from None
+        raise value.error(f"no network namespace {quoted_for_message(value.text)}", hint) from None
 
 
 def read_cgroup(value: Value) -> int:
@@ -49,5 +49,5 @@ def read_cgroup(value: Value) -> int:
     try:
         return cgroup_id(value.text)
     except (UsageError, OSError, ValueError) as error:
-        mend = error.hint if isinstance(error, UsageError) else "give a path as /system.slice/ssh.service"
-        raise value.error(f"no cgroup {quoted_for_message(value.text)}", mend) from None
+        hint = error.hint if isinstance(error, UsageError) else "give a path as /system.slice/ssh.service"
+        raise value.error(f"no cgroup {quoted_for_message(value.text)}", hint) from None

@@ -23,7 +23,7 @@ def expand_saved(text: str, saved: Mapping[str, str]) -> str:
     written = [_expanded(term, saved) for term in terms(text)]
     whole = " ".join(filter(None, written))
     if len(whole) > MAX_CHARS:
-        raise FilterError(f"longer than {MAX_CHARS} characters with what its names stand for", 0, mend="shorten it")
+        raise FilterError(f"longer than {MAX_CHARS} characters with what its names stand for", 0, hint="shorten it")
     return whole
 
 
@@ -39,9 +39,9 @@ def _expanded(term: Term, saved: Mapping[str, str]) -> str:
     if name not in saved:
         close = difflib.get_close_matches(name, saved, 1)
         known = ", ".join(_MARK + one for one in list(saved)[:5])
-        mend = f"there is {known}" if known else "save one with f first"
-        mend = f"did you mean {_MARK}{close[0]}?" if close else mend
+        hint = f"there is {known}" if known else "save one with f first"
+        hint = f"did you mean {_MARK}{close[0]}?" if close else hint
         raise value.error(
-            f"no saved filter {quoted_for_message(name)}", f'{mend}; for a process name quote it: "{value.text}"'
+            f"no saved filter {quoted_for_message(name)}", f'{hint}; for a process name quote it: "{value.text}"'
         )
     return saved[name]

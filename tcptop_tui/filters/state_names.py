@@ -54,6 +54,6 @@ def read_states(value: Value) -> frozenset[State]:
     found = _NAMES.get(_plain(value.text))
     if found is None:
         close = difflib.get_close_matches(_plain(value.text), _NAMES, 1)
-        mend = f"did you mean {close[0]}?" if close else f"use {', '.join(state.name.lower() for state in State)}"
-        raise value.error(f"no TCP state {quoted_for_message(value.text)}", mend)
+        hint = f"did you mean {close[0]}?" if close else f"use {', '.join(state.name.lower() for state in State)}"
+        raise value.error(f"no TCP state {quoted_for_message(value.text)}", hint)
     return found

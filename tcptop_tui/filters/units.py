@@ -69,17 +69,17 @@ def read_duration(default: str, unit: str) -> Read:
     return lambda value: read(value) / _DURATION_NS[unit]
 
 
-def _reader(units: dict[str, int] | dict[str, Fraction], default: str, mend: str) -> Read:
+def _reader(units: dict[str, int] | dict[str, Fraction], default: str, hint: str) -> Read:
     def read(value: Value) -> Fraction:
         found = _MEASURE.findall(value.text)
         if not found or "".join(number + unit for number, unit in found) != value.text:
-            raise value.error(f"{quoted_for_message(value.text)} is not a number with a unit", mend)
+            raise value.error(f"{quoted_for_message(value.text)} is not a number with a unit", hint)
         total = Fraction(0)
         for number, unit in found:
             factor = units.get(unit.casefold() or (default if len(found) == 1 else ""))
             if factor is None:
                 problem = f"has an unknown unit {quoted_for_message(unit)}" if unit else "has a number without a unit"
-                raise value.error(f"{quoted_for_message(value.text)} {problem}", mend)
+                raise value.error(f"{quoted_for_message(value.text)} {problem}", hint)
             total += Fraction(number) * factor
         return _bounded(total, value)
 

@@ -57,7 +57,7 @@ def resolve_path(text: str) -> Path:
         ExportError: it names no file, or is relative to a folder that is gone.
     """
     if "\0" in text or not text.strip():
-        raise ExportError("no file name was given", mend="type one, e.g. snapshot.json")
+        raise ExportError("no file name was given", hint="type one, e.g. snapshot.json")
     if text == "~" or text.startswith("~/"):
         with contextlib.suppress(KeyError):
             text = pwd.getpwuid(calling_user()[0]).pw_dir + text[1:]
@@ -94,7 +94,7 @@ def _error_text(path: Path, error: OSError | ValueError) -> ExportError:
     number = error.errno if isinstance(error, OSError) else None
     why = os.strerror(number).lower() if number else clean(str(error))
     return ExportError(
-        f"cannot write {clean(str(path))}: {why}", mend=_HINTS.get(number or 0, "choose another file or folder")
+        f"cannot write {clean(str(path))}: {why}", hint=_HINTS.get(number or 0, "choose another file or folder")
     )
 
 
@@ -137,7 +137,7 @@ def _follow(link: int, links: int, folder: Path) -> Path:
     if os.fstat(link).st_uid not in {0, calling_user()[0]}:
         raise ExportError(
             f"cannot write to {clean(str(folder))}: a symbolic link of another user is on the way",
-            mend="choose another folder",
+            hint="choose another folder",
         )
     return Path(os.readlink("", dir_fd=link))
 
@@ -155,7 +155,7 @@ def _refuse_unless_replaceable(folder: int, path: Path) -> None:
         why = "it belongs to another user"
     else:
         return
-    raise ExportError(f"cannot write {clean(str(path))}: {why}", mend="choose another file")
+    raise ExportError(f"cannot write {clean(str(path))}: {why}", hint="choose another file")
 
 
 def _write_and_rename(folder: int, name: str, data: bytes) -> IO[bytes]:

@@ -37,12 +37,12 @@ def cgroup_id(path: str) -> int:
     """
     root = mount_point()
     if root is None:
-        raise UsageError(f"no cgroup {path}", mend="this host has no cgroup v2 mounted")
+        raise UsageError(f"no cgroup {path}", hint="this host has no cgroup v2 mounted")
     given = Path(path)
     directory = given if given.is_relative_to(root) else root / path.lstrip("/")
     # not resolved: a hierarchy has no links, and .. out of it is an error
     if ".." in given.parts or not directory.is_dir():
-        raise UsageError(f"no cgroup {path}", mend=f"give a path below {root}, as /system.slice/ssh.service")
+        raise UsageError(f"no cgroup {path}", hint=f"give a path below {root}, as /system.slice/ssh.service")
     return directory.stat().st_ino
 
 

@@ -148,5 +148,5 @@ def _give_up(kept: frozenset[Cap], in_force: frozenset[Cap]) -> None:
         capabilities.keep(kept, in_force)
     except OSError as error:
         raise TcptopError(
-            f"capabilities cannot be given up ({error.strerror})", mend="allow prctl and capset in the sandbox"
+            f"capabilities cannot be given up ({error.strerror})", hint="allow prctl and capset in the sandbox"
         ) from error

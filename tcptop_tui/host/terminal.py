@@ -57,12 +57,12 @@ def require_screen() -> None:
         UsageError: no terminal, or one that cannot position its cursor.
     """
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
-        raise UsageError("the dashboard needs a terminal", mend="without one use: tcptop-tui snapshot")
+        raise UsageError("the dashboard needs a terminal", hint="without one use: tcptop-tui snapshot")
     term = os.environ.get("TERM", "")
     if term in _TOO_SIMPLE or not _can_draw(term):
         raise UsageError(
             f"the dashboard cannot draw on TERM={term or '(not set)'}",
-            mend="set TERM to what your terminal is, e.g. xterm-256color, or use: tcptop-tui snapshot",
+            hint="set TERM to what your terminal is, e.g. xterm-256color, or use: tcptop-tui snapshot",
         )
 
 
@@ -160,5 +160,5 @@ def standard_output(*, buffered: bool = True) -> BinaryIO:
     """
     number = sys.stdout.fileno()
     if fcntl(number, F_GETFL) & os.O_ACCMODE == os.O_RDONLY:
-        raise TcptopError("standard output is closed", mend="send it to a file or a pipe")
+        raise TcptopError("standard output is closed", hint="send it to a file or a pipe")
     return open(number, "wb", -1 if buffered else 0, closefd=False)

@@ -120,8 +120,8 @@ def refuse_ignored(context: click.Context) -> None:
     own = {param.name: _kind(param) for param in context.command.params}
     for param in _explicit_options(context.find_root()):
         if param.name not in _FOR_ALL and own.get(param.name) != _kind(param):
-            mend = f"see {context.command_path} --help"
-            raise UsageError(f"{_option_name(param)} has no effect before {context.info_name}", mend=mend)
+            hint = f"see {context.command_path} --help"
+            raise UsageError(f"{_option_name(param)} has no effect before {context.info_name}", hint=hint)
 
 
 def refuse_empty(context: click.Context) -> None:
@@ -134,7 +134,7 @@ def refuse_empty(context: click.Context) -> None:
     """
     for param in _explicit_options(context):
         if context.params[param.name or ""] == "" and param.name != "filter_text":
-            raise UsageError(f"{_option_name(param)} is empty", mend="give it a value, or leave it out")
+            raise UsageError(f"{_option_name(param)} is empty", hint="give it a value, or leave it out")
 
 
 def refuse_meaningless(context: click.Context) -> None:
@@ -150,7 +150,7 @@ def refuse_meaningless(context: click.Context) -> None:
         for name in rule.ignored or sorted(given.keys() - _FOR_ALL - {rule.conflicts_with}):
             if name in given:
                 raise UsageError(
-                    f"{_option_name(given[name])} has no effect {_where(rule, context)}", mend="leave it out"
+                    f"{_option_name(given[name])} has no effect {_where(rule, context)}", hint="leave it out"
                 )
 
 

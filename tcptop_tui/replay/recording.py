@@ -133,9 +133,9 @@ def read_batches(path: Path, stopped: Callable[[], bool] = lambda: False) -> Gen
 def _check_beginning(path: Path, file: IO[bytes]) -> None:
     known = dtype_layout()
     if file.read(len(MAGIC)) not in {MAGIC, _EARLIER}:
-        raise UsageError(f"{path} is not a recording", mend="make one with --record")
+        raise UsageError(f"{path} is not a recording", hint="make one with --record")
     if file.read(len(known)) != known:
-        raise UsageError(f"{path} was recorded by another version", mend="replay it with that one")
+        raise UsageError(f"{path} was recorded by another version", hint="replay it with that one")
 
 
 def _payload(path: Path, file: IO[bytes], kind: int, size: int, stopped: Callable[[], bool]) -> bytes | None:
@@ -169,8 +169,8 @@ def _opened(path: Path) -> IO[bytes]:
         return file
     file.close()
     if not stat.S_ISREG(found.st_mode):
-        raise UsageError(f"{path} is not a plain file", mend="name a file made with --record")
-    raise UsageError(f"{path} belongs to another user", mend="replay it without sudo: nothing in it needs root")
+        raise UsageError(f"{path} is not a plain file", hint="name a file made with --record")
+    raise UsageError(f"{path} belongs to another user", hint="replay it without sudo: nothing in it needs root")
 
 
 def _batch(path: Path, kind: int, payload: bytes, now_ns: int, utc_ns: int) -> Batch:
@@ -202,9 +202,9 @@ def opened_recording(path: str | None, *, lines: bool = False) -> Path | None:
     try:
         next(iter(read_batches(Path(path))), None)
         if not _contains(Path(path), set(_ROWS) if lines else {KIND_OF[Table]}):
-            raise TcptopError(f"{path} has {'nothing' if lines else 'no table'} in it", mend="record for longer")
+            raise TcptopError(f"{path} has {'nothing' if lines else 'no table'} in it", hint="record for longer")
     except OSError as error:
-        raise UsageError(f"cannot read {path}: {error.strerror}", mend="name a file made with --record") from None
+        raise UsageError(f"cannot read {path}: {error.strerror}", hint="name a file made with --record") from None
     return Path(path)
 
 

@@ -130,7 +130,7 @@ def connect_command(
     if _printed(given):
         return
     if counts and dns:
-        raise UsageError("-c and -d exclude each other", mend="leave one out")
+        raise UsageError("-c and -d exclude each other", hint="leave one out")
     asked = check_options(given)
     output = asked.output(
         connect.columns(asked.form, wide=asked.wide, clock=asked.clock, lport=lport, uid=print_uid, dns=dns)
@@ -166,9 +166,9 @@ def rtt_command(  # noqa: PLR0913  one argument an option
     if _printed(given | {"ebpf": given["ebpf"] or show_ebpf}) and given["ebpf"]:
         return
     if byladdr and byraddr:
-        raise UsageError("-b and -B exclude each other", mend="leave one out")
+        raise UsageError("-b and -B exclude each other", hint="leave one out")
     if milliseconds and given["replay"]:
-        raise UsageError("a recording has its histograms in µs", mend="leave -m out")
+        raise UsageError("a recording has its histograms in µs", hint="leave -m out")
     given["duration"] = given["duration"] or duration_too
     asked = check_options(given)
     wish = rtt.RttOptions(
@@ -213,8 +213,8 @@ def _check_ping(given: dict[str, Any]) -> None:
         ("replay", "--replay"),
     ):  # fmt: skip
         if given[name]:
-            raise UsageError(f"trace ping has no {option}: an echo request belongs to no socket", mend="leave it out")
+            raise UsageError(f"trace ping has no {option}: an echo request belongs to no socket", hint="leave it out")
     if given["backend"] == "diag":
-        raise UsageError("trace ping needs BPF: sock_diag knows no packets", mend="leave --backend diag out")
+        raise UsageError("trace ping needs BPF: sock_diag knows no packets", hint="leave --backend diag out")
     if len(given["pid"]) > 1:
-        raise UsageError("trace ping takes one -p", mend="leave the others out")
+        raise UsageError("trace ping takes one -p", hint="leave the others out")

@@ -37,7 +37,7 @@ class Journal:
         except OSError as error:
             self._socket.close()
             raise UsageError(
-                f"no systemd journal at {path}: {error.strerror}", mend="leave -Y out, or start systemd-journald"
+                f"no systemd journal at {path}: {error.strerror}", hint="leave -Y out, or start systemd-journald"
             ) from None
 
     def send(self, subject: RowContext) -> None:

@@ -110,7 +110,7 @@ class CommonOptions:
         chosen = parse(" ".join(filter(None, [given, *terms])))
         unread = [BY_KEY[key].names[0] for key in sorted(chosen.keys) if BY_KEY[key].detail]
         if unread:
-            raise UsageError(f"streams do not read {', '.join(unread)}", mend="use the dashboard, or snapshot")
+            raise UsageError(f"streams do not read {', '.join(unread)}", hint="use the dashboard, or snapshot")
         return chosen.of_processes(chosen_processes(self.options["pid"]))
 
     def settings(self, refresh_s: float = _REFRESH_S) -> Settings:
@@ -137,7 +137,7 @@ def check_options(given: dict[str, Any]) -> CommonOptions:
     for one, other in (("ipv4", "ipv6"), ("as_csv", "as_json")):
         if given[one] and given[other]:
             names = {"ipv4": "-4", "ipv6": "-6", "as_csv": "--csv", "as_json": "--json"}
-            raise UsageError(f"{names[one]} and {names[other]} exclude each other", mend="leave one out")
+            raise UsageError(f"{names[one]} and {names[other]} exclude each other", hint="leave one out")
     form: Form = "csv" if given["as_csv"] else "json" if given["as_json"] else "text"
     clock = ((c.TIME,) if given["wall"] else ()) + ((c.SECONDS,) if given["since"] else ())
     return CommonOptions(given, form, given["wide"], clock, _ip(given), click.get_current_context().obj)
@@ -158,7 +158,7 @@ def address_term(field: str, value: str) -> str:
     try:
         return f"{field}:{ipaddress.ip_network(value, strict=False)}"
     except ValueError:
-        raise UsageError(f"{value!r} is no address", mend="as in 10.0.0.1, 10.0.0.0/8 or ::1") from None
+        raise UsageError(f"{value!r} is no address", hint="as in 10.0.0.1, 10.0.0.0/8 or ::1") from None
 
 
 def _cgroups(path: str) -> frozenset[int]:

@@ -100,7 +100,7 @@ def _load() -> Any:
             return _import_from(directory)
         except (ImportError, OSError, AttributeError) as error:
             impostor = f"bcc in {directory} cannot be loaded ({error})"
-    raise BackendUnavailable(impostor or "bcc is not installed", mend=INSTALL_HINT)
+    raise BackendUnavailable(impostor or "bcc is not installed", hint=INSTALL_HINT)
 
 
 def load_libbcc() -> Any:

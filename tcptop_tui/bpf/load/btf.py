@@ -56,7 +56,7 @@ class KernelTypes:
         if not handle or handle > 2**64 - 4096:
             raise BackendUnavailable(
                 f"the kernel has no type information ({VMLINUX_BTF})",
-                mend="use a kernel built with CONFIG_DEBUG_INFO_BTF=y",
+                hint="use a kernel built with CONFIG_DEBUG_INFO_BTF=y",
             )
         self._btf = ct.c_void_p(handle)
 
@@ -79,7 +79,7 @@ class KernelTypes:
             if found is None:
                 raise BackendUnavailable(
                     f"this kernel's BTF has no struct {struct} with a member {path}",
-                    mend="report the kernel version; the sock_diag backend works meanwhile",
+                    hint="report the kernel version; the sock_diag backend works meanwhile",
                 )
             type_id, offset_bits = found[0], offset_bits + found[1]
         size = int(self._lib.btf__resolve_size(self._btf, type_id))

@@ -106,7 +106,7 @@ def compile_bytecode(text: str, flags: Sequence[str], functions: Sequence[str], 
             failed = error
     raise BackendUnavailable(
         f"the kernel program does not load: {_reason_line(lines, failed)}",
-        mend="tcptop-tui doctor tells more",
+        hint="tcptop-tui doctor tells more",
     ) from failed
 
 
@@ -124,7 +124,7 @@ def serve_request(link: socket.socket) -> None:
             error if isinstance(error, BackendUnavailable) else BackendUnavailable(f"{type(error).__name__}: {error}")
         )
         os.write(2, "\n".join(["", *known.details]).encode(errors="replace"))  # the parent reads it: loaded.py
-        link.sendall(json.dumps({"error": known.message, "mend": known.hint}).encode())
+        link.sendall(json.dumps({"error": known.message, "hint": known.hint}).encode())
         return
     told = json.dumps({"programs": list(built.programs), "maps": list(built.maps), "typed": list(built.typed)}).encode()
     socket.send_fds(link, [told], [*built.programs.values(), *built.maps.values()])

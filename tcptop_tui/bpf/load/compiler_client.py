@@ -81,11 +81,11 @@ def require_bpf() -> None:
     if not VMLINUX_BTF.exists():
         raise BackendUnavailable(
             f"the kernel has no type information ({VMLINUX_BTF} is missing)",
-            mend="use a kernel built with CONFIG_DEBUG_INFO_BTF=y",
+            hint="use a kernel built with CONFIG_DEBUG_INFO_BTF=y",
         )
     missing = missing_capabilities()
     if missing:
-        raise BackendUnavailable(f"BPF needs more privileges ({' and '.join(missing)})", mend="run with sudo")
+        raise BackendUnavailable(f"BPF needs more privileges ({' and '.join(missing)})", hint="run with sudo")
 
 
 class CompileRequest:
@@ -144,11 +144,11 @@ class CompileRequest:
             _remove_headers()
         if not told:
             raise BackendUnavailable(
-                f"the compiler ended {_exit_text(ended)}", mend="tcptop-tui doctor tells more", said=said
+                f"the compiler ended {_exit_text(ended)}", hint="tcptop-tui doctor tells more", details=said
             )
         answer = json.loads(told)
         if "error" in answer:
-            raise BackendUnavailable(answer["error"], mend=answer["mend"], said=said)
+            raise BackendUnavailable(answer["error"], hint=answer["hint"], details=said)
         self.typed = frozenset(answer["typed"])
         by_name = iter(descriptors)
         programs = {name: next(by_name) for name in answer["programs"]}
@@ -204,7 +204,7 @@ class LoadedPrograms:
         if not self.attach_if_possible(function, tracepoint):
             raise BackendUnavailable(
                 f"raw tracepoint {tracepoint} cannot be attached",
-                mend="it needs Linux 5.8 or newer with CONFIG_BPF_EVENTS=y",
+                hint="it needs Linux 5.8 or newer with CONFIG_BPF_EVENTS=y",
             )
 
     def attach_if_possible(self, function: str, tracepoint: str) -> bool:

@@ -58,8 +58,8 @@ def load_libbpf_functions(signatures: Mapping[str, Signature]) -> Any:
         except OSError:
             continue
         except AttributeError as error:
-            raise BackendUnavailable(f"{name} is too old ({error})", mend="install libbpf 0.5 or newer") from error
-    raise BackendUnavailable("libbpf is not installed", mend="apt install libbpf1  (Fedora, Arch: libbpf)")
+            raise BackendUnavailable(f"{name} is too old ({error})", hint="install libbpf 0.5 or newer") from error
+    raise BackendUnavailable("libbpf is not installed", hint="apt install libbpf1  (Fedora, Arch: libbpf)")
 
 
 def libbpf_version() -> str:

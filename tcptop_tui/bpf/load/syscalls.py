@@ -170,7 +170,7 @@ def load_program(name: str, code: bytes, target: AttachTarget = AttachTarget(0, 
     _bpf(_PROG_LOAD, attr)
     said = [line for line in log.value.decode(errors="replace").splitlines() if not line.startswith("processed")]
     raise BackendUnavailable(
-        f"{name} is refused: {said[-1] if said else os.strerror(ct.get_errno())}", said=said[-_MOST_LINES:]
+        f"{name} is refused: {said[-1] if said else os.strerror(ct.get_errno())}", details=said[-_MOST_LINES:]
     )
 
 
