@@ -117,7 +117,6 @@ class Result:
         ):  # fmt: skip
             monkeypatch.setattr(where, name, value)
         monkeypatch.setattr(rtt.time, "monotonic", lambda: float(next(clock)))
-        monkeypatch.setenv("TCPTOP_ASCII", "")  # what --ascii makes of it goes with the test
 
     def _stream(self, feed: Any, stream: Any, written: Any, duration_s: float | None, _attached: Any) -> int:
         self._seen += [_told(feed), duration_s]
@@ -144,13 +143,12 @@ class Result:
         Sent.rows = 0
         os.ftruncate(self._written, 0)
         os.lseek(self._written, 0, os.SEEK_SET)
-        os.environ.pop("TCPTOP_ASCII", None)
         code = entry.main(arguments)
         output = os.pread(self._written, 1 << 22, 0)
         if self._made.exists():
             output += b"in a file: " + self._made.read_bytes()
             self._made.unlink()
-        return code, repr((self._seen, Sent.rows, os.environ.get("TCPTOP_ASCII"), _without_time(output)))
+        return code, repr((self._seen, Sent.rows, _without_time(output)))
 
 
 def _without_time(output: bytes) -> bytes:

@@ -57,12 +57,22 @@ def test_everything_has_a_stand_in_of_its_width() -> None:
         ({"LC_ALL": "C", "LANG": "en_US.UTF-8"}, False), ({}, False),
         ({"LC_CTYPE": "C.UTF-8"}, False), ({"LC_CTYPE": "C.UTF-8", "LANG": "C"}, False),
         ({"LC_ALL": "C.UTF-8"}, True), ({"LANG": "C.UTF-8"}, True), ({"LANG": "ja_JP.eucJP"}, False),
-        ({"LANG": "en_US.UTF-8", "TCPTOP_ASCII": "1"}, False), ({"LANG": "xx_XX.UTF-8@euro"}, True),
+        ({"LANG": "xx_XX.UTF-8@euro"}, True),
         ({"LC_CTYPE": "UTF-8"}, True), ({"LANG": "de_DE"}, False), ({"LC_CTYPE": "de_DE.UTF-8", "LANG": "C"}, True),
     ],
 )  # fmt: skip
 def test_which_locales_have_everything(environ: dict[str, str], whole: bool) -> None:
     assert ("→".translate(substitutions(environ)) == "→") == whole
+    assert "→".translate(substitutions(environ, ascii_only=True)) == ">"
+
+
+def test_ascii_where_the_user_wants_it() -> None:
+    terminal = Terminal("--ascii", "--backend", "diag", LC_ALL="C.UTF-8")
+    try:
+        terminal.shows("F1Help")
+        assert terminal.output.isascii()
+    finally:
+        terminal.close()
 
 
 @pytest.mark.parametrize(

@@ -6,10 +6,10 @@ import errno
 import gc
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 import msgspec
@@ -25,6 +25,7 @@ from tcptop_tui.filters.capture_terms import chosen_processes
 from tcptop_tui.host.caller_files import resolve_path
 from tcptop_tui.host.memory import use_one_heap
 from tcptop_tui.host.privileges import DASHBOARD, drop_unneeded
+from tcptop_tui.options import shared_options as shared
 from tcptop_tui.options.option_rules import CheckedCommand, Seconds, inherit_options, refuse_empty, refuse_meaningless
 from tcptop_tui.replay.recording import opened_recording
 from tcptop_tui.safe_text import clean
@@ -36,8 +37,6 @@ _PROGRAM = "tcptop-tui"
 _WRITE_FAILED = {errno.EBADF, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EAGAIN, errno.EPIPE}
 """What write(2) says where standard output is closed, full, or a terminal that is gone."""
 
-F = TypeVar("F", bound=Callable[..., Any])
-
 
 @dataclass(frozen=True, slots=True)
 class Options:
@@ -46,65 +45,62 @@ class Options:
     settings: Settings
     feed: Feed
     filter: Filter
+    ascii_only: bool
+    """Draw the dashboard without characters outside of ASCII, whatever the locale says."""
 
 
-def _shared(command: F) -> F:
-    """The options that every way of looking has."""
-    for option in (
-        click.option("--backend", type=click.Choice(["auto", "bpf", "diag"]), default="auto", show_default=True,
-                     help="auto: BPF, or sock_diag where BPF is not possible."),
-        click.option("-f", "--filter", "filter_text", default="", metavar="EXPR",
-                     help="Show what matches, e.g. 'comm:nginx !port:22 rtt>10ms' (F1 has the language)."),
-        click.option("-L", "--lport", default="", metavar="PORTS", help="Capture only these local ports."),
-        click.option("-D", "--rport", default="", metavar="PORTS", help="Capture only these remote ports."),
-        click.option("-p", "--pid", multiple=True, type=click.IntRange(1, 2**22), help="Capture only this process."),
-        click.option("-4", "--ipv4", is_flag=True, help="Capture IPv4 only."),
-        click.option("-6", "--ipv6", is_flag=True, help="Capture IPv6 only."),
-        click.option("--refresh", type=Seconds(MIN_REFRESH_S, MAX_REFRESH_S), default=None, metavar="S",
-                     help="Seconds between two repaints; without it as in F2, at first 0.5."),
-        click.option("--log-size", type=click.IntRange(MIN_LOG_ROWS, MAX_LOG_ROWS), default=None,
-                     help="Transitions that the log keeps; without it as in F2, at first 10000."),
-        click.option("--max-connections", type=click.IntRange(16, 4_000_000), default=None, metavar="N",
-                     help="Connections that the kernel side may follow; without it as many as fit this host."),
-        click.option("--ring-mb", type=click.Choice(["1", "2", "4", "8", "16", "32", "64", "128"]), default="16",
-                     show_default=True, help="Room for transitions between kernel and program."),
-        click.option("--record", default=None, metavar="FILE", help="Write down everything, for --replay."),
-        click.option("--replay", default=None, metavar="FILE", help="Play a recording; this host is not looked at."),
-        click.option("--debug", is_flag=True, help="Show tracebacks."),
-    ):  # fmt: skip
-        command = option(command)
-    return command
+_WITHOUT_STREAMS = (
+    click.option("--refresh", type=Seconds(MIN_REFRESH_S, MAX_REFRESH_S), default=None, metavar="S",
+                 help=f"Seconds between two repaints; default: what F2 has saved, at first {Config().refresh_s}."),
+    click.option("--log-size", type=click.IntRange(MIN_LOG_ROWS, MAX_LOG_ROWS), default=None, metavar="N",
+                 help=f"Transitions that the log keeps; default: what F2 has saved, at first {Config().log_rows:,}."),
+    click.option("--record", default=None, metavar="FILE", help="Record everything in this file, for --replay."),
+)  # fmt: skip
+"""Options of the dashboard and of ``snapshot`` that streams do not have."""
+
+_with_shared_options = shared.with_options(
+    shared.FILTER,
+    shared.port_option("-L", "--lport", side="local"),
+    shared.port_option("-D", "--rport", side="remote"),
+    shared.pid_option("-p"),
+    shared.IPV4,
+    shared.IPV6,
+    *_WITHOUT_STREAMS,
+    shared.REPLAY,
+    shared.BACKEND,
+    shared.RING_MB,
+    shared.MAX_CONNECTIONS,
+    shared.DEBUG,
+)
+"""The options of the dashboard and of ``snapshot``."""
 
 
-def _options(config: Config, **given: Any) -> Options:
+def _options(config: Config, **values: Any) -> Options:
     """Check what the types of the options cannot; what is not given is as ``config`` says.
 
     Raises:
         UsageError: a filter or port list that does not parse, options that contradict each other.
     """
-    if given["ipv4"] and given["ipv6"]:
-        raise UsageError("-4 and -6 exclude each other", hint="leave both out to see both")
-    if given["record"] and given["replay"] and Path(given["record"]).absolute() == Path(given["replay"]).absolute():
+    ip = shared.ip_version(values)
+    if values["record"] and values["replay"] and Path(values["record"]).absolute() == Path(values["replay"]).absolute():
         raise UsageError("--record and --replay name the same file", hint="record to another one")
-    refresh_s = given["refresh"] or config.refresh_s
-    settings = Settings(
-        refresh_s=refresh_s,
-        poll_s=min(0.1, refresh_s),
-        log_rows=given["log_size"] or config.log_rows,
+    settings = replace(
+        shared.kernel_settings(values, values["refresh"] or config.refresh_s),
+        log_rows=values["log_size"] or config.log_rows,
         linger_s=config.linger_s,
-        max_connections=given["max_connections"] or 0,
-        ring_bytes=int(given["ring_mb"]) * 2**20,
-        session_ring_bytes=int(given["ring_mb"]) * 2**19,
-        readonly=given.get("readonly", False),
+        readonly=values.get("readonly", False),
     )
     capture = Capture(
-        lports=parse_ports(given["lport"]),
-        rports=parse_ports(given["rport"]),
-        pids=chosen_processes(given["pid"]),
-        ip=4 if given["ipv4"] else 6 if given["ipv6"] else 0,
+        lports=parse_ports(values["lport"]),
+        rports=parse_ports(values["rport"]),
+        pids=chosen_processes(values["pid"]),
+        ip=ip,
     )
-    feed = Feed(given["backend"], settings, capture, opened_recording(given["replay"]), _output_path(given["record"]))
-    return Options(settings, feed, parse(expand_saved(given["filter_text"], config.filters)))
+    feed = Feed(
+        values["backend"], settings, capture, opened_recording(values["replay"]), _output_path(values["record"])
+    )
+    chosen = parse(expand_saved(values["filter_text"], config.filters))
+    return Options(settings, feed, chosen, ascii_only=values.get("ascii_only", False))
 
 
 def _output_path(path: str | None) -> Path | None:
@@ -129,64 +125,65 @@ class _Commands(click.Group):
 
 @click.group(cls=_Commands, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name=_PROGRAM, message="%(prog)s %(version)s")
-@_shared
+@_with_shared_options
 @click.option("--config", "config_file", default=None, metavar="FILE",
               help=f"Settings, as F2 saves them; default {default_path()}.")  # fmt: skip
 @click.option("--theme", default=None, metavar="NAME",
               help="tcptop-dark, tcptop-light, tcptop-colorblind, tcptop-16, or one of Textual's.")  # fmt: skip
-@click.option("--ascii", "plain", is_flag=True, help="Draw with ASCII only; so it does where the locale is not UTF-8.")
+@click.option(
+    "--ascii", "ascii_only", is_flag=True, help="Draw with ASCII only; so it does where the locale is not UTF-8."
+)
 @click.option("--readonly", is_flag=True, help="No key closes a connection.")
 @click.pass_context
-def command_line(context: click.Context, /, **given: Any) -> None:
+def command_line(context: click.Context, /, **values: Any) -> None:
     """A live dashboard of every TCP connection of this host: htop for TCP.
 
     Without a command it opens the dashboard. Inside: F1 help, / filter, F6 sort, e export, q quit.
     """
     refuse_empty(context)
-    named = given["config_file"] is not None
-    place = context.obj = ConfigFile(Path(given["config_file"]) if named else default_path(), is_explicit=named)
+    is_explicit = values["config_file"] is not None
+    path = Path(values["config_file"]) if is_explicit else default_path()
+    config_file = context.obj = ConfigFile(path, is_explicit=is_explicit)
     if context.invoked_subcommand is not None:
         inherit_options(context)
     else:
         refuse_meaningless(context)
-        if given["plain"]:
-            os.environ["TCPTOP_ASCII"] = "1"
-        config, note = place.load()
-        if given["theme"]:
-            config = msgspec.structs.replace(config, theme=given["theme"])
-        _dashboard(_options(config, **given), config, place.save_path, note)
+        config, note = config_file.load()
+        if values["theme"]:
+            config = msgspec.structs.replace(config, theme=values["theme"])
+        _dashboard(_options(config, **values), config, config_file.save_path, note)
 
 
 @command_line.command()
-@_shared
 @click.option("--after", type=Seconds(0.1, 86_400), default=1.0, show_default=True, metavar="S",
               help="Look for this many seconds first.")  # fmt: skip
 @click.option("--format", "kind", type=click.Choice(["json", "csv", "txt", "svg"]), default=None,
               help="Default: what the file's name ends with, else json.")  # fmt: skip
 @click.option("-o", "--output", default="-", show_default=True, metavar="FILE", help="- is standard output.")
+@_with_shared_options
 @click.pass_obj
-def snapshot(place: ConfigFile, /, after: float, kind: str | None, output: str, **given: Any) -> None:
+def snapshot(config_file: ConfigFile, /, after: float, kind: str | None, output: str, **values: Any) -> None:
     """Write what the dashboard would show, without a screen."""
     from tcptop_tui.cli.headless import take_snapshot  # noqa: PLC0415  numpy and Textual: not for --help
     from tcptop_tui.export.writers import format_of  # noqa: PLC0415  as below
 
-    if given["log_size"] and (kind or format_of(output)) == "csv":
+    if values["log_size"] and (kind or format_of(output)) == "csv":
         raise UsageError("--log-size has no effect in CSV: it has no transitions", hint="leave it out, or write JSON")
-    config, note = place.load()
-    options = _options(config, **given)
-    if place.startup_note(note):
+    config, note = config_file.load()
+    options = _options(config, **values)
+    if config_file.startup_note(note):
         _print_line(note, 0)
     take_snapshot(options.feed, options.settings, options.filter, after, kind, output, config)
 
 
 @command_line.command()
 @click.pass_obj
-def doctor(place: ConfigFile, /) -> None:
+def doctor(config_file: ConfigFile, /) -> None:
     """Say what this host has, what is missing, and the command that mends it."""
     from tcptop_tui.cli.doctor import report, run_checks  # noqa: PLC0415
 
     drop_unneeded(DASHBOARD)  # what it finds is then found with what the dashboard has
-    findings = run_checks(place)
+    findings = run_checks(config_file)
     report(findings)
     if not all(finding.is_ok for finding in findings if finding.is_required):
         raise click.exceptions.Exit(1)
@@ -210,6 +207,7 @@ def _dashboard(options: Options, config: Config, path: Path | None, note: str) -
             from tcptop_tui.dashboard.terminal_session import run_on_terminal  # noqa: PLC0415
 
             app = TcptopApp(options.feed, options.settings, uname.nodename, uname.release, options.filter, config)
+        app.ascii_only = options.ascii_only
         app.config_path, app.config_note, app.history_path = path, note, history_path()
         gc.freeze()  # what is there now stays: to look through all of it each time stopped the keys for 25 ms
         code = run_on_terminal(app)

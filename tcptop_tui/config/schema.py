@@ -6,6 +6,10 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 import msgspec
 
+from tcptop_tui.settings import Settings
+
+_DEFAULTS = Settings()
+
 RttUnit: TypeAlias = Literal["auto", "us", "ms"]
 MIN_REFRESH_S, MAX_REFRESH_S = 0.1, 60.0
 MIN_LOG_ROWS, MAX_LOG_ROWS = 100, 1_000_000
@@ -25,11 +29,11 @@ class ColumnChoice(msgspec.Struct, frozen=True):
 class Config(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that F2 changes; what the file leaves out is as it is here."""
 
-    refresh_s: Annotated[float, msgspec.Meta(ge=MIN_REFRESH_S, le=MAX_REFRESH_S)] = 0.5
+    refresh_s: Annotated[float, msgspec.Meta(ge=MIN_REFRESH_S, le=MAX_REFRESH_S)] = _DEFAULTS.refresh_s
     """Between two repaints."""
-    log_rows: Annotated[int, msgspec.Meta(ge=MIN_LOG_ROWS, le=MAX_LOG_ROWS)] = 10_000
+    log_rows: Annotated[int, msgspec.Meta(ge=MIN_LOG_ROWS, le=MAX_LOG_ROWS)] = _DEFAULTS.log_rows
     """Transitions that the log keeps; from the next start on."""
-    linger_s: Annotated[float, msgspec.Meta(ge=0, le=MAX_LINGER_S)] = 5.0
+    linger_s: Annotated[float, msgspec.Meta(ge=0, le=MAX_LINGER_S)] = _DEFAULTS.linger_s
     """How long a connection that is gone stays in the table, dimmed; 0: not at all."""
     theme: str = "tcptop-dark"
     names: bool = False

@@ -127,6 +127,8 @@ class Dashboard(KeyQueueApp):
         self._loop_ready: asyncio.AbstractEventLoop | None = None
         self.borrowed_terminal: BorrowedTerminal | None = None
         """What the driver draws on; None: what Textual gives it."""
+        self.ascii_only = False
+        """Whether the driver draws ASCII only; else it goes by locale and terminal."""
         self.on_exit: Callable[[], object] = lambda: None
         """Called when it begins to end."""
         self.first_table_shown = asyncio.Event()

@@ -72,7 +72,7 @@ class DiffDriver(LinuxDriver):
         )
         self._size_cells = self._get_terminal_size()
         self._grid = Grid(*self._size_cells)
-        self._glyphs = substitutions(user_environ())
+        self._glyphs = substitutions(user_environ(), ascii_only=getattr(self._app, "ascii_only", False))
         self._in_flight = False
         self._waiting = False
         self._has_screen = True

@@ -71,9 +71,14 @@ def _is_utf8(environ: Mapping[str, str]) -> bool:
     return codeset.lower().replace("-", "") == "utf8"
 
 
-def substitutions(environ: Mapping[str, str]) -> Glyphs:
-    """What to translate for this terminal; empty: it has everything."""
-    if environ.get("TCPTOP_ASCII") or not _is_utf8(environ):
+def substitutions(environ: Mapping[str, str], *, ascii_only: bool = False) -> Glyphs:
+    """What to translate for this terminal; empty: it has everything.
+
+    Args:
+        environ: the environment as the user has set it, with the locale and ``TERM``.
+        ascii_only: the user wants ASCII, whatever the locale says.
+    """
+    if ascii_only or not _is_utf8(environ):
         return _Ascii({ord(character): stand_in for character, stand_in in _ASCII.items()})
     if environ.get("TERM") == "linux":
         return {ord(character): stand_in for character, stand_in in _CONSOLE.items()}
