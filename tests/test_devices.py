@@ -34,7 +34,7 @@ from tcptop_tui.stream.identity import peer_hash
 from tcptop_tui.trace.columns import DEV, LADDR, LOCAL, LineRows, of
 from tcptop_tui.trace.rtt import totals_of
 from tcptop_tui.widgets.details.text import facts_table, title
-from tcptop_tui.widgets.lists.page import endpoints as ends
+from tcptop_tui.widgets.lists.list_rows import endpoints as ends
 from tcptop_tui.widgets.panels.transitions import log_endpoints
 from tcptop_tui.widgets.views.connects import destination_filter
 

@@ -177,7 +177,7 @@ async def test_the_narrowest_screen_has_a_port_and_what_it_is_sorted_by(key: str
         if board.app.view_options.sort != key:  # it was: the order was turned round
             board.app.sort_by(key)
             await board.press()
-        columns = {spot.column.key for spot in board.app.panel(ConnectionTable).placed}
+        columns = {placed.column.key for placed in board.app.panel(ConnectionTable).placed_columns}
         assert {"comm", key} <= columns
         assert columns & {"lport", "rport"}
         assert re.search("[▼▲]", board.lines(ConnectionTable)[0])
@@ -256,7 +256,7 @@ async def test_view_2_opens_what_became_of_a_connect() -> None:
         )
         await board.press("2")
         seen = []
-        for _ in range(board.app.panel(ConnectsTable)._sheet.order.size):
+        for _ in range(board.app.panel(ConnectsTable)._content.order.size):
             row = board.app.frame.connects.rows[board.app.panel(ConnectsTable).selected_row]
             await board.press("enter")
             opened = isinstance(board.app.screen, DetailScreen)

@@ -314,7 +314,7 @@ async def test_a_click_on_a_title_of_the_destinations_does_not_sort() -> None:
     async with dashboard() as board:
         await filled(board)
         await board.press("2")
-        spots = {spot.column.key: spot.left for spot in board.app.panel(DestinationsTable).placed}
+        spots = {placed.column.key: placed.left for placed in board.app.panel(DestinationsTable).placed_columns}
         for key in ("failed", "raddr"):
             await board.pilot.click(DestinationsTable, offset=(spots[key] + 1, 1))
             await board.press("down")

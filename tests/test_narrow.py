@@ -60,7 +60,7 @@ async def test_the_right_arrow_brings_the_other_states_to_the_last() -> None:
         view = await board_of(board)
         seen: set[str] = set()
         for _ in range(12):
-            seen |= {spot.column.key for spot in view.placed}
+            seen |= {placed.column.key for placed in view.placed_columns}
             await board.press("right")
         assert {"close_wait", "fin_wait2", "time_wait", "established", "listen"} <= seen
         assert "LISTEN" in view.render_line(0).text
@@ -72,9 +72,9 @@ async def test_the_right_arrow_brings_the_other_states_to_the_last() -> None:
 async def test_a_click_on_more_brings_them_too() -> None:
     async with dashboard((80, 24)) as board:
         view = await board_of(board)
-        spot = next(spot for spot in view.placed if spot.column.key == MORE)
+        more = next(placed for placed in view.placed_columns if placed.column.key == MORE)
         before, order = view.render_line(0).text, board.app.view_options.board
-        await board.pilot.click(BoardView, offset=(spot.left + 2, 1))
+        await board.pilot.click(BoardView, offset=(more.left + 2, 1))
         await board.press()
         assert view.render_line(0).text != before
         assert board.app.view_options.board == order

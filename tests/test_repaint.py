@@ -14,7 +14,7 @@ from tcptop_tui.records import State
 from tcptop_tui.stream.batches import EndedConnections, Table
 from tcptop_tui.widgets.lists.columns import place_columns
 from tcptop_tui.widgets.lists.line_cache import LineCache
-from tcptop_tui.widgets.lists.page import RowTexts
+from tcptop_tui.widgets.lists.list_rows import ListRows
 from tcptop_tui.widgets.views.connections import ConnectionTable
 
 pytestmark = pytest.mark.apart
@@ -108,23 +108,23 @@ async def test_what_has_ended_is_dimmed_whole(monkeypatch: pytest.MonkeyPatch) -
         panel = board.app.panel(ConnectionTable)
         lines = [line for line, text in enumerate(board.lines(ConnectionTable)) if " CLOSE " in text]
         sent = {region.x for regions in drawn for region in regions if [region.y] == lines}
-        assert sent == {spot.left for spot in panel.placed}
+        assert sent == {placed.left for placed in panel.placed_columns}
 
 
-def cells(rows: Any, now_ns: int) -> tuple[list[int], RowTexts]:
-    return rows["id"].tolist(), RowTexts(rows, now_ns)
+def cells(rows: Any, now_ns: int) -> tuple[list[int], ListRows]:
+    return rows["id"].tolist(), ListRows(rows, now_ns)
 
 
 def test_lines_kept_are_what_they_would_be_made_anew() -> None:
     rows = table(20).rows
-    placed, lines = place_columns(ConnectionTable.COLUMNS, "comm", 160), LineCache()
-    first = lines.texts(*cells(rows, NOW), placed)
-    assert first == LineCache().texts(*cells(rows, NOW), placed)
+    columns, cache = place_columns(ConnectionTable.COLUMNS, "comm", 160), LineCache()
+    first = cache.lines(*cells(rows, NOW), columns)
+    assert first == LineCache().lines(*cells(rows, NOW), columns)
     rows = rows.copy()
     rows["state"][4], rows["srtt_us"][5] = State.LAST_ACK, 12_345
     for change in (1, 7, 3600):
         at_ns = NOW + change * SECOND
         shuffled = rows[::-1] if change == 7 else rows
-        assert lines.texts(*cells(shuffled, at_ns), placed) == LineCache().texts(*cells(shuffled, at_ns), placed)
+        assert cache.lines(*cells(shuffled, at_ns), columns) == LineCache().lines(*cells(shuffled, at_ns), columns)
     narrow = place_columns(ConnectionTable.COLUMNS, "comm", 80)
-    assert lines.texts(*cells(rows, NOW), narrow) == LineCache().texts(*cells(rows, NOW), narrow)
+    assert cache.lines(*cells(rows, NOW), narrow) == LineCache().lines(*cells(rows, NOW), narrow)

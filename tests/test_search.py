@@ -107,7 +107,7 @@ async def test_in_the_log_from_its_end() -> None:
     async with dashboard() as board:
         log = board.app.panel(TransitionLog)
         log.focus()
-        found = lambda: int(board.app.frame.snapshot.log["rport"][log._match]) - 50_000  # noqa: E731
+        found = lambda: int(board.app.frame.snapshot.log["rport"][log._match_number]) - 50_000  # noqa: E731
         await board.press("f3", *"rport:50003,50010,50020")
         assert (told(board), found()) == ("3 of 3", 20)
         await board.press("f3")

@@ -334,6 +334,11 @@ class Dashboard(KeyQueueApp):
         """The view that is open."""
         return cast("View", self.screen_stack[0].query_one(f"#{self.view_options.view}"))
 
+    @property
+    def view_lists(self) -> list[Listing]:
+        """The lists of the view that is open."""
+        return [widget for widget in (self.view, *self.view.query(Listing)) if isinstance(widget, Listing)]
+
     def panel(self, kind: type[PanelT]) -> PanelT:
         """A panel of the main screen, whatever dialog is above it."""
         return self.screen_stack[0].query_one(kind)

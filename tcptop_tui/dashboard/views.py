@@ -71,8 +71,8 @@ class ViewApp(Dashboard):
 
     def want_details(self) -> None:
         """Have them for the columns on the screen, for filter and order, and for exports."""
-        shown = self.panel(ConnectionTable).placed if self.view_options.view == "connections" else ()
-        keys = {*(spot.column.key for spot in shown), *self.view_options.keys}
+        shown = self.panel(ConnectionTable).placed_columns if self.view_options.view == "connections" else ()
+        keys = {*(placed.column.key for placed in shown), *self.view_options.keys}
         self._feed.want_details(wanted=self.exporting or any(BY_KEY[key].detail for key in keys if key in BY_KEY))
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
@@ -129,8 +129,8 @@ class ViewApp(Dashboard):
     @on(ConnectionTable.Folded)
     def _group_folded(self, event: ConnectionTable.Folded) -> None:
         tree = self.frame.tree
-        if event.group is not None:
-            self.set_view_options(replace(self.view_options, folded=self.view_options.folded ^ {event.group}))
+        if event.group_id is not None:
+            self.set_view_options(replace(self.view_options, folded=self.view_options.folded ^ {event.group_id}))
         elif tree is not None:
             every = frozenset(int(group) for group in tree.groups)
             self.set_view_options(

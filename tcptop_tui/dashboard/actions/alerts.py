@@ -39,4 +39,4 @@ class AlertActions(ViewApp):
 
     @on(BoardView.Opened)
     def _board_opened(self, event: BoardView.Opened) -> None:
-        self.show_filtered(event.filter, "connections")
+        self.show_filtered(event.filter_text, "connections")

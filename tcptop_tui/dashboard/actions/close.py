@@ -11,7 +11,7 @@ from textual.binding import Binding, BindingType
 from tcptop_tui.dashboard.views import ViewApp
 from tcptop_tui.errors import TcptopError
 from tcptop_tui.widgets.dialogs.close import CloseDialog
-from tcptop_tui.widgets.lists.page import endpoints
+from tcptop_tui.widgets.lists.list_rows import endpoints
 from tcptop_tui.widgets.views.connections import ConnectionTable
 
 

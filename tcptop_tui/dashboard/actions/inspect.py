@@ -68,7 +68,7 @@ class PauseAndOpenActions(ViewApp):
 
     @on(DestinationsTable.Opened)
     def _destination_opened(self, event: DestinationsTable.Opened) -> None:
-        self._show_destination(event.filter)
+        self._show_destination(event.filter_text)
 
     def _show_destination(self, wanted: str) -> None:
         """The connections to it; if there is none, those that have ended."""

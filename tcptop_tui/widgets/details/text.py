@@ -18,7 +18,7 @@ from tcptop_tui.model.trends import SAMPLES, trend
 from tcptop_tui.records import ROW, UNKNOWN_NS, Rows
 from tcptop_tui.stream.batches import Names
 from tcptop_tui.stream.identity import connection_key, tuple_hash
-from tcptop_tui.widgets.lists.page import endpoints
+from tcptop_tui.widgets.lists.list_rows import endpoints
 from tcptop_tui.widgets.sparkline import sparkline
 
 _HISTORY_ROWS = 200

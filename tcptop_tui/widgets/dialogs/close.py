@@ -15,7 +15,7 @@ from textual.widgets import Button, Static
 from tcptop_tui import formats, safe_text
 from tcptop_tui.records import Rows, State
 from tcptop_tui.stream.batches import Names
-from tcptop_tui.widgets.lists.page import endpoints
+from tcptop_tui.widgets.lists.list_rows import endpoints
 
 _NOT_CLOSED = "The process gets ECONNABORTED and the peer gets a reset. Data that is still under way is lost."
 _WHAT_HAPPENS = {

@@ -1,4 +1,4 @@
-"""What a list shows at one moment."""
+"""What a list shows at one moment: a view makes it from a frame, and ``Listing`` paints it."""
 
 from __future__ import annotations
 
@@ -10,36 +10,40 @@ from numpy.typing import NDArray
 
 from tcptop_tui.filters import Filter
 from tcptop_tui.records import ROW, Mask
-from tcptop_tui.widgets.lists.page import RowTexts
+from tcptop_tui.widgets.lists.list_rows import ListRows
 
 
-def _empty_cell(rows: NDArray[np.intp]) -> RowTexts:
-    return RowTexts(np.zeros(len(rows), ROW), 0)
+def _blank_rows(rows: NDArray[np.intp]) -> ListRows:
+    return ListRows(np.zeros(len(rows), ROW), 0)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ListContent:
-    """What a list shows at one moment."""
+    """The rows of a list, in their order, and how to read them.
+
+    A *row* is a row number of whatever the view shows; a *position* is a place in ``order``.
+    """
 
     order: NDArray[np.intp]
     """Rows in display order, shape (n,)."""
     ids: NDArray[np.uint64]
-    """By row: what stays with it from one sheet to the next."""
-    page: Callable[[NDArray[np.intp]], RowTexts]
-    """Some rows, with all that their texts are made from."""
+    """By row: a number that stays with the row from one content to the next."""
+    select_rows: Callable[[NDArray[np.intp]], ListRows]
+    """From row numbers to the rows, with everything that their cells are made from."""
     sort: str = ""
+    """Key of the column that ``order`` is sorted by; empty: the user cannot sort this list."""
     descending: bool = True
-    title: str = ""
+    empty_text: str = ""
     """What stands in place of rows where there are none."""
     view_options: object = None
-    """Another one, and nothing of what is on the screen can stay."""
+    """When it differs from the content before, every cell is painted again."""
     matches: Callable[[Filter], Mask] | None = None
-    """By row: which ones a search wants; None: this list cannot be searched."""
+    """From a search to a mask of the rows that match, by row; None: this list cannot be searched."""
 
     def position_of(self, row_id: int) -> int | None:
-        """Where a row stands; None when it is not shown."""
-        found = np.flatnonzero(self.ids[self.order] == row_id)
-        return int(found[0]) if len(found) else None
+        """The position of the row with this id; None where it is not shown."""
+        positions = np.flatnonzero(self.ids[self.order] == row_id)
+        return int(positions[0]) if len(positions) else None
 
 
-NO_CONTENT = ListContent(np.zeros(0, np.intp), np.zeros(0, np.uint64), _empty_cell)
+NO_CONTENT = ListContent(np.zeros(0, np.intp), np.zeros(0, np.uint64), _blank_rows)

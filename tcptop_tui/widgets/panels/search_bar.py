@@ -1,4 +1,4 @@
-"""F3: find the next row that matches; nothing is hidden. The language is the filter's."""
+"""F3: the line that a search is typed in. It finds the next row that matches, in the filter language; it hides none."""
 
 from __future__ import annotations
 
@@ -23,29 +23,38 @@ _STATES = frozenset(state.name.lower() for state in State)
 NOT_FOUND = "not found"
 
 
-def next_match(places: NDArray[np.intp], start: int, step: int) -> tuple[int | None, str]:
-    """Of ``places``, in their order, the first from ``start`` on, for -1 back from there; and what to say of it."""
-    if not len(places):
+def next_match(positions: NDArray[np.intp], start: int, step: int) -> tuple[int | None, str]:
+    """The first of ``positions`` from ``start`` on, or back from there; at the end it begins anew.
+
+    Args:
+        positions: where the matches are, ascending.
+        start: where to start.
+        step: -1: upwards, else downwards.
+
+    Returns:
+        A position, None without a match; and the result in words: ``3 of 12``.
+    """
+    if not len(positions):
         return None, NOT_FOUND
-    index = int(np.searchsorted(places, start)) if step >= 0 else int(np.searchsorted(places, start, "right")) - 1
-    wrapped = not 0 <= index < len(places)
-    index %= len(places)
-    return int(places[index]), f"{index + 1:,} of {len(places):,}{' (wrapped)' if wrapped else ''}"
+    index = int(np.searchsorted(positions, start)) if step >= 0 else int(np.searchsorted(positions, start, "right")) - 1
+    has_wrapped = not 0 <= index < len(positions)
+    index %= len(positions)
+    return int(positions[index]), f"{index + 1:,} of {len(positions):,}{' (wrapped)' if has_wrapped else ''}"
 
 
-def read_search(text: str) -> Filter:
-    """A filter; a state's name alone is one too, and so are addresses that are not typed to their end.
+def parse_search(text: str) -> Filter:
+    """A filter from what is typed. Unlike in a filter, a state's name stands alone, and an address may be incomplete.
 
     Raises:
         UsageError: it does not parse.
     """
     text = text.strip()
-    begun = network_from_prefix(text)
-    return parse(f"ip:{begun}" if begun else f"state:{text}" if text.lower() in _STATES else text)
+    network = network_from_prefix(text)
+    return parse(f"ip:{network}" if network else f"state:{text}" if text.lower() in _STATES else text)
 
 
 class SearchBar(Horizontal):
-    """Hidden until opened; each keystroke goes to the first match from where the search began."""
+    """Hidden until opened. Each keystroke goes to the first match from where the search began."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,f10", "close", "Close", tooltip="Close the search"),
@@ -56,67 +65,67 @@ class SearchBar(Horizontal):
     ]
 
     class MatchRequested(Message):
-        """Somebody wants the next match.
+        """The user wants to see another match.
 
         Args:
-            wanted: what it is.
-            step: 1, -1, or 0 for the first one from where it began.
-            below: 1 is downwards, whichever way the list is read.
+            search: what has to match.
+            step: 1 for the next match, -1 for the previous one, 0 for the first one from where the search began.
+            is_downwards: the next match is the one below, also in the log, which is otherwise read from its end.
         """
 
-        def __init__(self, wanted: Filter, step: int, *, below: bool) -> None:
-            self.wanted, self.step, self.below = wanted, step, below
+        def __init__(self, search: Filter, step: int, *, is_downwards: bool) -> None:
+            self.search, self.step, self.is_downwards = search, step, is_downwards
             super().__init__()
 
     class Closed(Message):
-        """The bar is not shown any more."""
+        """The bar has been hidden."""
 
     def __init__(self, *, id: str) -> None:
         super().__init__(id=id)
         self.display = False
 
     def compose(self) -> ComposeResult:
-        """Prompt, input, and what came of it."""
+        """Prompt, input and result."""
         yield Label("Search: ")
         yield Input(placeholder="nginx  443  10.0.0.1  close_wait  rtt>10ms", max_length=1000)
         yield Label("", id="found", markup=False)
 
     def open(self) -> None:
-        """Show it with the text of last time, which the first key replaces."""
+        """Show the bar with the text of last time, selected so that the first key replaces it."""
         self.display = True
         entry = self.query_one(Input)
         entry.select_all()
         self.show_result("")
         self.screen.set_focus(entry)
 
-    def show_result(self, told: str, *, failed: bool = False) -> None:
-        """What came of the search."""
-        found = self.query_one("#found", Label)
-        found.update(told)
-        found.set_class(failed, "-failed")
+    def show_result(self, result: str, *, failed: bool = False) -> None:
+        """Show the result of the search in words; in the colour of failures if it ``failed``."""
+        label = self.query_one("#found", Label)
+        label.update(result)
+        label.set_class(failed, "-failed")
 
     def on_input_changed(self, event: Input.Changed) -> None:
-        """Go there while it is typed."""
+        """Search while the text is typed."""
         event.stop()
         if self.display:
             self._request_match(0)
 
-    def action_find(self, step: int, below: bool = False) -> None:  # noqa: FBT001, FBT002  from a binding's text
-        """The next one, or the one before."""
-        self._request_match(step, below=below)
+    def action_find(self, step: int, is_downwards: bool = False) -> None:  # noqa: FBT001, FBT002  from a binding's text
+        """Go to the next match or the previous one."""
+        self._request_match(step, is_downwards=is_downwards)
 
-    def _request_match(self, step: int, *, below: bool = False) -> None:
+    def _request_match(self, step: int, *, is_downwards: bool = False) -> None:
         try:
-            wanted = read_search(self.query_one(Input).value)
+            search = parse_search(self.query_one(Input).value)
         except UsageError as error:
             self.show_result(error.message, failed=True)
             return
-        if wanted == MATCH_ALL or not wanted.text.strip():
+        if search == MATCH_ALL or not search.text.strip():
             self.show_result("")
             return
-        self.post_message(self.MatchRequested(wanted, step, below=below))
+        self.post_message(self.MatchRequested(search, step, is_downwards=is_downwards))
 
     def action_close(self) -> None:
-        """Stay at the match."""
+        """Hide the bar; the cursor stays at the match."""
         self.display = False
         self.post_message(self.Closed())

@@ -1,4 +1,4 @@
-"""The scrolling log of state transitions."""
+"""The log: a line for each transition, oldest first. It scrolls, follows its end, and can be searched."""
 
 from __future__ import annotations
 
@@ -27,7 +27,11 @@ _STATES_CELLS = 23
 
 
 class TransitionLog(Panel, can_focus=True):
-    """Shows ``Frame.log``, oldest first; follows the end until the user scrolls up."""
+    """Shows ``Frame.log``; follows the end until the user scrolls up.
+
+    A *line* is a place in ``Frame.log``. A *number* counts all transitions since the start: a transition keeps it when
+    older ones fall out of the log.
+    """
 
     HELP = "Every change of state, as it happens."
     COMPONENT_CLASSES: ClassVar[set[str]] = {"log--time", "log--mark", "log--found", *STATE_CLASSES}
@@ -44,75 +48,84 @@ class TransitionLog(Panel, can_focus=True):
         super().__init__(id=id)
         self._hosts = hosts
         self._frame = Frame()
-        self._following = True
-        self._last_seen = 0
-        self.searching = False
-        """The line that was found is shown as found."""
-        self._match = 0
-        self._search_from = 0
+        self._is_following = True
+        self._seen_total = 0
+        """How many transitions there were when the end of the log was last on the screen."""
+        self.is_searched = False
+        """A search runs in the log: the line of the latest match is highlighted."""
+        self._match_number = 0
+        self._search_start = 0
+        """Line."""
         self.set_title("Transitions")
 
     # -- data ---------------------------------------------------------------------------------
 
     def _numbers(self, frame: Frame) -> np.ndarray[tuple[int], np.dtype[np.intp]]:
-        """Running numbers of the shown transitions: they stay when older ones fall out."""
+        """The numbers of the transitions that ``frame`` shows."""
         return frame.log + _first_number(frame)
 
     def show(self, frame: Frame) -> None:
         """Paint ``frame``, at its end or where the user has scrolled to."""
         old, self._frame = self._frame, frame
         self.set_line_count(len(frame.log))
-        before, after = ((one.snapshot.log_total, one.snapshot.has_table, one.view_options) for one in (old, frame))
-        same = before == after
-        if same and len(old.log) == len(frame.log):
+        old_key, key = (
+            (each.snapshot.log_total, each.snapshot.has_table, each.view_options, len(each.log))
+            for each in (old, frame)
+        )
+        if key == old_key:
             return
-        if self._following:
-            self._last_seen = frame.snapshot.log_total
+        if self._is_following:
+            self._seen_total = frame.snapshot.log_total
             self.scroll_end(animate=False, force=True, immediate=True)
         else:
             self._keep_top_line(old)
-        self._retitle()
+        self._update_title()
         self.refresh()
 
     def _keep_top_line(self, old: Frame) -> None:
         """Keep the line at the top of the screen there."""
-        before = self._numbers(old)
-        top = min(self.scroll_offset.y, len(before) - 1)
+        old_numbers = self._numbers(old)
+        top = min(self.scroll_offset.y, len(old_numbers) - 1)
         if top >= 0:
-            line = int(np.searchsorted(self._numbers(self._frame), before[top]))
+            line = int(np.searchsorted(self._numbers(self._frame), old_numbers[top]))
             self.scroll_to(y=line, animate=False, force=True, immediate=True)
 
-    def _retitle(self) -> None:
-        newer = int((self._numbers(self._frame) >= self._last_seen).sum())
-        subtitle = "" if self._following or not newer else f"{newer:,} newer ▼ End"
-        facts = self._frame.snapshot
-        span = f" {facts.span_text(facts.log_since_ns)}" if facts.has_table else ""
-        self.set_title(f"Transitions {count_text(facts, len(self._frame.log))}{span}", subtitle)
+    def _update_title(self) -> None:
+        newer = int((self._numbers(self._frame) >= self._seen_total).sum())
+        note = "" if self._is_following or not newer else f"{newer:,} newer ▼ End"
+        snapshot = self._frame.snapshot
+        span = f" {snapshot.span_text(snapshot.log_since_ns)}" if snapshot.has_table else ""
+        self.set_title(f"Transitions {count_text(snapshot, len(self._frame.log))}{span}", note)
 
     # -- search -------------------------------------------------------------------------------
 
     def begin_search(self) -> None:
-        """From the last line on the screen ``find`` goes: back, as one reads a log."""
-        self._search_from = self.scroll_offset.y + self.size.height - 1
-        self._match = _first_number(self._frame) + self._search_from
+        """Let ``find`` start at the last line on the screen: the first match is the latest one above it."""
+        self._search_start = self.scroll_offset.y + self.size.height - 1
+        self._match_number = _first_number(self._frame) + self._search_start
+        self.is_searched = True
 
-    def find(self, wanted: Filter, step: int) -> str:
-        """Go to the next match, for -1 to the one before, for 0 to the last up to where the search began.
+    def end_search(self) -> None:
+        """Highlight no line any more."""
+        self.is_searched = False
+
+    def find(self, search: Filter, step: int) -> str:
+        """Go to the next match, for -1 to the previous one, for 0 to the last one up to where the search began.
 
         Returns:
-            What to say of it.
+            The result in words.
         """
-        facts = self._frame.snapshot
-        places = np.flatnonzero(wanted.matches(facts.context_of(facts.log))[self._frame.log])
-        now = int(np.searchsorted(self._numbers(self._frame), self._match))
-        found, told = next_match(places, now + step if step else self._search_from, step or -1)
-        if found is not None:
-            self._match = int(self._numbers(self._frame)[found])
-            top = found - self.size.height // 2
-            self._following = False
+        snapshot = self._frame.snapshot
+        lines = np.flatnonzero(search.matches(snapshot.context_of(snapshot.log))[self._frame.log])
+        start = int(np.searchsorted(self._numbers(self._frame), self._match_number))
+        line, result = next_match(lines, start + step if step else self._search_start, step or -1)
+        if line is not None:
+            self._match_number = int(self._numbers(self._frame)[line])
+            top = line - self.size.height // 2
+            self._is_following = False
             self.scroll_to(y=max(0, top), animate=False, force=True)
             self.refresh()
-        return told
+        return result
 
     # -- painting -----------------------------------------------------------------------------
 
@@ -126,28 +139,27 @@ class TransitionLog(Panel, can_focus=True):
         if line >= len(self._frame.log):
             return Strip.blank(width, self.visual_style.rich_style)
         index = int(self._frame.log[line])
-        row = self._frame.snapshot.log[index]
-        if self.searching and index + _first_number(self._frame) == self._match:
-            chosen = self.get_component_rich_style("log--found")
-            plain = "".join(segment.text for segment in self._segments(row, width))
-            return Strip([Segment(plain, chosen)]).adjust_cell_length(width, chosen)
-        return Strip(self._segments(row, width)).adjust_cell_length(width, self.visual_style.rich_style)
+        transition = self._frame.snapshot.log[index]
+        if self.is_searched and index + _first_number(self._frame) == self._match_number:
+            highlight = self.get_component_rich_style("log--found")
+            plain = "".join(segment.text for segment in self._segments(transition, width))
+            return Strip([Segment(plain, highlight)]).adjust_cell_length(width, highlight)
+        return Strip(self._segments(transition, width)).adjust_cell_length(width, self.visual_style.rich_style)
 
     def _segments(self, row: np.void, width: int) -> list[Segment]:
         base = self.visual_style.rich_style
-        facts = self._frame.snapshot
-        clock = formats.clock(facts.wall_clock.utc_ns(int(row["ts_ns"])))
+        snapshot = self._frame.snapshot
+        clock = formats.clock(snapshot.wall_clock.utc_ns(int(row["ts_ns"])))
         spent_ns = int(row["time_in_state_ns"])
         spent = formats.UNKNOWN if spent_ns == UNKNOWN_NS else formats.duration_ns(spent_ns)
         old, new = (formats.state_name(int(row[name])) for name in ("oldstate", "newstate"))
         mark = "~" if row["flags"] & Flag.POLLED else " "
+        hosts = self._hosts if self._frame.view_options.names else None
         pad = " " * max(0, _STATES_CELLS - len(old) - len(new) - 1)
         return [
             Segment(clock, base + self.get_component_rich_style("log--time", partial=True)),
             Segment(mark, base + self.get_component_rich_style("log--mark", partial=True)),
-            Segment(
-                log_endpoints(row, width, facts.names, self._hosts if self._frame.view_options.names else None), base
-            ),
+            Segment(log_endpoints(row, width, snapshot.names, hosts), base),
             Segment(" ", base),
             Segment(old, base + state_style(self, int(row["oldstate"]))),
             Segment("→", base),
@@ -161,17 +173,17 @@ class TransitionLog(Panel, can_focus=True):
         """Scrolling up stops following, reaching the end starts it again."""
         super().watch_scroll_y(old_value, new_value)
         if self.is_vertical_scroll_end:
-            self._following = True
-            self._last_seen = self._frame.snapshot.log_total
+            self._is_following = True
+            self._seen_total = self._frame.snapshot.log_total
         elif new_value < old_value:
-            if self._following:
-                self._last_seen = self._frame.snapshot.log_total
-            self._following = False
-        self._retitle()
+            if self._is_following:
+                self._seen_total = self._frame.snapshot.log_total
+            self._is_following = False
+        self._update_title()
 
     def on_resize(self) -> None:
         """Stay at the end, wherever that is now."""
-        if self._following:
+        if self._is_following:
             self.scroll_end(animate=False, force=True, immediate=True)
 
     def action_scroll_lines(self, lines: int) -> None:
@@ -188,45 +200,45 @@ class TransitionLog(Panel, can_focus=True):
 
     def action_follow(self) -> None:
         """Go to the newest line and stay with it."""
-        self._following = True
+        self._is_following = True
         self.scroll_end(animate=False, force=True)
 
 
 def _first_number(frame: Frame) -> int:
-    """Of the oldest line that is kept; lines keep their numbers when older ones fall out."""
+    """The number of the oldest transition that the log still has."""
     return frame.snapshot.log_total - len(frame.snapshot.log)
 
 
 def log_endpoints(row: np.void, width: int, names: Names, hosts: HostNames | None = None) -> str:
-    """Process and both ends of a transition, in what a line of ``width`` leaves for them."""
+    """Process and endpoints of a transition, in the cells that a line of ``width`` leaves for them."""
     room = width - 12 - 1 - 1 - _STATES_CELLS - 8
     comm = safe_text.clean(bytes(row["comm"])) or formats.UNKNOWN
     lport = str(row["lport"]) if row["lport"] else formats.UNKNOWN
     rport = str(row["rport"]) if row["rport"] else "*"
-    laddr, raddr = (formats.address((int(row[n][0]), int(row[n][1]))) for n in ("laddr", "raddr"))
+    laddr, raddr = (formats.address((int(row[name][0]), int(row[name][1]))) for name in ("laddr", "raddr"))
     if hosts is not None:
         laddr, raddr = hosts.host(laddr), hosts.host(raddr)
     if room >= 58:
-        name = 15
-        laddr, raddr = _shared(
+        comm_cells = 15
+        laddr, raddr = _share_room(
             laddr + devices(RowContext(np.array([row]), 0, names=names))[0],
             raddr,
-            room - name - len(f" []:{lport} ↔ []:{rport}"),
+            room - comm_cells - len(f" []:{lport} ↔ []:{rport}"),
         )
-        ends = f"{formats.endpoint(laddr, lport)} ↔ {formats.endpoint(raddr, rport)}"
+        endpoints = f"{formats.endpoint(laddr, lport)} ↔ {formats.endpoint(raddr, rport)}"
     elif room >= 34:
-        name = room - 28
+        comm_cells = room - 28
         raddr = raddr if len(raddr) <= 15 else fit_middle(raddr, 13)  # which leaves room for brackets
-        ends = f"{lport:>5}↔{formats.endpoint(raddr, rport)}"
+        endpoints = f"{lport:>5}↔{formats.endpoint(raddr, rport)}"
     else:
-        name = max(4, room - 13)
-        ends = f"{lport:>5}↔{rport}"
-    return fit(f"{fit(comm, name)} {ends}", room)
+        comm_cells = max(4, room - 13)
+        endpoints = f"{lport:>5}↔{rport}"
+    return fit(f"{fit(comm, comm_cells)} {endpoints}", room)
 
 
-def _shared(laddr: str, raddr: str, room: int) -> tuple[str, str]:
-    """Both addresses in ``room`` cells together: the shorter one whole where it takes no more than half."""
+def _share_room(laddr: str, raddr: str, room: int) -> tuple[str, str]:
+    """Both addresses in ``room`` cells together; an address that needs no more than half of them stays whole."""
     half = room // 2
-    local = min(len(laddr), max(half, room - len(raddr)))
-    remote = min(len(raddr), room - local)
-    return fit_middle(laddr, local), fit_middle(raddr, remote)
+    local_cells = min(len(laddr), max(half, room - len(raddr)))
+    remote_cells = min(len(raddr), room - local_cells)
+    return fit_middle(laddr, local_cells), fit_middle(raddr, remote_cells)

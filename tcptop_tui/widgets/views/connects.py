@@ -1,4 +1,4 @@
-"""View 2: what came of each connect(), and counts by destination."""
+"""View 2: the outcome of each connect(), and counts of connects by destination."""
 
 from __future__ import annotations
 
@@ -22,12 +22,13 @@ from tcptop_tui.filters import Filter, process_names
 from tcptop_tui.host.hostnames import HostNames
 from tcptop_tui.model.frame import Frame
 from tcptop_tui.records import Mask
+from tcptop_tui.widgets.lists.frame_listing import FrameListing
 from tcptop_tui.widgets.lists.list_content import ListContent
+from tcptop_tui.widgets.lists.list_rows import ListRows
 from tcptop_tui.widgets.lists.listing import Listing
-from tcptop_tui.widgets.lists.page import RowTexts, from_row_context
 from tcptop_tui.widgets.panels.panel import count_text, empty_text
 
-_CLASSES = {"table--header", "table--sorted", "table--cursor", "table--failed", "table--waiting"}
+_CLASSES = {"table--failed", "table--waiting"}
 
 
 def _average_ns(subject: RowContext) -> FieldValues:
@@ -42,96 +43,98 @@ def _column(key: str, title: str, width: int, *, rank: int) -> Field:
 
 
 def connects_title(frame: Frame) -> str:
-    """``Connects 312, failed 4 since 15:42``; with a filter, which chooses from what is kept, each of its span."""
-    made, facts = frame.connects, frame.snapshot
-    connects, failed = count_text(facts, made.connects), count_text(facts, made.failed)
-    if not facts.has_table or made.since_ns == made.succeeded_since_ns:
-        return f"Connects {connects}, failed {failed}{_span_text(frame)}"
-    succeeded_span, failed_span = facts.span_text(made.succeeded_since_ns), facts.span_text(made.since_ns)
-    return f"Connects {connects} {succeeded_span}, failed {failed} {failed_span}"
+    """``Connects 312, failed 4 since 15:42``.
+
+    With a filter each count has a span of its own: a filter can only choose from the outcomes that are still kept,
+    and failures are not kept for the same time as successes.
+    """
+    connects, snapshot = frame.connects, frame.snapshot
+    total, failed = count_text(snapshot, connects.connects), count_text(snapshot, connects.failed)
+    if not snapshot.has_table or connects.since_ns == connects.succeeded_since_ns:
+        return f"Connects {total}, failed {failed}{_span_text(frame)}"
+    succeeded_span, failed_span = snapshot.span_text(connects.succeeded_since_ns), snapshot.span_text(connects.since_ns)
+    return f"Connects {total} {succeeded_span}, failed {failed} {failed_span}"
 
 
 def connects_note(frame: Frame) -> str:
-    """Where the list is shorter than the counts: from when on it has all."""
-    made, facts = frame.connects, frame.snapshot
-    if made.listed_since_ns <= made.succeeded_since_ns and made.failed_since_ns <= made.since_ns:
+    """From when on the list is complete, where it reaches less far back than the counts; else empty."""
+    connects, snapshot = frame.connects, frame.snapshot
+    lists_all_successes = connects.listed_since_ns <= connects.succeeded_since_ns
+    lists_all_failures = connects.failed_since_ns <= connects.since_ns
+    if lists_all_successes and lists_all_failures:
         return ""
-    listed = f"list: successes {facts.span_text(made.listed_since_ns)}"
-    failed = f", failures {facts.span_text(made.failed_since_ns)}" if made.failed_since_ns > made.since_ns else ""
-    return f"{listed}{failed}"
+    failures = "" if lists_all_failures else f", failures {snapshot.span_text(connects.failed_since_ns)}"
+    return f"list: successes {snapshot.span_text(connects.listed_since_ns)}{failures}"
 
 
 def _span_text(frame: Frame) -> str:
-    """Of which time the counts are."""
-    made, facts = frame.connects, frame.snapshot
-    if not facts.has_table:
+    """The span of time that the counts are of, with a blank or a comma before it."""
+    connects, snapshot = frame.connects, frame.snapshot
+    if not snapshot.has_table:
         return ""
-    if made.since_ns == made.succeeded_since_ns:
-        return f" {facts.span_text(made.since_ns)}"
-    return f", connected {facts.span_text(made.succeeded_since_ns)}, failed {facts.span_text(made.since_ns)}"
+    if connects.since_ns == connects.succeeded_since_ns:
+        return f" {snapshot.span_text(connects.since_ns)}"
+    succeeded_span, failed_span = snapshot.span_text(connects.succeeded_since_ns), snapshot.span_text(connects.since_ns)
+    return f", connected {succeeded_span}, failed {failed_span}"
 
 
-class ConnectsTable(Listing):
-    """Shows ``Frame.connects``."""
+class ConnectsTable(FrameListing):
+    """Shows ``Frame.connects``: an outcome of a connect() a row."""
 
     VIEW = 1
     HELP = "The outcome of each connect() that sent a SYN, latest first; trace connect shows the others too."
     COLUMNS = list_fields(
         RecordKinds.CONNECTS,
-        lport={"rank": 7}, rport={"rank": 1},  # whom it was to, also where there is little room
+        lport={"rank": 7}, rport={"rank": 1},  # the destination is shown on narrow screens too
         retrans={"rank": 18, "optional": True},
     )  # fmt: skip
     COMPONENT_CLASSES: ClassVar[set[str]] = _CLASSES
     BINDINGS: ClassVar[list[BindingType]] = [Binding("enter", "open", "Open")]
 
     class Opened(Message):
-        """The user wants to see what became of a connect(): one of dtype TRANSITION."""
+        """The user wants to see what became of a connect(): ``outcome`` is a record of dtype TRANSITION."""
 
         def __init__(self, outcome: np.void) -> None:
             self.outcome = outcome
             super().__init__()
 
-    def __init__(self, hosts: HostNames, *, id: str) -> None:
-        super().__init__(id=id)
-        self._hosts = hosts
-        self._frame = Frame()
-
-    def show(self, frame: Frame) -> None:
-        """Paint ``frame``."""
-        self._frame = frame
-        made, order = frame.connects, frame.view_options.connects
+    def _make_content(self, frame: Frame) -> ListContent:
+        connects, options = frame.connects, frame.view_options
         self.set_title(connects_title(frame), connects_note(frame))
-        which = " that matches the filter" if frame.view_options.filter.text else ""
-        told = empty_text(frame.snapshot, f"no connect(){which} since {frame.snapshot.start_text}")
-        self.show_sheet(
-            ListContent(
-                made.order, made.ids, self._page, order.key, order.descending, told, frame.view_options, self._matches
-            )
+        matching = " that matches the filter" if options.filter.text else ""
+        return ListContent(
+            connects.order,
+            connects.ids,
+            self._select_rows,
+            options.connects.key,
+            options.connects.descending,
+            empty_text(frame.snapshot, f"no connect(){matching} since {frame.snapshot.start_text}"),
+            options,
+            self._matches,
         )
 
-    def _matches(self, wanted: Filter) -> Mask:
-        return wanted.matches(self._frame.snapshot.context_of(self._frame.connects.rows))
+    def _matches(self, search: Filter) -> Mask:
+        return search.matches(self._frame.snapshot.context_of(self._frame.connects.rows))
 
-    def _page(self, rows: NDArray[np.intp]) -> RowTexts:
-        frame = self._frame
-        return from_row_context(frame.snapshot.context_of(frame.connects.rows[rows]), frame.view_options, self._hosts)
+    def _select_rows(self, rows: NDArray[np.intp]) -> ListRows:
+        return self._list_rows(self._frame.snapshot.context_of(self._frame.connects.rows[rows]))
 
     def cell_style(self, row: int, key: str) -> Style | None:
-        """Failures and what waits stand out."""
-        code = int(self._frame.connects.results[row])
-        if key != "result" or code in {RESULT_CONNECTED, CloseReason.NONE}:
+        """Colours for the results of connects that failed or wait."""
+        result = int(self._frame.connects.results[row])
+        if key != "result" or result in {RESULT_CONNECTED, CloseReason.NONE}:
             return None
-        waits = code in {RESULT_WAITING, RESULT_UNSENT}
-        return self.get_component_rich_style("table--waiting" if waits else "table--failed", partial=True)
+        is_waiting = result in {RESULT_WAITING, RESULT_UNSENT}
+        return self.get_component_rich_style("table--waiting" if is_waiting else "table--failed", partial=True)
 
     def action_open(self) -> None:
-        """Open the connection that it was for."""
+        """Open the connection that the connect() made."""
         if self.selected_row is not None:
             self.post_message(self.Opened(self._frame.connects.rows[self.selected_row]))
 
 
-class DestinationsTable(Listing):
-    """Shows ``Frame.connects.destinations``."""
+class DestinationsTable(FrameListing):
+    """Shows ``Frame.connects.destinations``: a destination a row."""
 
     HELP = "Connects by destination, most failures first."
     PINNED = "raddr"
@@ -149,59 +152,47 @@ class DestinationsTable(Listing):
         Binding("enter", "open", "Connections", tooltip="Show the connections of the row")
     ]
 
-    class Opened(Message):
-        """The user wants to see the connections of a destination."""
+    class Opened(Listing.ConnectionsRequested):
+        """A destination was opened."""
 
-        def __init__(self, wanted: str) -> None:
-            self.filter = wanted
-            super().__init__()
+    def _make_content(self, frame: Frame) -> ListContent:
+        connects = frame.connects
+        uncounted = f", {formats.count(connects.beyond)} to others" if connects.beyond else ""
+        count = count_text(frame.snapshot, len(connects.destinations))
+        self.set_title(f"By destination {count}{uncounted}{_span_text(frame)}")
+        numbers = np.arange(len(connects.destinations))
+        return ListContent(numbers, numbers.astype(np.uint64), self._select_rows, view_options=frame.view_options)
 
-    def __init__(self, hosts: HostNames, *, id: str) -> None:
-        super().__init__(id=id)
-        self._hosts = hosts
-        self._frame = Frame()
-
-    def show(self, frame: Frame) -> None:
-        """Paint ``frame``."""
-        self._frame = frame
-        rows = frame.connects.destinations
-        beyond = f", {formats.count(frame.connects.beyond)} to others" if frame.connects.beyond else ""
-        self.set_title(f"By destination {count_text(frame.snapshot, len(rows))}{beyond}{_span_text(frame)}")
-        numbers = np.arange(len(rows))
-        self.show_sheet(ListContent(numbers, numbers.astype(np.uint64), self._page, view_options=frame.view_options))
-
-    def _page(self, rows: NDArray[np.intp]) -> RowTexts:
-        frame = self._frame
-        return from_row_context(
-            frame.snapshot.context_of(frame.connects.destinations[rows]), frame.view_options, self._hosts
-        )
+    def _select_rows(self, rows: NDArray[np.intp]) -> ListRows:
+        return self._list_rows(self._frame.snapshot.context_of(self._frame.connects.destinations[rows]))
 
     def cell_style(self, row: int, key: str) -> Style | None:
-        """Failures stand out."""
-        failed = key == "failed" and self._frame.connects.destinations["failed"][row]
-        return self.get_component_rich_style("table--failed", partial=True) if failed else None
+        """The colour of failures, for counts of them that are not 0."""
+        has_failed = key == "failed" and self._frame.connects.destinations["failed"][row]
+        return self.get_component_rich_style("table--failed", partial=True) if has_failed else None
 
     def action_open(self) -> None:
-        """Show the connections with the destination under the cursor."""
+        """Show the connections to the destination under the cursor."""
         if self.selected_row is not None:
-            self.post_message(self.Opened(destination_filter(self._frame.connects.destinations[self.selected_row])))
+            filter_text = destination_filter(self._frame.connects.destinations[self.selected_row])
+            self.post_message(self.Opened(filter_text))
 
 
 def destination_filter(row: np.void) -> str:
-    """The filter that shows what went to where ``row`` (it has raddr and rport) went."""
+    """The filter that shows the connections to a destination; ``row`` has the fields raddr, rport and dev."""
     address = formats.peer_address((int(row["raddr"][0]), int(row["raddr"][1])), int(row["dev"]))
     return process_names.destination_filter(address, int(row["rport"]))
 
 
 class ConnectsView(Horizontal):
-    """Both, side by side where there is room."""
+    """View 2: the list of connects and the counts by destination, side by side where there is room."""
 
     def __init__(self, hosts: HostNames, *, id: str) -> None:
         super().__init__(id=id)
         self._hosts = hosts
 
     def compose(self) -> ComposeResult:
-        """The list, and the counts."""
+        """The list, then the counts."""
         yield ConnectsTable(self._hosts, id="connects-list")
         yield DestinationsTable(self._hosts, id="destinations")
 
