@@ -25,11 +25,11 @@ run: $(STAMP)
 	elif command -v sudo >/dev/null; then exec sudo --preserve-env=$(KEEP) "$(CURDIR)/$(BIN)/tcptop-tui" $(ARGS); \
 	else echo "no sudo: starting without BPF" >&2; exec $(BIN)/tcptop-tui $(ARGS); fi
 
-# the tests that count nothing on this host side by side, the others alone; 5: no test chosen
+# hermetic tests side by side, those that need the host for themselves one by one; 5: no test chosen
 test: $(STAMP)
 	@.ci/setup tests
-	$(BIN)/python -m pytest -m apart --numprocesses 4 $(TESTARGS) || [ $$? = 5 ]
-	$(BIN)/python -m pytest -m "not apart" $(TESTARGS) || [ $$? = 5 ]
+	$(BIN)/python -m pytest -m hermetic --numprocesses 4 $(TESTARGS) || [ $$? = 5 ]
+	$(BIN)/python -m pytest -m host $(TESTARGS) || [ $$? = 5 ]
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -2,43 +2,34 @@
 
 from __future__ import annotations
 
-import dataclasses
-import os
 import socket
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 
 import hypothesis
 import pytest
-from resets import own_namespace
-from running import Running
-from severed import Far, severable
-from sockets import listening
 
 from tcptop_tui.bpf.program import Program
 from tcptop_tui.bpf.source import BpfSource
-from tcptop_tui.errors import BackendUnavailable
-from tcptop_tui.settings import Settings
 from tcptop_tui.stream.batches import Capture
+from tests.support.close_cases import own_namespace
+from tests.support.running_source import Running
+from tests.support.silent_link import Far, severable
+from tests.support.sockets import listening
+from tests.support.timezones import timezone
+from tests.support.tracer import SMALL, WATCHING, require_bpf
 
 # benchmarks measure time, tests do not: a busy machine is no failure
 hypothesis.settings.register_profile("tcptop", deadline=None)
 hypothesis.settings.load_profile("tcptop")
 
-SMALL = Settings(max_connections=4096, ring_bytes=2**20, session_ring_bytes=2**20)
-WATCHING = dataclasses.replace(SMALL, poll_s=0.02, refresh_s=0.2, reconcile_s=2)
-"""Of the fixture ``source``."""
 
-
-def require_bpf(settings: Settings) -> Program:
-    """A loaded program; skips the test where that is not possible, or fails it when told to."""
-    try:
-        return Program(settings)
-    except BackendUnavailable as error:
-        if os.environ.get("TCPTOP_REQUIRE_BPF") == "1":
-            pytest.fail(f"BPF is required here: {error}")
-        pytest.skip(f"no BPF: {error}")
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A test is hermetic unless its file, or the test, says that it needs the host for itself."""
+    for item in items:
+        if item.get_closest_marker("host") is None:
+            item.add_marker("hermetic")
 
 
 @pytest.fixture(scope="session")
@@ -99,15 +90,6 @@ def _nobodys_settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None
         for name in ("XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_STATE_HOME"):
             patch.setenv(name, str(tmp_path_factory.mktemp(name)))
         yield
-
-
-def timezone(monkeypatch: pytest.MonkeyPatch, name: str) -> Iterator[None]:
-    """For a fixture: times of day are shown as there."""
-    monkeypatch.setenv("TZ", name)
-    time.tzset()
-    yield
-    monkeypatch.undo()
-    time.tzset()
 
 
 @pytest.fixture

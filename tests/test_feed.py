@@ -11,8 +11,6 @@ from tcptop_tui.feed import Backend, Feed
 from tcptop_tui.settings import Settings
 from tcptop_tui.stream.batches import Batch, Capture, Sink, Source, Status, Table
 
-pytestmark = pytest.mark.apart
-
 
 class Dying(Source):
     """A source that fails when it is opened, or later."""

@@ -8,14 +8,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import timezone
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tcptop_tui import formats
 from tcptop_tui.records import UNKNOWN_UID, State
-
-pytestmark = pytest.mark.apart
+from tests.support.timezones import timezone
 
 
 @pytest.mark.parametrize(

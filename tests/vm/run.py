@@ -29,18 +29,18 @@ CLOCK = Path(TOLD).stem
 # what asks the kernel, by the backend that it tests
 TESTS = {
     "bpf": [
-        "test_kernel_transitions.py", "test_kernel_ends.py", "test_kernel_rtt.py", "test_kernel_guard.py",
-        "test_kernel_loss.py", "test_kernel_ping.py", "test_kernel_escapes.py", "test_bpf_source.py",
-        "test_kernel_typed.py", "test_slots.py", "test_growth.py", "test_two_links.py", "test_payload.py",
-        "test_ages.py", "test_connect_failures.py", "test_accept.py",
-        "test_kept.py::test_the_second_start_has_the_same_programs_without_a_compiler",
+        "kernel/test_transitions.py", "kernel/test_close_reasons.py", "kernel/test_rtt.py", "kernel/test_guard.py",
+        "kernel/test_loss.py", "kernel/test_ping.py", "kernel/test_skipped_programs.py", "bpf/test_source.py",
+        "kernel/test_typed_reading.py", "bpf/test_slots.py", "bpf/test_growth.py", "truth/test_two_links.py",
+        "truth/test_payload.py", "truth/test_ages.py", "trace/test_connect_failures.py", "kernel/test_accept.py",
+        "bpf/load/test_program_cache.py::test_the_second_start_has_the_same_programs_without_a_compiler",
     ],
     "sock_diag": [
-        "test_diag_dump.py", "test_diag_source.py", "test_diag_owners.py", "test_diag_containers.py",
-        "test_namespaces.py",
+        "diag/test_dump.py", "diag/test_source.py", "host/test_socket_owners.py", "host/test_containers.py",
+        "diag/test_namespaces.py",
     ],
     # sets the clock and suspends the machine: in a boot of its own
-    CLOCK: ["test_own_clock.py"],
+    CLOCK: ["truth/test_own_clock.py"],
 }  # fmt: skip
 
 # name -> are there kernel headers, are there kprobes
@@ -51,12 +51,16 @@ def _file_of(test: str) -> str:
     return test.partition("::")[0]
 
 
+def _path_of(test: str) -> Path:
+    return (ROOT / _file_of(test)).resolve()
+
+
 def _suites(only: tuple[str, ...]) -> dict[str, list[str]]:
     """Of ``only`` (paths, or tests in them), else all; without suites that have none left."""
     chosen = {
         name: [f"tests/{file}" for file in files]
         if not only
-        else [test for test in only if Path(_file_of(test)).name in map(_file_of, files)]
+        else [test for test in only if _path_of(test) in map(_path_of, (f"tests/{file}" for file in files))]
         for name, files in TESTS.items()
     }
     return {name: tests for name, tests in chosen.items() if tests}

@@ -1,0 +1,1 @@
+"""What tests share: sockets, namespaces, samples, the program in a terminal, other tools."""
