@@ -38,7 +38,7 @@ lint: $(STAMP)
 
 types: $(STAMP)
 	$(BIN)/mypy tcptop_tui screenshots .ci/audit.py
-	$(BIN)/mypy tests/vm
+	MYPYPATH=tests/vm $(BIN)/mypy --explicit-package-bases tests/vm
 
 check: test lint types
 
