@@ -307,10 +307,7 @@ class Dashboard(KeyQueueApp):
             facts = self._store.snapshot() if newer else self.frame.snapshot
             look = self.view_options
             # the same rows in another direction cost what they did
-            known = (
-                replace(look, descending=self._painted_options.descending) == self._painted_options
-                and self._frame_cost_s < _MAX_LOOP_S
-            )
+            known = look.differs_in_direction_only(self._painted_options) and self._frame_cost_s < _MAX_LOOP_S
             if len(facts.rows) < _THREAD_ROWS or known:
                 self.frame, self._frame_cost_s = timed_frame(facts, look)
             else:

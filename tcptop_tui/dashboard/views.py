@@ -16,12 +16,12 @@ from tcptop_tui.errors import UsageError
 from tcptop_tui.fields import BY_KEY, FIELDS, Field
 from tcptop_tui.filters import parse
 from tcptop_tui.model.board import BOARD_STATES
-from tcptop_tui.model.frame import SortOrder
-from tcptop_tui.model.grouping import GROUPINGS, TITLES
+from tcptop_tui.model.grouping import GROUPINGS
+from tcptop_tui.model.sorting import SortOrder
 from tcptop_tui.widgets.dialogs.sort import SortDialog
 from tcptop_tui.widgets.lists.listing import Listing
 from tcptop_tui.widgets.views.board import MORE, BoardView
-from tcptop_tui.widgets.views.connections import ConnectionTable
+from tcptop_tui.widgets.views.connections import GROUPING_TITLES, ConnectionTable
 from tcptop_tui.widgets.views.connects import ConnectsTable
 from tcptop_tui.widgets.views.ended import EndedTable
 from tcptop_tui.widgets.views.rtt import RttView
@@ -124,7 +124,7 @@ class ViewApp(Dashboard):
             self.action_view(0)
         by = GROUPINGS[(GROUPINGS.index(self.view_options.group) + 1) % len(GROUPINGS)]
         self.set_view_options(replace(self.view_options, group=by, folded=frozenset()))
-        self.notify(f"grouped by {TITLES[by]}" if by else "not grouped", timeout=2)
+        self.notify(f"grouped by {GROUPING_TITLES[by]}" if by else "not grouped", timeout=2)
 
     @on(ConnectionTable.Folded)
     def _group_folded(self, event: ConnectionTable.Folded) -> None:
@@ -132,7 +132,7 @@ class ViewApp(Dashboard):
         if event.group_id is not None:
             self.set_view_options(replace(self.view_options, folded=self.view_options.folded ^ {event.group_id}))
         elif tree is not None:
-            every = frozenset(int(group) for group in tree.groups)
+            every = frozenset(int(group) for group in tree.group_ids)
             self.set_view_options(
                 replace(self.view_options, folded=frozenset() if every <= self.view_options.folded else every)
             )
@@ -144,16 +144,6 @@ class ViewApp(Dashboard):
     # -- sort ---------------------------------------------------------------------------------
 
     @property
-    def _sort_order(self) -> SortOrder:
-        """Of the view that is open."""
-        orders = {
-            "connects": self.view_options.connects,
-            "sessions": self.view_options.ended,
-            "board": self.view_options.board,
-        }
-        return orders.get(self.view_options.view) or SortOrder(self.view_options.sort, self.view_options.descending)
-
-    @property
     def _columns(self) -> tuple[Field, ...]:
         """Of the list that is open."""
         kind = SORTED_LISTS.get(self.view_options.view)
@@ -163,37 +153,31 @@ class ViewApp(Dashboard):
         """Sort by a column; by the one that is sorted by already, the other way round."""
         if key is None or self.view_options.view not in SORTED_LISTS:
             return
-        same = key == self._sort_order.key
-        descending = not self._sort_order.descending if same else key in _DESCENDING
-        order = SortOrder(key, descending)
-        if self.view_options.view == "connects":
-            self.set_view_options(replace(self.view_options, connects=order))
-        elif self.view_options.view == "sessions":
-            self.set_view_options(replace(self.view_options, ended=order))
-        elif self.view_options.view == "board":
-            self.set_view_options(replace(self.view_options, board=order))
-        else:
-            self.set_view_options(replace(self.view_options, sort=key, descending=descending))
+        order = self.view_options.order
+        descending = not order.descending if key == order.key else key in _DESCENDING
+        self.set_view_options(self.view_options.with_order(SortOrder(key, descending)))
 
     def action_sort_next(self, step: int) -> None:
         """Sort by the neighbouring column."""
         keys = [column.key for column in self._columns]
         if keys:
-            place = keys.index(self._sort_order.key) if self._sort_order.key in keys else -min(0, step) - 1
+            sort_key = self.view_options.order.key
+            place = keys.index(sort_key) if sort_key in keys else -min(0, step) - 1
             self.sort_by(keys[(place + step) % len(keys)])
 
     def action_invert(self) -> None:
         """Turn the order round."""
-        self.sort_by(self._sort_order.key)
+        if self.view_options.view in SORTED_LISTS:
+            self.sort_by(self.view_options.order.key)
 
     async def action_pick_sort(self) -> None:
         """Choose the column from a list."""
         if self.view_options.view in SORTED_LISTS:
             columns = SORTED_LISTS[self.view_options.view].COLUMNS
-            await self.push_screen(SortDialog(columns, self._sort_order.key), self._sort_picked)
+            await self.push_screen(SortDialog(columns, self.view_options.order.key), self._sort_picked)
 
     def _sort_picked(self, key: str | None) -> None:
-        if key != self._sort_order.key:
+        if key != self.view_options.order.key:
             self.sort_by(key)
 
     @on(Listing.HeaderClicked)

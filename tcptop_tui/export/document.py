@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tcptop_tui import __version__, formats, safe_text
+from tcptop_tui.export.alert_text import alert_text
 from tcptop_tui.export.schema import (
     SCHEMA_VERSION,
     Alert,
@@ -25,8 +26,8 @@ from tcptop_tui.export.schema import (
     Transition,
 )
 from tcptop_tui.fields import BY_KEY, RecordKinds, RowContext, document_fields
+from tcptop_tui.model import alert_kinds
 from tcptop_tui.model import connect_list as model
-from tcptop_tui.model import snapshot
 from tcptop_tui.model.histogram import bucket_bounds, summarize
 from tcptop_tui.records import RTT_SLOTS, Rows
 from tcptop_tui.stream.batches import Loss
@@ -51,7 +52,7 @@ class DocumentInput:
     filter_text: str
     hidden_text: str
     """The filter of what is not shown besides."""
-    alerts: tuple[snapshot.Alert, ...]
+    alerts: tuple[alert_kinds.Alert, ...]
     connections_total: int
     connects: model.Connects = field(default_factory=model.Connects)
     """Outcomes of connect() that the filter wants."""
@@ -141,5 +142,8 @@ def build_document(given: DocumentInput) -> Document:
         transitions=_rows(Transition, RecordKinds.TRANSITIONS, given.transitions),
         sessions=_rows(Session, RecordKinds.ENDED, given.ended),
         connects=_connects(given),
-        alerts=[Alert(safe_text.clean(one.text), safe_text.clean(one.filter), one.severe) for one in given.alerts],
+        alerts=[
+            Alert(safe_text.clean(alert_text(alert)), safe_text.clean(alert.filter), alert.severe)
+            for alert in given.alerts
+        ],
     )

@@ -15,6 +15,7 @@ from tcptop_tui.fields import RowContext
 from tcptop_tui.model.connect_list import make_connects
 from tcptop_tui.model.ended_order import has_peer
 from tcptop_tui.model.frame import Frame
+from tcptop_tui.model.sorting import SortOrder
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,14 +37,14 @@ def default_path(host: str, utc_ns: int, kind: str) -> Path:
 def _ended_rows(frame: Frame) -> RowContext:
     """The ended connections that the filter shows."""
     sessions = frame.snapshot.context_of(frame.snapshot.ended_rows)
-    return sessions.select(np.flatnonzero(has_peer(sessions.rows) & frame.view_options.mask(sessions)))
+    return sessions.select(np.flatnonzero(has_peer(sessions.rows) & frame.view_options.matches(sessions)))
 
 
 def _document_input(frame: Frame, origin: HostInfo) -> DocumentInput:
     facts, look = frame.snapshot, frame.view_options
     return DocumentInput(
         table=facts.row_context.select(frame.live_order),
-        transitions=facts.context_of(facts.log[frame.log]),
+        transitions=facts.context_of(facts.log[frame.log_order]),
         ended=_ended_rows(frame),
         hist=frame.rtt.hist,
         hist_sum_us=frame.rtt.sum_us,
@@ -57,7 +58,7 @@ def _document_input(frame: Frame, origin: HostInfo) -> DocumentInput:
         hidden_text=frame.view_options.hide_filter.text if frame.view_options.hide_filter else "",
         alerts=facts.alerts,
         connections_total=len(facts.rows),
-        connects=make_connects(facts, look.mask, "time", descending=True, filtered=look.is_filtered),
+        connects=make_connects(facts, look.matches, SortOrder("time"), filtered=look.is_filtered),
         since_ns=facts.counted_ns,
         transitions_since_ns=facts.log_since_ns,
         sessions_since_ns=facts.ended_since_ns,

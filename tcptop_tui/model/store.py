@@ -213,7 +213,7 @@ class Store:
             heat_map=self._heat_map.heat_map,
             trends=self._trends.samples,
             alerts=self._alert_rules.alerts,
-            board_before=self._board.oldest_counts,
+            earlier_board_counts=self._board.oldest_counts,
             transitions_per_s=self._transitions_per_s(),
             loss=self._loss,
             status=self._status,

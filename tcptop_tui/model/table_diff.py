@@ -1,4 +1,4 @@
-"""Which rows of two tables are the same connection; both are sorted by ``id``."""
+"""Compares two successive tables by id: which rows are the same connection, which are new, which are gone."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from tcptop_tui.records import Mask
 
 Ids = NDArray[np.uint64]
+"""Ids of a table's rows, ascending, shape (n,)."""
 Number = TypeVar("Number", bound=np.generic)
 
 
@@ -20,53 +21,62 @@ def _no_rows() -> NDArray[np.intp]:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TableDiff:
-    """From one table to a later one, found out once for everybody who compares the two."""
+    """The way from the earlier of two tables to the later one.
+
+    It is computed once for each table: half of what a store does with a table compares it with the one before.
+    """
 
     ids: Ids = field(default_factory=lambda: np.zeros(0, np.uint64))
-    """Of the later one."""
+    """Ids of the later table."""
     earlier_row: NDArray[np.intp] = field(default_factory=_no_rows)
-    """By row of the later one: which row of the earlier one it was."""
+    """For each row of the later table the same connection's row in the earlier one; 0 where ``existed`` is False."""
     existed: Mask = field(default_factory=lambda: np.zeros(0, np.bool_))
-    """By row of the later one: whether it was one; ``place`` is 0 where it was not."""
+    """For each row of the later table whether the earlier one had the connection."""
     added: NDArray[np.intp] = field(default_factory=_no_rows)
-    """Rows of the later one that were not ``there``."""
+    """Rows of the later table that the earlier one had not."""
     removed: NDArray[np.intp] = field(default_factory=_no_rows)
-    """Rows of the earlier one that are not in the later one."""
+    """Rows of the earlier table that the later one has not."""
     same_prefix: int = 0
-    """The first so many rows are the same ones in both."""
+    """How many rows at the beginning are the same connections in both tables."""
 
     @classmethod
-    def from_ids(cls, before: Ids, ids: Ids) -> TableDiff:
-        """From ids to ids."""
-        together = min(len(before), len(ids))
-        differs = before[:together] != ids[:together]
-        # connections that stay have the lowest ids: most of a table stands where it stood
-        same = int(differs.argmax()) if differs.any() else together
-        if same == len(before) == len(ids):
-            ids = before  # one array for as many tables as it can be
-        place, there = np.arange(len(ids)), np.ones(len(ids), np.bool_)
-        gone = np.ones(len(before), np.bool_)
-        gone[:same] = False
-        if same < len(before):
-            place[same:] = np.minimum(np.searchsorted(before[same:], ids[same:]) + same, len(before) - 1)
-            there[same:] = before[place[same:]] == ids[same:]
-            gone[place[same:][there[same:]]] = False
+    def from_ids(cls, earlier_ids: Ids, ids: Ids) -> TableDiff:
+        """Compare the ids of two tables."""
+        common_length = min(len(earlier_ids), len(ids))
+        differs = earlier_ids[:common_length] != ids[:common_length]
+        # connections that live long have the lowest ids: most rows of a table have the number that they had before
+        same = int(differs.argmax()) if differs.any() else common_length
+        if same == len(earlier_ids) == len(ids):
+            ids = earlier_ids  # one array serves all tables that have the same rows
+        earlier_row, existed = np.arange(len(ids)), np.ones(len(ids), np.bool_)
+        is_removed = np.ones(len(earlier_ids), np.bool_)
+        is_removed[:same] = False
+        if same < len(earlier_ids):
+            insertion = np.searchsorted(earlier_ids[same:], ids[same:]) + same
+            earlier_row[same:] = np.minimum(insertion, len(earlier_ids) - 1)
+            existed[same:] = earlier_ids[earlier_row[same:]] == ids[same:]
+            is_removed[earlier_row[same:][existed[same:]]] = False
         else:
-            there[same:] = False
-        fresh = np.flatnonzero(~there)
-        place[fresh] = 0
-        return cls(ids, place, there, fresh, np.flatnonzero(gone), same)
+            existed[same:] = False
+        added = np.flatnonzero(~existed)
+        earlier_row[added] = 0
+        return cls(ids, earlier_row, existed, added, np.flatnonzero(is_removed), same)
 
-    def carry_over(self, values: NDArray[Number], otherwise: float) -> NDArray[Number]:
-        """What stood beside the rows of the earlier table, shape (..., n), beside those of the later one.
+    def carry_over(self, values: NDArray[Number], default: float) -> NDArray[Number]:
+        """Bring values from beside the rows of the earlier table to beside those of the later one.
 
-        The very same array, if these are the same rows.
+        Args:
+            values: shape (..., rows of the earlier table).
+            default: the value of rows that are new.
+
+        Returns:
+            Shape (..., rows of the later table). It is ``values`` itself where both tables have the same rows.
         """
         if self.same_prefix == len(self.ids) == values.shape[-1]:
             return values
-        beside = np.empty((*values.shape[:-1], len(self.ids)), values.dtype)
-        beside[..., : self.same_prefix] = values[..., : self.same_prefix]
+        carried = np.empty((*values.shape[:-1], len(self.ids)), values.dtype)
+        carried[..., : self.same_prefix] = values[..., : self.same_prefix]
         if values.shape[-1]:
-            beside[..., self.same_prefix :] = values[..., self.earlier_row[self.same_prefix :]]
-        beside[..., self.added] = otherwise
-        return beside
+            carried[..., self.same_prefix :] = values[..., self.earlier_row[self.same_prefix :]]
+        carried[..., self.added] = default
+        return carried

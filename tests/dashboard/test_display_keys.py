@@ -10,6 +10,7 @@ import pytest
 
 from tcptop_tui.filters import parse
 from tcptop_tui.model.frame import ViewOptions, make_frame
+from tcptop_tui.model.sorting import SortOrder
 from tcptop_tui.model.store import Store
 from tcptop_tui.records import Rows
 from tcptop_tui.settings import Settings
@@ -45,13 +46,13 @@ async def test_units_of_round_trip_times() -> None:
 async def test_clearing_takes_two_presses() -> None:
     async with dashboard() as board:
         await board.press("x")
-        assert len(board.app.frame.log) == 30
+        assert len(board.app.frame.log_order) == 30
         await board.press("x")
-        assert len(board.app.frame.log) == 0
+        assert len(board.app.frame.log_order) == 0
         assert len(board.app.frame.snapshot.ended_rows) == 0
         assert board.shown == 100  # what is there stays
         await board.more(moves(3))
-        assert len(board.app.frame.log) == 3
+        assert len(board.app.frame.log_order) == 3
         assert "Transitions 3" in str(board.app.panel(TransitionLog).border_title)
 
 
@@ -106,7 +107,7 @@ def without(*ids: int, later_s: int, count: int = 6) -> Table:
 
 
 def shown(store: Store, text: str = "") -> list[int]:
-    frame = make_frame(store.snapshot(), ViewOptions(parse(text), sort="pid"))
+    frame = make_frame(store.snapshot(), ViewOptions(parse(text)).with_order(SortOrder("pid")))
     return frame.ids[frame.row_order].tolist()
 
 
@@ -116,7 +117,7 @@ def test_an_ended_connection_stays_for_some_seconds(store: Store) -> None:
     store.apply(ended(rows[4:5], NOW + SECOND))
     store.apply(without(gone, later_s=1))
     assert gone in shown(store)
-    frame = make_frame(store.snapshot(), ViewOptions(sort="pid"))
+    frame = make_frame(store.snapshot(), ViewOptions().with_order(SortOrder("pid")))
     place = int(np.flatnonzero(frame.ids == gone)[0])
     assert frame.ended_ns(place) == NOW + SECOND
     assert gone not in frame.rows["id"].tolist()  # exports and counts have what is there

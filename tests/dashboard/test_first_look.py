@@ -17,8 +17,9 @@ from tcptop_tui.dashboard.live import _CONFIGURABLE_LISTS, VIEWS
 from tcptop_tui.dashboard.views import SORTED_LISTS
 from tcptop_tui.fields import RecordKinds, list_fields
 from tcptop_tui.filters import parse
-from tcptop_tui.model.snapshot import Alert, Snapshot
-from tcptop_tui.model.sorting import sort_rows
+from tcptop_tui.model.alert_kinds import RetransmitAlert
+from tcptop_tui.model.snapshot import Snapshot
+from tcptop_tui.model.sorting import SortOrder, sort_rows
 from tcptop_tui.records import RTT_SLOTS, State
 from tcptop_tui.safe_text import fit_middle
 from tcptop_tui.stream.batches import EndedConnections, Status, Table, Transitions
@@ -59,7 +60,7 @@ def waits(count: int, *others: dict[str, object]) -> Table:
 def test_of_equal_rows_time_wait_comes_last(states: list[State], key: str, descending: bool) -> None:
     rows = connections(*({"state": state, "rport": 1, "id": n + 1} for n, state in enumerate(states)))
     rates = np.zeros(len(rows))
-    order = sort_rows((Snapshot(NOW, UTC, rows, rates, rates),), np.arange(len(rows)), key, descending=descending)
+    order = sort_rows((Snapshot(NOW, UTC, rows, rates, rates),), np.arange(len(rows)), SortOrder(key, descending))
     assert sorted(order.tolist()) == list(range(len(rows)))
     if key != "state":
         shown = rows["state"][order] == State.TIME_WAIT
@@ -174,7 +175,7 @@ async def test_the_narrowest_screen_has_a_port_and_what_it_is_sorted_by(key: str
     async with dashboard((40, 10)) as board:
         board.app.sort_by(key)
         await board.press()
-        if board.app.view_options.sort != key:  # it was: the order was turned round
+        if board.app.view_options.order.key != key:  # it was: the order was turned round
             board.app.sort_by(key)
             await board.press()
         columns = {placed.column.key for placed in board.app.panel(ConnectionTable).placed_columns}
@@ -237,7 +238,9 @@ async def test_messages_cover_no_row() -> None:
 async def test_the_strip_says_how_many_alerts_there_are() -> None:
     async with dashboard((80, 24)) as board:
         for count, told in ((1, "a: 1 alert"), (3, "a: 3 alerts")):
-            board.app._store._alert_rules.alerts = tuple(Alert(str(k), f"trouble {k}", "") for k in range(count))
+            board.app._store._alert_rules.alerts = tuple(
+                RetransmitAlert(key=str(k), filter="", per_second=60, usual_per_second=1) for k in range(count)
+            )
             await board.more(Status("bpf"))
             assert any(line.endswith(told) for line in screen(board).splitlines())
 

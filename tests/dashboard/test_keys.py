@@ -13,6 +13,7 @@ from textual.widgets import Input, OptionList, Select
 
 from tcptop_tui.dashboard.app import TcptopApp
 from tcptop_tui.filters import parse
+from tcptop_tui.model.sorting import SortOrder
 from tcptop_tui.records import State
 from tcptop_tui.settings import Settings
 from tcptop_tui.stream.batches import EndedConnections, Loss, Status, Table, Transitions
@@ -185,20 +186,20 @@ async def test_sorting() -> None:
         options = board.app.screen.query_one(OptionList)
         assert options.highlighted == 12
         await board.press("up", "up", "enter")
-        assert board.app.view_options.sort == "rx_bytes"
+        assert board.app.view_options.order.key == "rx_bytes"
         assert board_rows() == [99, 98, 97]
         await board.press("I")
         assert board_rows() == [0, 1, 2]
         await board.press("greater_than_sign")
-        assert board.app.view_options.sort == "tx_rate"
+        assert board.app.view_options.order.key == "tx_rate"
         await board.press("less_than_sign", "less_than_sign")
-        assert board.app.view_options.sort == "tx_bytes"
+        assert board.app.view_options.order.key == "tx_bytes"
         await board.press("f6", "escape")
-        assert board.app.view_options.sort == "tx_bytes"
+        assert board.app.view_options.order.key == "tx_bytes"
         # a click on a title sorts by it, a second one turns it round
         await board.pilot.click(ConnectionTable, offset=(3, 1))
         await painted(board.pilot)
-        assert (board.app.view_options.sort, board.app.view_options.descending) == ("pid", False)
+        assert board.app.view_options.order == SortOrder("pid", descending=False)
 
 
 async def test_moving() -> None:

@@ -20,6 +20,7 @@ from tcptop_tui.model.frame import ViewOptions, make_frame
 from tcptop_tui.model.grouping import GROUPINGS, make_tree
 from tcptop_tui.model.record_parts import FrozenParts
 from tcptop_tui.model.snapshot import Snapshot
+from tcptop_tui.model.sorting import SortOrder
 from tcptop_tui.records import ENDED, ROW, TRANSITION, UNKNOWN_NS, CloseFlag, Flag, State
 from tcptop_tui.stream.batches import EndedConnections, Table, Transitions
 from tcptop_tui.widgets.details.page import DetailScreen
@@ -96,7 +97,7 @@ def came(made: Connects) -> list[str]:
 
 
 def test_every_connect_has_its_result() -> None:
-    made = make_connects(facts(waiting().rows, outcomes().rows), MATCH_ALL.matches, "time", descending=True)
+    made = make_connects(facts(waiting().rows, outcomes().rows), MATCH_ALL.matches, SortOrder("time"))
     assert came(made) == ["waiting", "timed out", "refused", "connected", "connected"]
     assert len(set(made.ids.tolist())) == 5
     counts = [
@@ -111,14 +112,12 @@ def test_every_connect_has_its_result() -> None:
 @pytest.mark.parametrize("sort", ["time", "pid", "comm", "laddr", "lport", "raddr", "rport", "ms", "result"])
 def test_connects_sort_by_every_column(sort: str) -> None:
     given = facts(waiting().rows, outcomes().rows)
-    up, down = (make_connects(given, MATCH_ALL.matches, sort, descending=way).order.tolist() for way in (False, True))
+    up, down = (make_connects(given, MATCH_ALL.matches, SortOrder(sort, way)).order.tolist() for way in (False, True))
     assert sorted(up) == sorted(down) == list(range(5))
 
 
 def test_connects_follow_the_filter() -> None:
-    made = make_connects(
-        facts(waiting().rows, outcomes().rows), parse("raddr:10.0.0.2").matches, "time", descending=True
-    )
+    made = make_connects(facts(waiting().rows, outcomes().rows), parse("raddr:10.0.0.2").matches, SortOrder("time"))
     assert came(made) == ["waiting", "refused"]
 
 
@@ -139,29 +138,29 @@ def test_groups_have_everything_once_and_their_sums(by: str, given_rows: list[An
         )
     )  # fmt: skip
     every = np.arange(len(rows))
-    tree = make_tree(facts(rows), every, by, frozenset(), sort, descending=True)
+    tree = make_tree(facts(rows), every, by, frozenset(), SortOrder(sort))
     first = len(rows)
     assert tree.rows.dtype == ROW
-    assert sorted(tree.order.tolist()) == list(range(first + len(tree.groups)))
-    assert len(set(tree.groups.tolist())) == len(tree.groups)
+    assert sorted(tree.order.tolist()) == list(range(first + len(tree.group_ids)))
+    assert len(set(tree.group_ids.tolist())) == len(tree.group_ids)
     sums = tree.rows[first:]
     counted = (rows["flags"] & Flag.GAUGES) != 0
     assert int(sums["rx_bytes"].sum()) == int(rows["rx_bytes"][counted].sum())
-    assert int(tree.counts.sum()) == len(rows)
+    assert int(tree.member_counts.sum()) == len(rows)
     assert tree.rx_rate[first:].sum() == pytest.approx(tree.rx_rate[:first].sum())
     group = -1
     for row in tree.order.tolist():  # members stand behind their own group
         group = row - first if tree.is_group(row) else group
-        assert tree.is_group(row) or tree.member_of[row] == group
-    folded = make_tree(facts(rows), every, by, frozenset(tree.groups.tolist()), sort, descending=True)
-    assert sorted(folded.order.tolist()) == list(range(first, first + len(tree.groups)))
+        assert tree.is_group(row) or tree.group_index[row] == group
+    folded = make_tree(facts(rows), every, by, frozenset(tree.group_ids.tolist()), SortOrder(sort))
+    assert sorted(folded.order.tolist()) == list(range(first, first + len(tree.group_ids)))
 
 
 def test_groups_of_what_is_unknown_are_unknown() -> None:
     rows = connections({"flags": 0, "state": State.TIME_WAIT}, {"flags": 0, "state": State.TIME_WAIT}, {})
     rates = np.array([np.nan, np.nan, 5.0])
     tree = make_tree(
-        Snapshot(NOW, UTC, rows, rates, rates), np.arange(3), "state", frozenset(), "comm", descending=False
+        Snapshot(NOW, UTC, rows, rates, rates), np.arange(3), "state", frozenset(), SortOrder("comm", descending=False)
     )
     known = {
         int(row["state"]): (int(row["flags"]), rate) for row, rate in zip(tree.rows[3:], tree.rx_rate[3:], strict=True)
@@ -175,7 +174,7 @@ def test_a_connect_that_went_between_two_polls_neither_connected_nor_failed() ->
     polled = transitions(
         {"newstate": CLOSE, "flags": Flag.POLLED}, {"newstate": State.CLOSE_WAIT, "flags": Flag.POLLED}
     )
-    made = make_connects(facts(log=polled), MATCH_ALL.matches, "time", descending=True)
+    made = make_connects(facts(log=polled), MATCH_ALL.matches, SortOrder("time"))
     assert sorted(came(made)) == ["connected", "–"]
     assert made.destinations["failed"].sum() == 0
 
@@ -189,7 +188,7 @@ def test_listeners_are_no_sessions_and_averages_are_of_samples() -> None:
 
 
 def test_rows_of_the_log_keep_their_dtype() -> None:
-    made = make_connects(facts(waiting().rows, outcomes().rows), MATCH_ALL.matches, "time", descending=True)
+    made = make_connects(facts(waiting().rows, outcomes().rows), MATCH_ALL.matches, SortOrder("time"))
     assert made.rows.dtype == TRANSITION
     assert UNKNOWN_NS not in made.rows["time_in_state_ns"][made.results == 255]
 
@@ -228,16 +227,16 @@ async def test_each_list_has_its_own_order() -> None:
     async with dashboard() as board:
         await filled(board)
         await board.press("3", "greater_than_sign", "greater_than_sign")
-        assert board.app.view_options.ended.key == "comm"
-        assert board.app.view_options.sort == "rx_rate"
+        assert board.app.view_options.orders["sessions"].key == "comm"
+        assert board.app.view_options.orders["connections"].key == "rx_rate"
         await board.press("I")
-        assert board.app.view_options.ended.descending
+        assert board.app.view_options.orders["sessions"].descending
         await board.press("2", "f6")
         assert len(board.app.screen.query_one(OptionList).options) == len(ConnectsTable.COLUMNS)
         await board.press("end", "enter")
-        assert board.app.view_options.connects.key == ConnectsTable.COLUMNS[-1].key
+        assert board.app.view_options.orders["connects"].key == ConnectsTable.COLUMNS[-1].key
         await board.pilot.click(ConnectsTable, offset=(1, 1))
-        assert board.app.view_options.connects.key == "time"
+        assert board.app.view_options.orders["connects"].key == "time"
 
 
 async def test_enter_opens_a_closed_session() -> None:
@@ -292,7 +291,7 @@ async def test_the_cursor_stays_on_its_group_and_its_connection() -> None:
         assert panel.selected_id == chosen
         await board.press("space")
         assert board.app.frame.tree is not None
-        assert panel.selected_id in board.app.frame.tree.groups.tolist()
+        assert panel.selected_id in board.app.frame.tree.group_ids.tolist()
 
 
 @pytest.mark.usefixtures("utc")
@@ -316,7 +315,7 @@ async def test_a_click_on_a_title_of_the_destinations_does_not_sort() -> None:
         for key in ("failed", "raddr"):
             await board.pilot.click(DestinationsTable, offset=(spots[key] + 1, 1))
             await board.press("down")
-            assert board.app.view_options.connects.key == "time"
+            assert board.app.view_options.orders["connects"].key == "time"
 
 
 async def test_by_destination_takes_the_list_s_place_on_a_narrow_screen() -> None:

@@ -67,7 +67,7 @@ async def test_a_key_does_not_wait_for_anything_newer(monkeypatch: pytest.Monkey
         before = board.app.frame
         await board.pilot.press("I")
         await board.pilot.pause()
-        assert (board.app.frame.view_options.descending, before.view_options.descending) == (False, True)
+        assert (board.app.frame.view_options.order.descending, before.view_options.order.descending) == (False, True)
         assert board.app.frame.snapshot is before.snapshot
         assert asked == []
         await board.more(later(given, 1))

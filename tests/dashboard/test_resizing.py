@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from tcptop_tui.model.snapshot import Alert
+from tcptop_tui.model.alert_kinds import RetransmitAlert
 from tcptop_tui.records import State
 from tcptop_tui.stream.batches import Status, Table
 from tcptop_tui.widgets.panels.alerts import AlertStrip
@@ -26,7 +26,9 @@ pytestmark = pytest.mark.usefixtures("utc")
 async def test_a_smaller_terminal_leaves_no_empty_lines(size: tuple[int, int]) -> None:
     async with dashboard((160, 50)) as board:
         await busy(board)
-        board.app._store._alert_rules.alerts = tuple(Alert(str(k), f"trouble {k}", "") for k in range(4))
+        board.app._store._alert_rules.alerts = tuple(
+            RetransmitAlert(key=str(k), filter="", per_second=60, usual_per_second=1) for k in range(4)
+        )
         await board.more(Status("bpf"))
         await board.pilot.resize_terminal(*size)
         await board.more(Status("bpf"))

@@ -73,11 +73,11 @@ async def test_a_click_on_more_brings_them_too() -> None:
     async with dashboard((80, 24)) as board:
         view = await board_of(board)
         more = next(placed for placed in view.placed_columns if placed.column.key == MORE)
-        before, order = view.render_line(0).text, board.app.view_options.board
+        before, order = view.render_line(0).text, board.app.view_options.orders["board"]
         await board.pilot.click(BoardView, offset=(more.left + 2, 1))
         await board.press()
         assert view.render_line(0).text != before
-        assert board.app.view_options.board == order
+        assert board.app.view_options.orders["board"] == order
 
 
 @pytest.mark.parametrize("size", SIZES)

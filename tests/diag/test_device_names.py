@@ -24,6 +24,7 @@ from tcptop_tui.model.connect_outcomes import by_destination, sum_by_destination
 from tcptop_tui.model.grouping import make_tree
 from tcptop_tui.model.rtt_groups import rtt_groups
 from tcptop_tui.model.snapshot import Snapshot
+from tcptop_tui.model.sorting import SortOrder
 from tcptop_tui.records import HOLDING, Flag, Rows, State
 from tcptop_tui.replay.recorder import Recorder
 from tcptop_tui.replay.recording import read_batches
@@ -35,6 +36,7 @@ from tcptop_tui.widgets.details.text import facts_table, title
 from tcptop_tui.widgets.lists.list_rows import endpoints as ends
 from tcptop_tui.widgets.panels.transitions import log_endpoints
 from tcptop_tui.widgets.views.connects import destination_filter
+from tcptop_tui.widgets.views.rtt import group_label
 from tests.support.links import Side, two_links
 from tests.support.samples import connections, sampled, sessions, transitions
 
@@ -261,7 +263,7 @@ def test_groups_by_remote_address_name_the_link() -> None:
     rows = connections(*NEIGHBOURS)
     rates = np.full(len(rows), np.nan)
     facts = Snapshot(now_ns=1, rows=rows, tx_rate=rates, rx_rate=rates, names=NAMES)
-    tree = make_tree(facts, np.arange(len(rows)), "raddr", frozenset(), "raddr", descending=False)
+    tree = make_tree(facts, np.arange(len(rows)), "raddr", frozenset(), SortOrder("raddr", descending=False))
     groups = tree.rows[len(rows) :]
     told = sorted(BY_KEY["raddr"].texts(RowContext(groups, 1, names=NAMES)))
     assert told == ["10.0.0.2", "fe80::2%eth0", "fe80::2%v·[2J,a·%", "fe80::2%wg0"]
@@ -282,7 +284,7 @@ def test_round_trips_by_address_are_told_apart_by_the_link() -> None:
     nothing = np.zeros(len(rows))
     facts = Snapshot(rows=rows, hists=hists, tx_rate=nothing, rx_rate=nothing, names=NAMES)
     groups = rtt_groups(facts, "raddr", np.ones(len(rows), np.bool_), np.zeros(0, np.bool_), filtered=True)
-    assert {groups.label(place): int(groups.hist[place].sum()) for place in range(4)} == {
+    assert {group_label(groups, place): int(groups.hist[place].sum()) for place in range(4)} == {
         "10.0.0.2": 48, "fe80::2%eth0": 9, "fe80::2%v·[2J,a·%": 2, "fe80::2%wg0": 4,
     }  # fmt: skip
     totals = totals_of(rows, hists.histograms(rows["hist"]), "raddr")

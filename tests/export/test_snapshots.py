@@ -21,7 +21,7 @@ from tcptop_tui.export.document import DocumentInput, build_document
 from tcptop_tui.export.writers import default_name, format_of, json_schema, to_csv, to_json, to_text
 from tcptop_tui.fields import FIELDS, RowContext
 from tcptop_tui.host.caller_files import ExportError, resolve_path, write_export
-from tcptop_tui.model.snapshot import Alert
+from tcptop_tui.model.alert_kinds import CloseWaitAlert
 from tcptop_tui.model.wall_clock import WallClock
 from tcptop_tui.records import HOLDING, RTT_SLOTS, Flag, HolderLookup, Rows, State
 from tcptop_tui.stream.batches import Loss, Names
@@ -83,7 +83,7 @@ def given(**changes: object) -> DocumentInput:
         loss=Loss(ring_full=3, skipped=2, mended=1), utc_ns=UTC,
         host="h\x07ost", kernel="6.1",
         backend="bpf", backend_note="", filter_text="443", hidden_text="lport:22", connections_total=9,
-        alerts=(Alert("k", "27 in CLOSE_WAIT: a\x1bb", "comm=a"),),
+        alerts=(CloseWaitAlert(key="k", filter="comm=a", comm=b"a\x1bb", pid=0, count=20, oldest_age_ns=None),),
     )  # fmt: skip
     return dataclasses.replace(made, **changes)
 
@@ -145,8 +145,8 @@ def test_json_names_and_nulls() -> None:
     ]  # fmt: skip
     assert data["schema_version"] == 1
     assert data["meta"]["hidden"] == "lport:22"
-    assert data["alerts"] == [{"text": "27 in CLOSE_WAIT: a·b", "filter": "comm=a", "severe": True}]
-    assert "alert: 27 in CLOSE_WAIT: a·b" in to_text(given()).splitlines()
+    assert data["alerts"] == [{"text": "a·b: 20 in CLOSE_WAIT", "filter": "comm=a", "severe": True}]
+    assert "alert: a·b: 20 in CLOSE_WAIT" in to_text(given()).splitlines()
 
 
 def test_csv_is_a_table_with_its_origin() -> None:

@@ -25,6 +25,7 @@ from tcptop_tui.model.ended_order import ended_order
 from tcptop_tui.model.frame import ViewOptions, make_frame
 from tcptop_tui.model.record_parts import FrozenParts
 from tcptop_tui.model.snapshot import Snapshot
+from tcptop_tui.model.sorting import SortOrder
 from tcptop_tui.model.wall_clock import WallClock
 from tcptop_tui.records import ENDED, HOLDING, RTT_SLOTS, Flag, HolderLookup, Rows, State, SynSent
 from tcptop_tui.stream.batches import Loss, Names
@@ -112,7 +113,7 @@ def cells(listed: Any, page: RowContext) -> list[str]:
 
 @pytest.mark.usefixtures("utc")
 def test_screen(snapshot: SnapshotAssertion) -> None:
-    made = make_connects(FACTS, lambda subject: np.ones(len(subject.rows), np.bool_), "time", descending=True)
+    made = make_connects(FACTS, lambda subject: np.ones(len(subject.rows), np.bool_), SortOrder("time"))
     lists = ConnectionTable.COLUMNS, EndedTable.COLUMNS, ConnectsTable.COLUMNS
     same(
         snapshot,
@@ -150,16 +151,16 @@ def test_sorting(snapshot: SnapshotAssertion) -> None:
     everything = np.ones(len(CLOSED), np.bool_)
 
     def dialled(key: str, *, descending: bool) -> list[int]:
-        made = make_connects(FACTS, lambda one: np.ones(len(one.rows), np.bool_), key, descending=descending)
+        made = make_connects(FACTS, lambda one: np.ones(len(one.rows), np.bool_), SortOrder(key, descending))
         return made.order.tolist()
 
     orders = {}
     for way in (False, True):
         for column in ConnectionTable.COLUMNS:
-            frame = make_frame(FACTS, ViewOptions(sort=column.key, descending=way))
+            frame = make_frame(FACTS, ViewOptions().with_order(SortOrder(column.key, way)))
             orders[f"table {column.key} {way}"] = told(frame.row_order.tolist())
         for column in EndedTable.COLUMNS:
-            order = ended_order(FACTS, everything, column.key, descending=way)
+            order = ended_order(FACTS, everything, SortOrder(column.key, way))
             orders[f"sessions {column.key} {way}"] = told(order.tolist())
         for column in ConnectsTable.COLUMNS:
             orders[f"connects {column.key} {way}"] = told(dialled(column.key, descending=way))

@@ -24,6 +24,7 @@ from tcptop_tui.model.store import Store
 from tcptop_tui.records import Flag, Rows, State, SynSent
 from tcptop_tui.settings import Settings
 from tcptop_tui.stream.batches import Table, Transitions
+from tcptop_tui.widgets.time_texts import span_text, start_text
 from tcptop_tui.widgets.views.connects import connects_note, connects_title
 from tests.support.samples import NOW, SECOND, UTC, connections, sessions, transitions
 
@@ -76,12 +77,12 @@ def test_header_and_view_count_the_same_failures(busy: Store) -> None:
 
 def test_every_count_says_of_which_time_it_is(busy: Store) -> None:
     frame = view(busy)
-    since = frame.snapshot.start_text
+    since = start_text(frame.snapshot)
     assert connects_title(frame) == f"Connects 2,424, failed 24 since {since}"
     assert connects_note(frame) == "list: successes of the last 500ms"
     chosen = view(busy, "rport>1")
     assert connects_title(chosen) == f"Connects 124 of the last 500ms, failed 24 since {since}"
-    assert frame.snapshot.span_text(frame.snapshot.log_since_ns) == "of the last 500ms"
+    assert span_text(frame.snapshot, frame.snapshot.log_since_ns) == "of the last 500ms"
 
 
 def test_an_alert_finds_failures_among_thousands_that_connect() -> None:

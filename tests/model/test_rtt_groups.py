@@ -13,6 +13,7 @@ from tcptop_tui.model.record_parts import FrozenParts
 from tcptop_tui.model.rtt_groups import GROUPINGS, RttGroups
 from tcptop_tui.model.snapshot import Snapshot
 from tcptop_tui.records import ENDED, RTT_SLOTS, Flag
+from tcptop_tui.widgets.views.rtt import group_label
 from tests.support.samples import connections, sampled, sessions
 
 ADDRESSES = ["10.0.0.1", "10.0.0.2", "::1", "fe80::1"]
@@ -25,7 +26,7 @@ def grouped(facts: Snapshot, by: str, text: str = "") -> RttGroups:
 
 
 def named(groups: RttGroups) -> dict[str, int]:
-    return {groups.label(k): int(groups.hist[k].sum()) for k in range(len(groups.hist))}
+    return {group_label(groups, k): int(groups.hist[k].sum()) for k in range(len(groups.hist))}
 
 
 ROWS = (

@@ -16,6 +16,7 @@ from tcptop_tui.model.histogram import bucket_bounds, percentile, summarize
 from tcptop_tui.model.rates import Rates
 from tcptop_tui.model.record_array import RecordArray
 from tcptop_tui.model.record_parts import FrozenParts, RecordParts
+from tcptop_tui.model.sorting import SortOrder
 from tcptop_tui.model.store import Store
 from tcptop_tui.model.table_diff import TableDiff
 from tcptop_tui.records import RTT_SLOTS, TRANSITION, Rows, State
@@ -169,16 +170,16 @@ def test_forgotten_sessions_still_count_when_nothing_is_filtered() -> None:
     store.apply(EndedConnections(ended))
     everything = make_frame(store.snapshot(), ViewOptions()).rtt
     assert (int(everything.hist.sum()), everything.sum_us) == (3 + 10, 60 + 5 * 300)
-    assert (everything.live_count, everything.ended_count, everything.dropped) == (1, 5, 0)
+    assert (everything.live_count, everything.ended_count, everything.unfilterable_count) == (1, 5, 0)
     one = make_frame(store.snapshot(), ViewOptions(parse("lport:1004"))).rtt
-    assert (int(one.hist.sum()), one.ended_count, one.dropped) == (2, 1, 3)
+    assert (int(one.hist.sum()), one.ended_count, one.unfilterable_count) == (2, 1, 3)
 
 
 @pytest.mark.parametrize("key", [field.key for field in list_fields(RecordKinds.TABLE)])
 @pytest.mark.parametrize("descending", [True, False])
 def test_unknown_is_last_either_way(key: str, descending: bool) -> None:
     facts = filled_store().snapshot()
-    order = make_frame(facts, ViewOptions(sort=key, descending=descending)).row_order.tolist()
+    order = make_frame(facts, ViewOptions().with_order(SortOrder(key, descending=descending))).row_order.tolist()
     assert sorted(order) == [0, 1, 2]
     if key in {"rx_bytes", "age", "pid", "lport", "in_state", "retrans", "tx_bytes", "user"}:
         assert order[-1] == 2
@@ -186,12 +187,24 @@ def test_unknown_is_last_either_way(key: str, descending: bool) -> None:
 
 def test_sorting_by_name_and_number() -> None:
     facts = filled_store().snapshot()
-    assert make_frame(facts, ViewOptions(sort="comm", descending=False)).row_order.tolist() == [1, 0, 2]
-    assert make_frame(facts, ViewOptions(sort="comm", descending=True)).row_order.tolist() == [2, 0, 1]
-    assert make_frame(facts, ViewOptions(sort="rx_bytes", descending=True)).row_order.tolist() == [1, 0, 2]
+    assert make_frame(facts, ViewOptions().with_order(SortOrder("comm", descending=False))).row_order.tolist() == [
+        1,
+        0,
+        2,
+    ]
+    assert make_frame(facts, ViewOptions().with_order(SortOrder("comm", descending=True))).row_order.tolist() == [
+        2,
+        0,
+        1,
+    ]
+    assert make_frame(facts, ViewOptions().with_order(SortOrder("rx_bytes", descending=True))).row_order.tolist() == [
+        1,
+        0,
+        2,
+    ]
 
 
 def test_the_log_is_filtered_too() -> None:
     store = filled_store()
     store.apply(Transitions(transitions({"lport": 22}, {"newstate": State.CLOSE_WAIT}, {"lport": 22})))
-    assert make_frame(store.snapshot(), ViewOptions(parse("lport:22"))).log.tolist() == [0, 2]
+    assert make_frame(store.snapshot(), ViewOptions(parse("lport:22"))).log_order.tolist() == [0, 2]

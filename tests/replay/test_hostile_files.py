@@ -24,7 +24,7 @@ from tcptop_tui.errors import UsageError
 from tcptop_tui.export.render import HostInfo, render
 from tcptop_tui.filters import parse
 from tcptop_tui.model.frame import Frame, ViewOptions, make_frame
-from tcptop_tui.model.grouping import TITLES
+from tcptop_tui.model.grouping import GROUPINGS
 from tcptop_tui.model.store import Store
 from tcptop_tui.records import ENDED, PING, ROW, TRANSITION, Rows
 from tcptop_tui.replay.recorder import Recorder
@@ -49,7 +49,9 @@ def frames(*batches: Batch) -> list[Frame]:
     for batch in batches:
         store.apply(batch)
     facts = store.snapshot()
-    looks = [ViewOptions(view=view, rtt_by="comm") for view in VIEWS] + [ViewOptions(group=group) for group in TITLES]
+    looks = [ViewOptions(view=view, rtt_by="comm") for view in VIEWS] + [
+        ViewOptions(group=group) for group in GROUPINGS
+    ]
     return [make_frame(facts, look) for look in (*looks, ViewOptions(filter=parse("rtt>1ms !comm:nginx")))]
 
 

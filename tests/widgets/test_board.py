@@ -11,6 +11,7 @@ from syrupy.assertion import SnapshotAssertion
 from tcptop_tui.filters import parse
 from tcptop_tui.model.frame import ViewOptions, make_frame
 from tcptop_tui.model.grouping import make_tree
+from tcptop_tui.model.sorting import SortOrder
 from tcptop_tui.model.store import Store
 from tcptop_tui.records import Rows, State
 from tcptop_tui.settings import Settings
@@ -64,8 +65,8 @@ def test_a_process_is_no_name() -> None:
     made = board(store)
     told = sorted(zip(made["pid"].tolist(), made["count"][:, State.CLOSE_WAIT].tolist(), strict=True))
     assert told == [(0, 1), (0, 1), (7, 1), (7, 4), (8, 2)]
-    tree = make_tree(store.snapshot(), np.arange(9), "process", frozenset(), "comm", descending=False)
-    assert sorted(tree.counts.tolist()) == [1, 1, 1, 2, 4]
+    tree = make_tree(store.snapshot(), np.arange(9), "process", frozenset(), SortOrder("comm", descending=False))
+    assert sorted(tree.member_counts.tolist()) == [1, 1, 1, 2, 4]
 
 
 def test_growth_is_against_a_minute_ago() -> None:
@@ -129,4 +130,4 @@ async def test_it_sorts_by_any_column() -> None:
         await board_.press("f12")
         assert names() == ["java", "my", "nginx"]
         await board_.press("f6", "escape")
-        assert board_.app.view_options.board.key == "comm"
+        assert board_.app.view_options.orders["board"].key == "comm"

@@ -240,7 +240,7 @@ async def test_columns_are_chosen_ordered_and_widened(key: str, path: Path) -> N
     async with dashboard(config=config) as board:  # the next start
         assert titles(board)[:3] == ["PROCESS", "LPORT", "LADDR"]
         await board.press("greater_than_sign")
-        assert board.app.view_options.sort in {choice.key for choice in chosen}
+        assert board.app.view_options.order.key in {choice.key for choice in chosen}
 
 
 async def test_escape_puts_everything_back(path: Path) -> None:

@@ -35,6 +35,7 @@ from tcptop_tui.widgets.details.text import (  # fmt: skip
 from tcptop_tui.widgets.details.timeline import state_spans, timeline
 from tcptop_tui.widgets.panels.histogram import rtt_lines
 from tcptop_tui.widgets.state_style import STATE_CLASSES, state_style
+from tcptop_tui.widgets.time_texts import start_text
 
 _HISTOGRAM_LINES = 30
 
@@ -152,11 +153,11 @@ class DetailScreen(ModalScreen[None]):
     def _since(self) -> str:
         """From when on its samples were counted."""
         facts = self._frame.snapshot
-        return facts.start_text if self._row["born_ns"][0] < facts.first_ns else "its start"
+        return start_text(facts) if self._row["born_ns"][0] < facts.first_ns else "its start"
 
     def action_step(self, step: int) -> None:
         """Turn to a neighbour in the list behind."""
-        other = self._frame.neighbour(int(self._row["id"][0]), step)
+        other = self._frame.neighbor(int(self._row["id"][0]), step)
         if other is not None:
             self._row, self._answer, self._samples = other, SocketAnswer(), RttTotals()
             self.query_one("#dialog", VerticalScroll).scroll_home(animate=False)

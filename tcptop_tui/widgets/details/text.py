@@ -20,6 +20,7 @@ from tcptop_tui.stream.batches import Names
 from tcptop_tui.stream.identity import connection_key, tuple_hash
 from tcptop_tui.widgets.lists.list_rows import endpoints
 from tcptop_tui.widgets.sparkline import sparkline
+from tcptop_tui.widgets.time_texts import start_text
 
 _HISTORY_ROWS = 200
 _HOLDERS = 32
@@ -138,5 +139,5 @@ def history_table(rows: Rows, frame: Frame) -> RenderableType:
             formats.UNKNOWN if spent_ns == UNKNOWN_NS else formats.duration_ns(spent_ns),
         )
     if not len(rows):
-        return Text.assemble(("\nHistory\n", "bold"), f"no change of state since {frame.snapshot.start_text}")
+        return Text.assemble(("\nHistory\n", "bold"), f"no change of state since {start_text(frame.snapshot)}")
     return table

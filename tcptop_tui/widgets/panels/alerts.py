@@ -11,8 +11,9 @@ from textual.message import Message
 from textual.strip import Strip
 from textual.widget import Widget
 
+from tcptop_tui.export.alert_text import alert_text
+from tcptop_tui.model.alert_kinds import Alert
 from tcptop_tui.model.frame import Frame
-from tcptop_tui.model.snapshot import Alert
 from tcptop_tui.safe_text import clean, fit
 
 _MOST_LINES = 3
@@ -47,7 +48,9 @@ class AlertStrip(Widget, can_focus=True):
     def show(self, frame: Frame) -> None:
         """Paint the alerts of ``frame``; the cursor stays on its own."""
         alerts = frame.snapshot.alerts
-        if alerts == self._alerts:
+        texts, painted_texts = ([(one.key, alert_text(one)) for one in each] for each in (alerts, self._alerts))
+        if texts == painted_texts:
+            self._alerts = alerts
             self.styles.height = self._lines  # the terminal may have another size
             return
         chosen = self._alerts[self._cursor].key if self._cursor < len(self._alerts) else ""
@@ -78,7 +81,7 @@ class AlertStrip(Widget, can_focus=True):
         if self.has_focus and place == self._cursor:
             style = self.get_component_rich_style("alert--cursor")
         return Strip(
-            [Segment(fit(f"! {clean(alert.text)}", max(1, width - len(behind))), style), Segment(behind, base)]
+            [Segment(fit(f"! {clean(alert_text(alert))}", max(1, width - len(behind))), style), Segment(behind, base)]
         )
 
     def on_focus(self) -> None:

@@ -22,6 +22,7 @@ from tcptop_tui.records import State
 from tcptop_tui.widgets.fitting import Item, fitted_line, fitting
 from tcptop_tui.widgets.sparkline import sparkline
 from tcptop_tui.widgets.state_style import STATE_CLASSES, state_style
+from tcptop_tui.widgets.time_texts import start_text
 
 _ORDER = (
     State.ESTABLISHED, State.SYN_SENT, State.SYN_RECV, State.CLOSE_WAIT, State.FIN_WAIT1, State.FIN_WAIT2,
@@ -194,7 +195,7 @@ class HeaderLines(Widget):
         summary = summarize(self._frame.rtt.hist, self._frame.rtt.sum_us)
         if summary.p50_us is not None and summary.p99_us is not None:
             told = f"RTT p50 {formats.rtt_us(summary.p50_us)} p99 {formats.rtt_us(summary.p99_us)}"
-            yield Item(21, (Text(f"{told} since {facts.start_text}"),))
+            yield Item(21, (Text(f"{told} since {start_text(facts)}"),))
 
     def _selection(self) -> Iterator[Item]:
         """What the user has left out of what is shown."""

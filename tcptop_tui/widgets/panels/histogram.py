@@ -17,6 +17,7 @@ from tcptop_tui.model.histogram import bucket_bounds, summarize
 from tcptop_tui.safe_text import fit
 from tcptop_tui.widgets.panels.heat_map import LEAST_CELLS, heat_lines, heat_scale, heat_title
 from tcptop_tui.widgets.panels.panel import TitledWidget, empty_text
+from tcptop_tui.widgets.time_texts import start_text
 
 _LABEL_CELLS = 19
 _COUNT_CELLS = 9
@@ -66,7 +67,7 @@ def outside_text(hist: NDArray[np.uint64], slots: range) -> str:
 def no_samples(frame: Frame) -> str:
     """Why there is no histogram."""
     which = " for what the filter shows" if frame.view_options.filter.text else ""
-    return empty_text(frame.snapshot, f"no RTT sample{which} since {frame.snapshot.start_text}: nothing was received")
+    return empty_text(frame.snapshot, f"no RTT sample{which} since {start_text(frame.snapshot)}: nothing was received")
 
 
 def label(slot: int, unit: RttUnit = "auto") -> str:
@@ -113,7 +114,7 @@ class RttPanel(TitledWidget, can_focus=True):
 
     def _rebuild(self) -> None:
         if self._frame.rtt.hist.any():
-            shown = rtt_lines(self._frame.rtt, *self.size, self._unit, self._parts, self._frame.snapshot.start_text)
+            shown = rtt_lines(self._frame.rtt, *self.size, self._unit, self._parts, start_text(self._frame.snapshot))
         else:
             shown = wrap(no_samples(self._frame), max(1, self.size.width))
         if shown != self._painted:
@@ -186,8 +187,8 @@ def summary_lines(rtt: RttSelection, unit: RttUnit, since: str) -> list[str]:
         return formats.UNKNOWN if value is None else formats.rtt_us(value, unit) + said
 
     told = f"from {formats.count(rtt.live_count)} live and {formats.count(rtt.ended_count)} ended connections"
-    if rtt.dropped:
-        told += f"; {formats.count(rtt.dropped)} older ones cannot be filtered"
+    if rtt.unfilterable_count:
+        told += f"; {formats.count(rtt.unfilterable_count)} older ones cannot be filtered"
     return [
         f"{formats.count(summary.count)} samples since {since}  avg {shown(summary.avg_us)}",
         f"p50 {shown(summary.p50_us)}  p90 {shown(summary.p90_us)}  p99 {shown(summary.p99_us)} (interpolated)",

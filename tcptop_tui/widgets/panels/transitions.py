@@ -21,6 +21,7 @@ from tcptop_tui.stream.batches import Names
 from tcptop_tui.widgets.panels.panel import WAITING, Panel, count_text
 from tcptop_tui.widgets.panels.search_bar import next_match
 from tcptop_tui.widgets.state_style import STATE_CLASSES, state_style
+from tcptop_tui.widgets.time_texts import span_text
 
 _STATES_CELLS = 23
 """``ESTABLISHED→FIN_WAIT1`` and the like."""
@@ -62,14 +63,14 @@ class TransitionLog(Panel, can_focus=True):
 
     def _numbers(self, frame: Frame) -> np.ndarray[tuple[int], np.dtype[np.intp]]:
         """The numbers of the transitions that ``frame`` shows."""
-        return frame.log + _first_number(frame)
+        return frame.log_order + _first_number(frame)
 
     def show(self, frame: Frame) -> None:
         """Paint ``frame``, at its end or where the user has scrolled to."""
         old, self._frame = self._frame, frame
-        self.set_line_count(len(frame.log))
+        self.set_line_count(len(frame.log_order))
         old_key, key = (
-            (each.snapshot.log_total, each.snapshot.has_table, each.view_options, len(each.log))
+            (each.snapshot.log_total, each.snapshot.has_table, each.view_options, len(each.log_order))
             for each in (old, frame)
         )
         if key == old_key:
@@ -94,8 +95,8 @@ class TransitionLog(Panel, can_focus=True):
         newer = int((self._numbers(self._frame) >= self._seen_total).sum())
         note = "" if self._is_following or not newer else f"{newer:,} newer ▼ End"
         snapshot = self._frame.snapshot
-        span = f" {snapshot.span_text(snapshot.log_since_ns)}" if snapshot.has_table else ""
-        self.set_title(f"Transitions {count_text(snapshot, len(self._frame.log))}{span}", note)
+        span = f" {span_text(snapshot, snapshot.log_since_ns)}" if snapshot.has_table else ""
+        self.set_title(f"Transitions {count_text(snapshot, len(self._frame.log_order))}{span}", note)
 
     # -- search -------------------------------------------------------------------------------
 
@@ -116,7 +117,7 @@ class TransitionLog(Panel, can_focus=True):
             The result in words.
         """
         snapshot = self._frame.snapshot
-        lines = np.flatnonzero(search.matches(snapshot.context_of(snapshot.log))[self._frame.log])
+        lines = np.flatnonzero(search.matches(snapshot.context_of(snapshot.log))[self._frame.log_order])
         start = int(np.searchsorted(self._numbers(self._frame), self._match_number))
         line, result = next_match(lines, start + step if step else self._search_start, step or -1)
         if line is not None:
@@ -133,12 +134,12 @@ class TransitionLog(Panel, can_focus=True):
         """One line of the screen."""
         width = self.size.width
         line = self.scroll_offset.y + y
-        if not self._frame.snapshot.has_table and not len(self._frame.log) and y == 0:
+        if not self._frame.snapshot.has_table and not len(self._frame.log_order) and y == 0:
             style = self.visual_style.rich_style
             return Strip([Segment(WAITING, style)]).adjust_cell_length(width, style)
-        if line >= len(self._frame.log):
+        if line >= len(self._frame.log_order):
             return Strip.blank(width, self.visual_style.rich_style)
-        index = int(self._frame.log[line])
+        index = int(self._frame.log_order[line])
         transition = self._frame.snapshot.log[index]
         if self.is_searched and index + _first_number(self._frame) == self._match_number:
             highlight = self.get_component_rich_style("log--found")

@@ -114,8 +114,8 @@ class BoardView(FrameListing):
             np.arange(len(board)),
             board["id"],
             self._select_rows,
-            options.board.key,
-            options.board.descending,
+            options.orders["board"].key,
+            options.orders["board"].descending,
             empty_text(frame.snapshot, "no connection"),
             (options, frozenset(self._empty_keys)),
         )

@@ -11,16 +11,35 @@ from rich.style import Style
 from textual.binding import Binding, BindingType
 from textual.message import Message
 
+from tcptop_tui import formats
 from tcptop_tui.fields import RecordKinds, list_fields
 from tcptop_tui.filters import Filter
 from tcptop_tui.model.frame import Frame
-from tcptop_tui.model.grouping import COLUMN, TITLES
+from tcptop_tui.model.grouping import COLUMN, GroupTree
 from tcptop_tui.records import Mask, Rows
+from tcptop_tui.safe_text import clean
 from tcptop_tui.widgets.lists.frame_listing import FrameListing
 from tcptop_tui.widgets.lists.list_content import ListContent
 from tcptop_tui.widgets.lists.list_rows import ListRows
 from tcptop_tui.widgets.panels.panel import count_text, empty_text
 from tcptop_tui.widgets.state_style import STATE_CLASSES, state_style
+
+GROUPING_TITLES = {
+    "": "nothing", "process": "process", "raddr": "remote address", "port": "service port", "state": "state",
+}  # fmt: skip
+"""What connections can be grouped by, in words."""
+
+
+def tree_label(tree: GroupTree, row: int) -> str:
+    """What stands in a row's first column: ``▼ 12`` of a group, with its name of a process; of a member its branch."""
+    if not tree.is_group(row):
+        return "└ " if tree.is_last_member[row] else "├ "
+    mark = "▶" if tree.is_folded(row) else "▼"
+    count = f"{mark} {tree.member_count(row):,}"
+    if tree.group_by != "process":
+        return count
+    process = tree.rows[row]
+    return f"{count} {formats.process(clean(bytes(process['comm'])), int(process['pid']))}"
 
 
 class ConnectionTable(FrameListing):
@@ -56,15 +75,15 @@ class ConnectionTable(FrameListing):
         if frame.hidden_time_waits:
             title += f", {frame.hidden_time_waits:,} TIME_WAIT hidden (T)"
         if tree is not None:
-            title += f" in {len(tree.groups):,} groups by {TITLES[options.group]}"
+            title += f" in {len(tree.group_ids):,} groups by {GROUPING_TITLES[options.group]}"
         self.set_title(title)
         nothing = "no connection matches the filter" if options.filter.text else "no connection"
         return ListContent(
             frame.row_order if tree is None else tree.order,
             frame.ids if tree is None else tree.rows["id"],
             self._select_rows,
-            options.sort,
-            options.descending,
+            options.orders["connections"].key,
+            options.orders["connections"].descending,
             empty_text(frame.snapshot, nothing),
             options,
             self._matches,
@@ -76,7 +95,7 @@ class ConnectionTable(FrameListing):
         if tree is None:
             return np.concatenate([search.matches(part.row_context) for part in (frame.snapshot, frame.lingering)])
         matches = search.matches(tree.row_context(frame.snapshot))
-        matches[len(tree.rows) - len(tree.groups) :] = False
+        matches[len(tree.rows) - len(tree.group_ids) :] = False
         return matches
 
     def _select_rows(self, rows: NDArray[np.intp]) -> ListRows:
@@ -86,7 +105,7 @@ class ConnectionTable(FrameListing):
         numbers = rows.tolist()
         return replace(
             self._list_rows(tree.row_context(frame.snapshot).select(rows)),
-            tree_labels=[tree.label(row) for row in numbers],
+            tree_labels=[tree_label(tree, row) for row in numbers],
             common_keys=[COLUMN[tree.group_by] if tree.is_group(row) else "" for row in numbers],
         )
 

@@ -27,6 +27,7 @@ from tcptop_tui.widgets.lists.list_content import ListContent
 from tcptop_tui.widgets.lists.list_rows import ListRows
 from tcptop_tui.widgets.lists.listing import Listing
 from tcptop_tui.widgets.panels.panel import count_text, empty_text
+from tcptop_tui.widgets.time_texts import span_text, start_text
 
 _CLASSES = {"table--failed", "table--waiting"}
 
@@ -52,7 +53,10 @@ def connects_title(frame: Frame) -> str:
     total, failed = count_text(snapshot, connects.connects), count_text(snapshot, connects.failed)
     if not snapshot.has_table or connects.since_ns == connects.succeeded_since_ns:
         return f"Connects {total}, failed {failed}{_span_text(frame)}"
-    succeeded_span, failed_span = snapshot.span_text(connects.succeeded_since_ns), snapshot.span_text(connects.since_ns)
+    succeeded_span, failed_span = (
+        span_text(snapshot, connects.succeeded_since_ns),
+        span_text(snapshot, connects.since_ns),
+    )
     return f"Connects {total} {succeeded_span}, failed {failed} {failed_span}"
 
 
@@ -63,8 +67,8 @@ def connects_note(frame: Frame) -> str:
     lists_all_failures = connects.failed_since_ns <= connects.since_ns
     if lists_all_successes and lists_all_failures:
         return ""
-    failures = "" if lists_all_failures else f", failures {snapshot.span_text(connects.failed_since_ns)}"
-    return f"list: successes {snapshot.span_text(connects.listed_since_ns)}{failures}"
+    failures = "" if lists_all_failures else f", failures {span_text(snapshot, connects.failed_since_ns)}"
+    return f"list: successes {span_text(snapshot, connects.listed_since_ns)}{failures}"
 
 
 def _span_text(frame: Frame) -> str:
@@ -73,8 +77,11 @@ def _span_text(frame: Frame) -> str:
     if not snapshot.has_table:
         return ""
     if connects.since_ns == connects.succeeded_since_ns:
-        return f" {snapshot.span_text(connects.since_ns)}"
-    succeeded_span, failed_span = snapshot.span_text(connects.succeeded_since_ns), snapshot.span_text(connects.since_ns)
+        return f" {span_text(snapshot, connects.since_ns)}"
+    succeeded_span, failed_span = (
+        span_text(snapshot, connects.succeeded_since_ns),
+        span_text(snapshot, connects.since_ns),
+    )
     return f", connected {succeeded_span}, failed {failed_span}"
 
 
@@ -106,9 +113,9 @@ class ConnectsTable(FrameListing):
             connects.order,
             connects.ids,
             self._select_rows,
-            options.connects.key,
-            options.connects.descending,
-            empty_text(frame.snapshot, f"no connect(){matching} since {frame.snapshot.start_text}"),
+            options.orders["connects"].key,
+            options.orders["connects"].descending,
+            empty_text(frame.snapshot, f"no connect(){matching} since {start_text(frame.snapshot)}"),
             options,
             self._matches,
         )

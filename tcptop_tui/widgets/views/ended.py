@@ -20,6 +20,7 @@ from tcptop_tui.widgets.lists.frame_listing import FrameListing
 from tcptop_tui.widgets.lists.list_content import ListContent
 from tcptop_tui.widgets.lists.list_rows import ListRows
 from tcptop_tui.widgets.panels.panel import count_text, empty_text
+from tcptop_tui.widgets.time_texts import span_text, start_text
 
 _FAILURES = frozenset(CloseReason) - {CloseReason.NONE, CloseReason.FIN_BY_US, CloseReason.FIN_BY_PEER}
 
@@ -47,7 +48,7 @@ class EndedTable(FrameListing):
     def _make_content(self, frame: Frame) -> ListContent:
         snapshot, options = frame.snapshot, frame.view_options
         self._reasons = close_reasons(snapshot.ended_rows)
-        span = f" {snapshot.span_text(snapshot.ended_since_ns)}" if snapshot.has_table else ""
+        span = f" {span_text(snapshot, snapshot.ended_since_ns)}" if snapshot.has_table else ""
         self.set_title(f"Closed {count_text(snapshot, len(frame.ended_order))}{span}")
         matching = " that matches the filter" if options.filter.text else ""
         first_id = snapshot.ended_total - len(snapshot.ended_rows) + 1
@@ -55,9 +56,9 @@ class EndedTable(FrameListing):
             frame.ended_order,
             np.arange(first_id, first_id + len(snapshot.ended_rows), dtype=np.uint64),
             self._select_rows,
-            options.ended.key,
-            options.ended.descending,
-            empty_text(snapshot, f"no connection{matching} has ended since {snapshot.start_text}"),
+            options.orders["sessions"].key,
+            options.orders["sessions"].descending,
+            empty_text(snapshot, f"no connection{matching} has ended since {start_text(snapshot)}"),
             options,
             self._matches,
         )

@@ -15,8 +15,8 @@ from tcptop_tui import formats
 from tcptop_tui.config.schema import RttUnit
 from tcptop_tui.model.frame import Frame
 from tcptop_tui.model.histogram import summarize
-from tcptop_tui.model.rtt_groups import GROUPINGS, TITLES, RttGroups
-from tcptop_tui.safe_text import fit, fit_middle
+from tcptop_tui.model.rtt_groups import GROUPINGS, RttGroups
+from tcptop_tui.safe_text import clean, fit, fit_middle
 from tcptop_tui.widgets.panels.histogram import bar, fitting_buckets, label, no_samples, outside_text, unit_title
 from tcptop_tui.widgets.panels.panel import TitledWidget
 
@@ -30,6 +30,21 @@ _HEAD_LINES = 4
 _SHORT_HEAD_LINES = 2
 _TALL_LINES = 7
 """Below that the head has no titles: they would be all that is seen."""
+
+_TITLES = {"raddr": "remote address", "port": "service port", "process": "process", "laddr": "local address"}
+"""What the histograms can be grouped by, in words."""
+
+
+def group_label(groups: RttGroups, index: int) -> str:
+    """What the samples of a group have in common, in words."""
+    if index == groups.dropped_group:
+        return "older samples, summed"
+    if groups.by in {"laddr", "raddr"}:
+        device = clean(groups.device(index))
+        return formats.address(groups.address(index)) + (f"%{device}" if device else "")
+    if groups.by == "port":
+        return str(groups.port(index) or formats.UNKNOWN)
+    return clean(groups.process_name(index)) or formats.UNKNOWN
 
 
 class RttView(TitledWidget, can_focus=True):
@@ -85,7 +100,7 @@ class RttView(TitledWidget, can_focus=True):
         count = len(self._groups.hist)
         self._first = max(0, min(first, count - self._fitting))
         shown = f": {self._first + 1}–{min(count, self._first + self._fitting)} of {count:,}" if count else ""
-        self.set_title(f"RTT by {TITLES[self._groups.by or self._by]}{shown} (g: next grouping)")
+        self.set_title(f"RTT by {_TITLES[self._groups.by or self._by]}{shown} (g: next grouping)")
         self.refresh()
 
     def on_resize(self) -> None:
@@ -138,7 +153,7 @@ def column_lines(
     )
     room = max(1, cells - _LABEL_CELLS - _COUNT_CELLS - _PERCENT_CELLS - 3)
     lines = [
-        groups.label(index),
+        group_label(groups, index),
         f"{formats.count(summary.count)} samples  avg {avg}",
         f"p50 {p50} p90 {p90} p99 {p99}",
         f"{unit_title(unit):>{_LABEL_CELLS}} {'count':>{_COUNT_CELLS}} {'%':>{_PERCENT_CELLS}}",
