@@ -37,7 +37,7 @@ lint: $(STAMP)
 	$(BIN)/lint-imports
 
 types: $(STAMP)
-	$(BIN)/mypy tcptop_tui screenshots .ci/audit.py
+	$(BIN)/mypy tcptop_tui benchmarks screenshots .ci/audit.py
 	MYPYPATH=tests/vm $(BIN)/mypy --explicit-package-bases tests/vm
 
 check: test lint types

@@ -144,9 +144,15 @@ def pace(inside: dict[str, list[tuple[float, float]]], keys: Keys) -> Pace:
     read, apply, repaint = (
         [one for one in inside[name] if keys.from_s <= one[0] <= keys.to_s] for name in ("read", "apply", "repaint")
     )
-    parts = [[took_ms for _, took_ms in one] for one in (read, apply, repaint)]
     together = [took_ms for one in read if (took_ms := refresh_of(one, apply, repaint))]
-    return Pace(*((statistics.median(one), p99(one)) for one in (*parts, together, keys.took_ms)), keys.stolen_percent)
+    return Pace(
+        read=median_and_p99([took_ms for _, took_ms in read]),
+        apply=median_and_p99([took_ms for _, took_ms in apply]),
+        repaint=median_and_p99([took_ms for _, took_ms in repaint]),
+        refresh=median_and_p99(together),
+        key=median_and_p99(keys.took_ms),
+        stolen_percent=keys.stolen_percent,
+    )
 
 
 def refresh_of(
@@ -162,9 +168,9 @@ def refresh_of(
     return took_ms
 
 
-def p99(values: list[float]) -> float:
-    """Of few values the largest."""
-    return sorted(values)[min(len(values) - 1, round(len(values) * 0.99))]
+def median_and_p99(values: list[float]) -> tuple[float, float]:
+    """The 99th percentile of fewer than 50 values is the largest one."""
+    return statistics.median(values), sorted(values)[min(len(values) - 1, round(len(values) * 0.99))]
 
 
 def idle_cpu(pid: int, seconds: float = 15) -> float:

@@ -17,6 +17,9 @@ import tempfile
 import threading
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
+from typing import Any, TypeAlias
+
+from textual.pilot import Pilot
 
 from tcptop_tui.dashboard.app import TcptopApp
 from tcptop_tui.feed import Feed
@@ -27,6 +30,9 @@ HERE = Path(__file__).parent
 WIDE, SMALL = (160, 50), (80, 24)
 SECONDS = 6
 FILE_BYTES = 3_000_000
+
+Drive: TypeAlias = Callable[[Pilot[Any]], Awaitable[None]]
+"""Presses keys of a running dashboard."""
 
 
 class Files(http.server.SimpleHTTPRequestHandler):
@@ -89,7 +95,7 @@ def traffic() -> Iterator[int]:
                 os.chdir(before)
 
 
-async def picture(name: str, size: tuple[int, int], drive: Callable[[object], Awaitable[None]]) -> None:
+async def picture(name: str, size: tuple[int, int], drive: Drive) -> None:
     """Run the program at ``size``, let it look for a while, press keys, and keep what it shows."""
     settings = Settings()
     uname = os.uname()
@@ -108,10 +114,10 @@ async def picture(name: str, size: tuple[int, int], drive: Callable[[object], Aw
 async def all_pictures() -> None:
     """Every picture of the README and the docs."""
 
-    def press(*keys: str) -> Callable[[object], Awaitable[None]]:
-        async def drive(pilot: object) -> None:
+    def press(*keys: str) -> Drive:
+        async def drive(pilot: Pilot[Any]) -> None:
             for key in keys:
-                await pilot.press(key)  # type: ignore[attr-defined]
+                await pilot.press(key)
 
         return drive
 
