@@ -9,11 +9,10 @@ from rich.cells import cell_len
 
 from tcptop_tui import formats
 from tcptop_tui.export.document import DocumentInput, build_document
+from tcptop_tui.export.log2_text import log2_lines
 from tcptop_tui.export.schema import Document, Rtt
 from tcptop_tui.fields import Field, RecordKinds, RowContext, formatters, list_fields
 from tcptop_tui.safe_text import fit
-
-_BAR_CELLS = 40
 
 
 def provenance(document: Document) -> list[tuple[str, str]]:
@@ -47,17 +46,8 @@ def _cells(field: Field, context: RowContext) -> list[str]:
 
 
 def _histogram(rtt: Rtt) -> list[str]:
-    """As bcc's tools print it (``_print_log2_hist``, src/python/bcc/table.py), but the last slot is open."""
-    used = [index for index, bucket in enumerate(rtt.buckets) if bucket.count]
-    if not used:
-        return ["no round-trip time yet"]
-    most = max(bucket.count for bucket in rtt.buckets)
-    lines = [f"     {'usecs':<19} : count     distribution"]
-    for bucket in rtt.buckets[: used[-1] + 1]:
-        stars = "*" * (bucket.count * _BAR_CELLS // most)
-        high = "..." if bucket.high is None else bucket.high
-        lines.append(f"{bucket.low:>10} -> {high:<10} : {bucket.count:<8} |{stars:<{_BAR_CELLS}}|")
-    return lines
+    lines = list(log2_lines([bucket.count for bucket in rtt.buckets], "usecs", open_bound="..."))
+    return lines or ["no round-trip time yet"]
 
 
 def _summary(rtt: Rtt) -> str:

@@ -141,7 +141,7 @@ def connect_command(
     if counts:
         _run(feed, connect.ConnectStream(output, line_filter, tally=connect.ConnectCounts()), options, output)
         return
-    with dns_lookups(wanted=dns) as lookups:
+    with dns_lookups(is_wanted=dns) as lookups:
         _run(feed, connect.ConnectStream(output, line_filter, queries=lookups), options, output)
 
 

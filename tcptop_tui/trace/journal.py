@@ -1,7 +1,7 @@
-"""Transitions to the systemd journal, with the fields that tcpstates gives them.
+"""Sends transitions to the systemd journal, with the fields that bcc's tcpstates gives them.
 
-The journal's native protocol is a datagram of KEY=value lines (systemd.io/JOURNAL_NATIVE_PROTOCOL);
-the bindings of it are C extensions that a virtual environment cannot have from the system.
+The journal's native protocol is a datagram of KEY=value lines (systemd.io/JOURNAL_NATIVE_PROTOCOL). It is written
+here because its Python bindings are a C extension, which a virtual environment cannot take from the system.
 """
 
 from __future__ import annotations
@@ -17,12 +17,14 @@ from tcptop_tui.fields.formatters import by_value
 
 SOCKET = Path("/run/systemd/journal/socket")
 _NOTICE = 5
-_KEYS = ("pid", "comm", "ip", "dev", "laddr", "lport", "raddr", "rport", "oldstate", "newstate")
-_PATIENCE_S = 1.0
+"""Priority of the entries (syslog(3))."""
+_FIELD_KEYS = ("pid", "comm", "ip", "dev", "laddr", "lport", "raddr", "rport", "oldstate", "newstate")
+_MAX_WAIT_S = 1.0
+"""For a journal that takes nothing; only the first time, since the ring behind this thread fills meanwhile."""
 
 
 class Journal:
-    """An open way into the journal.
+    """A socket to the journal.
 
     Raises:
         UsageError: this host has no systemd journal.
@@ -40,12 +42,11 @@ class Journal:
                 f"no systemd journal at {path}: {error.strerror}", hint="leave -Y out, or start systemd-journald"
             ) from None
 
-    def send(self, subject: RowContext) -> None:
-        """An entry for each row of ``subject``, dtype TRANSITION."""
-        for fields in entries(subject):
+    def send(self, transitions: RowContext) -> None:
+        """Send an entry for each row, dtype TRANSITION."""
+        for fields in entries(transitions):
             data = "".join(f"{name}={value}\n" for name, value in fields.items()).encode()
-            # one that stands still is waited for once: the ring behind us fills meanwhile
-            self._socket.settimeout(0 if self.refused else _PATIENCE_S)
+            self._socket.settimeout(0 if self.refused else _MAX_WAIT_S)
             try:
                 self._socket.send(data)
             except OSError:
@@ -56,10 +57,10 @@ class Journal:
         self._socket.close()
 
 
-def entries(subject: RowContext) -> Iterator[dict[str, str]]:
-    """The fields of each transition; values have no line breaks, so that no field can be slipped in."""
-    spans = by_value(lambda span_ns: span_ns // 1000)(subject, BY_KEY["ms"].read(subject))
-    columns = [BY_KEY[key].values(subject) for key in _KEYS]
+def entries(transitions: RowContext) -> Iterator[dict[str, str]]:
+    """The fields of each transition. No value has a line break in it, so nobody can slip in a field."""
+    spans = by_value(lambda span_ns: span_ns // 1000)(transitions, BY_KEY["ms"].read(transitions))
+    columns = [BY_KEY[key].values(transitions) for key in _FIELD_KEYS]
     for span_us, (pid, comm, version, dev, laddr, lport, raddr, rport, old, new) in zip(
         spans, zip(*columns, strict=True), strict=True
     ):

@@ -1,4 +1,4 @@
-"""``trace ping``: whom the softirq interrupted to answer an ICMP echo request."""
+"""``trace ping``: which process the softirq interrupted to answer an ICMP echo request."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from tcptop_tui.trace.columns import Column
 from tcptop_tui.trace.output import Form, Output
 from tcptop_tui.trace.stream_loop import LineContext
 
-CPU = Column("cpu", "CPU", c.values(plain("cpu"), as_is), width=3)
-TGID = Column("tgid", "TGID", c.values(plain("tgid"), as_is), width=7)
-PID = Column("pid", "PID", c.values(plain("pid"), as_is), width=7)
-COMM = c.of("comm", width=16)
-SADDR = Column("saddr", "SADDR", c.values(plain("saddr"), address), width=15, wide=26)
-DADDR = Column("daddr", "DADDR", c.values(plain("daddr"), address), width=15, wide=26)
-ID = Column("id", "ID", c.values(plain("id"), as_is), width=5)
-SEQ = Column("seq", "SEQ", c.values(plain("seq"), as_is), width=5)
+CPU = Column("cpu", "CPU", c.column_values(plain("cpu"), as_is), width=3)
+TGID = Column("tgid", "TGID", c.column_values(plain("tgid"), as_is), width=7)
+PID = Column("pid", "PID", c.column_values(plain("pid"), as_is), width=7)
+COMM = c.field_column("comm", width=16)
+SADDR = Column("saddr", "SADDR", c.column_values(plain("saddr"), address), width=15, wide=26)
+DADDR = Column("daddr", "DADDR", c.column_values(plain("daddr"), address), width=15, wide=26)
+ID = Column("id", "ID", c.column_values(plain("id"), as_is), width=5)
+SEQ = Column("seq", "SEQ", c.column_values(plain("seq"), as_is), width=5)
 
 
 def columns(form: Form, *, wide: bool, clock: tuple[Column, ...]) -> tuple[Column, ...]:
-    """The time always stands first: the probe is for finding out what ran just then."""
-    facts = (CPU, TGID, PID, COMM, SADDR, ID, SEQ)
+    """The columns of a form. Text and CSV always begin with the time: the probe is there to tell what ran just then."""
+    ping = (CPU, TGID, PID, COMM, SADDR, ID, SEQ)
     if form == "json":
-        return (c.UTC, *facts, DADDR, c.NETNS)
-    return (*(clock or (c.TIME,)), *facts, *((DADDR, c.NETNS) if wide else ()))
+        return (c.UTC, *ping, DADDR, c.NETNS)
+    return (*(clock or (c.TIME,)), *ping, *((DADDR, c.NETNS) if wide else ()))
 
 
 @dataclass(slots=True)
@@ -49,21 +49,21 @@ class PingStream:
         """See ``LineStream``."""
         self.output.header()
 
-    def write_batch(self, batch: Batch, moment: LineContext) -> None:
+    def write_batch(self, batch: Batch, context: LineContext) -> None:
         """See ``LineStream``."""
         if isinstance(batch, Pings):
             rows = self._matching(batch.rows)
-            self.output.lines(moment.lines(rows))
+            self.output.lines(context.line_rows(rows))
 
     def _matching(self, rows: Rows) -> Rows:
         if not self.ip:
             return rows
-        wanted: Rows = rows[np.where(is_ipv4(rows["saddr"]), 4, 6) == self.ip]
-        return wanted
+        matches: Rows = rows[np.where(is_ipv4(rows["saddr"]), 4, 6) == self.ip]
+        return matches
 
     def lost(self, loss: Loss) -> int:
         """See ``LineStream``."""
         return loss.ring_full
 
-    def finish(self, moment: LineContext) -> None:
+    def finish(self, context: LineContext) -> None:
         """See ``LineStream``."""

@@ -1,4 +1,4 @@
-"""What streams listen to beside the dashboard's feed."""
+"""The BPF probes of ``trace ping`` and ``trace connect -d``, which do not go through the dashboard's feed."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from tcptop_tui.stream.batches import Sink, Status
 
 
 class PingFeed:
-    """Runs the echo request probe from start to end.
+    """Runs the probe of ICMP echo requests from start to end.
 
     Args:
         settings: periods and sizes.
-        pid: of the interrupted process; None: all.
-        cpu: None: all.
+        pid: the interrupted process must have this PID; None: any.
+        cpu: the request must be handled on this CPU; None: any.
     """
 
     privileges_needed = PrivilegeNeeds(looks=False, programs="loads")
@@ -31,7 +31,7 @@ class PingFeed:
         drop_after_attach(work)
 
     def run(self, sink: Sink, stopped: Callable[[float], bool]) -> None:
-        """Feed ``sink`` until ``stopped``. Never raises: the end is a ``Status`` with its reason."""
+        """Offer batches to ``sink`` until ``stopped``. Never raises: its end is a ``Status`` with the reason."""
         from tcptop_tui.bpf.packets import PingSource  # noqa: PLC0415  bcc costs 80 MB
 
         source = PingSource(self._settings, self._pid, self._cpu)
@@ -39,14 +39,14 @@ class PingFeed:
             try:
                 source.open()
                 source.run(sink, stopped)
-            except Exception as error:  # noqa: BLE001  the last words
+            except Exception as error:  # noqa: BLE001  the stream reports it
                 sink.offer(Status(source.backend, error_text(error), ended=True))
             finally:
                 source.close()
 
 
 class DnsLookups:
-    """Names that were looked up, from the answers that have come in."""
+    """Names that were looked up, from the DNS answers that a probe has seen come in."""
 
     def __init__(self) -> None:
         from tcptop_tui.bpf.packets import DnsProbe  # noqa: PLC0415  bcc costs 80 MB
@@ -60,7 +60,7 @@ class DnsLookups:
         return self._cache.name_of(words, ts_ns)
 
     def refresh(self) -> None:
-        """Take in what has come."""
+        """See ``connect.LookedUpNames``."""
         self._cache.add_answers(self._probe.drain())
 
     @property
@@ -69,23 +69,23 @@ class DnsLookups:
         return self._probe.lost
 
     def close(self) -> None:
-        """Detach."""
+        """Detach the probe."""
         self._probe.close()
 
 
 @contextmanager
-def dns_lookups(*, wanted: bool) -> Iterator[DnsLookups | None]:
-    """A ``DnsLookups`` while it is needed.
+def dns_lookups(*, is_wanted: bool) -> Iterator[DnsLookups | None]:
+    """``DnsLookups`` for as long as they are needed; None if they are not wanted.
 
     Raises:
-        BackendUnavailable: no BPF.
+        BackendUnavailable: BPF is not possible.
     """
-    if not wanted:
+    if not is_wanted:
         yield None
         return
     with raise_capabilities(*WORKER):
-        opened = DnsLookups()
+        lookups = DnsLookups()
         try:
-            yield opened
+            yield lookups
         finally:
-            opened.close()
+            lookups.close()

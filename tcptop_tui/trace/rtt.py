@@ -12,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tcptop_tui import formats
+from tcptop_tui.export.log2_text import log2_lines
+from tcptop_tui.export.schema import Bucket
 from tcptop_tui.filters import Filter
 from tcptop_tui.model.histogram import Histogram, bucket_bounds
 from tcptop_tui.records import RTT_SLOTS, Rows
@@ -22,103 +24,107 @@ from tcptop_tui.trace.output import Form, Output
 from tcptop_tui.trace.stream_loop import LineContext
 
 Key: TypeAlias = tuple[int, int, int] | None
-"""Words of an address, and its link (``identity.links``); None: all of them together."""
+"""Words of an address, and its link (``identity.link_ids``); None: all addresses together."""
 
 _OTHERS = (-1, -1, 0)
-"""Stands for all addresses beyond the number that is kept."""
+"""The key of all addresses beyond ``_MAX_KEYS``."""
 
-_MOST_KEYS = 65_536
+_MAX_KEYS = 65_536
 
 Totals: TypeAlias = dict[Key, tuple[Histogram, int]]
-"""Samples per slot and their sum in µs, since the start."""
+"""Samples by bucket, and their sum in µs, of each key."""
 
-_STARS = 40
+_NO_SAMPLES: tuple[Histogram, int] = (np.zeros(RTT_SLOTS, np.uint64), 0)
 _UNIT_NAMES = {"us": "usecs", "ms": "msecs"}
 
 
-class RttBucket(msgspec.Struct, frozen=True):
-    """``low`` to ``high``, both included; the last one has no ``high``."""
-
-    low: int
-    high: int | None
-    count: int
-
-
 class RttDocument(msgspec.Struct, frozen=True):
-    """One histogram; ``key`` is the address that it is of, null for all."""
+    """One histogram in JSON; ``key`` is its address, null for all addresses together."""
 
     time: str
     key: str | None
     unit: str
     count: int
     avg: float | None
-    buckets: list[RttBucket]
+    buckets: list[Bucket]
 
 
 @dataclass(frozen=True, slots=True)
 class RttOptions:
-    """How the histograms are to look."""
+    """Which histograms are printed, and how."""
 
     by: Literal["laddr", "raddr"] | None
     unit: Literal["us", "ms"]
     extension: bool
-    """Average and count in the title."""
+    """Print average and count, too."""
     timestamp: bool
+    """Print the time of day above each histogram in text."""
     interval_s: float | None
-    """None: one, at the end."""
+    """Between two summaries; None: one summary, at the end."""
 
 
-def totals_of(rows: Rows, found: NDArray[np.uint32], by: str | None) -> Totals:
-    """Sums over ``rows`` (dtype ROW or ENDED) with these histograms, by address or all together."""
-    sampled = found.any(axis=1)
-    rows, found = rows[sampled], found[sampled]
+def totals_of(rows: Rows, hists: NDArray[np.uint32], by: str | None) -> Totals:
+    """Sums over ``rows`` by address, or all together.
+
+    Args:
+        rows: dtype ROW or ENDED, shape (n,).
+        hists: their histograms, shape (n, RTT_SLOTS).
+        by: ``laddr`` or ``raddr``; None: all together.
+    """
+    has_samples = hists.any(axis=1)
+    rows, hists = rows[has_samples], hists[has_samples]
     if not len(rows):
         return {}
     if by is None:
-        return {None: (found.sum(axis=0, dtype=np.uint64), int(rows["rtt_sum_us"].sum()))}
-    ends = np.column_stack([rows[by].astype("<u8"), link_ids(rows, by)])
-    words, group = np.unique(ends, axis=0, return_inverse=True)
-    group = group.reshape(-1)
-    hists = np.zeros((len(words), RTT_SLOTS), np.uint64)
-    sums = np.zeros(len(words), np.uint64)
-    np.add.at(hists, group, found)
-    np.add.at(sums, group, rows["rtt_sum_us"])
+        return {None: (hists.sum(axis=0, dtype=np.uint64), int(rows["rtt_sum_us"].sum()))}
+    addresses = np.column_stack([rows[by].astype("<u8"), link_ids(rows, by)])
+    keys, key_index = np.unique(addresses, axis=0, return_inverse=True)
+    key_index = key_index.reshape(-1)
+    key_hists = np.zeros((len(keys), RTT_SLOTS), np.uint64)
+    sums_us = np.zeros(len(keys), np.uint64)
+    np.add.at(key_hists, key_index, hists)
+    np.add.at(sums_us, key_index, rows["rtt_sum_us"])
     return {
-        (high, low, link): (hist, int(total))
-        for (high, low, link), hist, total in zip(words.tolist(), hists, sums.tolist(), strict=True)
+        (high, low, link): (hist, int(sum_us))
+        for (high, low, link), hist, sum_us in zip(keys.tolist(), key_hists, sums_us.tolist(), strict=True)
     }
 
 
 def _added(left: Totals, right: Totals) -> Totals:
+    """The sum of both; keys beyond ``_MAX_KEYS`` are added to ``_OTHERS``."""
     merged = dict(left)
-    for given, (hist, total) in right.items():
-        key = given if given in merged or len(merged) < _MOST_KEYS else _OTHERS
-        before = merged.get(key)
-        merged[key] = (hist, total) if before is None else (before[0] + hist, before[1] + total)
+    for key, (hist, sum_us) in right.items():
+        merged_key = key if key in merged or len(merged) < _MAX_KEYS else _OTHERS
+        merged_hist, merged_us = merged.get(merged_key, _NO_SAMPLES)
+        merged[merged_key] = (merged_hist + hist, merged_us + sum_us)
     return merged
 
 
-def _highest(now: Totals, before: Totals) -> Totals:
-    """Samples only ever become more: what has just ended may for a moment stand in neither place."""
-    highest = dict(before)
-    for key, (hist, total) in now.items():
-        old = before.get(key)
-        highest[key] = (hist, total) if old is None else (np.maximum(hist, old[0]), max(total, old[1]))
+def _highest(now: Totals, previous: Totals) -> Totals:
+    """The higher of both in each place.
+
+    Samples only ever become more, but those of a connection that has just ended may for a moment be in no total.
+    """
+    highest = dict(previous)
+    for key, (hist, sum_us) in now.items():
+        previous_hist, previous_us = previous.get(key, _NO_SAMPLES)
+        highest[key] = (np.maximum(hist, previous_hist), max(sum_us, previous_us))
     return highest
 
 
-def _since(now: Totals, before: Totals) -> Totals:
-    """What came in between; ``now`` is nowhere less than ``before``."""
-    changed: Totals = {}
-    for key, (hist, total) in now.items():
-        old_hist, old_total = before.get(key, (np.zeros(RTT_SLOTS, np.uint64), 0))
-        new: NDArray[np.uint64] = hist - old_hist
+def _since(now: Totals, previous: Totals) -> Totals:
+    """What came after ``previous``, which is nowhere higher than ``now``; without keys that got no sample."""
+    new_totals: Totals = {}
+    for key, (hist, sum_us) in now.items():
+        previous_hist, previous_us = previous.get(key, _NO_SAMPLES)
+        new: Histogram = hist - previous_hist
         if new.any():
-            changed[key] = (new, total - old_total)
-    return changed
+            new_totals[key] = (new, sum_us - previous_us)
+    return new_totals
 
 
-def _name(key: Key, names: Names, everything: str | None) -> str | None:
+def _key_text(key: Key, names: Names, everything: str | None) -> str | None:
+    """The address of a key, with its device where it has one; ``everything`` for the key of all addresses."""
     if key is None:
         return everything
     high, low, link = key
@@ -128,124 +134,114 @@ def _name(key: Key, names: Names, everything: str | None) -> str | None:
 
 @dataclass(slots=True)
 class RttStream:
-    """Histograms of the connections that the filter wants, at each interval or once at the end."""
+    """Histograms of the connections that the filter matches, at each interval or once at the end."""
 
     output: Output
     filter: Filter
-    wish: RttOptions
+    options: RttOptions
     form: Form
     _ended_totals: Totals = field(default_factory=dict)
     _live_totals: Totals = field(default_factory=dict)
-    _printed: Totals = field(default_factory=dict)
-    _next_s: float = 0.0
+    """Of the latest table."""
+    _printed_totals: Totals = field(default_factory=dict)
+    _next_print_s: float = 0.0
+    """By time.monotonic(); 0 before the first table."""
     _names: Names = field(default_factory=Names)
 
     def start(self) -> None:
         """See ``LineStream``."""
         self.output.write_comment(b"Tracing TCP RTT... Hit Ctrl-C to end.\n\n")
         if self.form == "csv":
-            more = b",AVG,SAMPLES" if self.wish.extension else b""
+            more = b",AVG,SAMPLES" if self.options.extension else b""
             self.output.write_bytes(b"TIME,KEY,UNIT,LOW,HIGH,COUNT" + more + b"\n")
 
-    def write_batch(self, batch: Batch, moment: LineContext) -> None:
+    def write_batch(self, batch: Batch, context: LineContext) -> None:
         """See ``LineStream``."""
         if isinstance(batch, EndedConnections):
-            ended = self._matching(batch.rows, moment)
-            self._ended_totals = _added(self._ended_totals, totals_of(ended, ended["rtt_hist"], self.wish.by))
+            ended = self._matching(batch.rows, context)
+            self._ended_totals = _added(self._ended_totals, totals_of(ended, ended["rtt_hist"], self.options.by))
         if not isinstance(batch, Table):
             return
-        rows = self._matching(batch.rows, moment)
-        self._live_totals = totals_of(rows, batch.hists.histograms(rows["hist"]), self.wish.by)
-        if self.wish.interval_s is None:
+        rows = self._matching(batch.rows, context)
+        self._live_totals = totals_of(rows, batch.hists.histograms(rows["hist"]), self.options.by)
+        if self.options.interval_s is None:
             return
         now_s = time.monotonic()
-        self._next_s = self._next_s or now_s + self.wish.interval_s
-        if now_s >= self._next_s:
-            self._next_s += self.wish.interval_s
-            self._print(moment)
+        self._next_print_s = self._next_print_s or now_s + self.options.interval_s
+        if now_s >= self._next_print_s:
+            self._next_print_s += self.options.interval_s
+            self._print(context)
 
-    def _matching(self, rows: Rows, moment: LineContext) -> Rows:
-        wanted: Rows = rows[self.filter.matches(moment.subject(rows))]
-        return wanted
+    def _matching(self, rows: Rows, context: LineContext) -> Rows:
+        matches: Rows = rows[self.filter.matches(context.row_context(rows))]
+        return matches
 
     def lost(self, loss: Loss) -> int:
         """See ``LineStream``."""
         return loss.sessions_ring_full
 
-    def finish(self, moment: LineContext) -> None:
-        """What has come since the last interval."""
-        self._print(moment)
+    def finish(self, context: LineContext) -> None:
+        """Print the histograms of what came since the last interval."""
+        self._print(context)
 
-    def _print(self, moment: LineContext) -> None:
-        self._names = moment.names
-        now = _highest(_added(self._ended_totals, self._live_totals), self._printed)
-        new, self._printed = _since(now, self._printed), now
-        utc_ns = moment.now_ns + moment.utc_offset_ns
-        ordered = sorted(new.items(), key=lambda item: -int(item[1][0].sum()))
+    def _print(self, context: LineContext) -> None:
+        """Print a histogram for each key that got samples since the last time, those with most samples first."""
+        self._names = context.names
+        now = _highest(_added(self._ended_totals, self._live_totals), self._printed_totals)
+        new, self._printed_totals = _since(now, self._printed_totals), now
+        utc_ns = context.now_ns + context.utc_offset_ns
+        ordered = sorted(new.items(), key=lambda total: -int(total[1][0].sum()))
         if self.form == "json":
-            self.output.objects([self._document(key, *found, utc_ns) for key, found in ordered])
+            self.output.objects([self._document(key, hist, sum_us, utc_ns) for key, (hist, sum_us) in ordered])
             return
         if self.form == "csv":
             self._print_csv(ordered, utc_ns)
             return
-        clock = f"{formats.clock(utc_ns)}\n" if self.wish.timestamp else ""
-        blocks = (clock + "\n".join(self._block(key, *found)) + "\n\n" for key, found in ordered)
+        clock = f"{formats.clock(utc_ns)}\n" if self.options.timestamp else ""
+        blocks = (clock + "\n".join(self._block(key, hist, sum_us)) + "\n\n" for key, (hist, sum_us) in ordered)
         self.output.write_bytes("".join(blocks).encode())
         self.output.written += len(ordered)
 
-    def _average(self, hist: Histogram, total_us: int) -> float | None:
+    def _average(self, hist: Histogram, sum_us: int) -> float | None:
         count = int(hist.sum())
-        return total_us / count / (1000 if self.wish.unit == "ms" else 1) if count else None
+        return sum_us / count / (1000 if self.options.unit == "ms" else 1) if count else None
 
-    def _document(self, key: Key, hist: Histogram, total_us: int, utc_ns: int) -> RttDocument:
+    def _document(self, key: Key, hist: Histogram, sum_us: int, utc_ns: int) -> RttDocument:
         return RttDocument(
             time=formats.iso_time(utc_ns),
-            key=_name(key, self._names, None),
-            unit=self.wish.unit,
+            key=_key_text(key, self._names, None),
+            unit=self.options.unit,
             count=int(hist.sum()),
-            avg=self._average(hist, total_us),
+            avg=self._average(hist, sum_us),
             buckets=[
-                RttBucket(*bucket_bounds(slot), count=int(hist[slot]))
-                for slot in range(int(np.flatnonzero(hist)[-1]) + 1)
+                Bucket(*bucket_bounds(slot), count=int(hist[slot])) for slot in range(int(np.flatnonzero(hist)[-1]) + 1)
             ],
         )
 
-    def _print_csv(self, found: list[tuple[Key, tuple[Histogram, int]]], utc_ns: int) -> None:
+    def _print_csv(self, ordered: list[tuple[Key, tuple[Histogram, int]]], utc_ns: int) -> None:
         lines = "".join(
-            f"{formats.iso_time(utc_ns)},{_name(key, self._names, '')},{self.wish.unit},"
+            f"{formats.iso_time(utc_ns)},{_key_text(key, self._names, '')},{self.options.unit},"
             f"{bucket_bounds(slot)[0]},{'' if bucket_bounds(slot)[1] is None else bucket_bounds(slot)[1]},{int(count)}"
-            f"{self._extension(hist, total_us)}\n"
-            for key, (hist, total_us) in found
+            f"{self._extension(hist, sum_us)}\n"
+            for key, (hist, sum_us) in ordered
             for slot, count in enumerate(hist)
             if count
         )
         self.output.write_bytes(lines.encode())
-        self.output.written += len(found)
+        self.output.written += len(ordered)
 
-    def _extension(self, hist: Histogram, total_us: int) -> str:
-        """Average and count of the whole histogram, with -e behind each of its lines."""
-        average = self._average(hist, total_us)
-        return f",{average:.1f},{int(hist.sum())}" if self.wish.extension and average is not None else ""
+    def _extension(self, hist: Histogram, sum_us: int) -> str:
+        """With -e the cells for average and count of the whole histogram, which each of its lines of CSV ends with."""
+        average = self._average(hist, sum_us)
+        return f",{average:.1f},{int(hist.sum())}" if self.options.extension and average is not None else ""
 
-    def _block(self, key: Key, hist: Histogram, total_us: int) -> Iterator[str]:
-        """Title, header and bars, as bcc prints them."""
-        title = {"laddr": "Local Address", "raddr": "Remote Address"}.get(self.wish.by or "", "All Addresses")
-        name = _name(key, self._names, "*******")
-        average = self._average(hist, total_us)
-        extra = f" [AVG {average:.0f}] [COUNT {int(hist.sum())}]" if self.wish.extension and average is not None else ""
-        yield f"{title} = {name}{extra}"
-        yield from log2_lines(hist, _UNIT_NAMES[self.wish.unit])
-
-
-def log2_lines(hist: Histogram, unit: str) -> Iterator[str]:
-    """The lines of bcc's ``print_log2_hist`` (src/python/bcc/table.py), the empty tail cut."""
-    used = np.flatnonzero(hist)
-    if not len(used):
-        return
-    most = int(hist.max())
-    yield f"     {unit:<19} : count     distribution"
-    for slot in range(int(used[-1]) + 1):
-        low, high = bucket_bounds(slot)
-        count = int(hist[slot])
-        stars = "*" * (_STARS * count // most)
-        yield f"{low:10d} -> {(2 << slot) - 1 if high is None else high:<10d} : {count:<8d} |{stars:<{_STARS}}|"
+    def _block(self, key: Key, hist: Histogram, sum_us: int) -> Iterator[str]:
+        """Title, header and bars of one histogram, as bcc's tcprtt prints them."""
+        title = {"laddr": "Local Address", "raddr": "Remote Address"}.get(self.options.by or "", "All Addresses")
+        name = _key_text(key, self._names, "*******")
+        average = self._average(hist, sum_us)
+        extension = (
+            f" [AVG {average:.0f}] [COUNT {int(hist.sum())}]" if self.options.extension and average is not None else ""
+        )
+        yield f"{title} = {name}{extension}"
+        yield from log2_lines(hist.tolist(), _UNIT_NAMES[self.options.unit])

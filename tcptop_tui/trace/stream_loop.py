@@ -1,4 +1,8 @@
-"""Runs a feed in this thread and hands its batches to a stream, until something ends it."""
+"""Runs a feed in the main thread and hands its batches to a line stream, until something ends it.
+
+What can end it: ``--duration``, ``--count``, a signal, the feed, or a reader of the output that goes away. Whatever the
+reader does, the process ends within a second of that, and says on standard error what was lost.
+"""
 
 from __future__ import annotations
 
@@ -22,58 +26,59 @@ from tcptop_tui.trace.output import Output, PipeClosed, WriteAbandoned
 from tcptop_tui.trace.summary import print_note, print_note_nonblocking, summary
 
 _DRAIN_S = 0.5
-"""After the end that was asked for, events are still written for so long; what is left in the rings is counted."""
+"""Once the stream is to end, events are still written for this long; those that come later are counted as lost."""
 _STUCK_S = 0.65
-"""After it, a reader that takes nothing is waited for no longer."""
-_ROWS_AT_ONCE = 1024
-"""Between two looks at whether it is time to end: 20,000 rows, a part of a ring, take seconds on a busy host."""
+"""Once the stream is to end, a write that blocks is given up after this time."""
+_MAX_CHUNK_ROWS = 1024
+"""Rows between two looks at the time: 20,000 rows, a part of a ring, take seconds on a busy host."""
 
 
 class LineFeed(Protocol):
-    """What a stream listens to; never raises, its end is a ``Status``."""
+    """What a stream listens to. It never raises: its end, also by an error, is a ``Status``."""
 
     def run(self, sink: Sink, stopped: Callable[[float], bool]) -> None:
-        """Feed ``sink`` until ``stopped``."""
+        """Offer batches to ``sink`` until ``stopped``, which waits for so many seconds, returns True."""
         ...
 
 
 class LineStream(Protocol):
-    """Makes lines of batches."""
+    """One of ``tcptop-tui trace``'s commands: makes lines of batches and writes them to its ``Output``."""
 
     def start(self) -> None:
-        """Write what stands above the lines; from now on nothing escapes."""
+        """Write what stands above the lines. Called once, when the tracer is attached."""
         ...
 
-    def write_batch(self, batch: Batch, moment: LineContext) -> None:
-        """Write what ``batch`` has for this stream."""
+    def write_batch(self, batch: Batch, context: LineContext) -> None:
+        """Write the lines of ``batch``; batches that are of no use to this stream have none."""
         ...
 
-    def finish(self, moment: LineContext) -> None:
-        """Write what is only known at the end."""
+    def finish(self, context: LineContext) -> None:
+        """Write the lines that are only known at the end."""
         ...
 
     def lost(self, loss: Loss) -> int:
-        """How many of the events that this stream is made of are gone."""
+        """How many of the lost events would have been lines of this stream."""
         ...
 
 
 @dataclass(slots=True)
 class LineContext:
-    """What lines need to know beside their rows."""
+    """What lines need to know beside their rows: clocks, and names of the host."""
 
     utc_offset_ns: int = field(default_factory=lambda: time.time_ns() - clock.monotonic_ns())
+    """UTC less CLOCK_MONOTONIC."""
     first_ns: int = 0
-    """Time of the first line; 0 before it."""
+    """CLOCK_MONOTONIC of the first line; 0 before it."""
     now_ns: int = 0
-    """Of the latest table."""
+    """CLOCK_MONOTONIC of the latest table."""
     names: Names = field(default_factory=Names)
 
-    def subject(self, rows: Rows) -> RowContext:
-        """``rows`` as a filter sees them."""
+    def row_context(self, rows: Rows) -> RowContext:
+        """``rows`` for a filter."""
         return RowContext(rows, self.now_ns, names=self.names)
 
-    def lines(self, rows: Rows) -> LineRows:
-        """``rows`` as lines."""
+    def line_rows(self, rows: Rows) -> LineRows:
+        """``rows`` for an ``Output``; the first ones set the time of the stream's first line."""
         offset_ns = self.utc_offset_ns
         lines = LineRows(rows, self.now_ns, names=self.names, utc_ns=lambda ts_ns: ts_ns + offset_ns)
         if not self.first_ns and len(rows):
@@ -82,13 +87,13 @@ class LineContext:
 
 
 class StreamRunner:
-    """The sink between a feed and a stream; knows when it is enough.
+    """The sink between a feed and a stream, which decides when the stream ends.
 
     Args:
         stream: what makes the lines.
         output: where they go.
-        duration_s: from the moment that the tracer is attached; None: for ever.
-        attached: called then, before the first line.
+        duration_s: how long the stream goes on after the tracer is attached; None: until a signal.
+        attached: called once the tracer is attached, before the first line.
     """
 
     def __init__(
@@ -96,29 +101,29 @@ class StreamRunner:
     ) -> None:
         self.loss = Loss()
         self.error: Exception | None = None
-        self.stuck = False
-        """The reader took nothing at the end."""
+        self.is_stuck = False
+        """A write was given up, because the reader of the output took nothing."""
         self.late_loss = Loss()
-        """Events that there was no time left to write, as if the ring had had no room for them."""
+        """Events that came too late to be written, counted as if the ring had had no room for them."""
         self.has_ended = False
-        """There is nothing more to say: it has been said, or nobody reads it."""
+        """Nothing more is written, to the output or about it: all is said, or nobody reads it."""
         self.begun_s = time.monotonic()
         self._stream, self._output = stream, output
         self._duration_s = duration_s
         self._attached = attached
-        self._begun = False
+        self._has_begun = False
         self._is_live = True
         self._stop = Wake()
         self._stopped_s = 0.0
-        self._moment = LineContext()
+        self._context = LineContext()
 
     def offer(self, batch: Batch) -> bool:
-        """Take every batch; what goes wrong here ends the run instead of the feed."""
+        """Take every batch. An error ends the stream and is kept in ``error``: the feed is not to see it."""
         if self.has_ended:
             return True
         try:
-            for part in _in_chunks(batch):
-                self._offer(part)
+            for chunk in _chunks(batch):
+                self._write_or_count(chunk)
         except PipeClosed:
             self.has_ended = True
             self.stop()
@@ -127,11 +132,12 @@ class StreamRunner:
             self.stop()
         return True
 
-    def _offer(self, batch: Batch) -> None:
-        late = self.stuck or (self._stop.is_set and time.monotonic() > self._stopped_s + _DRAIN_S)
-        if late and isinstance(batch, Transitions | Pings):
+    def _write_or_count(self, batch: Batch) -> None:
+        """Write a batch, or count its events as lost if they come too late."""
+        is_late = self.is_stuck or (self._stop.is_set and time.monotonic() > self._stopped_s + _DRAIN_S)
+        if is_late and isinstance(batch, Transitions | Pings):
             self.late_loss = replace(self.late_loss, ring_full=self.late_loss.ring_full + len(batch.rows))
-        elif late and isinstance(batch, EndedConnections):
+        elif is_late and isinstance(batch, EndedConnections):
             self.late_loss = replace(
                 self.late_loss, sessions_ring_full=self.late_loss.sessions_ring_full + len(batch.rows)
             )
@@ -139,24 +145,30 @@ class StreamRunner:
             try:
                 self._dispatch(batch)
             except WriteAbandoned:
-                self.stuck = True
+                self.is_stuck = True
 
     def _dispatch(self, batch: Batch) -> None:
+        """Keep what the batch says of clocks, names, loss and the feed; then let the stream write it."""
         if isinstance(batch, Status):
-            self._begin(batch)
+            self._take_status(batch)
         elif isinstance(batch, Loss):
-            self._note_loss(batch)
+            self._take_loss(batch)
         elif isinstance(batch, Names):
-            self._moment.names = batch
+            self._context.names = batch
         elif isinstance(batch, Transitions | EndedConnections) and self._is_live:
-            # the clock may have been set, or the host been asleep, since the last table: lines stay as they are written
-            self._moment.utc_offset_ns = time.time_ns() - clock.monotonic_ns()
+            # the clock may have been set, or the host suspended, since the last table; a line cannot be corrected later
+            self._context.utc_offset_ns = time.time_ns() - clock.monotonic_ns()
         elif isinstance(batch, Table):
-            self._moment.utc_offset_ns = batch.utc_ns - batch.now_ns
-            self._moment.now_ns = batch.now_ns
-        self._stream.write_batch(batch, self._moment)
+            self._context.utc_offset_ns = batch.utc_ns - batch.now_ns
+            self._context.now_ns = batch.now_ns
+        self._stream.write_batch(batch, self._context)
 
-    def _begin(self, status: Status) -> None:
+    def _take_status(self, status: Status) -> None:
+        """Begin with the first status; end with one that says that the feed has ended.
+
+        Raises:
+            TcptopError: the feed ended before anybody wanted it to.
+        """
         self._is_live = status.backend != "replay"
         if status.ended and status.backend != "replay":
             raise TcptopError(status.note)
@@ -164,51 +176,52 @@ class StreamRunner:
             self.stop()
         if status.note and (status.backend != "replay" or CUT_OFF in status.note):
             print_note(status.note)
-        if not self._begun:
-            self._begun = True
+        if not self._has_begun:
+            self._has_begun = True
             self._attached()
             self._stream.start()
             if self._duration_s is not None:
                 signal.setitimer(signal.ITIMER_REAL, self._duration_s)
 
-    def _note_loss(self, loss: Loss) -> None:
+    def _take_loss(self, loss: Loss) -> None:
+        """Keep the counts, and tell the user as soon as events are lost for the first time."""
         if self._stream.lost(loss) and not self._stream.lost(self.loss):
             print_note("events are being lost; --ring-mb makes more room, a filter leaves less to carry")
         self.loss = loss
 
     def stopped(self, wait_s: float) -> bool:
-        """Wait, and say whether it is enough."""
+        """Wait ``wait_s`` or until the stream is to end; returns whether it is."""
         self._stop.wait(wait_s)
         if self._output.closed():
             self.has_ended = True
         return self._stop.is_set or self._output.is_full or self.has_ended
 
     def finish(self) -> None:
-        """The stream's last lines, if it has any, and there is somebody to read them."""
-        if self.has_ended or self.stuck:
+        """Write the stream's last lines, unless nobody reads them."""
+        if self.has_ended or self.is_stuck:
             return
         try:
-            self._stream.finish(self._moment)
+            self._stream.finish(self._context)
         except PipeClosed:
             self.has_ended = True
         except WriteAbandoned:
-            self.stuck = True
+            self.is_stuck = True
 
     def stop(self) -> None:
-        """End at the next look; from a signal handler, too."""
+        """End the stream soon. May be called from a signal handler."""
         self._stopped_s = self._stopped_s or time.monotonic()
         self._stop.set()
 
     def on_signal(self, _number: int) -> None:
-        """It is asked for from outside: there is not much time."""
+        """End the stream because of a signal: writes that block are given up after ``_STUCK_S``."""
         self.stop()
         signal.setitimer(signal.ITIMER_REAL, _STUCK_S)
 
     def on_timer(self, _number: int, _frame: FrameType | None) -> None:
-        """The duration is over; or else the time that there was for the end.
+        """For SIGALRM: the duration is over, or, if the stream is to end already, the time for its last lines.
 
         Raises:
-            WriteAbandoned: out of a write that waits for the reader.
+            WriteAbandoned: a write was waiting for the reader; it ends with this.
         """
         if self._stop.is_set:
             self._output.abandon()
@@ -216,13 +229,13 @@ class StreamRunner:
             self.on_signal(signal.SIGALRM)
 
 
-def _in_chunks(batch: Batch) -> Iterator[Batch]:
-    """The same events, a few at a time."""
-    if not isinstance(batch, Transitions | EndedConnections) or len(batch.rows) <= _ROWS_AT_ONCE:
+def _chunks(batch: Batch) -> Iterator[Batch]:
+    """The events of ``batch`` in batches of at most ``_MAX_CHUNK_ROWS`` rows."""
+    if not isinstance(batch, Transitions | EndedConnections) or len(batch.rows) <= _MAX_CHUNK_ROWS:
         yield batch
         return
-    for start in range(0, len(batch.rows), _ROWS_AT_ONCE):
-        yield type(batch)(batch.rows[start : start + _ROWS_AT_ONCE])
+    for start in range(0, len(batch.rows), _MAX_CHUNK_ROWS):
+        yield type(batch)(batch.rows[start : start + _MAX_CHUNK_ROWS])
 
 
 def run_stream(
@@ -238,8 +251,8 @@ def run_stream(
         feed: where its batches come from.
         stream: what makes lines of them.
         output: where these go.
-        duration_s: for how long; None: until a signal.
-        attached: called once the feed has what it needs, before the first line.
+        duration_s: how long it goes on after the tracer is attached; None: until a signal.
+        attached: called once the tracer is attached, before the first line.
 
     Returns:
         The exit code: 0, also after Ctrl-C, which is how a stream ends; 128 + n after other signals.
@@ -249,38 +262,38 @@ def run_stream(
     """
     runner = StreamRunner(stream, output, duration_s, attached)
 
-    def told() -> str:
-        unwritten = stream.lost(runner.late_loss) + output.was_cut
+    def end_note() -> str:
+        unwritten = stream.lost(runner.late_loss) + output.abandoned_lines
         lost = stream.lost(runner.loss) + unwritten
         return summary(output.written, time.monotonic() - runner.begun_s, lost, runner.loss, unwritten)
 
     ending = ShutdownTimer(
-        runner.on_signal, lambda: None if runner.has_ended else print_note_nonblocking(told()), _code
+        runner.on_signal, lambda: None if runner.has_ended else print_note_nonblocking(end_note()), _exit_code
     )
     with handle_signals(ending.handle), _alarms(runner.on_timer):
         feed.run(runner, runner.stopped)
         runner.finish()
         if not runner.has_ended:
             runner.has_ended = True
-            print_note(told())
+            print_note(end_note())
     if isinstance(runner.error, OSError):
         raise TcptopError(f"cannot write to standard output: {runner.error.strerror}") from runner.error
     if runner.error is not None:
         raise runner.error
-    return _code(ending.number)
+    return _exit_code(ending.number)
 
 
-def _code(number: int) -> int:
-    """The exit code after a signal, or none: Ctrl-C is how a stream ends."""
+def _exit_code(number: int) -> int:
+    """The exit code after signal ``number``; 0 after none, and after SIGINT, which is how a stream ends."""
     return 128 + number if number not in {0, signal.SIGINT} else 0
 
 
 @contextmanager
 def _alarms(handler: Handler) -> Iterator[None]:
-    """Meanwhile SIGALRM calls ``handler``; afterwards none comes."""
-    before = signal.signal(signal.SIGALRM, handler)
+    """Let SIGALRM call ``handler`` meanwhile; afterwards no timer is left."""
+    previous_handler = signal.signal(signal.SIGALRM, handler)
     try:
         yield
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+        signal.signal(signal.SIGALRM, previous_handler)

@@ -93,8 +93,8 @@ class Result:
         self._written = os.open(folder / "output", os.O_RDWR | os.O_CREAT)
 
         @contextmanager
-        def lookups(*, wanted: bool) -> Iterator[Names | None]:
-            yield Names() if wanted else None
+        def lookups(*, is_wanted: bool) -> Iterator[Names | None]:
+            yield Names() if is_wanted else None
 
         def output(**_: bool) -> Any:
             return open(self._written, "wb", 0, closefd=False)

@@ -30,7 +30,7 @@ from tcptop_tui.replay.recorder import Recorder
 from tcptop_tui.replay.recording import read_batches
 from tcptop_tui.stream.batches import Batch, Names
 from tcptop_tui.stream.identity import peer_hash
-from tcptop_tui.trace.columns import DEV, LADDR, LOCAL, LineRows, of
+from tcptop_tui.trace.columns import DEV, LADDR, LOCAL, LineRows, field_column
 from tcptop_tui.trace.rtt import totals_of
 from tcptop_tui.widgets.details.text import facts_table, title
 from tcptop_tui.widgets.lists.list_rows import endpoints as ends
@@ -180,7 +180,7 @@ def test_streams_have_the_address_by_itself_in_json_and_csv() -> None:
     assert LADDR.values(lines) == 3 * ["10.0.0.1"]
     assert LOCAL.values(lines) == ["10.0.0.1%eth0", "10.0.0.1", "10.0.0.1%9"]
     assert DEV.values(lines) == ["eth0", None, "9"]
-    assert of("ifindex").values(lines) == [7, None, 9]
+    assert field_column("ifindex").values(lines) == [7, None, 9]
 
 
 # in the filter language

@@ -88,9 +88,9 @@ class Counted:
 
     def start(self) -> None: ...
 
-    def finish(self, moment: LineContext) -> None: ...
+    def finish(self, context: LineContext) -> None: ...
 
-    def write_batch(self, batch: Batch, moment: LineContext) -> None:
+    def write_batch(self, batch: Batch, context: LineContext) -> None:
         self.taken += len(batch.rows) if isinstance(batch, Transitions) else 0
 
     def lost(self, loss: Loss) -> int:

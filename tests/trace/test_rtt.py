@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from tcptop_tui.bpf.load.bcc_library import load_bcc
+from tcptop_tui.export.log2_text import log2_lines
 from tcptop_tui.records import RTT_SLOTS
-from tcptop_tui.trace.rtt import log2_lines
 from tests.support.other_tools import Peer, bpftrace
 from tests.support.trace_process import Call, calling, streaming
 
@@ -132,7 +132,7 @@ def test_text_is_what_bcc_prints() -> None:
     shown = io.StringIO()
     with contextlib.redirect_stdout(shown):
         sys.modules[load_bcc().__name__ + ".table"]._print_log2_hist([0, *map(int, hist)], "usecs", False)
-    assert list(log2_lines(hist, "usecs")) == shown.getvalue().splitlines()
+    assert list(log2_lines(hist.tolist(), "usecs")) == shown.getvalue().splitlines()
 
 
 def test_titles_and_averages_in_text() -> None:
