@@ -1,6 +1,6 @@
 """The fixed-size records that flow from the kernel to the panels, as numpy dtypes.
 
-They mirror ``struct transition``, ``struct session`` and ``struct conn`` of ``bpf/c/records.c``; the
+They mirror ``struct transition``, ``struct ended_connection`` and ``struct conn`` of ``bpf/c/records.c``; the
 other sources fill the same ones. All ``*_ns`` are CLOCK_MONOTONIC. What is not known has one
 spelling per field, written beside it.
 """
@@ -167,7 +167,7 @@ HOLDING = np.dtype([("id", "<u8"), ("pid", "<u4"), ("start_ticks", "<u4"), ("com
 """One of several processes that have the socket of row ``id`` open, 32 bytes."""
 
 ENDED = np.dtype([("end_ns", "<u8"), ("skaddr", "<u8"), *_CONN_HEAD_FIELDS, *_FOLLOWED_FIELDS, _HIST])
-"""``struct session``: an ended connection with its last gauges and its histogram."""
+"""``struct ended_connection``: an ended connection with its last gauges and its histogram."""
 
 TRANSITION = np.dtype(
     [

@@ -32,11 +32,11 @@ _RETRY_S = 5.0
 class SlotMaps:
     """Descriptors of the maps that ``c/slots.c`` works with; somebody else's."""
 
-    conns: int
+    slot_numbers: int
     """Hash: number of the slot by socket."""
-    slots: int
+    blocks: int
     """Array of the blocks."""
-    block: int
+    first_block: int
     """The first of them, that all are like."""
     opened_slots: int
     """Array of one: slots of all chunks that were opened."""
@@ -59,7 +59,7 @@ class Blocks:
 
     def __init__(self, places: SlotMaps, expected: int = 0) -> None:
         self._slot_maps = places
-        self._shape = map_shape(places.block)
+        self._shape = map_shape(places.first_block)
         self.block_slots = self._shape.max_entries
         self._max_slots = map_shape(places.free_slots).max_entries
         self._block_fds: list[int] = []
@@ -67,7 +67,7 @@ class Blocks:
         self._blocks: list[int] = []
         self._refused_s = float("-inf")
         lift_memlock_limit()  # up to 5.10 a block counts as locked memory
-        self._publish_block(places.block)
+        self._publish_block(places.first_block)
         self.reserve(expected)
 
     @property
@@ -109,7 +109,7 @@ class Blocks:
         Without one there are as many as there are.
         """
         with suppress(OSError):
-            self._maker = MapMaker(_NAME, self._slot_maps.block)
+            self._maker = MapMaker(_NAME, self._slot_maps.first_block)
 
     def _add_block(self) -> bool:
         """One more block; False where there is no memory for it."""
@@ -126,7 +126,7 @@ class Blocks:
         """Give it to the kernel side: first where it is, then the numbers of its chunks."""
         number, before = len(self._blocks), self.slot_count
         index, value = ct.c_uint32(number), ct.c_uint32(block)
-        if load_libbpf().bpf_map_update_elem(self._slot_maps.slots, ct.byref(index), ct.byref(value), 0) < 0:
+        if load_libbpf().bpf_map_update_elem(self._slot_maps.blocks, ct.byref(index), ct.byref(value), 0) < 0:
             raise last_error("bpf_map_update_elem")
         self._blocks.append(block)
         for chunk in range(before // CHUNK, self.slot_count // CHUNK):

@@ -34,7 +34,7 @@ SLOT_BYTES = 16 + CONN.itemsize
 _ENTRY_BYTES, _LAZY_ENTRY_BYTES = 64, 112
 """Of the hash: ``struct htab_elem``, key and value; as measured where each is allocated by itself."""
 _RESERVED_BYTES = 16 + 4
-"""Whatever is in use: a bucket of the hash, and a number that waits in ``vacant``."""
+"""Whatever is in use: a bucket of the hash, and a number that waits in ``free_slots``."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,7 +56,7 @@ class PingSource(Source):
         self._program = _request_program("echo_reply")
         try:
             wanted = [self._pid is not None, self._pid or 0, self._cpu is not None, self._cpu or 0]
-            write_array(self._program.map_fd("chosen"), np.array([wanted], "<u4"))
+            write_array(self._program.map_fd("ping_filter"), np.array([wanted], "<u4"))
             self._ring = Ring(self._program.map_fd("pings"), _RING_BYTES, PING)
             self._counters = CounterArray(self._program.map_fd("ring_full"), 2)
             self._program.attach("echo_reply", "net_dev_queue")

@@ -31,7 +31,7 @@ from tcptop_tui.stream.batches import Capture
 # bcc rewrites only what stands in one file: the parts are joined, in this order.
 _PARTS = (
     "records.c", "slots.c", "filter.c", "sockets.c", "owners.c", "ends.c", "events.c", "transitions.c", "gauges.c",
-    "holders.c",
+    "resets.c", "holders.c",
 )  # fmt: skip
 
 # (program in c/, raw tracepoint). Attached in this order, run by the kernel in this order:
@@ -51,13 +51,13 @@ _ATTACHMENTS = (
 _READ_TRACEPOINTS = ("set_state", "set_state_guard", "segment", "reader", "retransmit")
 
 # The first of these whose tracepoint the kernel has tells who sends; without them who reads has to do.
-_SEND_TRACEPOINTS = (("sender", "tcp_sendmsg_locked"), ("sent", "sock_send_length"))
+_SEND_TRACEPOINTS = (("sender", "tcp_sendmsg_locked"), ("sendmsg_done", "sock_send_length"))
 
 # Who has a descriptor of a socket; without it /proc is asked.
 _ITERATORS = {"holder": "iter/task_file"}
 
 # Who accepts; without it an accepted connection's owner is known when it reads or sends, or from the next survey.
-_FUNCTIONS = {"accepted": "fentry/security_sock_graft"}
+_FUNCTIONS = {"accept": "fentry/security_sock_graft"}
 
 # enum counter of c/records.c
 RING_FULL, ENDED_RING_FULL, MAP_FULL, CAUGHT, EXCLUDED, UNSEEN = range(6)
@@ -66,7 +66,8 @@ _COUNTERS = 6
 _MOST_PINNED = 1 << 20
 """Entries of somebody else's map: HashMap's buffers grow with what is in it."""
 
-# connects.c, while every connect() is asked for
+_CONNECT_PARTS = ("connects.c", "uring.c")
+# their programs, while every connect() is asked for
 _CONNECTS = (
     ("connect_announced", "inet_sock_set_state"),
     ("connect_failed", "sys_exit"),
@@ -81,7 +82,7 @@ _AF = {0: 0, 4: 2, 6: 10}
 
 def source_text(capture: Capture | None = None) -> str:
     """The C source, with what ``capture`` needs besides."""
-    return join_sources((*_PARTS, "connects.c") if capture and _sees_failed_connects(capture) else _PARTS)
+    return join_sources((*_PARTS, *_CONNECT_PARTS) if capture and _sees_failed_connects(capture) else _PARTS)
 
 
 def _sees_failed_connects(capture: Capture) -> bool:
@@ -140,7 +141,7 @@ class Program:
         flags = [
             f"-DBLOCK={capacity.block_slots}",
             f"-DRING_PAGES={settings.ring_bytes // page_bytes}",
-            f"-DSESSION_RING_PAGES={settings.session_ring_bytes // page_bytes}",
+            f"-DENDED_RING_PAGES={settings.session_ring_bytes // page_bytes}",
             f"-DRTT_UNIT_US={capture.rtt_unit_us}",
             *(f"-D{name.upper()}" for name in pinned_maps.pinned_paths(capture)),
         ]
@@ -150,7 +151,10 @@ class Program:
         require_bpf()  # who may not use BPF may not open a map either
         with pinned_maps.open_pinned_maps(capture) as given:
             plan = MapPlan(
-                _map_sizes(capacity), ["conns"] if capacity.allocates_on_demand else [], {"slots": "block"}, given
+                _map_sizes(capacity),
+                ["slot_numbers"] if capacity.allocates_on_demand else [],
+                {"blocks": "first_block"},
+                given,
             )
             return CompileRequest(source_text(capture), flags, functions, typed, plan, keeps=keeps)
 
@@ -158,11 +162,11 @@ class Program:
         return self._compiled.map_fd(name)
 
     def _open_maps(self, settings: Settings) -> None:
-        names = ("conns", "slots", "block", "extent", "chunks", "vacant")
+        names = ("slot_numbers", "blocks", "first_block", "opened_slots", "free_chunks", "free_slots")
         self.slots = Slots(SlotMaps(*map(self._map_fd, names)), count_sockets())
         self.counters = CounterArray(self._map_fd("counters"), _COUNTERS)
         self.transitions = Ring(self._map_fd("transitions"), settings.ring_bytes, TRANSITION)
-        self.ended = Ring(self._map_fd("sessions"), settings.session_ring_bytes, ENDED)
+        self.ended = Ring(self._map_fd("ended_connections"), settings.session_ring_bytes, ENDED)
 
     def attach(self, capture: Capture) -> None:
         """Set the capture filter and start tracing.
@@ -186,7 +190,7 @@ class Program:
             bool(capture.lports), bool(capture.rports), bool(capture.pids), _AF[capture.ip],
             bool(capture.cgroups), capture.context,
         ]  # fmt: skip
-        write_array(self._map_fd("capture"), np.array([wanted], "<u4"))
+        write_array(self._map_fd("capture_filter"), np.array([wanted], "<u4"))
 
     def _write_set(self, name: str, members: frozenset[int], key: str) -> None:
         """Make the keys of hash map ``name`` (values: u32) exactly ``members``."""
@@ -236,8 +240,8 @@ def _map_sizes(capacity: Capacity) -> dict[str, int]:
     """Entries of the maps that depend on how many connections there may be (``c/slots.c``)."""
     slots = most_slots(capacity.limit)
     return {
-        "conns": capacity.limit, "chunks": slots // CHUNK, "vacant": slots,
-        "slots": -(-slots // capacity.block_slots),
+        "slot_numbers": capacity.limit, "free_chunks": slots // CHUNK, "free_slots": slots,
+        "blocks": -(-slots // capacity.block_slots),
     }  # fmt: skip
 
 

@@ -171,13 +171,15 @@ class Slots:
     def _slot_of(self, key: int) -> int:
         """Of the slot that a socket's entry is in; -1: it has none."""
         number = ct.c_uint32(0)
-        found = load_libbpf().bpf_map_lookup_elem(self._slot_maps.conns, ct.byref(ct.c_uint64(key)), ct.byref(number))
+        found = load_libbpf().bpf_map_lookup_elem(
+            self._slot_maps.slot_numbers, ct.byref(ct.c_uint64(key)), ct.byref(number)
+        )
         return number.value if found == 0 else -1
 
     def _remove_from_hash(self, key: int) -> int:
         """Number of the slot that a socket's entry was in, and no longer is for the kernel side; -1: none was."""
         number = self._slot_of(key)
-        deleted = load_libbpf().bpf_map_delete_elem(self._slot_maps.conns, ct.byref(ct.c_uint64(key))) == 0
+        deleted = load_libbpf().bpf_map_delete_elem(self._slot_maps.slot_numbers, ct.byref(ct.c_uint64(key))) == 0
         return number if deleted else -1
 
     def _free_slots(self, first: int, numbers: NDArray[np.int64], keys: NDArray[np.uint64]) -> None:

@@ -3,7 +3,7 @@
 Listeners may share an address (SO_REUSEPORT). And some local ports are chosen after the state has been announced, by
 connect() and by listen() without bind(): nothing else fires until the first retransmit, or the end of the listener,
 and without the port that sock_diag knows meanwhile the same socket would stand in the table twice, and look as if
-nobody had seen it begin. The kernel side keeps the inode where the cookie will be (``read_bound``, ``c/sockets.c``).
+nobody had seen it begin. The kernel side keeps the inode where the cookie will be (``read_early_port`` in ``c/``).
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Data for a closed socket are answered by a RST (tcp_rcv_state_process(), net/ipv4/tcp_input.c). The kernel announces
 CLOSE, calls tcp_reset() as if a RST had come in, and sends its own some microseconds later, in the same softirq. The
-program logs that one as a transition to no state (``log_late_reset()`` in ``c/gauges.c``). Here it finds the end that
+program logs that one as a transition to no state (``log_late_reset()`` in ``c/resets.c``). Here it finds the end that
 it belongs to, before anybody else has seen that.
 """
 

@@ -122,8 +122,8 @@ def test_reading_a_map_of_any_size(server: socket.socket) -> None:
 
 def test_layouts_are_those_of_the_c_source(bpf_possible: None) -> None:
     """Bcc describes the map's value from the C source itself."""
-    flags = ["-DBLOCK=16", "-DRING_PAGES=1", "-DSESSION_RING_PAGES=1", "-DRTT_UNIT_US=1"]
-    slot = _compile(load_bcc(), source_text(), flags)["block"].Leaf
+    flags = ["-DBLOCK=16", "-DRING_PAGES=1", "-DENDED_RING_PAGES=1", "-DRTT_UNIT_US=1"]
+    slot = _compile(load_bcc(), source_text(), flags)["first_block"].Leaf
     assert SLOT.itemsize == ctypes.sizeof(slot)
     assert SLOT.fields is not None
     for name in SLOT.names or ():

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-/* What DNS answers say. */
-/* A packet for this host, as it comes in: its IP header is where its data begin (eth_type_trans). */
-static __always_inline int is_for_us(struct sk_buff *skb)
+/* DNS answers that this host receives. */
+
+/* Whether a packet that comes in is for this host. Its data begin with the IP header then (eth_type_trans()). */
+static __always_inline int is_for_this_host(struct sk_buff *skb)
 {
 	u8 type = 0;
 
@@ -9,8 +10,8 @@ static __always_inline int is_for_us(struct sk_buff *skb)
 	return (type & PKT_TYPE_MASK) == PACKET_HOST;
 }
 
-/* Whether ``bytes`` from ``at`` on lie in the linear part of the packet. */
-static __always_inline int is_there(struct sk_buff *skb, const u8 *data, const u8 *at, u32 bytes)
+/* Whether `bytes` from `at` on lie in the linear part of the packet. */
+static __always_inline int is_linear(struct sk_buff *skb, const u8 *data, const u8 *at, u32 bytes)
 {
 	u32 len = 0, paged = 0;
 
@@ -20,43 +21,43 @@ static __always_inline int is_there(struct sk_buff *skb, const u8 *data, const u
 }
 
 /*
- * net:netif_receive_skb, from __netif_receive_skb_core() (net/core/dev.c), softirq:
- * every packet that comes in by any device. UDP from port 53, at most 512 bytes of
- * it. Nobody has checked the packet yet: a length may claim more than came, and what
- * lies behind the linear part is somebody else's memory, so such a packet is left out.
+ * net:netif_receive_skb, from __netif_receive_skb_core() (net/core/dev.c). Fires in softirq, for
+ * every packet that comes in by any device. UDP from port 53 with at most 512 bytes of payload
+ * is logged. The packet has not been checked yet: its length may claim more than was received,
+ * and memory after the linear part is not the packet's, so such a packet is left out.
  */
 int dns_answer(struct bpf_raw_tracepoint_args *ctx)
 {
 	struct sk_buff *skb = (struct sk_buff *)ctx->args[0];
-	struct transport t = {};
+	struct transport transport = {};
 	const u8 *data = 0;
-	struct answer *a;
+	struct answer *answer;
 	u32 length;
-	u64 bytes;	/* of 32 bits LLVM checks a copy, which 6.1's verifier does not connect with it */
+	u64 bytes;	/* with 32 bits LLVM tests a copy, and 6.1's verifier does not know that it is the same number */
 
-	if (!is_for_us(skb))
+	if (!is_for_this_host(skb))
 		return 0;
 	bpf_probe_read_kernel(&data, sizeof(data), &skb->data);
-	t.ip = data;
-	if (!find_transport(&t) || t.protocol != IPPROTO_UDP)
+	transport.ip_header = data;
+	if (!find_transport(&transport) || transport.protocol != IPPROTO_UDP)
 		return 0;
-	if (!is_there(skb, data, t.at, 8) || half_at(t.at) != DNS_PORT)
+	if (!is_linear(skb, data, transport.header, 8) || read_be16(transport.header) != DNS_PORT)
 		return 0;
-	length = half_at(t.at + 4) - 8;		/* UDP's own header is counted */
-	if (length == 0 || length > DNS_BYTES || !is_there(skb, data, t.at, 8 + length))
+	length = read_be16(transport.header + 4) - 8;		/* UDP's own header is counted */
+	if (length == 0 || length > DNS_BYTES || !is_linear(skb, data, transport.header, 8 + length))
 		return 0;
-	a = answers.ringbuf_reserve(sizeof(*a));
-	if (!a) {
-		lost(1);
+	answer = answers.ringbuf_reserve(sizeof(*answer));
+	if (!answer) {
+		count_ring_full(LOST_ANSWERS);
 		return 0;
 	}
-	a->ts_ns = bpf_ktime_get_ns();
-	a->netns = netns_of(skb);
-	a->length = length;
+	answer->ts_ns = bpf_ktime_get_ns();
+	answer->netns = netns_of(skb);
+	answer->length = length;
 	bytes = length;
-	asm volatile("" : "+r"(bytes));	/* or LLVM moves the check out of sight */
-	if (bytes > DNS_BYTES || bpf_probe_read_kernel(a->payload, bytes, t.at + 8))
-		a->length = 0;
-	answers.ringbuf_submit(a, BPF_RB_NO_WAKEUP);
+	asm volatile("" : "+r"(bytes));	/* or LLVM moves the test to where the verifier does not see it */
+	if (bytes > DNS_BYTES || bpf_probe_read_kernel(answer->payload, bytes, transport.header + 8))
+		answer->length = 0;
+	answers.ringbuf_submit(answer, BPF_RB_NO_WAKEUP);
 	return 0;
 }

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * How a connection ended.
+ * How a connection ended: close flags and errno.
  *
- * sk_err says it where the kernel gives up (tcp_reset() in net/ipv4/tcp_input.c, tcp_write_err()
- * in net/ipv4/tcp_timer.c, tcp_abort() in net/ipv4/tcp.c): it is set before CLOSE is announced.
- * A reset that the kernel sends by itself leaves before CLOSE, too, and has its tracepoint
- * (gauges.c). What close() and disconnect() send leaves after CLOSE, when nobody follows the
- * socket any more: the conditions for it are those of __tcp_close() and tcp_disconnect()
- * (net/ipv4/tcp.c). An answer to a segment that came after close() leaves after CLOSE as well,
- * and only the tracepoint tells of it: late_reset() in gauges.c.
+ * Where the kernel gives up (tcp_reset() in net/ipv4/tcp_input.c, tcp_write_err() in
+ * net/ipv4/tcp_timer.c, tcp_abort() in net/ipv4/tcp.c) it sets sk_err before it announces
+ * CLOSE. A reset that the kernel sends by itself is sent before CLOSE, too, and has a tracepoint
+ * (reset_sent() in resets.c). The reset of close() and disconnect() is sent after CLOSE, when the
+ * socket has no entry any more; reset_follows() repeats the conditions of __tcp_close() and
+ * tcp_disconnect() (net/ipv4/tcp.c) instead. The answer to a segment that comes after close() is
+ * sent after CLOSE as well, and only its tracepoint tells of it: log_late_reset() in resets.c.
  */
 #define EPIPE		32
 #define EADDRNOTAVAIL	99
@@ -17,137 +17,141 @@
 #define ETIMEDOUT	110
 #define SHUTDOWN_MASK	3	/* include/net/sock.h: both directions */
 
-static __always_inline int has_flag(struct sock *sk, int bit)
+static __always_inline int has_sock_flag(struct sock *sk, int bit)
 {
-	return peek(&sk->skc_flags) >> bit & 1;
+	return read_field(&sk->skc_flags) >> bit & 1;
 }
 
 /*
- * Did connect() fail before a port was found? tcp_v4_connect() (net/ipv4/tcp_ipv4.c) announces
- * SYN_SENT, looks for a port (inet_hash_connect()), and only then chooses the first sequence
- * number and makes snd_nxt the same. A socket that was connected before has others in both
- * (tcp_disconnect()); a SYN that TCP_FASTOPEN_CONNECT puts off has left snd_nxt at 0.
+ * Whether connect() failed because it found no local port. tcp_v4_connect()
+ * (net/ipv4/tcp_ipv4.c) announces SYN_SENT, looks for a port (inet_hash_connect()), and only
+ * then sets the first sequence number, the same in write_seq and snd_nxt. In a socket that was
+ * connected before the two still differ (tcp_disconnect()); where TCP_FASTOPEN_CONNECT puts the
+ * SYN off snd_nxt is still 0.
  */
-static __always_inline int had_no_port(struct tcp_sock *tp)
+static __always_inline int failed_to_find_port(struct tcp_sock *tp)
 {
-	u32 next = peek(&tp->snd_nxt), last = peek(&tp->write_seq);
+	u32 next = read_field(&tp->snd_nxt), last = read_field(&tp->write_seq);
 
-	return !peek(&tp->segs_out) && (!last || (next && next != last));
+	return !read_field(&tp->segs_out) && (!last || (next && next != last));
 }
 
-/* Everything that we had to send was acknowledged, our FIN as the last of it. */
+/* Whether all that this host had to send is acknowledged, its FIN included. */
 static __always_inline int all_acknowledged(struct tcp_sock *tp)
 {
-	return peek(&tp->snd_una) == peek(&tp->write_seq);
+	return read_field(&tp->snd_una) == read_field(&tp->write_seq);
 }
 
+/* Whether all that this host had to send was sent, its FIN included. */
 static __always_inline int all_sent(struct tcp_sock *tp)
 {
-	return peek(&tp->snd_nxt) == peek(&tp->write_seq);
+	return read_field(&tp->snd_nxt) == read_field(&tp->write_seq);
 }
 
-/* Both FINs are through: nothing but TIME_WAIT, or nothing, is left of it. */
-static __always_inline int is_complete(struct subject of, u8 oldstate)
+/* Whether both FINs were received and acknowledged; TIME_WAIT may follow. */
+static __always_inline int both_fins_are_through(struct traced_socket traced, u8 oldstate)
 {
 	if (oldstate == TCP_FIN_WAIT2)
-		return has_flag(of.sk, SOCK_DONE_BIT);
-	return (oldstate == TCP_LAST_ACK || oldstate == TCP_CLOSING) && all_acknowledged(of.tp);
+		return has_sock_flag(traced.sk, SOCK_DONE_BIT);
+	return (oldstate == TCP_LAST_ACK || oldstate == TCP_CLOSING) && all_acknowledged(traced.tp);
 }
 
 /*
- * Is it close() that announces CLOSE? It shuts both directions before; from these states
- * shutdown() would have led on to another one. Whatever sk_err says is older then.
+ * Whether close() announces CLOSE. It shuts both directions down first, and from these states
+ * shutdown() leads to another state. An sk_err is from before then.
  */
-static __always_inline int closes(struct sock *sk, u8 oldstate)
+static __always_inline int is_close_call(struct sock *sk, u8 oldstate)
 {
 	return (oldstate == TCP_ESTABLISHED || oldstate == TCP_CLOSE_WAIT) &&
-	       peek(&sk->sk_shutdown) == SHUTDOWN_MASK;
+	       read_field(&sk->sk_shutdown) == SHUTDOWN_MASK;
 }
 
 /*
- * sk_err, if it is about this end. Under IP_RECVERR an ICMP message leaves its errno in sk_err
- * while the connection goes on (tcp_v4_err(), net/ipv4/tcp_ipv4.c); it ends nothing but a
- * handshake. A timeout has ETIMEDOUT, or what sk_err_soft has of such a message
- * (tcp_write_err()). What the others have, tcp_reset() and tcp_abort(), comes from no message.
+ * sk_err if it is the reason of this CLOSE, else 0. Under IP_RECVERR an ICMP message sets sk_err
+ * while the connection goes on (tcp_v4_err(), net/ipv4/tcp_ipv4.c); it ends a connection only
+ * in the handshake. A timeout sets ETIMEDOUT, or the errno of such a message from sk_err_soft
+ * (tcp_write_err()). The errnos of tcp_reset() and tcp_abort() come from no message.
  */
-static __always_inline u32 error_of_end(struct sock *sk, u8 oldstate)
+static __always_inline u32 close_errno(struct sock *sk, u8 oldstate)
 {
-	u32 err = peek(&sk->sk_err);
+	u32 err = read_field(&sk->sk_err);
 
 	if (!err || oldstate == TCP_SYN_SENT || oldstate == TCP_SYN_RECV ||
 	    err == ETIMEDOUT || err == ECONNRESET || err == EPIPE || err == ECONNABORTED)
 		return err;
-	return err == peek(&sk->sk_err_soft) ? err : 0;
+	return err == read_field(&sk->sk_err_soft) ? err : 0;
 }
 
-/* close() has thrown away what nobody had read; the FIN, which nobody reads either, has a number too. */
-static __always_inline int threw_away(struct subject of)
+/* Whether close() has discarded unread bytes; the peer's FIN, which is never read, has a sequence number, too. */
+static __always_inline int has_discarded_unread(struct traced_socket traced)
 {
-	u32 behind = peek(&of.tp->copied_seq) + has_flag(of.sk, SOCK_DONE_BIT);
+	u32 read_until = read_field(&traced.tp->copied_seq) + has_sock_flag(traced.sk, SOCK_DONE_BIT);
 
-	return (s32)(peek(&of.tp->rcv_nxt) - behind) > 0 && !peek(&of.sk->sk_receive_qlen);
+	return (s32)(read_field(&traced.tp->rcv_nxt) - read_until) > 0 && !read_field(&traced.sk->sk_receive_qlen);
 }
 
 /*
- * Does a RST follow this CLOSE, which has no error? A socket that is nobody's any more (SOCK_DEAD)
- * gets here from FIN_WAIT2 on its way to TIME_WAIT, or when there is no memory for it. From
- * SYN_RECV it is a child that nobody can have: TCP lets it go without a word
- * (inet_csk_prepare_forced_close(), net/ipv4/inet_connection_sock.c); MPTCP, whose subflows are
- * sockets of the kernel's own, has the listener answer with a RST (dispose_child in
+ * Whether this host sends a RST after this CLOSE, which has no error. A socket that no process
+ * has any more (SOCK_DEAD) comes here from FIN_WAIT2 on its way to TIME_WAIT, or when there is
+ * no memory for it. From SYN_RECV it is a child that cannot be accepted: TCP drops it silently
+ * (inet_csk_prepare_forced_close(), net/ipv4/inet_connection_sock.c); for MPTCP, whose subflows
+ * are sockets of the kernel's own, the listener answers with a RST (dispose_child in
  * subflow_syn_recv_sock(), net/mptcp/subflow.c).
  */
-static __always_inline int reset_follows(struct subject of, u8 oldstate)
+static __always_inline int reset_follows(struct traced_socket traced, u8 oldstate)
 {
-	int dead = has_flag(of.sk, SOCK_DEAD_BIT);
+	int dead = has_sock_flag(traced.sk, SOCK_DEAD_BIT);
 
-	if (peek(&of.tp->repair_byte) >> TCP_SOCK_REPAIR_BIT & 1)
+	if (read_field(&traced.tp->repair_byte) >> TCP_SOCK_REPAIR_BIT & 1)
 		return 0;
 	if (oldstate == TCP_FIN_WAIT2)
-		return !dead || (s32)peek(&of.tp->linger2) < 0;
+		return !dead || (s32)read_field(&traced.tp->linger2) < 0;
 	if (oldstate == TCP_LAST_ACK || oldstate == TCP_CLOSING)
-		return dead || !all_sent(of.tp) || threw_away(of);
+		return dead || !all_sent(traced.tp) || has_discarded_unread(traced);
 	if (oldstate == TCP_SYN_RECV)
-		return !dead || peek(&of.sk->kern_byte) >> SOCK_KERN_BIT & 1;
+		return !dead || read_field(&traced.sk->kern_byte) >> SOCK_KERN_BIT & 1;
 	return oldstate == TCP_ESTABLISHED || oldstate == TCP_CLOSE_WAIT ||
 	       oldstate == TCP_FIN_WAIT1;
 }
 
-static __always_inline void note_fin(struct conn *c, struct tcp_sock *tp, u8 newstate)
+/* Close flags at a transition to another state than CLOSE. */
+static __always_inline void record_fin(struct conn *c, struct tcp_sock *tp, u8 newstate)
 {
-	c->close_flags &= ~(E_RST_SENT | E_RST_RECEIVED);	/* it has survived that one */
+	c->close_flags &= ~(E_RST_SENT | E_RST_RECEIVED);	/* the connection has survived that RST */
 	c->reset_in = 0;
 	if (newstate == TCP_FIN_WAIT1 || newstate == TCP_LAST_ACK)
 		c->close_flags |= E_FIN_SENT;
 	if (newstate == TCP_CLOSE_WAIT)
 		c->close_flags |= E_FIN_RECEIVED | E_PEER_FIRST;
-	if (newstate == TCP_CLOSING)	/* our FIN may still wait behind data */
+	if (newstate == TCP_CLOSING)	/* our FIN may wait behind unsent data */
 		c->close_flags |= all_sent(tp) ? E_FIN_RECEIVED : E_FIN_RECEIVED | E_PEER_FIRST;
 }
 
-static __always_inline void note_end(struct conn *c, struct subject of,
-				     u8 oldstate, u8 newstate)
+/* Close flags, errno and `reset_in` at a transition. */
+static __always_inline void record_end(struct conn *c, struct traced_socket traced,
+				       u8 oldstate, u8 newstate)
 {
 	if (newstate != TCP_CLOSE) {
-		note_fin(c, of.tp, newstate);
+		record_fin(c, traced.tp, newstate);
 		return;
 	}
-	if (oldstate == TCP_SYN_SENT && had_no_port(of.tp)) {
+	if (oldstate == TCP_SYN_SENT && failed_to_find_port(traced.tp)) {
 		c->err = EADDRNOTAVAIL;
-		c->lport = peek(&of.sk->skc_num);	/* inet_sport may be that of an earlier life */
+		c->lport = read_field(&traced.sk->skc_num);	/* inet_sport may be that of an earlier connection */
 		return;
 	}
-	if (!(c->close_flags & (E_RST_SENT | E_RST_RECEIVED)) && is_complete(of, oldstate)) {
+	if (!(c->close_flags & (E_RST_SENT | E_RST_RECEIVED)) && both_fins_are_through(traced, oldstate)) {
 		c->close_flags |= E_FIN_RECEIVED;
 		return;
 	}
-	if (!closes(of.sk, oldstate))
-		c->err = error_of_end(of.sk, oldstate);
+	if (!is_close_call(traced.sk, oldstate))
+		c->err = close_errno(traced.sk, oldstate);
 	if (c->err || c->close_flags & (E_RST_SENT | E_RST_RECEIVED))
 		return;
-	if (reset_follows(of, oldstate)) {
+	if (reset_follows(traced, oldstate)) {
 		c->close_flags |= E_RST_SENT;
 		c->reset_in = oldstate;
-	} else if (!all_sent(of.tp)) {
-		c->close_flags &= ~E_FIN_SENT;	/* it waited behind data, and has gone with them */
+	} else if (!all_sent(traced.tp)) {
+		c->close_flags &= ~E_FIN_SENT;	/* it waited behind data and was dropped with them */
 	}
 }

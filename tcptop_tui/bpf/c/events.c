@@ -1,7 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-/* What goes into the rings: transitions, and what a closed socket leaves behind. */
-static __always_inline void log_transition(const struct capture *want,
-					   const struct conn *c, u64 key,
+/* Records for the two rings: transitions and ended connections. */
+
+/*
+ * Write a transition into its ring. `current` is the process and thread on the CPU as
+ * task_pid_tgid() gives them; time_in_state_ns is ~0 if unknown.
+ */
+static __always_inline void log_transition(const struct capture_filter *filter,
+					   const struct conn *c, u64 skaddr,
 					   u64 current, u64 ts_ns, u64 time_in_state_ns,
 					   u8 oldstate, u8 newstate, u8 flags)
 {
@@ -9,11 +14,11 @@ static __always_inline void log_transition(const struct capture *want,
 
 	t = transitions.ringbuf_reserve(sizeof(*t));
 	if (!t) {
-		count(C_RING_FULL);
+		count_event(C_RING_FULL);
 		return;
 	}
 	t->ts_ns = ts_ns;
-	t->skaddr = key;
+	t->skaddr = skaddr;
 	t->born_ns = c->born_ns;
 	t->time_in_state_ns = time_in_state_ns;
 	t->tx_bytes = c->tx_bytes;
@@ -42,27 +47,27 @@ static __always_inline void log_transition(const struct capture *want,
 	t->bystander_pid = current >> 32;
 	t->bystander_tid = current;
 	__builtin_memset(t->bystander_comm, 0, sizeof(t->bystander_comm));
-	if (want->context)
+	if (filter->context)
 		bpf_get_current_comm(t->bystander_comm, sizeof(t->bystander_comm));
 	t->start_ticks = c->start_ticks;
 	transitions.ringbuf_submit(t, BPF_RB_NO_WAKEUP);
 }
 
-/* The last word on a socket: its gauges and its histogram leave the map. */
-static __always_inline void end_session(const struct conn *c, u64 key)
+/* Write a connection that has reached CLOSE into its ring, with its last gauges and its histogram. */
+static __always_inline void log_ended(const struct conn *c, u64 skaddr)
 {
-	struct capture *want = wanted();
-	struct session *s;
+	struct capture_filter *filter = get_filter();
+	struct ended_connection *ended;
 
-	if (!want || !owner_wanted(want, c))
+	if (!filter || !includes_owner(filter, c))
 		return;
-	s = sessions.ringbuf_reserve(sizeof(*s));
-	if (!s) {
-		count(C_SESSION_RING_FULL);
+	ended = ended_connections.ringbuf_reserve(sizeof(*ended));
+	if (!ended) {
+		count_event(C_ENDED_RING_FULL);
 		return;
 	}
-	s->end_ns = c->state_ns;
-	s->skaddr = key;
-	__builtin_memcpy(&s->conn, c, sizeof(s->conn));
-	sessions.ringbuf_submit(s, BPF_RB_NO_WAKEUP);
+	ended->end_ns = c->state_ns;
+	ended->skaddr = skaddr;
+	__builtin_memcpy(&ended->conn, c, sizeof(ended->conn));
+	ended_connections.ringbuf_submit(ended, BPF_RB_NO_WAKEUP);
 }

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-/* What the capture filter wants: written by user space, read at each event. */
+/* Counters, and the capture filter: which sockets and owners it includes. */
+
 /*
- * Atomic although each CPU has its own: a softirq may run one of the other
- * programs between the load and the store, and its count would be lost.
+ * Atomic although each CPU has its own counters: a softirq may run another program between
+ * the load and the store, and what that one counts would be lost.
  */
-static __always_inline void add(u32 which, u64 number)
+static __always_inline void add_to_counter(u32 which, u64 number)
 {
 	u64 *value = counters.lookup(&which);
 
@@ -12,87 +13,88 @@ static __always_inline void add(u32 which, u64 number)
 		__sync_fetch_and_add(value, number);
 }
 
-static __always_inline void count(u32 which)
+static __always_inline void count_event(u32 which)
 {
-	add(which, 1);
+	add_to_counter(which, 1);
 }
 
-static __always_inline int port_wanted(u64 *word, u32 port)
+/* Whether the bit of a port is set in its word of a set of ports. */
+static __always_inline int includes_port(u64 *word, u32 port)
 {
 	return word && (*word >> (port & 63) & 1);
 }
 
-static __always_inline int lport_wanted(u32 port)
+static __always_inline int includes_lport(u32 port)
 {
 	u32 index = port >> 6;
 
-	return port_wanted(lports.lookup(&index), port);
+	return includes_port(lports.lookup(&index), port);
 }
 
-static __always_inline int rport_wanted(u32 port)
+static __always_inline int includes_rport(u32 port)
 {
 	u32 index = port >> 6;
 
-	return port_wanted(rports.lookup(&index), port);
+	return includes_port(rports.lookup(&index), port);
 }
 
-static __always_inline struct capture *wanted(void)
+static __always_inline struct capture_filter *get_filter(void)
 {
 	u32 zero = 0;
 
-	return capture.lookup(&zero);
+	return capture_filter.lookup(&zero);
 }
 
-/* ::ffff:0:0/96 as two little-endian words */
-static __always_inline int is_mapped(const u64 *address)
+/* Whether an address is in ::ffff:0:0/96: the prefix as two little-endian words. */
+static __always_inline int is_ipv4_mapped(const u64 *address)
 {
 	return address[0] == 0 && (u32)address[1] == 0xffff0000;
 }
 
 /*
- * Is it IPv4? The remote address tells where there is one, else the local one, whatever the
- * socket's family: speaks_ipv4() in records.py.
+ * Whether a connection is IPv4: by the remote address if there is one, else by the local one,
+ * whatever the socket's family; as speaks_ipv4() in tcptop_tui/records.py.
  */
 static __always_inline int is_ipv4(const struct conn *c)
 {
-	return is_mapped(c->raddr) ||
-	       (!(c->raddr[0] | c->raddr[1]) && is_mapped(c->laddr));
+	return is_ipv4_mapped(c->raddr) ||
+	       (!(c->raddr[0] | c->raddr[1]) && is_ipv4_mapped(c->laddr));
 }
 
 /*
- * A listener's child before its ends are set: 6.1 announces LISTEN -> SYN_RECV as soon
- * as it has copied the listener, 6.18 later (inet_csk_clone_lock(),
+ * A listener's child whose endpoints are not set yet: 6.1 announces LISTEN -> SYN_RECV as
+ * soon as it has copied the listener, 6.18 later (inet_csk_clone_lock(),
  * net/ipv4/inet_connection_sock.c).
  */
-static __always_inline int remote_unknown(const struct conn *c)
+static __always_inline int remote_is_unknown(const struct conn *c)
 {
 	return c->flags & F_PASSIVE && !c->rport;
 }
 
 /*
- * Does the capture filter want this connection at all? A local port of 0 is
- * one that connect() has not chosen yet: the answer is put off, see pending.
+ * Whether the capture filter includes a connection by its endpoints. One that is not known yet
+ * excludes nothing: connect() has not chosen the local port, the transition waits (must_wait()).
  */
-static __always_inline int conn_wanted(const struct capture *want,
-				       const struct conn *c)
+static __always_inline int includes_endpoints(const struct capture_filter *filter,
+					      const struct conn *c)
 {
-	if (want->by_lport && c->lport && !lport_wanted(c->lport))
+	if (filter->by_lport && c->lport && !includes_lport(c->lport))
 		return 0;
-	if (remote_unknown(c))
+	if (remote_is_unknown(c))
 		return 1;
-	if (want->by_rport && !rport_wanted(c->rport))
+	if (filter->by_rport && !includes_rport(c->rport))
 		return 0;
-	if (want->family)
-		return is_ipv4(c) == (want->family == AF_INET);
+	if (filter->family)
+		return is_ipv4(c) == (filter->family == AF_INET);
 	return 1;
 }
 
 /*
- * An owner not known yet cannot be held against a connection, nor can a listener's process
- * that stands in for it: user space asks again, of what it shows.
+ * Whether the capture filter includes a connection by its owner. An owner that is unknown, or
+ * the listener's process in its place, excludes nothing: user space filters again later.
  */
-static __always_inline int owner_wanted(const struct capture *want,
-					const struct conn *c)
+static __always_inline int includes_owner(const struct capture_filter *filter,
+					  const struct conn *c)
 {
 	u32 pid = c->pid;
 
@@ -102,16 +104,16 @@ static __always_inline int owner_wanted(const struct capture *want,
 	if (mntns && !pinned_mntns.lookup(&mntns))
 		return 0;
 #endif
-	return !want->by_pid || !(c->flags & F_OWNER_SURE) || !pid ||
+	return !filter->by_pid || !(c->flags & F_OWNER_SURE) || !pid ||
 	       pids.lookup(&pid);
 }
 
 /*
- * Is the socket's cgroup one of those asked for, or below one? The socket's,
- * not the current task's: in softirq that is a bystander's.
+ * Whether the capture filter includes a socket by its cgroup, or one above it. It is the
+ * socket's cgroup, not the current task's, which in softirq is a bystander's.
  */
-static __always_inline int cgroup_wanted(const struct capture *want,
-					 struct sock *sk)
+static __always_inline int includes_cgroup(const struct capture_filter *filter,
+					   struct sock *sk)
 {
 #ifdef HAVE_SOCK_CGROUP
 	void *group = 0, *node = 0;
@@ -125,7 +127,7 @@ static __always_inline int cgroup_wanted(const struct capture *want,
 	if (!pinned_cgroups.lookup(&id))
 		return 0;
 #endif
-	if (!want->by_cgroup)
+	if (!filter->by_cgroup)
 		return 1;
 	bpf_probe_read_kernel(&group, sizeof(group), &sk->sk_cgroup);
 #pragma unroll
@@ -139,7 +141,7 @@ static __always_inline int cgroup_wanted(const struct capture *want,
 				      &((struct kernfs_node *)node)->id);
 		if (cgroups.lookup(&id))
 			return 1;
-		/* struct cgroup begins with its own css, whose parent is the parent's */
+		/* struct cgroup begins with its css, so the parent's css is the parent cgroup */
 		bpf_probe_read_kernel(&group, sizeof(group),
 				      &((struct cgroup *)group)->parent);
 	}

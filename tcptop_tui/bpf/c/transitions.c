@@ -1,14 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Changes of state: from CLOSE to CLOSE, with two programs on one tracepoint. */
-/* bpf_ktime_get_ns() may step back by some ns, see ktime_get_mono_fast_ns() in kernel/time/timekeeping.c */
-static __always_inline u64 time_spent(const struct conn *c, u64 now_ns)
+/* Transitions, from CLOSE to CLOSE: two programs on one tracepoint, set_state() and set_state_guard(). */
+
+/*
+ * How long the socket was in its state; ~0 if unknown. bpf_ktime_get_ns() may step back by some
+ * ns, see ktime_get_mono_fast_ns() in kernel/time/timekeeping.c.
+ */
+static __always_inline u64 time_in_state(const struct conn *c, u64 now_ns)
 {
 	if (!c->state_ns)
 		return ~0ULL;
 	return now_ns > c->state_ns ? now_ns - c->state_ns : 0;
 }
 
-/* how many transitions it takes at least to come to each state, four bits each */
+/* the least number of transitions from CLOSE to each state, four bits each */
 #define STATE_DEPTH	(2ULL << TCP_ESTABLISHED * 4 | 1ULL << TCP_SYN_SENT * 4 | \
 		 1ULL << TCP_SYN_RECV * 4 | 3ULL << TCP_FIN_WAIT1 * 4 | \
 		 4ULL << TCP_FIN_WAIT2 * 4 | 3ULL << TCP_CLOSE_WAIT * 4 | \
@@ -16,38 +20,39 @@ static __always_inline u64 time_spent(const struct conn *c, u64 now_ns)
 		 4ULL << TCP_CLOSING * 4)
 
 /*
- * A followed socket that is not in the state of its entry has moved while
- * neither program was run; whatever the kernel's reason, and whether or not it
- * counts such things, the least number of transitions in between is lost.
+ * A socket whose state is not that of its entry has changed its state while neither program
+ * was run. Whatever the kernel's reason, and whether or not the kernel counts it, at least as
+ * many transitions are lost as lie between the two states.
  */
-static __always_inline void count_escaped(const struct capture *want,
-					  const struct conn *c, u8 found)
+static __always_inline void count_unseen(const struct capture_filter *filter,
+					 const struct conn *c, u8 state)
 {
-	u32 was = STATE_DEPTH >> (c->state & 15) * 4 & 15;
-	u32 is = STATE_DEPTH >> (found & 15) * 4 & 15;
+	u32 entry_depth = STATE_DEPTH >> (c->state & 15) * 4 & 15;
+	u32 depth = STATE_DEPTH >> (state & 15) * 4 & 15;
 
-	if (c->state != found && owner_wanted(want, c))
-		add(C_ESCAPED, is > was ? is - was : 1);
+	if (c->state != state && includes_owner(filter, c))
+		add_to_counter(C_UNSEEN, depth > entry_depth ? depth - entry_depth : 1);
 }
 
-/* Start of a life: CLOSE -> SYN_SENT or LISTEN, and a listener's child. */
+/* Whether a connection or listener begins: CLOSE -> SYN_SENT or LISTEN, or a listener's child. */
 static __always_inline int is_birth(u8 oldstate, u8 newstate)
 {
-	return is_own_context(oldstate, newstate) ||
+	return is_connect_or_listen(oldstate, newstate) ||
 	       (oldstate == TCP_LISTEN && newstate == TCP_SYN_RECV);
 }
 
-static __always_inline void begin_life(struct conn *c, struct subject of,
-				       u8 oldstate, u8 newstate, u64 now_ns)
+/* Fill a new entry in, at a socket's first transition that is seen. */
+static __always_inline void init_conn(struct conn *c, struct traced_socket traced,
+				      u8 oldstate, u8 newstate, u64 now_ns)
 {
-	read_endpoints(c, of);
-	read_identity(c, of.sk);
+	read_endpoints(c, traced);
+	read_identity(c, traced.sk);
 	if (is_birth(oldstate, newstate))
 		c->born_ns = now_ns;
-	if (is_own_context(oldstate, newstate))
-		read_bound(c, of.sk, newstate);
+	if (is_connect_or_listen(oldstate, newstate))
+		read_early_port(c, traced.sk, newstate);
 	else if (oldstate == TCP_LISTEN && newstate == TCP_SYN_RECV)
-		own_by_listener(c, of.tp);
+		set_owner_of_listener(c, traced.tp);
 	if (newstate == TCP_LISTEN) {
 		c->flags |= F_LISTENER;
 	} else if (newstate == TCP_SYN_SENT) {
@@ -58,227 +63,231 @@ static __always_inline void begin_life(struct conn *c, struct subject of,
 }
 
 /*
- * A transition that is announced before the end that the filter or the reader asks
- * for is known waits for the next one. connect() chooses the local port only after
- * SYN_SENT, listen() without bind() after LISTEN; that matters to a filter only.
+ * Whether a transition has to wait for the next one, because it is announced before an
+ * endpoint is known: the remote one, or the local port if the capture filter needs it. connect()
+ * chooses the local port only after SYN_SENT, listen() without bind() after LISTEN.
  */
-static __always_inline int must_wait(const struct capture *want,
+static __always_inline int must_wait(const struct capture_filter *filter,
 				     const struct conn *c, u8 newstate)
 {
-	return remote_unknown(c) ||
-	       (want->by_lport && !c->lport &&
+	return remote_is_unknown(c) ||
+	       (filter->by_lport && !c->lport &&
 		(newstate == TCP_SYN_SENT || newstate == TCP_LISTEN));
 }
 
-static __always_inline void log_pending(const struct capture *want,
-					struct conn *c, u64 key, u64 current)
+/* Log the pending transition, if there is one. */
+static __always_inline void log_pending(const struct capture_filter *filter,
+					struct conn *c, u64 skaddr, u64 current)
 {
 	u8 flags = c->flags & F_DELAYED;
 
 	if (!(c->flags & F_PENDING))
 		return;
 	c->flags &= ~(F_PENDING | F_DELAYED);
-	log_transition(want, c, key, current, c->state_ns, ~0ULL,
+	log_transition(filter, c, skaddr, current, c->state_ns, ~0ULL,
 		       c->pending_old, c->pending_new, flags);
 }
 
-/* Write one transition into the socket's entry and into the ring. */
-static __always_inline void record(const struct capture *want, struct conn *c,
-				   u64 key, u64 current, u64 now_ns,
+/* Write one transition into the socket's entry, and into the ring if the capture filter includes it. */
+static __always_inline void record_transition(const struct capture_filter *filter, struct conn *c,
+				   u64 skaddr, u64 current, u64 now_ns,
 				   u8 oldstate, u8 newstate, u8 flags)
 {
-	u64 time_in_state_ns = time_spent(c, now_ns);
+	u64 time_in_state_ns = time_in_state(c, now_ns);
 
-	if (must_wait(want, c, newstate)) {
+	if (must_wait(filter, c, newstate)) {
 		c->pending_old = oldstate;
 		c->pending_new = newstate;
 		c->flags |= F_PENDING | flags;
-	} else if (owner_wanted(want, c)) {
-		log_pending(want, c, key, current);
-		log_transition(want, c, key, current, now_ns, time_in_state_ns,
+	} else if (includes_owner(filter, c)) {
+		log_pending(filter, c, skaddr, current);
+		log_transition(filter, c, skaddr, current, now_ns, time_in_state_ns,
 			       oldstate, newstate, flags);
 	} else {
 		c->flags &= ~(F_PENDING | F_DELAYED);
-		count(C_EXCLUDED);
+		count_event(C_EXCLUDED);
 	}
 	c->state = newstate;
-	if (oldstate != newstate)	/* close() in FIN_WAIT2 goes there once more (new_state, net/ipv4/tcp.c) */
+	if (oldstate != newstate)	/* close() in FIN_WAIT2 announces FIN_WAIT2 again (new_state, net/ipv4/tcp.c) */
 		c->state_ns = now_ns;
 	if (newstate == TCP_ESTABLISHED)
 		c->established_ns = now_ns;
 }
 
-/* Socket, its address, old and new state of raw tracepoint inet_sock_set_state. */
-struct change {
-	struct subject of;
-	u64 key;
+/* The arguments of raw tracepoint inet_sock_set_state. */
+struct state_change {
+	struct traced_socket traced;
+	u64 skaddr;
 	u8 oldstate;
 	u8 newstate;
 };
 
 /*
- * The map is full. What waits for an unknown remote end has no place to wait in: it is
- * logged without, or, where the filter asks for that end, is not known to be wanted.
+ * There was no room for an entry. A pending transition whose remote endpoint is unknown has no
+ * entry to wait in: it is logged without the endpoint, unless the capture filter needs that.
  */
-static __always_inline void no_room(const struct capture *want, struct conn *c,
-				    u64 key, u64 current, int birth)
+static __always_inline void handle_full_map(const struct capture_filter *filter, struct conn *c,
+					    u64 skaddr, u64 current, int birth)
 {
-	if (remote_unknown(c)) {
-		if (want->by_rport || want->family)
+	if (remote_is_unknown(c)) {
+		if (filter->by_rport || filter->family)
 			return;
-		log_pending(want, c, key, current);
+		log_pending(filter, c, skaddr, current);
 	}
 	if (birth)
-		count(C_MAP_FULL);
+		count_event(C_MAP_FULL);
 }
 
 /*
- * The entry is of a socket that was here before: its end was not seen, and another
- * one has got its address. Ports do not change during a life, once they are known.
+ * Whether the entry is that of an earlier socket, whose end was not seen, at the same kernel
+ * address. The ports of a socket do not change once they are known.
  */
-static __always_inline int is_other(const struct conn *c, struct subject of)
+static __always_inline int is_reused_address(const struct conn *c, struct traced_socket traced)
 {
-	u16 lport = swapped(peek(&((struct inet_sock *)of.tp)->inet_sport));
-	u16 rport = swapped(peek(&of.sk->skc_dport));
+	u16 lport = swap_bytes(read_field(&((struct inet_sock *)traced.tp)->inet_sport));
+	u16 rport = swap_bytes(read_field(&traced.sk->skc_dport));
 
 	return (c->lport && lport && c->lport != lport) ||
 	       (c->rport && rport && c->rport != rport);
 }
 
-/* Find or make the entry, bring it up to date, and record the transition. */
-static __always_inline void take(struct change *ch, u32 program, u8 flags)
+/* Find or make the entry, bring it up to date, and record the transition. Both programs run this. */
+static __always_inline void handle_change(struct state_change *change, u32 program, u8 flags)
 {
-	u64 key = ch->key, now_ns = bpf_ktime_get_ns();
-	int birth = is_birth(ch->oldstate, ch->newstate);
+	u64 skaddr = change->skaddr, now_ns = bpf_ktime_get_ns();
+	int birth = is_birth(change->oldstate, change->newstate);
 	struct task_struct *current = current_task();
-	struct capture *want = wanted();
-	u32 at = 0;
-	struct slot *slot = slot_of(key, &at);
+	struct capture_filter *filter = get_filter();
+	u32 number = 0;
+	struct slot *slot = find_slot(skaddr, &number);
 	struct conn *c = slot ? &slot->conn : 0;
-	int anew = birth || !c || is_other(c, ch->of);
+	int is_new = birth || !c || is_reused_address(c, change->traced);
 
-	if (!want)
+	if (!filter)
 		return;
 	if (c)
-		count_escaped(want, c, anew ? TCP_CLOSE : ch->oldstate);
-	if (c && anew)		/* the guard was skipped when it closed */
-		end_session(c, key);
-	if (anew) {
-		c = blank(program);
+		count_unseen(filter, c, is_new ? TCP_CLOSE : change->oldstate);
+	if (c && is_new)	/* the guard was not run at its CLOSE */
+		log_ended(c, skaddr);
+	if (is_new) {
+		c = zeroed_scratch(program);
 		if (!c)
 			return;
-		begin_life(c, ch->of, ch->oldstate, ch->newstate, now_ns);
+		init_conn(c, change->traced, change->oldstate, change->newstate, now_ns);
 	} else {
-		read_endpoints(c, ch->of);
+		read_endpoints(c, change->traced);
 	}
 	if (birth)
-		begin_gauges(c, ch->newstate);
+		init_gauges(c, change->newstate);
 	else
-		read_gauges(c, ch->of);
-	read_uid(c, ch->of.sk);
-	if (ch->newstate == TCP_SYN_SENT)
-		own_by_first_path(c, ch->of, key);
-	if (is_own_act(ch->of.sk, ch->oldstate, ch->newstate) &&
-	    !(birth && c->pid) && !is_owner_by_name(c))
-		own_in_process(c, ch->of.sk, current);
-	if (ch->newstate == TCP_LISTEN)
-		remember_listener(c, ch->of.sk, key);
-	note_end(c, ch->of, ch->oldstate, ch->newstate);
-	if (!conn_wanted(want, c) || (!c->recorded_transitions && !cgroup_wanted(want, ch->of.sk))) {
+		read_gauges(c, change->traced);
+	read_uid(c, change->traced.sk);
+	if (change->newstate == TCP_SYN_SENT)
+		set_owner_of_first_subflow(c, change->traced, skaddr);
+	if (is_act_of_owner(change->traced.sk, change->oldstate, change->newstate) &&
+	    !(birth && c->pid) && !current_is_owner_by_name(c))
+		set_owner_if_locked(c, change->traced.sk, current);
+	if (change->newstate == TCP_LISTEN)
+		remember_listener(c, change->traced.sk, skaddr);
+	record_end(c, change->traced, change->oldstate, change->newstate);
+	if (!includes_endpoints(filter, c) ||
+	    (!c->recorded_transitions && !includes_cgroup(filter, change->traced.sk))) {
 		if (slot)
-			leave(program, key, slot, at);
-		settle(key);
-		count(C_EXCLUDED);
+			delete_conn(program, skaddr, slot, number);
+		mark_excluded(skaddr);
+		count_event(C_EXCLUDED);
 		return;
 	}
 	c->recorded_transitions++;
-	record(want, c, key, ids_of(current), now_ns, ch->oldstate, ch->newstate, flags);
+	record_transition(filter, c, skaddr, task_pid_tgid(current), now_ns,
+			  change->oldstate, change->newstate, flags);
 	if (c->recorded_transitions != 1) {
 		if (slot) {
-			mark(slot);
-			note_latest(at);
+			mark_slot_dirty(slot);
+			set_latest_slot(number);
 		}
 		return;
 	}
-	/* first transition of this entry: it is still in scratch */
+	/* the first transition of a new entry, which is still a scratch entry */
 	if (slot) {
-		fill(slot, key, c);
-	} else if (enter(program, key, c)) {
-		settle(key);
-		no_room(want, c, key, ids_of(current), birth);
+		fill_slot(slot, skaddr, c);
+	} else if (insert_conn(program, skaddr, c)) {
+		mark_excluded(skaddr);
+		handle_full_map(filter, c, skaddr, task_pid_tgid(current), birth);
 	}
 }
 
-/* All of it but the socket. */
-static __always_inline void read_change(struct change *ch,
-					struct bpf_raw_tracepoint_args *ctx)
+/* All arguments but the socket, which traced_socket() reads. */
+static __always_inline void read_state_change(struct state_change *change,
+					      struct bpf_raw_tracepoint_args *ctx)
 {
-	ch->key = ctx->args[0];
-	ch->oldstate = ctx->args[1];
-	ch->newstate = ctx->args[2];
+	change->skaddr = ctx->args[0];
+	change->oldstate = ctx->args[1];
+	change->newstate = ctx->args[2];
 }
 
 /*
  * sock:inet_sock_set_state, from inet_sk_set_state() and inet_sk_state_store()
- * (net/ipv4/af_inet.c). Fires before sk_state changes, with the socket locked:
- * in process context for connect, listen and close, else in softirq, where the
- * current task is a bystander. TCP only: SCTP, DCCP and MPTCP use it too.
+ * (net/ipv4/af_inet.c). Fires before sk_state changes, with the socket locked: in process
+ * context for connect(), listen(), shutdown() and close(), else in softirq or a timer, where the
+ * current task is a bystander. SCTP, DCCP and MPTCP fire it, too, and are ignored.
  */
 int set_state(struct bpf_raw_tracepoint_args *ctx)
 {
-	struct change ch;
+	struct state_change change;
 
-	read_change(&ch, ctx);
-	ch.of = traced(ctx);
-	if (is_tcp(ch.of))
-		take(&ch, P_SET_STATE, 0);
+	read_state_change(&change, ctx);
+	change.traced = traced_socket(ctx);
+	if (is_tcp(change.traced))
+		handle_change(&change, P_SET_STATE, 0);
 	return 0;
 }
 
-/* Did set_state run for this very transition? */
-static __always_inline int was_skipped(struct conn *c, struct change *ch)
+/* Whether set_state was not run at this transition; also counts that the guard was. */
+static __always_inline int set_state_was_skipped(struct conn *c, struct state_change *change)
 {
 	c->guarded_transitions++;
 	if (c->guarded_transitions == (u16)(c->recorded_transitions + 1))
 		return 1;
-	c->guarded_transitions = c->recorded_transitions;	/* this program was the one that was skipped */
-	return c->state != ch->newstate;
+	c->guarded_transitions = c->recorded_transitions;	/* this program was not run some time before */
+	return c->state != change->newstate;
 }
 
 /*
- * Same tracepoint, attached after set_state and so run after it. The kernel
- * skips a program that would interrupt itself on one CPU (a softirq inside a
- * system call: bpf_prog->active, kernel/trace/bpf_trace.c __bpf_trace_run) and
- * tells nobody; this one records what set_state had to miss. It also ends the
- * session at CLOSE, when set_state has read the last gauges.
+ * The guard: sock:inet_sock_set_state once more, in the same contexts as set_state. It is
+ * attached after set_state and so run after it. The kernel does not run a program that would
+ * interrupt itself on one CPU (a softirq inside a system call: bpf_prog->active,
+ * __bpf_trace_run(), kernel/trace/bpf_trace.c) and tells nobody; the guard records what
+ * set_state missed. At CLOSE it also logs the ended connection and deletes the entry, when
+ * set_state has read the last gauges.
  */
 int set_state_guard(struct bpf_raw_tracepoint_args *ctx)
 {
-	struct change ch;
+	struct state_change change;
 	struct slot *slot;
-	u32 at = 0;
-	u64 key;
+	u32 number = 0;
+	u64 skaddr;
 
-	read_change(&ch, ctx);
-	key = ch.key;	/* of a TCP socket, if there is an entry */
-	if (ch.oldstate == TCP_LISTEN && ch.newstate == TCP_CLOSE)
-		listeners.delete(&key);
-	slot = latest_slot_of(key, &at);
-	if (!slot ? !is_settled(key) : was_skipped(&slot->conn, &ch)) {
-		ch.of = traced(ctx);
-		if (!is_tcp(ch.of))
+	read_state_change(&change, ctx);
+	skaddr = change.skaddr;	/* if it has an entry it is a TCP socket */
+	if (change.oldstate == TCP_LISTEN && change.newstate == TCP_CLOSE)
+		listeners.delete(&skaddr);
+	slot = find_slot_latest_first(skaddr, &number);
+	if (!slot ? !take_excluded_mark(skaddr) : set_state_was_skipped(&slot->conn, &change)) {
+		change.traced = traced_socket(ctx);
+		if (!is_tcp(change.traced))
 			return 0;
-		take(&ch, P_GUARD, F_DELAYED);
-		count(C_CAUGHT);
-		slot = slot_of(key, &at);
+		handle_change(&change, P_GUARD, F_DELAYED);
+		count_event(C_CAUGHT);
+		slot = find_slot(skaddr, &number);
 		if (slot)
 			slot->conn.guarded_transitions = slot->conn.recorded_transitions;
 	}
 	if (!slot)
 		return 0;
-	if (ch.newstate == TCP_CLOSE) {
-		end_session(&slot->conn, key);
-		leave(P_GUARD, key, slot, at);
+	if (change.newstate == TCP_CLOSE) {
+		log_ended(&slot->conn, skaddr);
+		delete_conn(P_GUARD, skaddr, slot, number);
 	}
 	return 0;
 }
