@@ -24,7 +24,7 @@ from tcptop_tui.row_copy import rows_from_dump
 from tcptop_tui.settings import Settings
 from tcptop_tui.stream.batches import Capture
 from tcptop_tui.widgets.dialogs.close import CloseDialog
-from tests.dashboard.test_keys import dashboard
+from tests.support.dashboard import dashboard
 from tests.support.links import FAR, NEAR, Side, bound, linked, server, two_links
 from tests.support.namespaces import inside
 from tests.support.sockets import LOOPBACK, listening, pair, port

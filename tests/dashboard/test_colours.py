@@ -15,9 +15,8 @@ from tcptop_tui.config.schema import Config
 from tcptop_tui.stream.batches import Loss
 from tcptop_tui.widgets.panels.header import HeaderLines
 from tcptop_tui.widgets.themes import SIXTEEN, THEMES
-from tests.dashboard.test_keys import Dashboard, dashboard
-from tests.dashboard.test_themes import VIEWS, busy
 from tests.drawing.test_terminal_kinds import contrast
+from tests.support.dashboard import VIEW_KEYS, Dashboard, dashboard, fill_every_view
 
 pytestmark = pytest.mark.usefixtures("utc")
 
@@ -65,11 +64,11 @@ def distrust(theme: str) -> str:
 
 
 @pytest.mark.parametrize("theme", [theme.name for theme in THEMES])
-@pytest.mark.parametrize("view", VIEWS)
+@pytest.mark.parametrize("view", VIEW_KEYS)
 async def test_red_is_for_trust_alone(view: str, theme: str) -> None:
     async with dashboard((160, 50), config=Config(theme=theme)) as board:
-        await busy(board)
-        await board.press(*VIEWS[view])
+        await fill_every_view(board)
+        await board.press(*VIEW_KEYS[view])
         board.app.notify("a message of trouble", severity="error")
         await board.press("f12")
         header = board.app.panel(HeaderLines).region
@@ -86,7 +85,7 @@ async def test_red_is_for_trust_alone(view: str, theme: str) -> None:
 @pytest.mark.parametrize("theme", [theme.name for theme in THEMES])
 async def test_trouble_looks_otherwise_than_distrust_and_than_what_is_well(theme: str) -> None:
     async with dashboard((160, 50), config=Config(theme=theme)) as board:
-        await busy(board)
+        await fill_every_view(board)
         await board.press("3")
         look = {segment.text.strip(): shades(style) for _, segment, style in segments(board)}
         trouble, trust, well = look["refused"], look["lost 2"], look["missed 0"]
@@ -97,7 +96,7 @@ async def test_trouble_looks_otherwise_than_distrust_and_than_what_is_well(theme
 @pytest.mark.usefixtures("no_color")
 async def test_without_colours_both_are_seen_too() -> None:
     async with dashboard((160, 50)) as board:
-        await busy(board)
+        await fill_every_view(board)
         await board.press("3")
         look = {segment.text.strip(): (style.bold, style.reverse) for _, segment, style in segments(board)}
         assert look["lost 2"][1]
@@ -119,7 +118,7 @@ CURSORS = {**{str(view): (str(view), "down") for view in (1, 2, 3, 6)}, "destina
 @pytest.mark.parametrize("where", CURSORS)
 async def test_the_cursor_can_be_read(where: str, theme: str) -> None:
     async with dashboard((160, 50), config=Config(theme=theme)) as board:
-        await busy(board)
+        await fill_every_view(board)
         await board.press(*CURSORS[where])
         variables = next(one for one in THEMES if one.name == theme).variables
         backgrounds = {variables["cursor-background"]} if theme != SIXTEEN else {_XTERM[6]}
@@ -132,7 +131,7 @@ async def test_the_cursor_can_be_read(where: str, theme: str) -> None:
 
 async def test_what_is_lost_is_told_in_red_from_the_first_one_on() -> None:
     async with dashboard() as board:
-        await board.more(Loss(sessions_ring_full=1))
+        await board.deliver(Loss(sessions_ring_full=1))
         (style,) = [style for _, segment, style in segments(board) if segment.text.startswith("lost 1")]
         assert shades(style)[0] == distrust("tcptop-dark")
         assert style.bold

@@ -18,7 +18,7 @@ from tcptop_tui.stream.batches import EndedConnections, Table
 from tcptop_tui.widgets.panels.histogram import RttPanel
 from tcptop_tui.widgets.panels.transitions import TransitionLog
 from tcptop_tui.widgets.views.connections import ConnectionTable
-from tests.dashboard.test_keys import dashboard, moves, painted, table
+from tests.support.dashboard import dashboard, numbered_table, transition_batch, until_painted
 from tests.support.samples import NOW, SECOND, UTC, sessions
 from tests.support.sockets import listening, pair, port
 from tests.support.terminal import Terminal
@@ -50,8 +50,8 @@ async def test_clearing_takes_two_presses() -> None:
         await board.press("x")
         assert len(board.app.frame.log_order) == 0
         assert len(board.app.frame.snapshot.ended_rows) == 0
-        assert board.shown == 100  # what is there stays
-        await board.more(moves(3))
+        assert board.row_count == 100  # what is there stays
+        await board.deliver(transition_batch(3))
         assert len(board.app.frame.log_order) == 3
         assert "Transitions 3" in str(board.app.panel(TransitionLog).border_title)
 
@@ -97,12 +97,12 @@ def ended(rows: Rows, at_ns: int) -> EndedConnections:
 @pytest.fixture
 def store() -> Store:
     store = Store(Settings(linger_s=5, linger_rows=3))
-    store.apply(table(6))
+    store.apply(numbered_table(6))
     return store
 
 
 def without(*ids: int, later_s: int, count: int = 6) -> Table:
-    rows = table(count).rows
+    rows = numbered_table(count).rows
     return Table(rows[~np.isin(rows["id"], ids)], NOW + later_s * SECOND, UTC + later_s * SECOND)
 
 
@@ -112,7 +112,7 @@ def shown(store: Store, text: str = "") -> list[int]:
 
 
 def test_an_ended_connection_stays_for_some_seconds(store: Store) -> None:
-    rows = table(6).rows
+    rows = numbered_table(6).rows
     gone = int(rows["id"][4])
     store.apply(ended(rows[4:5], NOW + SECOND))
     store.apply(without(gone, later_s=1))
@@ -131,13 +131,13 @@ def test_an_ended_connection_stays_for_some_seconds(store: Store) -> None:
 
 
 def test_what_is_only_left_out_has_not_ended(store: Store) -> None:
-    gone = int(table(6).rows["id"][4])
+    gone = int(numbered_table(6).rows["id"][4])
     store.apply(without(gone, later_s=1))
     assert gone not in shown(store)
 
 
 def test_the_report_of_the_end_may_come_later(store: Store) -> None:
-    rows = table(6).rows
+    rows = numbered_table(6).rows
     gone = int(rows["id"][4])
     store.apply(without(gone, later_s=1))
     store.apply(ended(rows[4:5], NOW + SECOND))
@@ -146,7 +146,7 @@ def test_the_report_of_the_end_may_come_later(store: Store) -> None:
 
 
 def test_what_comes_back_is_there_once(store: Store) -> None:
-    rows = table(6).rows
+    rows = numbered_table(6).rows
     gone = int(rows["id"][4])
     store.apply(ended(rows[4:5], NOW + SECOND))
     store.apply(without(gone, later_s=1))
@@ -155,7 +155,7 @@ def test_what_comes_back_is_there_once(store: Store) -> None:
 
 
 def test_there_are_never_too_many(store: Store) -> None:
-    rows = table(6).rows
+    rows = numbered_table(6).rows
     store.apply(ended(rows, NOW + SECOND))
     store.apply(without(*rows["id"].tolist(), later_s=1))
     assert sorted(shown(store)) == rows["id"][-3:].tolist()
@@ -163,11 +163,11 @@ def test_there_are_never_too_many(store: Store) -> None:
 
 async def test_an_ended_connection_is_dimmed_and_says_so() -> None:
     async with dashboard() as board:
-        rows = table().rows
+        rows = numbered_table().rows
         await board.press("down")
         chosen = board.app.panel(ConnectionTable).selected_id
         gone = rows[rows["id"] == chosen]
-        await board.more(ended(gone, NOW + SECOND), Table(rows[rows["id"] != chosen], NOW + SECOND, UTC + SECOND))
+        await board.deliver(ended(gone, NOW + SECOND), Table(rows[rows["id"] != chosen], NOW + SECOND, UTC + SECOND))
         table_panel = board.app.panel(ConnectionTable)
         assert table_panel.selected_id == chosen
         line = table_panel.render_line(table_panel._cursor - table_panel.scroll_offset.y + 1)
@@ -176,7 +176,7 @@ async def test_an_ended_connection_is_dimmed_and_says_so() -> None:
         await board.press("up")
         line = table_panel.render_line(table_panel._cursor - table_panel.scroll_offset.y + 2)
         assert all(segment.style and segment.style.dim for segment in line if segment.text.strip())
-        await painted(board.pilot)
+        await until_painted(board.pilot)
 
 
 def test_on_the_real_kernel(bpf_possible: None) -> None:

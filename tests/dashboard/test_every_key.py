@@ -9,8 +9,8 @@ from textual.binding import Binding
 
 from tcptop_tui.config.schema import Config
 from tcptop_tui.dashboard.app import _HELP_SECTIONS, TcptopApp
-from tests.dashboard.test_keys import dashboard, moves, painted, table
 from tests.drawing.test_terminal_kinds import contrast
+from tests.support.dashboard import dashboard, numbered_table, transition_batch, until_painted
 
 ENDS = {"q", "f10", "ctrl+c"}
 VIEWS = {"1": "connections", "2": "connects", "3": "sessions", "4": "rtt-view", "5": "ping-view", "6": "board"}
@@ -43,7 +43,7 @@ async def test_every_key_in_every_view(view: str, size: str) -> None:
             assert board.app._exception is None, key
         await board.press("1")
         assert board.app.view_options.view == "connections"
-        await board.more(moves(3), table(20, later_s=9))
+        await board.deliver(transition_batch(3), numbered_table(20, later_s=9))
         assert board.app.is_running
 
 
@@ -54,7 +54,7 @@ async def test_everything_can_be_read(theme: str, size: tuple[int, int]) -> None
         assert board.app.theme == theme
         for view in VIEWS:
             await board.press(view, "down")
-            await painted(board.pilot)
+            await until_painted(board.pilot)
             for line in board.app.screen._compositor.render_strips():
                 for segment in line:
                     style = segment.style

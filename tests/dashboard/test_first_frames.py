@@ -14,8 +14,7 @@ from tcptop_tui.diag.source import DiagSource
 from tcptop_tui.settings import Settings
 from tcptop_tui.stream.batches import Capture, Status, Table, reading_stage
 from tcptop_tui.widgets.panels.transitions import TransitionLog
-from tests.dashboard.test_keys import Dashboard, painted, table
-from tests.dashboard.test_screens import screen
+from tests.support.dashboard import Dashboard, numbered_table, screen_text, until_painted
 from tests.support.samples import Script
 from tests.support.sockets import listening, pair
 from tests.support.terminal import Terminal
@@ -31,7 +30,7 @@ async def waiting(size: tuple[int, int]) -> AsyncIterator[Dashboard]:
     async with app.run_test(size=size) as pilot:
         while not app._store.generation:
             await pilot.pause()
-        await painted(pilot)
+        await until_painted(pilot)
         yield Dashboard(app, pilot, script)
 
 
@@ -40,7 +39,7 @@ async def waiting(size: tuple[int, int]) -> AsyncIterator[Dashboard]:
 async def test_nothing_is_zero_before_the_first_table(size: str, view: str) -> None:
     async with waiting(SIZES[size]) as board:
         await board.press(view)
-        shown = screen(board)
+        shown = screen_text(board)
         assert "reading sockets: 31,000 so far" in shown
         assert "waiting for the first table" in shown
         assert not re.findall(r"(?<![\d:,.])0(?![\d.,])", shown)
@@ -53,10 +52,10 @@ async def test_the_log_waits_too_and_the_first_table_ends_all_waiting() -> None:
         assert board.app.panel(TransitionLog).render_line(0).text.strip() == "waiting for the first table"
         assert "lost –  missed –  mended –" in board.header
         await board.press("a")
-        assert "waiting for the first table" in screen(board).splitlines()[-1]
+        assert "waiting for the first table" in screen_text(board).splitlines()[-1]
         board.app.clear_notifications()
-        await board.more(table(0))
-        shown = screen(board)
+        await board.deliver(numbered_table(0))
+        shown = screen_text(board)
         assert "0 sockets" in shown
         assert "reading" not in shown
         assert "lost 0  missed 0  mended 0" in shown
@@ -68,8 +67,8 @@ async def test_the_log_waits_too_and_the_first_table_ends_all_waiting() -> None:
 async def test_the_header_is_drawn_before_the_source_says_anything() -> None:
     app = TcptopApp(Script(), Settings(refresh_s=600), "host-one", "6.x")
     async with app.run_test(size=(80, 24)) as pilot:
-        await painted(pilot)
-        lines = screen(Dashboard(app, pilot, Script())).splitlines()
+        await until_painted(pilot)
+        lines = screen_text(Dashboard(app, pilot, Script())).splitlines()
         assert lines[0] == "tcptop-tui  host-one  Linux 6.x  backend starting…"
         assert lines[1] == "starting"
         assert "━1 Connections –" in "\n".join(lines)

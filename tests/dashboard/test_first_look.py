@@ -32,9 +32,7 @@ from tcptop_tui.widgets.views.board import BoardView
 from tcptop_tui.widgets.views.connections import ConnectionTable
 from tcptop_tui.widgets.views.connects import ConnectsTable, DestinationsTable
 from tcptop_tui.widgets.views.rtt import RttView
-from tests.dashboard.test_keys import dashboard
-from tests.dashboard.test_screens import screen
-from tests.dashboard.test_themes import busy
+from tests.support.dashboard import dashboard, fill_every_view, screen_text
 from tests.support.samples import NOW, SECOND, UTC, connections, sampled, sessions, transitions
 
 pytestmark = pytest.mark.usefixtures("utc")
@@ -69,28 +67,28 @@ def test_of_equal_rows_time_wait_comes_last(states: list[State], key: str, desce
 
 async def test_a_first_screen_shows_more_than_time_wait() -> None:
     async with dashboard((80, 24)) as board:
-        await board.more(waits(679, {"state": State.CLOSE_WAIT}, {"state": State.LISTEN, "flags": 0}, {}))
+        await board.deliver(waits(679, {"state": State.CLOSE_WAIT}, {"state": State.LISTEN, "flags": 0}, {}))
         states = [re.findall(r"[A-Z]+_?[A-Z]+\b", line)[-1:] for line in board.lines(ConnectionTable)[1:5]]
         assert states == [["ESTABLISHED"], ["CLOSE_WAIT"], ["LISTEN"], ["TIME_WAIT"]]
 
 
 async def test_one_key_hides_time_wait_and_tells_its_number(tmp_path: Path) -> None:
     async with dashboard() as board:
-        await board.more(waits(679, {}, {}))
+        await board.deliver(waits(679, {}, {}))
         await board.press("T")
-        assert board.shown == 2
-        assert "1 Connections 2, 679 TIME_WAIT hidden (T)" in screen(board)
+        assert board.row_count == 2
+        assert "1 Connections 2, 679 TIME_WAIT hidden (T)" in screen_text(board)
         assert "TIME_WAIT 679" in board.header
         await board.press("slash", *"comm:curl", "enter")
         assert "679 of 681 match comm:curl" in board.header
         await board.press("e")
         board.app.screen.query_one("#path").value = str(tmp_path / "all.json")  # type: ignore[attr-defined]
         await board.press("enter")
-        await board.exported()
+        await board.until_exported()
         assert len(json.loads((tmp_path / "all.json").read_text())["connections"]) == 679
         await board.press("T")
-        assert board.shown == 679
-        assert "hidden" not in screen(board)
+        assert board.row_count == 679
+        assert "hidden" not in screen_text(board)
 
 
 # -- the rule with the views ----------------------------------------------------------------------
@@ -152,22 +150,22 @@ LONG, LONGEST = "2001:db8:1111:2222:3333:", "2001:db8:1111:2222:3333:4444:5555"
 async def test_addresses_get_their_cells_before_age_and_user(prefix: str, left_out: set[str], *, whole: bool) -> None:
     async with dashboard((160, 50)) as board:
         assert {"AGE", "USER"} <= set(board.lines(ConnectionTable)[0].split())
-        await board.more(ipv6(prefix))
+        await board.deliver(ipv6(prefix))
         await board.press("j")
         lines = board.lines(ConnectionTable)
         assert {"AGE", "USER"} - set(lines[0].split()) == left_out
         assert ("…" not in lines[1]) == whole
-        await board.more(ipv6(prefix, later_s=2))
+        await board.deliver(ipv6(prefix, later_s=2))
         assert [line.split()[:5] for line in lines] == [line.split()[:5] for line in board.lines(ConnectionTable)]
 
 
 async def test_addresses_that_differ_at_their_end_differ_on_the_screen() -> None:
     async with dashboard((80, 24)) as board:
-        await board.more(ipv6(LONGEST))
+        await board.deliver(ipv6(LONGEST))
         ends = {re.search(r"2001:\S*…\S*", line).group() for line in board.lines(ConnectionTable)[1:6]}  # type: ignore[union-attr]
         assert len(ends) == 5
-        await board.more(Transitions(transitions({"raddr": f"{LONGEST}:abcd", "rport": 65_535})))
-        assert re.search(r"↔\[2001:\S*…\S*abcd\]:65535", screen(board))
+        await board.deliver(Transitions(transitions({"raddr": f"{LONGEST}:abcd", "rport": 65_535})))
+        assert re.search(r"↔\[2001:\S*…\S*abcd\]:65535", screen_text(board))
 
 
 @pytest.mark.parametrize("key", SORT_KEYS)
@@ -189,13 +187,13 @@ async def test_the_narrowest_screen_has_a_port_and_what_it_is_sorted_by(key: str
 
 async def test_the_count_stands_before_a_long_filter() -> None:
     async with dashboard((80, 24), chosen=parse(" ".join(f"!rport:{port}" for port in range(100, 130)))) as board:
-        assert "100 of 100 match !rport:100" in screen(board)
+        assert "100 of 100 match !rport:100" in screen_text(board)
 
 
 async def test_percentiles_name_their_window_and_transitions_are_called_so_everywhere() -> None:
     async with dashboard() as board:
-        await busy(board)
-        shown = screen(board)
+        await fill_every_view(board)
+        shown = screen_text(board)
         assert "moves/s" not in shown
         assert "transitions/s" in shown
         since = re.search(r"RTT p50 \S+ p99 \S+ since (\d\d:\d\d)", shown)
@@ -217,10 +215,10 @@ async def test_f6_is_offered_where_it_sorts(view: int) -> None:
 
 async def test_messages_cover_no_row() -> None:
     async with dashboard((80, 24)) as board:
-        before = screen(board).splitlines()
+        before = screen_text(board).splitlines()
         board.app.notify("short and good")
         await board.press()
-        after = screen(board).splitlines()
+        after = screen_text(board).splitlines()
         assert after[-1] == "short and good"
         assert after[:-1] == before[:-1]
         assert not [toast for toast in board.app.screen.query(Toast) if toast.region]
@@ -229,10 +227,10 @@ async def test_messages_cover_no_row() -> None:
         bar, below = board.app.panel(KeyBar), board.app.screen.query_one("#below")
         assert bar.region.height == 3
         assert below.region.bottom <= bar.region.y
-        assert screen(board).endswith("no space left")
+        assert screen_text(board).endswith("no space left")
         await board.pilot.click(KeyBar)
         await board.press()
-        assert screen(board).splitlines() == before
+        assert screen_text(board).splitlines() == before
 
 
 async def test_the_strip_says_how_many_alerts_there_are() -> None:
@@ -241,8 +239,8 @@ async def test_the_strip_says_how_many_alerts_there_are() -> None:
             board.app._store._alert_rules.alerts = tuple(
                 RetransmitAlert(key=str(k), filter="", per_second=60, usual_per_second=1) for k in range(count)
             )
-            await board.more(Status("bpf"))
-            assert any(line.endswith(told) for line in screen(board).splitlines())
+            await board.deliver(Status("bpf"))
+            assert any(line.endswith(told) for line in screen_text(board).splitlines())
 
 
 # -- views ----------------------------------------------------------------------------------------
@@ -253,7 +251,7 @@ async def test_view_2_opens_what_became_of_a_connect() -> None:
     unknown = failed | {"skaddr": 8, "born_ns": 80, "raddr": "2001:db8::9"}
     lives = {"oldstate": State.SYN_SENT, "lport": 443, "rport": 50_000, "skaddr": 0xFFFF_0000}
     async with dashboard() as board:
-        await board.more(
+        await board.deliver(
             Transitions(transitions(failed, unknown, lives)),
             EndedConnections(sessions({"state": State.CLOSE, "err": 111, "rport": 9, "skaddr": 7, "born_ns": 70})),
         )
@@ -272,7 +270,7 @@ async def test_view_2_opens_what_became_of_a_connect() -> None:
 
 async def test_view_2_shows_the_connections_of_a_destination() -> None:
     async with dashboard() as board:
-        await busy(board)
+        await fill_every_view(board)
         await board.press("2", "tab")
         assert isinstance(board.app.focused, DestinationsTable)
         wanted = board.app.frame.connects.destinations[0]
@@ -285,7 +283,7 @@ async def test_view_4_starts_in_groups_has_percents_and_says_what_it_cuts() -> N
     async with dashboard((160, 50)) as board:
         rows = connections({"raddr": "10.0.0.9"}, {"raddr": "10.0.0.8"})
         hists = sampled(rows, slice(0, 20), [1] * 19 + [300])
-        await board.more(Table(rows, NOW + SECOND, UTC + SECOND, hists))
+        await board.deliver(Table(rows, NOW + SECOND, UTC + SECOND, hists))
         await board.press("4")
         view = board.app.panel(RttView)
         lines = str(view.render()).splitlines()
@@ -307,13 +305,13 @@ def test_what_is_outside_is_counted(counts: list[int], first: int, length: int) 
 
 async def test_view_6_shows_columns_that_have_something() -> None:
     async with dashboard() as board:
-        await board.more(Table(connections({"state": State.CLOSE_WAIT}, {}), NOW + SECOND, UTC + SECOND))
+        await board.deliver(Table(connections({"state": State.CLOSE_WAIT}, {}), NOW + SECOND, UTC + SECOND))
         await board.press("6")
         view = board.app.panel(BoardView)
         assert view.render_line(0).text.split() == ["PROCESS", "PID", "CLOSE_WAIT", "ESTABLISHED"]
         assert not re.search("[▲▼]", view.render_line(1).text)
-        await board.more(Table(connections({}, {}), NOW + 2 * SECOND, UTC + 2 * SECOND))
-        assert "6 Nothing is stuck, 1 process" in screen(board)
+        await board.deliver(Table(connections({}, {}), NOW + 2 * SECOND, UTC + 2 * SECOND))
+        assert "6 Nothing is stuck, 1 process" in screen_text(board)
         assert view.render_line(0).text.split() == ["PROCESS", "PID", "ESTABLISHED"]
 
 
@@ -340,7 +338,7 @@ async def test_h_closes_help() -> None:
 async def test_the_page_of_a_connection_spells_its_labels() -> None:
     async with dashboard((160, 50)) as board:
         await board.press("enter")
-        shown = screen(board)
+        shown = screen_text(board)
         for riddle in ("LADDR", "RPORT", "RETR", "SKADDR", "IN STATE", "NETNS"):
             assert not re.search(rf"│ {riddle}\b", shown), riddle
         for label in ("local address", "remote port", "retransmits", "in this state for", "network namespace"):

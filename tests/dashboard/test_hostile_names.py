@@ -25,7 +25,7 @@ from tcptop_tui.records import PING, State
 from tcptop_tui.safe_text import clean
 from tcptop_tui.settings import Settings
 from tcptop_tui.stream.batches import EndedConnections, Loss, Names, Pings, Status, Table, Transitions
-from tests.dashboard.test_keys import painted
+from tests.support.dashboard import until_painted
 from tests.support.hostile_names import NAMES, foreign
 from tests.support.namespaces import cgroup
 from tests.support.samples import NOW, UTC, Script, connections, rows_of, sampled, sessions, transitions
@@ -181,7 +181,7 @@ async def test_no_name_is_obeyed_anywhere(monkeypatch: pytest.MonkeyPatch) -> No
         await app.first_table_shown.wait()
         for key in KEYS:
             await pilot.press(key)
-            await painted(pilot)
+            await until_painted(pilot)
             shown = drawn(app)
             assert not [c for c in shown if not c.isprintable() and c != "\n"], key
             assert not [
@@ -202,7 +202,7 @@ async def test_a_page_of_any_name() -> None:
     app = TcptopApp(Script(Status("bpf"), Table(rows, NOW, UTC)), Settings(refresh_s=600), "host", "6.1")
     async with app.run_test(size=(160, 30)) as pilot:
         await app.first_table_shown.wait()
-        await painted(pilot)
+        await until_painted(pilot)
         seen = set()
         for _ in names:
             await pilot.press("enter")

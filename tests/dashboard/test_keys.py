@@ -3,121 +3,30 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from textual.pilot import Pilot
 from textual.widgets import Input, OptionList, Select
 
 from tcptop_tui.dashboard.app import TcptopApp
 from tcptop_tui.filters import parse
 from tcptop_tui.model.sorting import SortOrder
-from tcptop_tui.records import State
-from tcptop_tui.settings import Settings
-from tcptop_tui.stream.batches import EndedConnections, Loss, Status, Table, Transitions
+from tcptop_tui.stream.batches import Loss, Status, Table, Transitions
 from tcptop_tui.widgets.details.page import DetailScreen
 from tcptop_tui.widgets.dialogs.export import ExportDialog
 from tcptop_tui.widgets.dialogs.help import HelpDialog
 from tcptop_tui.widgets.dialogs.sort import SortDialog
 from tcptop_tui.widgets.panels.filter_bar import FilterBar
-from tcptop_tui.widgets.panels.header import HeaderLines
 from tcptop_tui.widgets.panels.histogram import RttPanel
 from tcptop_tui.widgets.panels.transitions import TransitionLog
 from tcptop_tui.widgets.views.connections import ConnectionTable
-from tests.support.samples import NOW, SECOND, UTC, Script, connections, sampled, sessions, transitions
-
-
-def table(count: int = 100, later_s: int = 0) -> Table:
-    """``count`` connections; the k-th has received k KiB, and every tenth is of sshd."""
-    rows = connections(
-        *(
-            {
-                "lport": 22 if k % 10 == 0 else 443,
-                "comm": b"sshd" if k % 10 == 0 else b"nginx",
-                "rx_bytes": k * 1024,
-                "tx_bytes": 1,
-                "srtt_us": 100 + k,
-                "raddr": f"10.0.1.{k % 250}",
-                "state": State.CLOSE_WAIT if k == 3 else State.ESTABLISHED,
-            }
-            for k in range(count)
-        )
-    )
-    rows["rtt_sum_us"] = 200
-    return Table(rows, NOW + later_s * SECOND, UTC + later_s * SECOND, sampled(rows, 6, 2))
-
-
-def moves(count: int) -> Transitions:
-    return Transitions(transitions(*({"rport": 50_000 + k, "ts_ns": NOW - SECOND + k} for k in range(count))))
-
-
-def screen_line(board: Dashboard, y: int) -> str:
-    """What stands on a line of the screen."""
-    line: str = board.app.screen._compositor.render_strips()[y].text
-    return line
-
-
-async def painted(pilot: Pilot[None]) -> None:
-    """Let everything that was asked for be on the screen."""
-    await pilot.pause()
-    await pilot.app.tick()  # type: ignore[attr-defined]
-    await pilot.pause()
-
-
-class Dashboard:
-    """The application with a script behind it."""
-
-    def __init__(self, app: TcptopApp, pilot: Pilot[None], script: Script) -> None:
-        self.app, self.pilot, self.script = app, pilot, script
-
-    async def press(self, *keys: str) -> None:
-        await self.pilot.press(*keys)
-        await painted(self.pilot)
-
-    async def more(self, *batches: object) -> None:
-        before = self.app._store.generation
-        self.script.more(*batches)  # type: ignore[arg-type]
-        while self.app._store.generation < before + len(batches):
-            await self.pilot.pause()
-        await painted(self.pilot)
-
-    async def exported(self) -> None:
-        """Wait until the export has said what came of it."""
-        while not self.app._notifications:
-            await self.pilot.pause()
-        await painted(self.pilot)
-
-    def lines(self, kind: type[ConnectionTable | TransitionLog]) -> list[str]:
-        panel = self.app.panel(kind)
-        return [panel.render_line(y).text.rstrip() for y in range(panel.size.height)]
-
-    @property
-    def header(self) -> str:
-        return self.app.panel(HeaderLines)._painted.plain
-
-    @property
-    def shown(self) -> int:
-        return len(self.app.frame.row_order)
-
-
-Start = Callable[..., "object"]
-
-
-@asynccontextmanager
-async def dashboard(size: tuple[int, int] = (160, 50), **options: object) -> AsyncIterator[Dashboard]:
-    script = Script(Status("bpf"), EndedConnections(sessions({})), moves(30), table())
-    app = TcptopApp(script, Settings(refresh_s=600), "host-1", "6.1.0", **options)  # type: ignore[arg-type]
-    async with app.run_test(size=size) as pilot:
-        await app.first_table_shown.wait()
-        await painted(pilot)
-        yield Dashboard(app, pilot, script)
+from tests.support.dashboard import dashboard, numbered_table, screen_line, transition_batch, until_painted
+from tests.support.samples import NOW, SECOND, UTC, connections, transitions
 
 
 async def test_first_frame_has_everything() -> None:
     async with dashboard() as board:
-        assert board.shown == 100
+        assert board.row_count == 100
         assert "host-1" in board.header
         assert "Linux 6.1.0" in board.header
         assert "backend bpf" in board.header
@@ -155,12 +64,12 @@ async def test_filter_follows_each_keystroke(key: str) -> None:
         await board.press(key)
         assert isinstance(board.app.focused, Input)
         await board.press(*"lport:22")
-        assert board.shown == 10
+        assert board.row_count == 10
         assert "10 of 100 match lport:22" in board.header
         assert "20 samples" in str(board.app.panel(RttPanel).render())
         await board.press("enter")
         assert isinstance(board.app.focused, ConnectionTable)
-        assert board.shown == 10
+        assert board.row_count == 10
         # open it again, spoil it: the last good one stays in force, and the complaint is there
         await board.press("slash", *" foo:1")
         complaint = str(board.app.panel(FilterBar).query_one("#complaint").render())
@@ -170,12 +79,12 @@ async def test_filter_follows_each_keystroke(key: str) -> None:
         await board.press("escape")
         assert not board.app.panel(FilterBar).display
         assert board.app.view_options.filter.text == "lport:22"
-        assert board.shown == 10
+        assert board.row_count == 10
 
 
 async def test_filter_from_the_command_line() -> None:
     async with dashboard(chosen=parse("sshd")) as board:
-        assert board.shown == 10
+        assert board.row_count == 10
 
 
 async def test_sorting() -> None:
@@ -198,7 +107,7 @@ async def test_sorting() -> None:
         assert board.app.view_options.order.key == "tx_bytes"
         # a click on a title sorts by it, a second one turns it round
         await board.pilot.click(ConnectionTable, offset=(3, 1))
-        await painted(board.pilot)
+        await until_painted(board.pilot)
         assert board.app.view_options.order == SortOrder("pid", descending=False)
 
 
@@ -226,9 +135,9 @@ async def test_the_selection_stays_on_its_connection() -> None:
         assert panel.scroll_offset.y <= panel._cursor < panel.scroll_offset.y + panel.size.height - 1
         # it goes: the cursor stays where it is
         rows = board.app.frame.snapshot.rows
-        await board.more(Table(rows[rows["id"] != chosen].copy(), NOW + SECOND, UTC))
+        await board.deliver(Table(rows[rows["id"] != chosen].copy(), NOW + SECOND, UTC))
         assert panel.selected_id != chosen
-        assert board.shown == 99
+        assert board.row_count == 99
 
 
 async def test_columns_that_do_not_fit_come_with_the_arrows() -> None:
@@ -251,16 +160,16 @@ async def test_columns_that_do_not_fit_come_with_the_arrows() -> None:
 async def test_pause_stops_the_view_not_the_capture() -> None:
     async with dashboard() as board:
         await board.press("p")
-        await board.more(moves(7), table(50, later_s=1))
+        await board.deliver(transition_batch(7), numbered_table(50, later_s=1))
         assert "PAUSED +7" in board.header
-        assert board.shown == 100
+        assert board.row_count == 100
         # what stands still can still be filtered
         await board.press("slash", *"sshd", "enter")
-        assert board.shown == 10
+        assert board.row_count == 10
         await board.press("slash", "escape")
         await board.press("slash", "ctrl+u", "enter", "p")
         assert "PAUSED" not in board.header
-        assert board.shown == 50
+        assert board.row_count == 50
         assert board.app.frame.snapshot.log_total == 37
 
 
@@ -294,7 +203,7 @@ async def test_one_connection() -> None:
         assert "SYN_SENT" in text
         assert "network namespace" in text
         assert "2 samples" in text
-        await board.more(table(1, later_s=1))
+        await board.deliver(numbered_table(1, later_s=1))
         text = "\n".join(str(line) for line in board.app.screen._compositor.render_strips())
         assert "this connection has ended" in text
         await board.press("escape")
@@ -318,11 +227,11 @@ async def test_the_log_follows_until_the_user_scrolls() -> None:
     async with dashboard() as board:
         log = board.app.panel(TransitionLog)
         assert log.is_vertical_scroll_end
-        await board.more(moves(10))
+        await board.deliver(transition_batch(10))
         assert log.is_vertical_scroll_end
         await board.press("tab", "up", "up")
         top = board.lines(TransitionLog)[0]
-        await board.more(moves(25))
+        await board.deliver(transition_batch(25))
         assert board.lines(TransitionLog)[0] == top
         assert "25 newer ▼ End" in screen_line(board, log.region.y)
         await board.press("home")
@@ -330,7 +239,7 @@ async def test_the_log_follows_until_the_user_scrolls() -> None:
         await board.press("pagedown", "down", "end")
         assert log.is_vertical_scroll_end
         assert "newer" not in screen_line(board, log.region.y)
-        await board.more(moves(3))
+        await board.deliver(transition_batch(3))
         assert log.is_vertical_scroll_end
 
 
@@ -341,12 +250,12 @@ async def test_export(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         await board.press("slash", *"sshd", "enter", "e")
         assert isinstance(board.app.screen, ExportDialog)
         board.app.screen.query_one("#format", Select).value = kind
-        await painted(board.pilot)
+        await until_painted(board.pilot)
         path = board.app.screen.query_one("#path", Input)
         assert path.value.startswith(str(tmp_path / "tcptop-host-1-"))
         assert path.value.endswith(kind)
         await board.press("home", "ctrl+k", *f"mine.{kind}", "enter")
-        await board.exported()
+        await board.until_exported()
         data = (tmp_path / f"mine.{kind}").read_bytes()
     assert (b"<svg" in data) == (kind == "svg")
     if kind == "json":
@@ -358,13 +267,13 @@ async def test_export(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 async def test_a_refused_export_is_one_line_and_the_dashboard_goes_on(tmp_path: Path) -> None:
     async with dashboard() as board:
         await board.press("e", "home", "ctrl+k", *str(tmp_path / "no" / "where.json"), "enter")
-        await board.exported()
-        await painted(board.pilot)
+        await board.until_exported()
+        await until_painted(board.pilot)
         (notice,) = board.app._notifications
         assert notice.severity == "error"
         assert "no such file or directory" in notice.message
-        await board.more(table(20, later_s=1))
-        assert board.shown == 20
+        await board.deliver(numbered_table(20, later_s=1))
+        assert board.row_count == 20
 
 
 @pytest.mark.parametrize("key", ["q", "f10", "ctrl+c"])
@@ -377,10 +286,10 @@ async def test_quit(key: str) -> None:
 
 async def test_loss_is_red_and_a_dead_source_is_said() -> None:
     async with dashboard() as board:
-        await board.more(Loss(ring_full=12, missed=3, mended=3))
+        await board.deliver(Loss(ring_full=12, missed=3, mended=3))
         assert "lost 12" in board.header
         assert "missed 3" in board.header
-        await board.more(Status("bpf", "stopped: the kernel went away", ended=True))
+        await board.deliver(Status("bpf", "stopped: the kernel went away", ended=True))
         assert "ENDED" in board.header
         assert "stopped: the kernel went away" in board.header
         await board.press("down")  # and it still answers
@@ -389,7 +298,7 @@ async def test_loss_is_red_and_a_dead_source_is_said() -> None:
 async def test_hostile_names_are_harmless() -> None:
     async with dashboard() as board:
         rows = connections({"comm": b"\x1b[31mred\x07"}, {"comm": b"[bold]x[/]"}, {"comm": b"\xff\xfe\x80"})
-        await board.more(Table(rows, NOW + SECOND, UTC), Transitions(transitions({"comm": b"\x1b]0;title\x07"})))
+        await board.deliver(Table(rows, NOW + SECOND, UTC), Transitions(transitions({"comm": b"\x1b]0;title\x07"})))
         shown = "\n".join([*board.lines(ConnectionTable), *board.lines(TransitionLog)])
         assert "\x1b" not in shown
         assert "\x07" not in shown
@@ -404,5 +313,5 @@ async def test_any_size_does(size: tuple[int, int]) -> None:
     async with dashboard(size) as board:
         await board.press("down", "tab", "down", "tab", "f1", "escape", "slash", "4", "escape", "enter", "escape")
         await board.pilot.resize_terminal(81, 25)
-        await painted(board.pilot)
-        assert board.shown == 100
+        await until_painted(board.pilot)
+        assert board.row_count == 100

@@ -29,8 +29,7 @@ from tcptop_tui.widgets.views.connects import ConnectsTable, DestinationsTable
 from tcptop_tui.widgets.views.ended import EndedTable
 from tcptop_tui.widgets.views.ping import PingView
 from tcptop_tui.widgets.views.rtt import RttView
-from tests.dashboard.test_keys import Dashboard, dashboard, table
-from tests.dashboard.test_screens import screen
+from tests.support.dashboard import Dashboard, dashboard, numbered_table, screen_text
 from tests.support.samples import NOW, SECOND, UTC, connections, sessions, transitions
 
 SYN, EST, CLOSE = State.SYN_SENT, State.ESTABLISHED, State.CLOSE
@@ -197,7 +196,7 @@ def test_rows_of_the_log_keep_their_dtype() -> None:
 
 
 async def filled(board: Dashboard) -> None:
-    await board.more(outcomes(), ended())
+    await board.deliver(outcomes(), ended())
 
 
 async def test_number_keys_open_the_views_and_give_them_the_keys() -> None:
@@ -246,7 +245,7 @@ async def test_enter_opens_a_closed_session() -> None:
         why = re.findall('why="?([^"]*)', board.app.panel(EndedTable).row_text())[0].strip()
         await board.press("enter")
         assert isinstance(board.app.screen, DetailScreen)
-        shown = screen(board)
+        shown = screen_text(board)
         assert re.search(rf"this connection has ended: {why} ", shown)
         assert "this connection has ended" in shown
         await board.press("escape")
@@ -257,10 +256,10 @@ async def test_the_filter_works_in_every_view() -> None:
     async with dashboard() as board:
         await filled(board)
         await board.press("3", "slash", *"curl", "enter")
-        assert "3 Closed 2" in screen(board)
+        assert "3 Closed 2" in screen_text(board)
         assert isinstance(board.app.focused, EndedTable)
         await board.press("2")
-        assert "Connects 4" in screen(board)
+        assert "Connects 4" in screen_text(board)
 
 
 async def test_t_groups_and_space_folds() -> None:
@@ -287,7 +286,7 @@ async def test_the_cursor_stays_on_its_group_and_its_connection() -> None:
         await board.press("t", "down", "down", "down")
         panel = board.app.panel(ConnectionTable)
         chosen = panel.selected_id
-        await board.more(table(120, later_s=1))
+        await board.deliver(numbered_table(120, later_s=1))
         assert panel.selected_id == chosen
         await board.press("space")
         assert board.app.frame.tree is not None
@@ -304,7 +303,7 @@ async def test_views(size: tuple[int, int], keys: tuple[str, ...], snapshot: Sna
         await board.press(*keys)
         board.app.clear_notifications()
         await board.press()
-        assert screen(board) == snapshot
+        assert screen_text(board) == snapshot
 
 
 async def test_a_click_on_a_title_of_the_destinations_does_not_sort() -> None:
@@ -324,4 +323,4 @@ async def test_by_destination_takes_the_list_s_place_on_a_narrow_screen() -> Non
         await board.press("2", "tab")
         assert isinstance(board.app.focused, DestinationsTable)
         assert board.app.screen.query_one(ConnectsTable).region.width == 0
-        assert "FAILED" in screen(board)
+        assert "FAILED" in screen_text(board)

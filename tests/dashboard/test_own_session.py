@@ -19,7 +19,7 @@ import pytest
 import tcptop_tui
 from tcptop_tui.filters import RowContext, parse
 from tcptop_tui.stream.batches import Table
-from tests.dashboard.test_keys import dashboard
+from tests.support.dashboard import dashboard
 from tests.support.privileges import NOBODY
 from tests.support.samples import NOW, SECOND, UTC, connections
 from tests.support.sockets import listening, pair, port
@@ -85,17 +85,17 @@ async def test_the_key_hides_it_everywhere_and_shows_it_again(monkeypatch: pytes
         await board.press("o")
         while board.app.view_options.hide_filter is None:
             await board.pilot.pause()
-        await board.more(Table(board.app.frame.snapshot.rows, NOW + SECOND, UTC))
-        assert board.shown == 99
+        await board.deliver(Table(board.app.frame.snapshot.rows, NOW + SECOND, UTC))
+        assert board.row_count == 99
         assert "own SSH hidden" in board.header
         assert board.app.view_options.filter.text == ""
         await board.press("slash", *"sshd", "enter")
-        assert board.shown == 9
+        assert board.row_count == 9
         await board.press("o")
         while board.app.view_options.hide_filter is not None:
             await board.pilot.pause()
         await board.press("f12")
-        assert board.shown == 10
+        assert board.row_count == 10
 
 
 def test_in_a_terminal(bpf_possible: None) -> None:

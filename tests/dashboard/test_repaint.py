@@ -14,7 +14,7 @@ from tcptop_tui.widgets.lists.columns import place_columns
 from tcptop_tui.widgets.lists.line_cache import LineCache
 from tcptop_tui.widgets.lists.list_rows import ListRows
 from tcptop_tui.widgets.views.connections import ConnectionTable
-from tests.dashboard.test_keys import Dashboard, dashboard, table
+from tests.support.dashboard import Dashboard, dashboard, numbered_table
 from tests.support.samples import NOW, SECOND, connections, sessions
 
 
@@ -41,12 +41,12 @@ def later(of: Table, seconds: float, **fields: object) -> Table:
 
 async def quiet(board: Dashboard) -> Table:
     """Ages that are not known, so that they do not count up, and rates that are."""
-    rows = table().rows.copy()
+    rows = numbered_table().rows.copy()
     rows["born_ns"] = rows["state_ns"] = 0
     given = Table(rows, NOW + SECOND, NOW + SECOND)
     for seconds in range(3):
         given = later(given, 1 + seconds)
-        await board.more(given)
+        await board.deliver(given)
     return given
 
 
@@ -54,9 +54,9 @@ async def test_what_does_not_change_is_not_drawn(monkeypatch: pytest.MonkeyPatch
     async with dashboard() as board:
         given = await quiet(board)
         drawn = counted(monkeypatch, ConnectionTable, "render_line")
-        await board.more(later(given, 1))
+        await board.deliver(later(given, 1))
         assert drawn == []
-        await board.more(later(given, 2, retrans=77))
+        await board.deliver(later(given, 2, retrans=77))
         assert len(drawn) == 1
 
 
@@ -70,7 +70,7 @@ async def test_a_key_does_not_wait_for_anything_newer(monkeypatch: pytest.Monkey
         assert (board.app.frame.view_options.order.descending, before.view_options.order.descending) == (False, True)
         assert board.app.frame.snapshot is before.snapshot
         assert asked == []
-        await board.more(later(given, 1))
+        await board.deliver(later(given, 1))
         assert len(asked) == 1
 
 
@@ -83,7 +83,7 @@ async def test_a_longer_list_is_no_other_layout(monkeypatch: pytest.MonkeyPatch)
         last["id"] += 1
         more = Table(connections(*({} for _ in range(101))), given.now_ns + SECOND, given.utc_ns + SECOND)
         more.rows[:-1], more.rows[-1:] = given.rows, last
-        await board.more(more)
+        await board.deliver(more)
         panel = board.app.panel(ConnectionTable)
         assert "Connections 101" in str(panel.border_title)
         assert laid_out == []
@@ -102,7 +102,9 @@ async def test_what_has_ended_is_dimmed_whole(monkeypatch: pytest.MonkeyPatch) -
             end[name] = given.rows[name][gone]
         end["end_ns"] = given.now_ns + SECOND
         drawn = counted(monkeypatch, ConnectionTable, "refresh")
-        await board.more(EndedConnections(end), Table(given.rows[~gone], given.now_ns + SECOND, given.utc_ns + SECOND))
+        await board.deliver(
+            EndedConnections(end), Table(given.rows[~gone], given.now_ns + SECOND, given.utc_ns + SECOND)
+        )
         panel = board.app.panel(ConnectionTable)
         lines = [line for line, text in enumerate(board.lines(ConnectionTable)) if " CLOSE " in text]
         sent = {region.x for regions in drawn for region in regions if [region.y] == lines}
@@ -114,7 +116,7 @@ def cells(rows: Any, now_ns: int) -> tuple[list[int], ListRows]:
 
 
 def test_lines_kept_are_what_they_would_be_made_anew() -> None:
-    rows = table(20).rows
+    rows = numbered_table(20).rows
     columns, cache = place_columns(ConnectionTable.COLUMNS, "comm", 160), LineCache()
     first = cache.lines(*cells(rows, NOW), columns)
     assert first == LineCache().lines(*cells(rows, NOW), columns)

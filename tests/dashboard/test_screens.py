@@ -6,15 +6,9 @@ import pytest
 from syrupy.assertion import SnapshotAssertion
 
 from tcptop_tui.stream.batches import Loss, Status
-from tests.dashboard.test_keys import Dashboard, dashboard
+from tests.support.dashboard import dashboard, screen_text
 
 pytestmark = pytest.mark.usefixtures("utc")
-
-
-def screen(board: Dashboard) -> str:
-    """What the terminal shows, as text."""
-    lines = board.app.screen._compositor.render_strips()
-    return "\n".join(line.text.rstrip() for line in lines)
 
 
 @pytest.mark.parametrize("size", [(80, 24), (160, 50)], ids=["80x24", "160x50"])
@@ -35,7 +29,7 @@ def screen(board: Dashboard) -> str:
 async def test_panels(size: tuple[int, int], keys: tuple[str, ...], snapshot: SnapshotAssertion) -> None:
     async with dashboard(size) as board:
         await board.press(*keys)
-        assert screen(board) == snapshot
+        assert screen_text(board) == snapshot
 
 
 @pytest.mark.parametrize("size", [(80, 24), (160, 50)], ids=["80x24", "160x50"])
@@ -43,5 +37,5 @@ async def test_bad_days(size: tuple[int, int], snapshot: SnapshotAssertion) -> N
     async with dashboard(size) as board:
         why = "BPF needs more privileges (CAP_BPF and CAP_PERFMON): run with sudo"
         note = f"BPF cannot be used, so sock_diag is polled: {why}"
-        await board.more(Status("diag", note), Loss(ring_full=12, map_full=5, missed=1, mended=1))
-        assert screen(board) == snapshot
+        await board.deliver(Status("diag", note), Loss(ring_full=12, map_full=5, missed=1, mended=1))
+        assert screen_text(board) == snapshot

@@ -14,8 +14,7 @@ from tcptop_tui.widgets.dialogs.setup import SetupDialog
 from tcptop_tui.widgets.panels.key_bar import KeyBar
 from tcptop_tui.widgets.views.board import MORE, BoardView
 from tcptop_tui.widgets.views.connections import ConnectionTable
-from tests.dashboard.test_keys import Dashboard, dashboard
-from tests.dashboard.test_screens import screen
+from tests.support.dashboard import Dashboard, dashboard, screen_text
 from tests.support.samples import NOW, SECOND, UTC, connections
 
 pytestmark = pytest.mark.usefixtures("utc")
@@ -32,7 +31,7 @@ PARTLY_STUCK = [
 
 async def board_of(board: Dashboard) -> BoardView:
     rows = connections(*(row | {"rport": 1} for row in PARTLY_STUCK))
-    await board.more(Table(rows, NOW + SECOND, UTC + SECOND))
+    await board.deliver(Table(rows, NOW + SECOND, UTC + SECOND))
     await board.press("6")
     return board.app.panel(BoardView)
 
@@ -84,7 +83,7 @@ async def test_a_click_on_more_brings_them_too() -> None:
 async def test_a_groups_label_is_whole(size: tuple[int, int]) -> None:
     async with dashboard(size) as board:
         rows = connections(*[{"comm": b"postgres-writer", "pid": 4_194_304}] * 120)
-        await board.more(Table(rows, NOW + SECOND, UTC + SECOND))
+        await board.deliver(Table(rows, NOW + SECOND, UTC + SECOND))
         await board.press("t")
         table = board.app.panel(ConnectionTable)
         assert "▼ 120 postgres-writer 4194304" in table.render_line(1).text
@@ -98,7 +97,7 @@ async def test_the_close_dialog_says_all_on_ten_lines() -> None:
         dialog = CloseDialog(connections({}), Names())
         await board.app.push_screen(dialog)
         await board.press()
-        shown = screen(board)
+        shown = screen_text(board)
         words = " ".join(re.findall(r"[\w.]+", shown))
         for static in dialog.query(Static):
             assert " ".join(re.findall(r"[\w.]+", str(static.render()))) in words

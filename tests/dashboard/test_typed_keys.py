@@ -15,7 +15,7 @@ from tcptop_tui.filters import parse
 from tcptop_tui.widgets.details.page import DetailScreen
 from tcptop_tui.widgets.dialogs.help import HelpDialog
 from tcptop_tui.widgets.typed_keys import first_pasted_line
-from tests.dashboard.test_keys import Dashboard, dashboard
+from tests.support.dashboard import Dashboard, dashboard
 
 LINES = {
     "filter": ("/", "\x1b"),

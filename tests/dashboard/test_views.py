@@ -17,7 +17,7 @@ from tcptop_tui.records import PING
 from tcptop_tui.stream.batches import Capture
 from tcptop_tui.widgets.views.ping import PingView
 from tcptop_tui.widgets.views.rtt import RttView
-from tests.dashboard.test_keys import dashboard
+from tests.support.dashboard import dashboard
 from tests.support.samples import NOW, UTC, Script, connections, rows_of, sampled
 
 

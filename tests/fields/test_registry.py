@@ -37,7 +37,7 @@ from tcptop_tui.widgets.details.text import facts_table
 from tcptop_tui.widgets.views.connections import ConnectionTable
 from tcptop_tui.widgets.views.connects import ConnectsTable
 from tcptop_tui.widgets.views.ended import EndedTable
-from tests.dashboard.test_keys import dashboard, table
+from tests.support.dashboard import dashboard, numbered_table
 from tests.support.samples import NOW, SECOND, UNKNOWN, UTC, connections, sessions, transitions
 
 NAMES = Names(netns={1: "blue"}, cgroups={5: "/sys.slice/a.service"}, devices={1: {3: "eth0"}, 2: {3: "wg0"}})
@@ -250,23 +250,23 @@ async def test_details_are_wanted_while_a_column_an_order_a_filter_or_an_export_
     details = np.zeros(1, SOCKET_DETAIL)
     details["id"], details["cwnd"], details["read_ns"] = 1, 77, NOW
     async with dashboard((160, 50)) as board:
-        app, feed, given = board.app, board.script, table()
-        await board.more(replace(given, now_ns=given.now_ns + SECOND))
+        app, feed, given = board.app, board.script, numbered_table()
+        await board.deliver(replace(given, now_ns=given.now_ns + SECOND))
         assert not feed.details
         app.sort_by("cwnd")
-        await board.more(replace(given, now_ns=given.now_ns + 2 * SECOND))
+        await board.deliver(replace(given, now_ns=given.now_ns + 2 * SECOND))
         assert feed.details
         app.sort_by("pid")
         app.set_view_options(replace(app.view_options, filter=parse("unacked>3")))
-        await board.more(replace(given, now_ns=given.now_ns + 3 * SECOND))
+        await board.deliver(replace(given, now_ns=given.now_ns + 3 * SECOND))
         assert feed.details
         app.set_view_options(replace(app.view_options, filter=parse("")))
         app.panel(ConnectionTable).choose_columns([ColumnChoice("comm"), ColumnChoice("cwnd")])
-        await board.more(replace(given, now_ns=given.now_ns + 4 * SECOND, details=details))
+        await board.deliver(replace(given, now_ns=given.now_ns + 4 * SECOND, details=details))
         assert feed.details
         assert any(" 77 " in f"{line} " for line in board.lines(ConnectionTable))
         app.panel(ConnectionTable).choose_columns([])
-        await board.more(replace(given, now_ns=given.now_ns + 5 * SECOND))
+        await board.deliver(replace(given, now_ns=given.now_ns + 5 * SECOND))
         assert not feed.details
         await board.press("e")
         assert feed.details

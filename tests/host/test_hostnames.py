@@ -12,7 +12,7 @@ from tcptop_tui.host.hostnames import _MAX_CACHED, _MOST_WAITING, HostNames, ser
 from tcptop_tui.stream.batches import Table
 from tcptop_tui.widgets.panels.transitions import TransitionLog
 from tcptop_tui.widgets.views.connections import ConnectionTable
-from tests.dashboard.test_keys import Dashboard, dashboard
+from tests.support.dashboard import Dashboard, dashboard
 from tests.support.samples import NOW, SECOND, UTC
 from tests.support.sockets import listening, pair, port
 from tests.support.terminal import Terminal
@@ -115,7 +115,7 @@ async def with_names(board: Dashboard) -> str:
     numbers = board.lines(ConnectionTable)[1]
     await board.press("n")
     while "name-of-.0" not in board.lines(ConnectionTable)[1]:
-        await board.more(Table(board.app.frame.snapshot.rows, NOW + SECOND, UTC))
+        await board.deliver(Table(board.app.frame.snapshot.rows, NOW + SECOND, UTC))
     return numbers
 
 
@@ -125,7 +125,7 @@ async def test_the_key_shows_names_and_numbers_again() -> None:
         assert " ssh " in board.lines(ConnectionTable)[1]
         assert "name-of" in board.lines(TransitionLog)[-1]
         await board.press("slash", *"10.0.1.7", "enter")  # filters mean numbers
-        assert board.shown == 1
+        assert board.row_count == 1
         await board.press("slash", "ctrl+u", "enter", "n")
         assert board.lines(ConnectionTable)[1] == numbers
 

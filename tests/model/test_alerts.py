@@ -23,7 +23,7 @@ from tcptop_tui.stream.batches import Table
 from tcptop_tui.widgets.panels.alerts import AlertStrip
 from tcptop_tui.widgets.views.connections import ConnectionTable
 from tcptop_tui.widgets.views.connects import destination_filter
-from tests.dashboard.test_keys import dashboard
+from tests.support.dashboard import dashboard
 from tests.support.samples import NOW, SECOND, UTC, connections, transitions
 from tests.support.sockets import listening, pair, port
 from tests.support.terminal import Terminal
@@ -158,7 +158,7 @@ async def test_from_an_alert_to_what_it_is_about() -> None:
         assert not strip.display
         rows = connections(*piled(30), *piled(20, comm=b"java", pid=7), *({"comm": b"sshd"} for _ in range(50)))
         rows["id"] = np.arange(1, 101)
-        await board.more(Table(rows, NOW + 2 * SECOND, UTC))
+        await board.deliver(Table(rows, NOW + 2 * SECOND, UTC))
         assert strip.display
         assert [strip.render_line(y).text.split("  ")[0].strip() for y in range(strip.size.height)] == [
             "! java 7: 20 in CLOSE_WAIT, oldest 15m",
@@ -166,15 +166,15 @@ async def test_from_an_alert_to_what_it_is_about() -> None:
         ]
         await board.press("2", "a", "down", "enter")
         assert board.app.view_options.view == "connections"
-        assert board.shown == 30
+        assert board.row_count == 30
         assert isinstance(board.app.focused, ConnectionTable)
         await board.press("a", "up", "escape")
         assert isinstance(board.app.focused, ConnectionTable)
         await board.press("a", "k", "enter")
-        assert board.shown == 20
+        assert board.row_count == 20
         # it goes by itself, and gives the keys back
         await board.press("a")
-        await board.more(Table(connections({}), NOW + 10 * SECOND, UTC))
+        await board.deliver(Table(connections({}), NOW + 10 * SECOND, UTC))
         assert not strip.display
         assert isinstance(board.app.focused, ConnectionTable)
 

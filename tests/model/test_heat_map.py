@@ -22,7 +22,7 @@ from tcptop_tui.stream.batches import Capture, EndedConnections, Table
 from tcptop_tui.stream.histograms import empty_histogram
 from tcptop_tui.widgets.panels.heat_map import heat_lines, heat_scale, heat_title
 from tcptop_tui.widgets.panels.histogram import RttPanel
-from tests.dashboard.test_keys import dashboard
+from tests.support.dashboard import dashboard
 from tests.support.running_source import Running
 from tests.support.samples import NOW, SECOND, UTC, connections, sessions
 from tests.support.sockets import listening, pair, port

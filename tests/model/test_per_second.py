@@ -19,7 +19,7 @@ from tcptop_tui.settings import Settings
 from tcptop_tui.stream.batches import Batch, Capture, EndedConnections, Table, Transitions
 from tcptop_tui.widgets.panels.header import HeaderLines
 from tcptop_tui.widgets.sparkline import sparkline
-from tests.dashboard.test_keys import dashboard
+from tests.support.dashboard import dashboard
 from tests.support.samples import NOW, SECOND, UTC, connections, sessions, transitions
 from tests.support.sockets import listening, pair, port
 

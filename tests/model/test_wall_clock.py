@@ -21,7 +21,7 @@ from tcptop_tui.model.wall_clock import WallClock
 from tcptop_tui.settings import Settings
 from tcptop_tui.stream.batches import Table, Transitions
 from tcptop_tui.widgets.panels.transitions import TransitionLog
-from tests.dashboard.test_keys import dashboard, table
+from tests.support.dashboard import dashboard, numbered_table
 from tests.support.samples import NOW, SECOND, UTC, connections, transitions
 from tests.support.sockets import listening, pair, port
 
@@ -91,8 +91,8 @@ def test_a_clock_that_does_not_rest_takes_no_memory() -> None:
 async def test_the_log_on_the_screen() -> None:
     async with dashboard() as board:
         before = board.lines(TransitionLog)[-1].split()[0]
-        awake = table(later_s=10)
-        await board.more(Table(awake.rows, awake.now_ns, awake.utc_ns + 8 * HOUR))
+        awake = numbered_table(later_s=10)
+        await board.deliver(Table(awake.rows, awake.now_ns, awake.utc_ns + 8 * HOUR))
         assert board.lines(TransitionLog)[-1].split()[0] == before
 
 

@@ -143,8 +143,8 @@ class Script:
         self.detached.set()
         return ""
 
-    def more(self, *batches: Batch) -> None:
-        """Offer some more, from any thread."""
+    def deliver(self, *batches: Batch) -> None:
+        """From any thread: offer these batches."""
         assert self._sink is not None
         for batch in batches:
             assert self._sink.offer(batch)

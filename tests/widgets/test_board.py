@@ -17,7 +17,7 @@ from tcptop_tui.records import Rows, State
 from tcptop_tui.settings import Settings
 from tcptop_tui.stream.batches import Table
 from tcptop_tui.widgets.views.board import BoardView
-from tests.dashboard.test_keys import Dashboard, dashboard
+from tests.support.dashboard import Dashboard, dashboard
 from tests.support.samples import NOW, SECOND, UTC, connections
 
 LEFT = {"state": State.CLOSE_WAIT, "state_ns": NOW - 900 * SECOND}
@@ -83,7 +83,7 @@ def test_growth_is_against_a_minute_ago() -> None:
 
 
 async def opened(board_: Dashboard) -> BoardView:
-    await board_.more(table(*MIXED, later_s=1))
+    await board_.deliver(table(*MIXED, later_s=1))
     await board_.press("6")
     return board_.app.panel(BoardView)
 

@@ -27,7 +27,7 @@ from tcptop_tui.stream.batches import Capture, EndedConnections, Table
 from tcptop_tui.widgets.details.page import DetailScreen
 from tcptop_tui.widgets.details.text import facts_table
 from tcptop_tui.widgets.details.timeline import state_spans, timeline
-from tests.dashboard.test_keys import dashboard, painted
+from tests.support.dashboard import dashboard, until_painted
 from tests.support.namespaces import inside
 from tests.support.samples import NOW, SECOND, UTC, connections, sampled, sessions, transitions
 from tests.support.sockets import listening, pair, port
@@ -160,7 +160,7 @@ async def test_a_repaint_between_the_key_and_the_page() -> None:
         page.show(board.app.frame)
         board.app.push_screen(page)
         page.show(board.app.frame)
-        await painted(board.pilot)
+        await until_painted(board.pilot)
         assert str(page.query_one("#history").render())
 
 
@@ -171,7 +171,7 @@ async def test_the_samples_stay_those_of_this_connection() -> None:
     async def samples(*given: dict[str, object], counts: int, later_s: int) -> str:
         rows = connections(*given)
         hists, rows["rtt_sum_us"] = sampled(rows, 6, counts), 100 * counts
-        await board.more(Table(rows, NOW + later_s * SECOND, UTC + later_s * SECOND, hists))
+        await board.deliver(Table(rows, NOW + later_s * SECOND, UTC + later_s * SECOND, hists))
         found = re.search(r"(\d+) samples", str(page.query_one("#histogram").render()))
         return found[1] if found else ""
 
@@ -182,7 +182,7 @@ async def test_the_samples_stay_those_of_this_connection() -> None:
         assert await samples(other, counts=3, later_s=2) == "7"
         ended = sessions(mine)
         ended["rtt_hist"][:, 6], ended["rtt_sum_us"] = 9, 900
-        await board.more(EndedConnections(ended))
+        await board.deliver(EndedConnections(ended))
         assert await samples(other, counts=3, later_s=3) == "9"
         board.app._store.clear()
         assert await samples(other, counts=3, later_s=4) == "9"

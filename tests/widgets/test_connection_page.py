@@ -13,7 +13,7 @@ from tcptop_tui.model.trends import SAMPLES, trend
 from tcptop_tui.settings import Settings
 from tcptop_tui.stream.batches import Table
 from tcptop_tui.widgets.details.page import DetailScreen
-from tests.dashboard.test_keys import Dashboard, dashboard, table
+from tests.support.dashboard import Dashboard, dashboard, numbered_table
 from tests.support.samples import NOW, SECOND, UTC, connections
 
 
@@ -79,7 +79,7 @@ async def test_an_ended_one_has_no_neighbours_and_says_so() -> None:
     async with dashboard() as board:
         await board.press("end", "enter")
         shown = title(board)
-        await board.more(table(1, later_s=1))
+        await board.deliver(numbered_table(1, later_s=1))
         await board.press("left_square_bracket", "right_square_bracket")
         text = "\n".join(str(line) for line in board.app.screen._compositor.render_strips())
         assert "this connection has ended" in text

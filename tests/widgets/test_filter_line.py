@@ -19,7 +19,7 @@ from tcptop_tui.records import Flag, State
 from tcptop_tui.stream.batches import Names
 from tcptop_tui.widgets.dialogs.saved_filters import SavedFiltersDialog
 from tcptop_tui.widgets.panels.filter_bar import FilterInput
-from tests.dashboard.test_keys import Dashboard, dashboard
+from tests.support.dashboard import Dashboard, dashboard
 from tests.support.samples import NOW, connections, sessions
 
 # -- completion -------------------------------------------------------------------------------
@@ -109,17 +109,17 @@ async def test_tab_completes_and_goes_on_to_the_next() -> None:
         await board.press("slash", *"comm:")
         await board.press("tab")
         assert line(board).value == "comm:nginx"
-        assert board.shown == 90
+        assert board.row_count == 90
         await board.press("tab")
         assert line(board).value == "comm:sshd"
-        assert board.shown == 10
+        assert board.row_count == 10
         await board.press("shift+tab")
         assert line(board).value == "comm:nginx"
         await board.press(*" sta", "right")  # the ghost behind the cursor
         assert line(board).value == "comm:nginx state:"
         await board.press("tab", "tab", "enter")
         assert board.app.view_options.filter.text == "comm:nginx state:close_wait"
-        assert board.shown == 1
+        assert board.row_count == 1
 
 
 async def test_what_tab_would_bring_is_shown() -> None:
@@ -133,7 +133,7 @@ async def test_what_tab_would_bring_is_shown() -> None:
         assert offered() == []
         await board.press("ctrl+u", *"port:22 st", "left", "left", "left", "backspace", "tab")
         assert line(board).value == "port:22 st"  # the word at the cursor, wherever that is
-        assert board.shown == 100 or line(board).cursor_position == len("port:22")
+        assert board.row_count == 100 or line(board).cursor_position == len("port:22")
 
 
 # -- history ----------------------------------------------------------------------------------
@@ -147,7 +147,7 @@ async def test_the_filters_of_before() -> None:
         assert line(board).value == "port:443"
         await board.press("up", "up")
         assert line(board).value == "port:22"
-        assert board.shown == 10
+        assert board.row_count == 10
         await board.press("up", "down")
         assert line(board).value == "comm:nginx"
         await board.press("ctrl+u", *"po", "up", "up")  # only what begins so
@@ -200,9 +200,9 @@ async def test_filters_with_names(tmp_path: Path) -> None:
         while not any("saved in" in notice.message for notice in board.app._notifications):
             await board.pilot.pause()
         await board.press("slash", "ctrl+u", "enter")
-        assert board.shown == 100
+        assert board.row_count == 100
         await board.press("f", "enter")
-        assert board.shown == 10
+        assert board.row_count == 10
     config, _ = load_config(path)
     assert config.filters == {"ssh": "port:22"}
     async with dashboard(config=config) as board:
@@ -211,7 +211,7 @@ async def test_filters_with_names(tmp_path: Path) -> None:
         await board.press("f", "delete", "delete", "escape")
         assert board.app.config.filters == {}
         await board.press("f", "escape")
-        assert board.shown == 100
+        assert board.row_count == 100
 
 
 SAVED = {"web": "port:80,443 !comm:curl", "slow": "rtt>100ms", "long": "x" * 900}
@@ -245,10 +245,10 @@ async def test_names_in_the_line_and_ctrl_s() -> None:
     async with dashboard() as board:
         await board.press("slash", *"port:22", "ctrl+s", *"ssh", "enter")
         assert board.app.config.filters == {"ssh": "port:22"}
-        assert board.shown == 10
+        assert board.row_count == 10
         await board.press("slash", "ctrl+u", *"@s", "tab", "enter")
         assert board.app.view_options.filter.text == "port:22"
         await board.press("slash", "ctrl+u", *"@nosuch", "enter")
         assert board.app.query_one("#complaint").display  # an unknown name does not end the line
         await board.press("escape")
-        assert board.shown == 10
+        assert board.row_count == 10

@@ -17,7 +17,7 @@ from tcptop_tui.records import State
 from tcptop_tui.stream.batches import Loss, Status, Table
 from tcptop_tui.widgets.fitting import Item, fitted_line
 from tcptop_tui.widgets.panels.header import HeaderLines
-from tests.dashboard.test_keys import Dashboard, dashboard
+from tests.support.dashboard import Dashboard, dashboard
 from tests.support.samples import NOW, SECOND, UTC, connections
 
 pytestmark = pytest.mark.usefixtures("utc")
@@ -57,7 +57,7 @@ def test_a_line_has_whole_items_the_important_ones_first(made: list[tuple[int, l
 async def on_call(board: Dashboard) -> None:
     """A host in trouble: eight states, failures, retransmits, losses."""
     rows = connections(*({"state": state, "rport": 1} for state, count in STATES.items() for _ in range(count)))
-    await board.more(Table(rows, NOW + SECOND, UTC + SECOND), Loss(skipped=12, missed=3), Status("bpf"))
+    await board.deliver(Table(rows, NOW + SECOND, UTC + SECOND), Loss(skipped=12, missed=3), Status("bpf"))
     facts = board.app.frame.snapshot
     pulse = np.tile(np.arange(8.0), (len(EventKind), 1)) + np.arange(len(EventKind))[:, None]
     board.app.frame = replace(board.app.frame, snapshot=replace(facts, per_second=pulse))
@@ -102,7 +102,7 @@ async def test_a_narrow_header_leaves_out_host_and_kernel_not_that_it_is_paused(
 async def test_a_long_filter_is_cut_with_a_sign_and_hides_no_loss() -> None:
     long = " ".join(f"!rport:{port}" for port in range(100, 130))
     async with dashboard((80, 24), chosen=parse(long)) as board:
-        await board.more(Loss(skipped=12, mended=7))
+        await board.deliver(Loss(skipped=12, mended=7))
         line = next(line for line in board.header.splitlines() if "match" in line)
         assert line.startswith("lost 12  missed 0  mended 7  100 of 100 match !rport:100 ") or "mended 7" in line
         assert re.search(r"match !rport:100 .*…", line)
@@ -111,5 +111,5 @@ async def test_a_long_filter_is_cut_with_a_sign_and_hides_no_loss() -> None:
 async def test_why_it_stopped_is_read_to_its_end() -> None:
     why = "stopped: the kernel refused the program because its BTF does not match: start it again with --backend diag"
     async with dashboard((80, 24)) as board:
-        await board.more(Status("bpf", why, ended=True))
+        await board.deliver(Status("bpf", why, ended=True))
         assert why in " ".join(board.header.splitlines())

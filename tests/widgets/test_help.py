@@ -17,9 +17,7 @@ import tcptop_tui
 from tcptop_tui.dashboard.app import _GROUPS, _HELP_SECTIONS, _KEYS, TcptopApp
 from tcptop_tui.widgets.dialogs.help import HelpDialog
 from tcptop_tui.widgets.key_names import key_name, key_names
-from tests.dashboard.test_keys import dashboard
-from tests.dashboard.test_screens import screen
-from tests.dashboard.test_themes import busy
+from tests.support.dashboard import dashboard, fill_every_view, screen_text
 
 README = (Path(__file__).parents[2] / "README.md").read_text()
 KEYS = README.partition("## Keys")[2].partition("\n## ")[0]
@@ -110,7 +108,7 @@ async def test_what_is_on_the_screen_is_explained() -> None:
     ):
         assert re.search(rf"^{re.escape(word)}\b|^{re.escape(word)}", shown, re.MULTILINE), word
     async with dashboard((160, 50)) as board:
-        await busy(board)
+        await fill_every_view(board)
         header = board.header
     for word in re.findall(r"\b(\w+/s|lost|missed|mended|behind)\b", header):
         assert word in shown, word
@@ -125,7 +123,7 @@ async def test_two_columns_where_there_is_room(size: tuple[int, int], columns: i
         assert len({half.x for half in halves}) == columns
         if columns == 2:
             assert abs(halves[0].height - halves[1].height) < max(half.height for half in halves) / 4
-        assert "General" in screen(board)
+        assert "General" in screen_text(board)
 
 
 @pytest.mark.parametrize(

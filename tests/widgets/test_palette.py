@@ -6,7 +6,7 @@ from textual.command import CommandPalette
 
 from tcptop_tui.settings import Settings
 from tcptop_tui.widgets.dialogs.palette import ActionProvider
-from tests.dashboard.test_keys import dashboard
+from tests.support.dashboard import dashboard
 
 
 async def offered(board: object) -> dict[str, str]:
@@ -52,4 +52,4 @@ async def test_a_theme_is_chosen() -> None:
 async def test_redrawing_is_harmless_without_a_terminal() -> None:
     async with dashboard() as board:
         await board.press("ctrl+l")
-        assert board.shown == 100
+        assert board.row_count == 100

@@ -8,7 +8,7 @@ from tcptop_tui.filters.addresses import network_from_prefix
 from tcptop_tui.widgets.panels.search_bar import SearchBar
 from tcptop_tui.widgets.panels.transitions import TransitionLog
 from tcptop_tui.widgets.views.connections import ConnectionTable
-from tests.dashboard.test_keys import Dashboard, dashboard, moves
+from tests.support.dashboard import Dashboard, dashboard, transition_batch
 
 
 def told(board: Dashboard) -> str:
@@ -28,7 +28,7 @@ async def test_each_keystroke_goes_to_the_first_match() -> None:
         await board.press("down", "f3", *"sshd")
         assert at(board) == 10
         assert told(board) == "2 of 10"
-        assert board.shown == 100
+        assert board.row_count == 100
         await board.press("f3")
         assert at(board) == 20
         await board.press("enter", "down")
@@ -117,7 +117,7 @@ async def test_in_the_log_from_its_end() -> None:
         await board.press("down", "shift+f3")
         assert (told(board), found()) == ("1 of 3 (wrapped)", 3)
         top = log.scroll_offset.y
-        await board.more(moves(5))  # what comes does not carry the found line away
+        await board.deliver(transition_batch(5))  # what comes does not carry the found line away
         assert log.scroll_offset.y == top
         await board.press("escape")
         assert board.app.focused is log

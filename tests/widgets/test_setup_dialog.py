@@ -17,7 +17,7 @@ from tcptop_tui.config.schema import ColumnChoice, Config
 from tcptop_tui.errors import TcptopError
 from tcptop_tui.widgets.dialogs.setup import ColumnList, SetupDialog
 from tcptop_tui.widgets.views.connections import ConnectionTable
-from tests.dashboard.test_keys import Dashboard, dashboard
+from tests.support.dashboard import Dashboard, dashboard
 from tests.support.sockets import listening, pair, port
 from tests.support.terminal import Terminal
 
