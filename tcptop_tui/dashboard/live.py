@@ -22,10 +22,10 @@ from textual.worker import get_current_worker
 from tcptop_tui import safe_text
 from tcptop_tui.config.file import save_config
 from tcptop_tui.config.schema import MAX_REFRESH_S, MIN_REFRESH_S, Config
+from tcptop_tui.dashboard.dashboard_feed import DashboardFeed
 from tcptop_tui.drawing.borrowed_terminal import BorrowedTerminal
 from tcptop_tui.drawing.driver import DiffDriver
 from tcptop_tui.errors import TcptopError
-from tcptop_tui.feed import Feed
 from tcptop_tui.filters import Filter, parse
 from tcptop_tui.host.hostnames import HostNames
 from tcptop_tui.model.frame import Frame, ViewOptions, make_frame
@@ -95,7 +95,7 @@ class Dashboard(KeyQueueApp):
 
     def __init__(
         self,
-        feed: Feed,
+        feed: DashboardFeed,
         settings: Settings,
         host: str,
         kernel: str,

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from tcptop_tui.bpf.program import Program
+from tcptop_tui.dashboard.dashboard_feed import DashboardFeed
 from tcptop_tui.errors import TcptopError
 from tcptop_tui.host.processes import SocketAnswer
 from tcptop_tui.reconcile.slot_reading import SlotReading
@@ -91,18 +92,22 @@ UNKNOWN = {
 """Everything that can be unknown, unknown."""
 
 
-class Script:
-    """A feed that offers given batches at once, and then more when it is told to."""
+class Script(DashboardFeed):
+    """A feed that offers given batches at once, and others when ``deliver`` is called."""
 
     def __init__(self, *batches: Batch) -> None:
         self._batches = list(batches)
         self._sink: Sink | None = None
-        self.capture = Capture()
         self.captures: list[Capture] = []
         self.attached = 0
         self.detached = threading.Event()
         self.refusal = ""
         self.details = False
+
+    @property
+    def capture(self) -> Capture:
+        """Nothing is filtered."""
+        return Capture()
 
     def want_details(self, *, wanted: bool) -> None:
         """Remember it."""
@@ -113,6 +118,10 @@ class Script:
         return SocketAnswer()
 
     def identify(self, row: Rows) -> int:
+        """Nobody has these connections."""
+        raise TcptopError("a script is played: there is nothing to close")
+
+    def destroy(self, row: Rows, cookie: int) -> None:
         """Nobody has these connections."""
         raise TcptopError("a script is played: there is nothing to close")
 
@@ -131,7 +140,7 @@ class Script:
         """Remember it."""
         self.captures.append(capture)
 
-    def run_pings(self, _sink: Sink, stopped: Callable[[float], bool]) -> str:
+    def run_pings(self, sink: Sink, stopped: Callable[[float], bool]) -> str:
         """Be attached until told to stop."""
         if self.refusal:
             return self.refusal
