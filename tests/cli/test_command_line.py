@@ -16,17 +16,10 @@ from tcptop_tui import __version__
 from tcptop_tui.bpf.load import bcc_library
 from tcptop_tui.cli.doctor import Finding, report
 from tcptop_tui.errors import BackendUnavailable
+from tests.support.command_line import run_program
 from tests.support.sockets import listening, pair, port
 
 pytestmark = pytest.mark.host
-
-
-def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "tcptop_tui", *arguments],
-        capture_output=True, text=True, check=False, timeout=60, stdin=subprocess.DEVNULL,
-        env={**os.environ, **environment},
-    )  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -52,7 +45,7 @@ def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]
     ],
 )
 def test_one_line_and_exit_code_2(arguments: list[str]) -> None:
-    told = run(*arguments)
+    told = run_program(*arguments)
     assert told.returncode == 2
     assert told.stdout == ""
     assert told.stderr.startswith("tcptop-tui: ")
@@ -77,9 +70,9 @@ def test_a_terminal_that_cannot(term: str) -> None:
 
 
 def test_version_and_help() -> None:
-    assert run("--version").stdout == f"tcptop-tui {__version__}\n"
+    assert run_program("--version").stdout == f"tcptop-tui {__version__}\n"
     for arguments in (["--help"], ["snapshot", "-h"], ["doctor", "-h"]):
-        told = run(*arguments)
+        told = run_program(*arguments)
         assert told.returncode == 0
         assert "Usage: tcptop-tui" in told.stdout
 
@@ -98,7 +91,7 @@ def test_snapshot_shows_our_own_connection(backend: str, tmp_path: Path, bpf_pos
         client, accepted = pair(server)
         client.sendall(b"x" * 321)
         accepted.recv(321)
-        told = run("snapshot", "--backend", backend, "--after", "0.3", "--filter", f"rport:{port(server)}")
+        told = run_program("snapshot", "--backend", backend, "--after", "0.3", "--filter", f"rport:{port(server)}")
         assert told.returncode == 0, told.stderr
         document = json.loads(told.stdout)
         (row,) = document["connections"]
@@ -106,7 +99,7 @@ def test_snapshot_shows_our_own_connection(backend: str, tmp_path: Path, bpf_pos
         assert (row["lport"], row["rport"]) == (port(client), port(server))
         assert document["meta"]["backend"] == backend
         target = tmp_path / "out.csv"
-        told = run("snapshot", "--backend", backend, "--after", "0.2", "-o", str(target))
+        told = run_program("snapshot", "--backend", backend, "--after", "0.2", "-o", str(target))
         assert told.returncode == 0
         assert str(target) in told.stderr
         assert f",{port(server)}," in target.read_text()
@@ -115,14 +108,14 @@ def test_snapshot_shows_our_own_connection(backend: str, tmp_path: Path, bpf_pos
 
 
 def test_a_picture_without_a_terminal(bpf_possible: None) -> None:
-    told = run("snapshot", "--format", "svg", "--after", "0.5")
+    told = run_program("snapshot", "--format", "svg", "--after", "0.5")
     assert told.returncode == 0, told.stderr
     assert told.stdout.lstrip().startswith("<svg")
     assert "Connections" in told.stdout
 
 
 def test_a_snapshot_that_cannot_be_written() -> None:
-    told = run("snapshot", "--backend", "diag", "--after", "0.1", "-o", "/no/such/folder/x.json")
+    told = run_program("snapshot", "--backend", "diag", "--after", "0.1", "-o", "/no/such/folder/x.json")
     assert told.returncode == 1
     assert told.stderr.count("\n") == 1
     assert "no such file or directory" in told.stderr
@@ -139,25 +132,25 @@ def test_recording_and_replay(tmp_path: Path, bpf_possible: None) -> None:
     with listening() as server:
         client, accepted = pair(server)
         text = f"rport:{port(server)}"
-        first = run("snapshot", "--after", "1", "--filter", text, "--record", str(recording))
+        first = run_program("snapshot", "--after", "1", "--filter", text, "--record", str(recording))
         client.close()
         accepted.close()
     assert first.returncode == 0, first.stderr
-    again = run("snapshot", "--after", "1", "--filter", text, "--replay", str(recording))
+    again = run_program("snapshot", "--after", "1", "--filter", text, "--replay", str(recording))
     assert again.returncode == 0, again.stderr
     live, played = json.loads(first.stdout), json.loads(again.stdout)
     assert [row["lport"] for row in played["connections"]] == [row["lport"] for row in live["connections"]]
     assert played["meta"]["backend"] == "replay"
     data = recording.read_bytes()
     recording.write_bytes(data[: len(data) // 2])  # cut off: what is whole is played
-    assert run("snapshot", "--after", "0.3", "--replay", str(recording)).returncode == 0
+    assert run_program("snapshot", "--after", "0.3", "--replay", str(recording)).returncode == 0
     recording.write_bytes(data[:400] + b"\xff" * 64 + data[464:])
-    told = run("snapshot", "--after", "0.3", "--replay", str(recording))
+    told = run_program("snapshot", "--after", "0.3", "--replay", str(recording))
     assert told.stderr.count("\n") <= 1
 
 
 def test_doctor(bpf_possible: None) -> None:
-    told = run("doctor")
+    told = run_program("doctor")
     assert told.returncode == 0, told.stdout
     assert "The BPF backend works here." in told.stdout
     words = " ".join(told.stdout.split())
@@ -232,7 +225,7 @@ def test_a_saved_filter_on_the_command_line(tmp_path: Path) -> None:
     config = Path(os.environ["XDG_CONFIG_HOME"]) / "tcptop-tui" / "config.toml"
     config.parent.mkdir(parents=True, exist_ok=True)
     config.write_text('[filters]\nnobody = "port:1 pid:1"\n')
-    told = run("snapshot", "--after", "0.1", "--backend", "diag", "--filter", "@nobody", "--format", "json")
+    told = run_program("snapshot", "--after", "0.1", "--backend", "diag", "--filter", "@nobody", "--format", "json")
     assert json.loads(told.stdout)["meta"]["filter"] == "port:1 pid:1"
-    assert "did you mean @nobody?" in run("snapshot", "--filter", "@nobdy").stderr
-    assert run("trace", "states", "--filter", "@nobdy").returncode == 2
+    assert "did you mean @nobody?" in run_program("snapshot", "--filter", "@nobdy").stderr
+    assert run_program("trace", "states", "--filter", "@nobdy").returncode == 2

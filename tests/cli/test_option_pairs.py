@@ -25,7 +25,7 @@ from tcptop_tui.replay.recorder import Recorder
 from tcptop_tui.stream.batches import Batch, EndedConnections, Pings, Status, Table, Transitions
 from tcptop_tui.trace import commands, options, rtt
 from tcptop_tui.trace.stream_loop import StreamRunner
-from tests.cli.test_options import command_at, leaves
+from tests.support.command_line import command_at, leaf_commands
 from tests.support.samples import NOW, SECOND, UTC, connections, rows_of, sampled, sessions, transitions, words
 
 ELSEWHERE = {"config_file", "debug", "version", "help"}
@@ -192,7 +192,7 @@ def value_of(tmp_path: Path) -> Callable[[click.Parameter], list[str]]:
     return written
 
 
-@pytest.mark.parametrize("path", [(), *(path for path in leaves() if path != ("doctor",))], ids=" ".join)
+@pytest.mark.parametrize("path", [(), *(path for path in leaf_commands() if path != ("doctor",))], ids=" ".join)
 def test_no_option_is_without_effect(
     path: tuple[str, ...], value_of: Callable[[click.Parameter], list[str]], monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path, capsys: pytest.CaptureFixture[str],

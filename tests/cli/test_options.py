@@ -25,26 +25,8 @@ from tcptop_tui.options import option_rules, shared_options
 from tcptop_tui.replay.recorder import Recorder
 from tcptop_tui.stream.batches import Batch, Status, Table, Transitions
 from tcptop_tui.trace import commands, options
-from tests.cli.test_command_line import run
+from tests.support.command_line import command_at, leaf_commands, run_program
 from tests.support.samples import NOW, SECOND, UTC, connections, transitions
-
-
-def leaves(group: click.Group = command_line, *path: str) -> Iterator[tuple[str, ...]]:
-    """Every command below it."""
-    for name in group.list_commands(click.Context(group)):
-        command = group.get_command(click.Context(group), name)
-        if isinstance(command, click.Group):
-            yield from leaves(command, *path, name)
-        elif command is not None:
-            yield (*path, name)
-
-
-def command_at(path: tuple[str, ...]) -> click.Command:
-    found: click.Command = command_line
-    for name in path:
-        assert isinstance(found, click.Group)
-        found = found.get_command(click.Context(found), name) or found
-    return found
 
 
 def written(param: click.Parameter) -> tuple[list[str], Any]:
@@ -65,7 +47,7 @@ def written(param: click.Parameter) -> tuple[list[str], Any]:
 OWN = [param for param in command_line.params if param.name not in {"version", "help"}]
 
 
-@pytest.mark.parametrize("path", list(leaves()), ids=" ".join)
+@pytest.mark.parametrize("path", list(leaf_commands()), ids=" ".join)
 @pytest.mark.parametrize("param", OWN, ids=lambda param: str(param.name))
 def test_an_option_before_a_command_counts_or_is_refused(
     path: tuple[str, ...], param: click.Parameter, monkeypatch: pytest.MonkeyPatch
@@ -110,14 +92,14 @@ def used(*modules: ModuleType) -> set[str]:
 
 def test_every_option_is_read() -> None:
     read = used(entry, headless, commands, options, shared_options)
-    params = {param.name for path in [(), *leaves()] for param in command_at(path).params}
+    params = {param.name for path in [(), *leaf_commands()] for param in command_at(path).params}
     # main() looks for the first among the arguments; click sees to the second
     assert params - read == {"debug", "version"}
 
 
 def test_rules_are_about_options_that_there_are() -> None:
     for rule in option_rules.RULES:
-        own = [{param.name for param in command_at(path).params} for path in [(), *leaves()]]
+        own = [{param.name for param in command_at(path).params} for path in [(), *leaf_commands()]]
         assert any({rule.conflicts_with, *rule.ignored} - {""} <= names for names in own) or len(rule.ignored) > 1
         assert set(rule.ignored) <= set().union(*own)
 
@@ -144,7 +126,7 @@ def test_rules_are_about_options_that_there_are() -> None:
     ],
 )  # fmt: skip
 def test_what_means_nothing_is_refused_in_a_line(arguments: str) -> None:
-    told = run(*arguments.split())
+    told = run_program(*arguments.split())
     assert told.returncode == 2
     assert told.stdout == ""
     assert told.stderr.startswith("tcptop-tui: ")
@@ -155,7 +137,7 @@ def test_what_means_nothing_is_refused_in_a_line(arguments: str) -> None:
 
 def texts() -> Iterator[tuple[tuple[str, ...], str]]:
     """Options of every command that take any text; an empty filter matches everything."""
-    for path in [(), *leaves()]:
+    for path in [(), *leaf_commands()]:
         for param in command_at(path).params:
             if param.type is click.STRING and param.name != "filter_text":
                 yield path, max(param.opts, key=len)
@@ -208,7 +190,7 @@ def test_a_snapshot_of_a_recording(recording: str, place: str, choice: str, lpor
     words[-1] = words[-1].replace("comm:nginx ", "")
     given = [*words, "--replay", recording]
     command = ["snapshot", "--after", "0.1"]
-    told = run(*given, *command) if place == "before" else run(*command, *given)
+    told = run_program(*given, *command) if place == "before" else run_program(*command, *given)
     assert told.returncode == 0, told.stderr
     document = json.loads(told.stdout)
     assert document["meta"]["backend"] == "replay"
@@ -218,7 +200,7 @@ def test_a_snapshot_of_a_recording(recording: str, place: str, choice: str, lpor
 @pytest.mark.parametrize(("choice", "lport"), [one for one in CHOICES if "filter" not in one[0]], ids=str)
 def test_a_stream_of_a_recording(recording: str, choice: str, lport: int) -> None:
     choice = choice.replace("--lport", "--localport")
-    told = run("trace", "states", "--json", "--replay", recording, *choice.split())
+    told = run_program("trace", "states", "--json", "--replay", recording, *choice.split())
     assert told.returncode == 0, told.stderr
     assert [json.loads(line)["lport"] for line in told.stdout.splitlines()] == [lport]
 
@@ -226,10 +208,10 @@ def test_a_stream_of_a_recording(recording: str, choice: str, lport: int) -> Non
 @pytest.mark.parametrize("command", ["trace states --json", "snapshot --after 0.1"])
 def test_as_many_processes_as_the_kernel_side_takes(recording: str, command: str) -> None:
     wanted = [word for pid in range(10, 10 + 1024) if pid != 20 for word in ("-p", str(pid))]
-    told = run(*command.split(), "--replay", recording, *wanted, "-p", "10", "-p", "5000")
+    told = run_program(*command.split(), "--replay", recording, *wanted, "-p", "10", "-p", "5000")
     assert told.returncode == 0, told.stderr
     assert set(re.findall(r'"lport": ?(\d+)', told.stdout)) == {"22"}
-    told = run(*command.split(), "--replay", recording, *wanted, "-p", "5000", "-p", "5001")
+    told = run_program(*command.split(), "--replay", recording, *wanted, "-p", "5000", "-p", "5001")
     assert (told.returncode, told.stdout) == (2, "")
     assert told.stderr.startswith("tcptop-tui: 1,025 processes are more than the 1,024 that -p takes: ")
     assert told.stderr.count("\n") == 1
@@ -243,15 +225,18 @@ def test_settings_that_are_named_count_in_every_command(tmp_path: Path, recordin
     place = tmp_path / "mine.toml"
     place.write_text("refresh_s = 'fast'\n[filters]\nssh = 'lport:22'\n")
     given = ["--config", str(place), *command.split(), "--replay", recording, "--filter", "@ssh"]
-    told = run(*given)
+    told = run_program(*given)
     assert told.returncode == 0, told.stderr
     why = "refresh_s: expected `float`, got `str`; the default is used"
     assert told.stderr.splitlines()[0] == f"tcptop-tui: {why} ({place})"
     lports = [int(number) for number in re.findall(r'"lport": ?(\d+)', told.stdout)]
     assert set(lports) == {22}
     place.unlink()
-    assert "did you mean" not in run(*given).stderr
-    told = run("--config", str(place), *command.split(), "--replay", recording)
+    assert "did you mean" not in run_program(*given).stderr
+    told = run_program("--config", str(place), *command.split(), "--replay", recording)
     assert told.returncode == 0
     assert told.stderr.startswith(f"tcptop-tui: {place} does not exist")
-    assert run("--config", os.devnull, *command.split(), "--replay", recording).stderr.count("tcptop-tui: /dev") == 0
+    assert (
+        run_program("--config", os.devnull, *command.split(), "--replay", recording).stderr.count("tcptop-tui: /dev")
+        == 0
+    )

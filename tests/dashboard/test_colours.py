@@ -15,7 +15,7 @@ from tcptop_tui.config.schema import Config
 from tcptop_tui.stream.batches import Loss
 from tcptop_tui.widgets.panels.header import HeaderLines
 from tcptop_tui.widgets.themes import SIXTEEN, THEMES
-from tests.drawing.test_terminal_kinds import contrast
+from tests.support.contrast import contrast
 from tests.support.dashboard import VIEW_KEYS, Dashboard, dashboard, fill_every_view
 
 pytestmark = pytest.mark.usefixtures("utc")

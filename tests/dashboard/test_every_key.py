@@ -9,7 +9,7 @@ from textual.binding import Binding
 
 from tcptop_tui.config.schema import Config
 from tcptop_tui.dashboard.app import _HELP_SECTIONS, TcptopApp
-from tests.drawing.test_terminal_kinds import contrast
+from tests.support.contrast import contrast
 from tests.support.dashboard import dashboard, numbered_table, transition_batch, until_painted
 
 ENDS = {"q", "f10", "ctrl+c"}

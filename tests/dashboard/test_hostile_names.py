@@ -5,10 +5,7 @@ from __future__ import annotations
 import base64
 import os
 import re
-import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
@@ -27,58 +24,12 @@ from tcptop_tui.settings import Settings
 from tcptop_tui.stream.batches import EndedConnections, Loss, Names, Pings, Status, Table, Transitions
 from tests.support.dashboard import until_painted
 from tests.support.hostile_names import NAMES, foreign
+from tests.support.hostile_processes import hostile_processes
 from tests.support.namespaces import cgroup
 from tests.support.samples import NOW, UTC, Script, connections, rows_of, sampled, sessions, transitions
 from tests.support.terminal import Terminal
 
 pytestmark = pytest.mark.host
-
-_PROCESS = """
-import os, socket, sys
-with open("/proc/self/comm", "wb") as comm:
-    comm.write(bytes.fromhex(sys.argv[1]))
-with socket.create_server(("127.0.0.1", 0)) as server:
-    client = socket.create_connection(server.getsockname())
-    accepted, _ = server.accept()
-    print(server.getsockname()[1], client.getsockname()[1], flush=True)
-    sys.stdin.readline()
-    client.close()
-    accepted.close()
-    socket.create_connection(server.getsockname()).close()
-    sys.stdin.readline()
-"""
-
-
-class Stranger:
-    """A process of a hostile name, with hostile arguments, that talks to itself."""
-
-    def __init__(self, name: bytes, inside: tuple[str, ...] = ()) -> None:
-        arguments = [argument.replace(b"\0", b"") for argument in NAMES]
-        self.process = subprocess.Popen(
-            [*inside, sys.executable, "-c", _PROCESS, name.hex(), *arguments],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-        )  # fmt: skip
-        assert self.process.stdout is not None
-        self.port, self.client_port = map(int, self.process.stdout.readline().split())
-
-    def go_on(self) -> None:
-        assert self.process.stdin is not None
-        self.process.stdin.write("\n")
-        self.process.stdin.flush()
-
-    def end(self) -> None:
-        self.process.kill()
-        self.process.communicate()
-
-
-@contextmanager
-def strangers(*names: bytes, inside: tuple[str, ...] = ()) -> Iterator[list[Stranger]]:
-    with ExitStack() as stack:
-        made = []
-        for name in names:
-            made.append(Stranger(name, inside))
-            stack.callback(made[-1].end)
-        yield made
 
 
 TOUR = ("t", "t", "t", "t", "t", "2", "3", "4", "g", "5", "6", "1", "n", "a", "\x1b", "y", "\x1bOR", "own", "\x1b")
@@ -90,7 +41,7 @@ def test_real_processes_in_every_view(bpf_possible: None, tmp_path: Path) -> Non
     here.mkdir()
     with cgroup("\x1b]0;group\x07\x9bx") as group:
         inner = next(path for path in group.iterdir() if path.is_dir())
-        with strangers(b"\x1b]0;own\x07ed", b"[/b]\x9b2J", inside=in_cgroup_of(inner)) as made:
+        with hostile_processes(b"\x1b]0;own\x07ed", b"[/b]\x9b2J", inside=in_cgroup_of(inner)) as made:
             ports = ",".join(str(one.port) for one in made)
             terminal = Terminal("--filter", f"port:{ports}", cwd=here)
             try:

@@ -13,6 +13,7 @@ from textual.color import Color
 from tcptop_tui.drawing.glyphs import substitutions
 from tcptop_tui.records import State
 from tcptop_tui.widgets.themes import SIXTEEN, THEMES, select_theme
+from tests.support.contrast import contrast
 from tests.support.sockets import listening, pair, port
 from tests.support.terminal import Terminal
 
@@ -131,18 +132,6 @@ def test_terminals_that_do_not(term: str) -> None:
 
 
 # -- themes -----------------------------------------------------------------------------------
-
-
-def luminance(color: Color) -> float:
-    """WCAG 2.2, "relative luminance"."""
-    parts = [part / 255 for part in color.rgb]
-    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
-    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
-
-
-def contrast(one: str, other: str) -> float:
-    light, dark = sorted((luminance(Color.parse(one)), luminance(Color.parse(other))), reverse=True)
-    return (light + 0.05) / (dark + 0.05)
 
 
 OURS = [theme for theme in THEMES if not theme.ansi]

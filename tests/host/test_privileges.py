@@ -14,7 +14,7 @@ from typing import IO
 
 import pytest
 
-from tests.kernel.test_ping import ask
+from tests.support.echo_requests import send_echo_request
 from tests.support.namespaces import inside
 from tests.support.privileges import (
     AMBIENT,
@@ -75,7 +75,7 @@ def echoed(text: str) -> bool:
     assert "not attached" not in text, text
     seen = re.search(r"Ping [1-9]", text) is not None
     if not seen:
-        ask("127.0.0.1", 1)
+        send_echo_request("127.0.0.1", 1)
     return seen
 
 

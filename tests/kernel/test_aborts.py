@@ -6,18 +6,24 @@ import errno
 import socket
 import struct
 import subprocess
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from tcptop_tui.close_reasons import CloseReason
-from tcptop_tui.records import CloseFlag
 from tcptop_tui.stream.batches import Table
-from tests.kernel.test_resets import contradict, pair_of, why
-from tests.kernel.test_timeouts import error_of
 from tests.support.close_cases import STATES, counted, made, until_quiet
+from tests.support.ended_connections import (
+    close_reason,
+    contradictions,
+    drain_and_close,
+    ended_pair,
+    reset_count,
+    socket_error,
+    until_both_ended,
+)
 from tests.support.running_source import Running
 from tests.support.silent_link import Far
 from tests.support.sockets import E, listening, port
@@ -25,29 +31,6 @@ from tests.support.sockets import E, listening, port
 pytestmark = pytest.mark.host
 
 _MD5SIG = 14  # include/uapi/linux/tcp.h, with struct tcp_md5sig
-
-
-def until_both_ended(source: Running, pairs: list[tuple[int, int]]) -> None:
-    source.until(lambda: all(len(one) for ports in pairs for one in pair_of(source, ports)))
-
-
-def resets_of(source: Running, pairs: list[tuple[int, int]]) -> int:
-    """How many of these connections' ends are said to have sent one."""
-    return sum(bool(one["close_flags"][0] & CloseFlag.RST_SENT) for ports in pairs for one in pair_of(source, ports))
-
-
-def contradictory(source: Running, pairs: list[tuple[int, int]]) -> list[tuple[CloseReason, CloseReason]]:
-    said = [pair_of(source, ports) for ports in pairs]
-    return [(why(one), why(two)) for one, two in said if contradict(one, two) or contradict(two, one)]
-
-
-def read_and_close(*socks: socket.socket) -> None:
-    for one in socks:
-        with suppress(OSError):
-            one.setblocking(False)
-            while one.recv(1 << 20):
-                pass
-        one.close()
 
 
 @pytest.mark.usefixtures("namespace")
@@ -62,13 +45,13 @@ def test_a_killed_owner_in_every_state(source: Running, held: ExitStack) -> None
     before = counted("TCPAbortOnClose"), counted("OutRsts")
     owner.kill()
     owner.wait()
-    read_and_close(*(there for _, there in pairs))
+    drain_and_close(*(there for _, there in pairs))
     until_both_ended(source, ports)
-    unread = [why(pair_of(source, given)[0]) for given, (_, some) in zip(ports, cases, strict=True) if some]
+    unread = [close_reason(ended_pair(source, given)[0]) for given, (_, some) in zip(ports, cases, strict=True) if some]
     assert unread == [CloseReason.RESET_SENT] * len(STATES)
-    assert not contradictory(source, ports)
+    assert not contradictions(source, ports)
     counts = counted("TCPAbortOnClose") - before[0], counted("OutRsts") - before[1]
-    assert counts == (len(STATES), len(STATES)) == (len(unread), resets_of(source, ports))
+    assert counts == (len(STATES), len(STATES)) == (len(unread), reset_count(source, ports))
 
 
 @pytest.mark.usefixtures("namespace")
@@ -85,8 +68,10 @@ def test_a_listener_closes_before_it_accepts(source: Running) -> None:
         until_quiet()
         server.close()
         until_both_ended(source, ports)
-    ends = [pair_of(source, given) for given in ports]
-    assert {(why(ours), why(theirs)) for ours, theirs in ends} == {(CloseReason.RESET_RECEIVED, CloseReason.RESET_SENT)}
+    ends = [ended_pair(source, given) for given in ports]
+    assert {(close_reason(ours), close_reason(theirs)) for ours, theirs in ends} == {
+        (CloseReason.RESET_RECEIVED, CloseReason.RESET_SENT)
+    }
     assert counted("OutRsts") - before == len(ports)
 
 
@@ -114,8 +99,8 @@ def test_a_peer_with_another_key_is_a_silent_one(source: Running, held: ExitStac
         one.send(b"x")
     ports = port(here), port(there)
     until_both_ended(source, [ports])
-    assert [why(one) for one in pair_of(source, ports)] == [CloseReason.TIMED_OUT] * 2
-    assert [error_of(one) for one in (here, there)] == [errno.ETIMEDOUT] * 2
+    assert [close_reason(one) for one in ended_pair(source, ports)] == [CloseReason.TIMED_OUT] * 2
+    assert [socket_error(one) for one in (here, there)] == [errno.ETIMEDOUT] * 2
     assert (counted("TCPAbortOnTimeout") - before[0], counted("OutRsts") - before[1]) == (2, 0)
 
 
@@ -145,7 +130,7 @@ def test_a_namespace_is_removed_while_its_socket_is_open(source: Running, far: F
     def ends() -> dict[int, CloseReason]:
         rows = source.store.snapshot().ended_rows
         rows = rows[np.isin(rows["lport"], ports) & np.isin(rows["rport"], ports)]
-        return {int(rows["lport"][at]): why(rows[at : at + 1]) for at in range(len(rows))}
+        return {int(rows["lport"][at]): close_reason(rows[at : at + 1]) for at in range(len(rows))}
 
     source.until(lambda: len(ends()) == 2)
     assert ends() == {ports[0]: CloseReason.FIN_BY_PEER, ports[1]: CloseReason.FIN_BY_US}

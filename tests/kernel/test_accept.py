@@ -21,9 +21,9 @@ from tcptop_tui.bpf.program import Program
 from tcptop_tui.records import Flag, Rows
 from tcptop_tui.stream.batches import Capture
 from tests.support.samples import entries_of
+from tests.support.scripted_process import ScriptedProcess, scripted_process
 from tests.support.sockets import CW, port
 from tests.support.tracer import SMALL, require_bpf
-from tests.truth.test_owners import Actor, acting
 
 pytestmark = pytest.mark.host
 
@@ -49,8 +49,10 @@ say(server.getsockname()[1], *workers); wait()
 """Both workers wait in accept(); who gets a connection neither reads nor writes. The user of its inode is its user."""
 
 
-def prefork(family: int = socket.AF_INET, protocol: int = socket.IPPROTO_TCP) -> AbstractContextManager[Actor]:
-    return acting(f"family, protocol = {int(family)}, {int(protocol)}\n{PREFORK}")
+def prefork(
+    family: int = socket.AF_INET, protocol: int = socket.IPPROTO_TCP
+) -> AbstractContextManager[ScriptedProcess]:
+    return scripted_process(f"family, protocol = {int(family)}, {int(protocol)}\n{PREFORK}")
 
 
 def until_asleep(pid: int) -> None:
@@ -63,17 +65,17 @@ def until_asleep(pid: int) -> None:
 
 
 @pytest.fixture(scope="module")
-def idle(bpf_possible: None) -> Iterator[tuple[Actor, int]]:
+def idle(bpf_possible: None) -> Iterator[tuple[ScriptedProcess, int]]:
     """A server whose workers sleep in accept() since before there was a tracer; and its port."""
     with prefork() as master:
-        there, *workers = master.said()
+        there, *workers = master.numbers()
         for worker in workers:
             until_asleep(worker)
         yield master, there
 
 
 @pytest.fixture(scope="module")
-def seeing(idle: tuple[Actor, int]) -> Iterator[Program]:
+def seeing(idle: tuple[ScriptedProcess, int]) -> Iterator[Program]:
     program = require_bpf(OWN)
     program.attach(Capture())
     try:
@@ -109,11 +111,11 @@ def half_closed(tracer: Program, lport: int) -> Rows:
     raise TimeoutError("no CLOSE_WAIT")
 
 
-def check(tracer: Program, master: Actor, address: tuple[str, int]) -> None:
+def check(tracer: Program, master: ScriptedProcess, address: tuple[str, int]) -> None:
     """Connect to both workers, one after the other."""
     for _ in range(2):
         with socket.create_connection(address) as client:
-            worker, user = master.said()
+            worker, user = master.numbers()
             found = row(tracer, address[1], port(client))
             name = Path(f"/proc/{worker}/comm").read_text().strip()
             assert (int(found["pid"]), found["comm"].decode()) == (worker, name)
@@ -123,7 +125,7 @@ def check(tracer: Program, master: Actor, address: tuple[str, int]) -> None:
         os.kill(worker, signal.SIGKILL)
 
 
-def test_a_worker_that_slept_in_accept_when_the_tracer_came(seeing: Program, idle: tuple[Actor, int]) -> None:
+def test_a_worker_that_slept_in_accept_when_the_tracer_came(seeing: Program, idle: tuple[ScriptedProcess, int]) -> None:
     master, there = idle
     check(seeing, master, ("127.0.0.1", there))
 
@@ -138,5 +140,5 @@ def test_the_worker_that_accepts_is_the_owner_at_once(seeing: Program, family: i
     if not protocol_there(protocol):
         pytest.skip("no MPTCP in this kernel")
     with prefork(family, protocol) as master:
-        there, *_ = master.said()
+        there, *_ = master.numbers()
         check(seeing, master, ("::1" if family == socket.AF_INET6 else "127.0.0.1", there))

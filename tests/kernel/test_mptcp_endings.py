@@ -11,9 +11,15 @@ from contextlib import ExitStack, suppress
 import pytest
 
 from tcptop_tui.close_reasons import CloseReason
-from tests.kernel.test_aborts import contradictory, read_and_close, resets_of, until_both_ended
-from tests.kernel.test_resets import sessions, why
 from tests.support.close_cases import counted, destroy, dissolve, fill
+from tests.support.ended_connections import (
+    close_reason,
+    contradictions,
+    drain_and_close,
+    ended_rows,
+    reset_count,
+    until_both_ended,
+)
 from tests.support.running_source import Running
 from tests.support.silent_link import HERE, NOBODY, SECOND, THERE, Far
 from tests.support.sockets import port, reset
@@ -90,16 +96,16 @@ def test_subflows_of_mptcp(source: Running, held: ExitStack) -> None:
         there = server.accept()[0]
         ports.append((port(here), port(there)))
         way(here, there)
-        read_and_close(there, here)
+        drain_and_close(there, here)
     until_both_ended(source, ports)
 
     def settled() -> bool:
-        return not contradictory(source, ports) and resets_of(source, ports) == counted("OutRsts") - before
+        return not contradictions(source, ports) and reset_count(source, ports) == counted("OutRsts") - before
 
     with suppress(AssertionError):
         source.until(settled)  # the peer tells later
-    assert not contradictory(source, ports)
-    assert resets_of(source, ports) == counted("OutRsts") - before
+    assert not contradictions(source, ports)
+    assert reset_count(source, ports) == counted("OutRsts") - before
 
 
 @pytest.mark.usefixtures("mptcp")
@@ -127,9 +133,9 @@ def test_a_subflow_that_is_refused_at_its_last_acknowledgement(source: Running, 
     found(SECOND)
 
     def ends() -> list[CloseReason]:
-        rows = sessions(source)
+        rows = ended_rows(source)
         rows = rows[(rows["lport"] == port(server)) & (rows["established_ns"] == 0)]
-        return [why(rows[at : at + 1]) for at in range(len(rows))]
+        return [close_reason(rows[at : at + 1]) for at in range(len(rows))]
 
     source.until(lambda: bool(ends()))
     assert ends() == [CloseReason.RESET_SENT]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import ctypes as ct
 import os
-import select
 import socket
 import struct
 import subprocess
@@ -21,13 +20,13 @@ from tcptop_tui.records import PING, Rows
 from tcptop_tui.row_copy import concat
 from tcptop_tui.settings import Settings
 from tcptop_tui.stream.batches import Batch, Loss, Pings
+from tests.support.echo_requests import ECHO_ID, internet_checksum, send_echo_request
 from tests.support.samples import words
 from tests.support.trace_process import Stream
 
 pytestmark = [pytest.mark.host, pytest.mark.usefixtures("bpf_possible")]
 
 SMALL = Settings(poll_s=0.02)
-ID = 0x1234
 
 
 class Collected:
@@ -46,37 +45,12 @@ class Collected:
         return True
 
 
-def checksum(data: bytes) -> int:
-    total = sum(struct.unpack(f"!{len(data) // 2}H", data))
-    while total >> 16:
-        total = (total >> 16) + (total & 0xFFFF)
-    return ~total & 0xFFFF
-
-
-def ask(host: str, seq: int, number: int = ID) -> None:
-    """Send an echo request, and wait for its answer."""
-    six = ":" in host
-    family, protocol = (socket.AF_INET6, socket.IPPROTO_ICMPV6) if six else (socket.AF_INET, socket.IPPROTO_ICMP)
-    kind, answer = (128, 129) if six else (8, 0)
-    payload = struct.pack("!HH8s", number, seq, b"tcptop..")
-    blank = struct.pack("!BBH", kind, 0, 0) + payload
-    packet = blank if six else struct.pack("!BBH", kind, 0, checksum(blank)) + payload
-    with socket.socket(family, socket.SOCK_RAW, protocol) as raw:
-        raw.sendto(packet, (host, 0))
-        while True:
-            assert select.select([raw], [], [], 10)[0]
-            got = raw.recv(2048)
-            got = got if six else got[(got[0] & 15) * 4 :]
-            if got[0] == answer and got[4:16] == payload:
-                return
-
-
 def traced(source: PingSource, *hosts: str) -> Collected:
     """Ask each of ``hosts`` while ``source`` is attached."""
     sink = Collected()
     source.open()
     for seq, host in enumerate(hosts):
-        ask(host, seq)
+        send_echo_request(host, seq)
     source.run(sink, lambda _: True)
     source.close()
     return sink
@@ -84,7 +58,7 @@ def traced(source: PingSource, *hosts: str) -> Collected:
 
 def test_each_once_with_what_was_sent() -> None:
     rows = traced(PingSource(SMALL), "127.0.0.1", "::1", "127.0.0.1").rows
-    rows = rows[rows["id"] == ID]
+    rows = rows[rows["id"] == ECHO_ID]
     assert rows["seq"].tolist() == [0, 1, 2]
     assert [tuple(one) for one in rows["saddr"].tolist()] == [words("127.0.0.1"), words("::1"), words("127.0.0.1")]
     assert set(rows["netns"].tolist()) == {Path("/proc/self/ns/net").stat().st_ino}
@@ -99,22 +73,22 @@ def test_pings_that_look_the_same_are_all_there(host: str) -> None:
     source, sink = PingSource(SMALL), Collected()
     source.open()
     for _ in range(50):
-        ask(host, 7)
+        send_echo_request(host, 7)
     source.run(sink, lambda _: True)
     source.close()
-    assert sink.rows[sink.rows["id"] == ID]["seq"].tolist() == [7] * 50
+    assert sink.rows[sink.rows["id"] == ECHO_ID]["seq"].tolist() == [7] * 50
 
 
 def test_a_reply_of_a_raw_socket_answers_nobody() -> None:
     source, sink = PingSource(SMALL), Collected()
     source.open()
-    blank = struct.pack("!BBHHH", 0, 0, 0, ID, 9)
+    blank = struct.pack("!BBHHH", 0, 0, 0, ECHO_ID, 9)
     with socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP) as raw:
-        raw.sendto(blank[:2] + struct.pack("!H", checksum(blank)) + blank[4:], ("127.0.0.1", 0))
-    ask("127.0.0.1", 10)
+        raw.sendto(blank[:2] + struct.pack("!H", internet_checksum(blank)) + blank[4:], ("127.0.0.1", 0))
+    send_echo_request("127.0.0.1", 10)
     source.run(sink, lambda _: True)
     source.close()
-    assert sink.rows[sink.rows["id"] == ID]["seq"].tolist() == [10]
+    assert sink.rows[sink.rows["id"] == ECHO_ID]["seq"].tolist() == [10]
 
 
 def ksoftirqds() -> set[int]:
@@ -140,11 +114,11 @@ def test_a_full_ring_is_counted_to_the_unit() -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP) as raw:
         raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
         sent = room + 500
-        blank = struct.pack("!BBHHH", 8, 0, 0, ID, 0)
+        blank = struct.pack("!BBHHH", 8, 0, 0, ECHO_ID, 0)
         for seq in range(sent):
             packet = blank[:6] + struct.pack("!H", seq & 0xFFFF)
-            raw.sendto(packet[:2] + struct.pack("!H", checksum(packet)) + packet[4:], ("127.0.0.1", 0))
-    ask("127.0.0.1", 65_000)  # the last answer is out
+            raw.sendto(packet[:2] + struct.pack("!H", internet_checksum(packet)) + packet[4:], ("127.0.0.1", 0))
+    send_echo_request("127.0.0.1", 65_000)  # the last answer is out
     source.run(sink, lambda _: True)
     source.close()
     assert len(sink.rows) + sink.lost == sent + 1
@@ -184,12 +158,12 @@ def test_a_forwarded_request_is_answered_once(routed: list[str]) -> None:
             c_functions.load_library(None, {"setns": Signature(ct.c_int, (ct.c_int, ct.c_int))}).setns(
                 namespace.fileno(), 0
             )
-        ask("10.77.2.1", 3)
+        send_echo_request("10.77.2.1", 3)
         os._exit(0)
     os.waitpid(child, 0)
     source.run(sink, lambda _: True)
     source.close()
-    (row,) = sink.rows[sink.rows["id"] == ID]
+    (row,) = sink.rows[sink.rows["id"] == ECHO_ID]
     netns = int(Path(f"/run/netns/{answerer}").stat().st_ino)
     assert (int(row["seq"]), int(row["netns"]), tuple(row["saddr"].tolist())) == (3, netns, words("10.77.1.1"))
 
@@ -198,11 +172,11 @@ def test_stream_has_every_column() -> None:
     stream = Stream("ping", "-s", "-w")
     assert stream.process.stdout is not None
     header = stream.process.stdout.readline().decode().strip()
-    ask("::1", 77)
-    ask("127.0.0.1", 78)
+    send_echo_request("::1", 77)
+    send_echo_request("127.0.0.1", 78)
     assert stream.end() == 0
     assert header == "TIME,CPU,TGID,PID,COMM,SADDR,ID,SEQ,DADDR,NETNS"
-    rows = [row for row in csv.reader(stream.lines) if row[6] == str(ID)]
+    rows = [row for row in csv.reader(stream.lines) if row[6] == str(ECHO_ID)]
     assert [(row[5], row[7], row[8]) for row in rows] == [("::1", "77", "::1"), ("127.0.0.1", "78", "127.0.0.1")]
 
 

@@ -6,28 +6,27 @@ import socket
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pytest
 
 from tcptop_tui.bpf.source import BpfSource
-from tcptop_tui.close_reasons import CloseReason, close_reasons
-from tcptop_tui.records import CloseFlag, Flag, Rows, State
+from tcptop_tui.close_reasons import CloseReason
+from tcptop_tui.records import CloseFlag, Rows, State
 from tcptop_tui.stream.batches import Capture
 from tests.support.close_cases import STATES, WAYS, counted, made, own_namespace, until_quiet
+from tests.support.ended_connections import close_reason, contradicts, ended_pair, ended_rows
 from tests.support.running_source import Running
+from tests.support.socket_mix import MIX_ROUNDS, SocketMix
 from tests.support.sockets import CG, CW, F2, LA, E, listening, port
 from tests.support.tracer import WATCHING
-from tests.truth.test_like_ss import ROUNDS, Mix
 
 pytestmark = pytest.mark.host
 
 TELLING = ("close_flags", "reset_in", "err", "end_ns", "skaddr")
 MOST_LIKELY = 20
 """Pairs that chance makes at least."""
-RESET = CloseFlag.RST_SENT | CloseFlag.RST_RECEIVED
 
 
 class Case(NamedTuple):
@@ -53,19 +52,6 @@ def source(bpf_possible: None) -> Iterator[Running]:
         running = Running(BpfSource(WATCHING, Capture()), WATCHING)
         yield running
         running.close()
-
-
-def sessions(source: Running) -> Rows:
-    """Of this thread's network namespace, without listeners."""
-    rows = source.store.snapshot().ended_rows
-    netns = Path("/proc/thread-self/ns/net").stat().st_ino
-    return rows[((rows["flags"] & Flag.LISTENER) == 0) & (rows["netns"] == netns)]
-
-
-def ended(source: Running, *ports: int) -> Rows:
-    """The latest session with these ports, local and remote one; none where it has not come yet."""
-    rows = sessions(source)
-    return rows[(rows["lport"] == ports[0]) & (rows["rport"] == ports[1])][-1:]
 
 
 def play(server: socket.socket, case: Case) -> tuple[int, int]:
@@ -103,26 +89,9 @@ def expected(case: Case) -> CloseReason | None:
     return None
 
 
-def pair_of(source: Running, ports: tuple[int, int]) -> tuple[Rows, Rows]:
-    return ended(source, *ports), ended(source, *ports[::-1])
-
-
-def contradict(one: Rows, other: Rows) -> bool:
-    """Reset received by one end and not sent by the other, or the first FIN of both, or of neither."""
-    ends, others = int(one["close_flags"][0]), int(other["close_flags"][0])
-    if (ends | others) & RESET:
-        return bool(ends & CloseFlag.RST_RECEIVED) != bool(others & CloseFlag.RST_SENT)
-    first = {CloseReason.FIN_BY_US: CloseReason.FIN_BY_PEER, CloseReason.FIN_BY_PEER: CloseReason.FIN_BY_US}
-    return first.get(why(one)) != why(other)
-
-
 def aborts_of(resets: int, case: Case) -> int:
     """How many of its resets the kernel counts as such."""
     return 0 if case.way in UNCOUNTED or case == BY_TIME_WAIT else resets
-
-
-def why(rows: Rows) -> CloseReason:
-    return CloseReason(int(close_reasons(rows)[0]))
 
 
 def test_every_way_out_of_every_state(source: Running) -> None:
@@ -133,11 +102,11 @@ def test_every_way_out_of_every_state(source: Running) -> None:
             ports[case] = play(server, case)
             until_quiet()
             resets[case], aborts[case] = counted("OutRsts") - before, sum(map(counted, ABORTS)) - gone
-    source.until(lambda: all(len(one) for given in ports.values() for one in pair_of(source, given)))
+    source.until(lambda: all(len(one) for given in ports.values() for one in ended_pair(source, given)))
 
     def miscounted() -> dict[Case, list[object]]:
         """Those with another number of resets than the kernel counts."""
-        said = {case: pair_of(source, given) for case, given in ports.items() if case[:2] not in BY_NOBODY}
+        said = {case: ended_pair(source, given) for case, given in ports.items() if case[:2] not in BY_NOBODY}
         return {
             case: [resets[case], *(one[["close_flags", "reset_in", "err"]] for one in pair)]
             for case, pair in said.items()
@@ -148,21 +117,23 @@ def test_every_way_out_of_every_state(source: Running) -> None:
         source.until(lambda: not miscounted())  # TIME_WAIT tells later
     assert not miscounted()
     assert aborts == {case: aborts_of(count, case) for case, count in resets.items()}
-    said = {case: pair_of(source, given) for case, given in ports.items()}
-    wrong = {case: why(ours) for case, (ours, _) in said.items() if expected(case) not in {None, why(ours)}}
+    said = {case: ended_pair(source, given) for case, given in ports.items()}
+    wrong = {
+        case: close_reason(ours) for case, (ours, _) in said.items() if expected(case) not in {None, close_reason(ours)}
+    }
     assert not wrong
     contradictory = {
-        case: (why(ours), why(theirs))
+        case: (close_reason(ours), close_reason(theirs))
         for case, (ours, theirs) in said.items()
         if not case.way.startswith("repair") and case[:2] not in BY_NOBODY
-        if contradict(ours, theirs) or contradict(theirs, ours)
+        if contradicts(ours, theirs) or contradicts(theirs, ours)
     }
     assert not contradictory
 
 
 def of_both_ends(source: Running) -> list[tuple[Rows, Rows]]:
     """Pairs of sessions, one by its other end's addresses and ports; of such that were used once."""
-    rows = sessions(source)
+    rows = ended_rows(source)
     rows = rows[(rows["established_ns"] != 0) & (rows["state"] == State.CLOSE)]  # else nobody saw how it ended
     columns = (rows[name].tolist() for name in ("laddr", "lport", "raddr", "rport"))
     ends = [((*laddr, lport), (*raddr, rport)) for laddr, lport, raddr, rport in zip(*columns, strict=True)]
@@ -181,17 +152,17 @@ def crossed(source: Running, pair: tuple[Rows, Rows]) -> bool:
 
 @pytest.mark.parametrize("seed", range(3))
 def test_the_two_ends_of_a_connection_never_contradict_each_other(source: Running, seed: int) -> None:
-    mix = Mix(seed)
-    for _ in range(ROUNDS):
+    mix = SocketMix(seed)
+    for _ in range(MIX_ROUNDS):
         mix.go()
     mix.close()
 
     def contradictory() -> list[tuple[CloseReason, CloseReason, str]]:
         pairs = of_both_ends(source)
         return [
-            (why(one), why(other), " ".join(f"{one[name][0]} {other[name][0]}" for name in TELLING))
+            (close_reason(one), close_reason(other), " ".join(f"{one[name][0]} {other[name][0]}" for name in TELLING))
             for one, other in pairs
-            if (contradict(one, other) or contradict(other, one)) and not crossed(source, (one, other))
+            if (contradicts(one, other) or contradicts(other, one)) and not crossed(source, (one, other))
         ]
 
     source.until(lambda: len(of_both_ends(source)) >= MOST_LIKELY)

@@ -13,9 +13,9 @@ from typing import NamedTuple
 import pytest
 
 from tcptop_tui.close_reasons import CloseReason
-from tcptop_tui.records import CloseFlag, Rows, State
-from tests.kernel.test_resets import sessions, why
+from tcptop_tui.records import CloseFlag, State
 from tests.support.close_cases import STATES, counted, fill
+from tests.support.ended_connections import close_reason, ended_rows, latest_ended_row, socket_error
 from tests.support.running_source import Running
 from tests.support.silent_link import HERE, NOBODY, Far, Wire, severable
 from tests.support.sockets import CG, CW, F1, F2, LA, E, port, reset, until_state
@@ -23,12 +23,6 @@ from tests.support.sockets import CG, CW, F1, F2, LA, E, port, reset, until_stat
 pytestmark = pytest.mark.host
 
 _FASTOPEN = 0x1 | 0x2 | 0x4 | 0x200  # both sides, without cookies (Documentation/networking/ip-sysctl.rst)
-
-
-def latest(source: Running, lport: int) -> Rows:
-    """The latest end of a connection from this port; none where it has not come yet."""
-    rows = sessions(source)
-    return rows[rows["lport"] == lport][-1:]
 
 
 class Unended(Exception):
@@ -43,17 +37,12 @@ def until_ended(source: Running, ports: Mapping[object, int]) -> None:
     """
 
     def missing() -> list[object]:
-        return [case for case, lport in ports.items() if not len(latest(source, lport))]
+        return [case for case, lport in ports.items() if not len(latest_ended_row(source, lport))]
 
     try:
         source.until(lambda: not missing())
     except AssertionError:
         raise Unended(f"without an end: {missing()}; {source.store.snapshot().loss}") from None
-
-
-def error_of(sock: socket.socket) -> int:
-    """What the application is told."""
-    return sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
 
 
 def keep_alive(here: socket.socket) -> None:
@@ -131,9 +120,9 @@ def silent_peers(source: Running, far: Far, held: ExitStack) -> None:
         here.connect_ex((NOBODY, 80))
     lports = [*ports.values(), *map(port, given_up)]
     until_ended(source, {**ports, "given up": lports[-2], "given up by its limit": lports[-1]})
-    ends = [latest(source, lport) for lport in lports]
-    assert {why(one) for one in ends} == {CloseReason.TIMED_OUT}
-    told = {error_of(here) for here in (*given_up, *(here for here, _ in made.values())) if here.fileno() >= 0}
+    ends = [latest_ended_row(source, lport) for lport in lports]
+    assert {close_reason(one) for one in ends} == {CloseReason.TIMED_OUT}
+    told = {socket_error(here) for here in (*given_up, *(here for here, _ in made.values())) if here.fileno() >= 0}
     assert told == {int(one["err"][0]) for one in ends} == {errno.ETIMEDOUT}
     resets = sum(bool(one["close_flags"][0] & CloseFlag.RST_SENT) for one in ends)
     assert wire.resets() == counted("OutRsts") - before["OutRsts"] == resets == len(IDLE)
@@ -158,9 +147,9 @@ def test_closed_in_fin_wait2(source: Running, far: Far, held: ExitStack) -> None
         seconds.write_text(str(timeout_s))
         here.close()
     seconds.write_text("30")
-    source.until(lambda: all(len(latest(source, lport)) for lport in lports))
-    ends = [latest(source, lport) for lport in lports]
-    said = [why(one) for one in ends]
+    source.until(lambda: all(len(latest_ended_row(source, lport)) for lport in lports))
+    ends = [latest_ended_row(source, lport) for lport in lports]
+    said = [close_reason(one) for one in ends]
     assert said == [CloseReason.FIN_BY_US, CloseReason.RESET_SENT]
     assert counted("OutRsts") - before == said.count(CloseReason.RESET_SENT)
 
@@ -188,15 +177,15 @@ def test_syn_acks_that_nobody_answers(source: Running, far: Far, held: ExitStack
     accepted[2].close()
 
     def ends() -> dict[int, CloseReason]:
-        rows = sessions(source)
+        rows = ended_rows(source)
         rows = rows[rows["lport"] == port(server)]
-        return {int(row["rport"][0]): why(row) for row in (rows[at : at + 1] for at in range(len(rows)))}
+        return {int(row["rport"][0]): close_reason(row) for row in (rows[at : at + 1] for at in range(len(rows)))}
 
     source.until(lambda: set(rports) <= set(ends()))
     assert ends() == dict(
         zip(rports, (CloseReason.TIMED_OUT, CloseReason.TIMED_OUT, CloseReason.RESET_SENT), strict=True)
     )
-    assert error_of(accepted[0]) == errno.ETIMEDOUT
+    assert socket_error(accepted[0]) == errno.ETIMEDOUT
     assert counted("TCPAbortOnTimeout") - before == 2
 
 
@@ -215,10 +204,10 @@ def test_the_link_is_removed(source: Running, far: Far, held: ExitStack) -> None
     subprocess.run(["ip", "link", "del", "va"], check=True)
     for (here, _), act in zip(made, acts, strict=True):
         act(here)
-    source.until(lambda: all(len(latest(source, lport)) for lport in lports))
-    assert [why(latest(source, lport)) for lport in lports] == [CloseReason.TIMED_OUT] * 3 + [
+    source.until(lambda: all(len(latest_ended_row(source, lport)) for lport in lports))
+    assert [close_reason(latest_ended_row(source, lport)) for lport in lports] == [CloseReason.TIMED_OUT] * 3 + [
         CloseReason.RESET_SENT
     ] * 2
-    assert [error_of(here) for here, _ in made[:2]] == [errno.ETIMEDOUT] * 2
+    assert [socket_error(here) for here, _ in made[:2]] == [errno.ETIMEDOUT] * 2
     counts = {name: counted(name) - count for name, count in before.items()}
     assert counts == dict(zip(names, (3, 1, 1, 2, 2), strict=True))

@@ -14,9 +14,8 @@ import pytest
 
 from tcptop_tui.close_reasons import CloseReason
 from tcptop_tui.records import CloseFlag
-from tests.kernel.test_resets import why
-from tests.kernel.test_timeouts import error_of, latest
 from tests.support.close_cases import Pair, counted, fill
+from tests.support.ended_connections import close_reason, latest_ended_row, socket_error
 from tests.support.running_source import Running
 from tests.support.silent_link import NOBODY, Far, Wire
 from tests.support.sockets import CG, CW, F2, port, reset, until_state
@@ -54,11 +53,13 @@ def test_every_message_during_a_handshake(source: Running, far: Far, wire: Wire)
             here.connect_ex((NOBODY, 80))
             lport = port(here)
             far.unreachable(wire.segment(lport), code)
-            source.until(lambda lport=lport: bool(len(latest(source, lport))))
-            told[lport] = error_of(here)
-    ends = {lport: latest(source, lport) for lport in told}
+            source.until(lambda lport=lport: bool(len(latest_ended_row(source, lport))))
+            told[lport] = socket_error(here)
+    ends = {lport: latest_ended_row(source, lport) for lport in told}
     assert {lport: int(one["err"][0]) for lport, one in ends.items()} == told
-    assert {lport: why(one) for lport, one in ends.items()} == {lport: REASONS[err] for lport, err in told.items()}
+    assert {lport: close_reason(one) for lport, one in ends.items()} == {
+        lport: REASONS[err] for lport, err in told.items()
+    }
     assert counted("AttemptFails") - before == len(told)
 
 
@@ -89,9 +90,9 @@ def test_a_timeout_has_the_last_message_s_error(source: Running, far: Far) -> No
         before = counted("TCPAbortOnTimeout")
         far.silence()
         here.send(b"x")
-        source.until(lambda: bool(len(latest(source, port(here)))))
-        end = latest(source, port(here))
-        assert (why(end), int(end["err"][0]), error_of(here)) == (
+        source.until(lambda: bool(len(latest_ended_row(source, port(here)))))
+        end = latest_ended_row(source, port(here))
+        assert (close_reason(end), int(end["err"][0]), socket_error(here)) == (
             CloseReason.UNREACHABLE, errno.EHOSTUNREACH, errno.EHOSTUNREACH,
         )  # fmt: skip
     assert counted("TCPAbortOnTimeout") - before == 1
@@ -187,14 +188,14 @@ def test_what_a_message_left_is_no_end_s(source: Running, far: Far) -> None:
             said[port(here)] = case
             disturbed((here, there), far, told=True, full=case.full)
             case.act(here, there)
-        source.until(lambda: all(len(latest(source, lport)) for lport in said))
+        source.until(lambda: all(len(latest_ended_row(source, lport)) for lport in said))
 
         def wrong() -> dict[Case, CloseReason]:
-            ends = {case: why(latest(source, lport)) for lport, case in said.items()}
+            ends = {case: close_reason(latest_ended_row(source, lport)) for lport, case in said.items()}
             return {case: reason for case, reason in ends.items() if reason is not case.reason}
 
         with suppress(AssertionError):
             source.until(lambda: not wrong())  # TIME_WAIT tells later
         assert not wrong()
-        sent = sum(bool(latest(source, lport)["close_flags"][0] & CloseFlag.RST_SENT) for lport in said)
+        sent = sum(bool(latest_ended_row(source, lport)["close_flags"][0] & CloseFlag.RST_SENT) for lport in said)
         assert sent == counted("OutRsts") - before

@@ -33,8 +33,8 @@ from tcptop_tui.replay.recording import dtype_layout as _layout
 from tcptop_tui.replay.recording import read_batches
 from tcptop_tui.settings import Settings
 from tcptop_tui.stream.batches import Batch, EndedConnections, Loss, Names, Pings, Status, Table, Transitions
-from tests.dashboard.test_hostile_names import strangers
 from tests.support.hostile_names import COMMS, NAMES, TEXTS, foreign
+from tests.support.hostile_processes import hostile_processes
 from tests.support.samples import NOW, UTC, connections, rows_of, sessions, transitions
 from tests.support.terminal import Terminal
 
@@ -240,7 +240,7 @@ def test_streams_of_hostile_names(form: tuple[str, ...], tmp_path: Path) -> None
 
 
 def test_a_stream_of_a_real_process(bpf_possible: None) -> None:
-    with strangers(b"=\x1b]0;own\x07\x9b2J") as (one,):
+    with hostile_processes(b"=\x1b]0;own\x07\x9b2J") as (one,):
         run = [sys.executable, "-m", "tcptop_tui", "trace", "states", "-s", "-D", str(one.port), "-f", "comm:own"]
         stream = subprocess.Popen([*run, "--count", "1"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0)
         assert stream.stdout is not None

@@ -22,7 +22,8 @@ from tcptop_tui.replay.recording import BATCH_HEAD, MAGIC, dtype_layout, read_ba
 from tcptop_tui.replay.source import ReplaySource
 from tcptop_tui.settings import Settings
 from tcptop_tui.stream.batches import Batch, Capture, Loss, Status, Table, Transitions
-from tests.cli.test_command_line import run
+from tests.support.command_line import run_program
+from tests.support.recordings import RECORDED_FIELDS, BatchList, one_row_table, write_recording
 from tests.support.samples import NOW, SECOND, UTC, connections, transitions
 from tests.support.sockets import listening
 from tests.support.terminal import Terminal
@@ -30,30 +31,6 @@ from tests.support.terminal import Terminal
 pytestmark = pytest.mark.host
 
 SNAPSHOT = ("snapshot", "--backend", "diag", "--after", "0.3")
-FACTS = {"lport": 22, "rport": 7001}
-
-
-class Taking:
-    """A sink that keeps what it gets."""
-
-    def __init__(self) -> None:
-        self.batches: list[Batch] = []
-
-    def offer(self, batch: Batch) -> bool:
-        self.batches.append(batch)
-        return True
-
-
-def table(after_ns: int = 0) -> Table:
-    return Table(connections(FACTS), NOW + after_ns, UTC + after_ns)
-
-
-def recorded(path: Path, *batches: Batch) -> Path:
-    with path.open("wb", buffering=0) as file:
-        recorder = Recorder(Taking(), file)
-        for batch in batches:
-            recorder.offer(batch)
-    return path
 
 
 @pytest.fixture
@@ -61,10 +38,10 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "r.tcptop"
 
 
-MORE = {**FACTS, "lport": 80}
+MORE = {**RECORDED_FIELDS, "lport": 80}
 
 
-class Repinning(Taking):
+class Repinning(BatchList):
     """Changes the capture of its feed at the first table, as F does."""
 
     def __init__(self, feed: Feed) -> None:
@@ -78,8 +55,8 @@ class Repinning(Taking):
 
 
 def test_the_capture_can_be_changed_while_it_plays(path: Path) -> None:
-    both = connections(FACTS, MORE)
-    recorded(path, Table(both, NOW, UTC), Table(both, NOW + 1, UTC + 1))
+    both = connections(RECORDED_FIELDS, MORE)
+    write_recording(path, Table(both, NOW, UTC), Table(both, NOW + 1, UTC + 1))
     feed = Feed("auto", Settings(), Capture(), replay=path)
     sink = Repinning(feed)
     feed.run(sink, lambda _seconds: any(isinstance(batch, Status) and batch.ended for batch in sink.batches))
@@ -109,9 +86,15 @@ class Full:
 
 @pytest.mark.parametrize("room", [0, 10, len(MAGIC + dtype_layout()), 3000, 3300])
 def test_a_full_disk_ends_only_the_recording(path: Path, room: int) -> None:
-    sink = Taking()
+    sink = BatchList()
     recorder = Recorder(sink, Full(path, room))  # type: ignore[arg-type]
-    batches = [Status("bpf", "as ever"), *[Transitions(transitions(FACTS))] * 9, table(), Loss(1), table(1)]
+    batches = [
+        Status("bpf", "as ever"),
+        *[Transitions(transitions(RECORDED_FIELDS))] * 9,
+        one_row_table(),
+        Loss(1),
+        one_row_table(1),
+    ]
     assert all(recorder.offer(batch) for batch in batches)
     assert [one for one in sink.batches if not isinstance(one, Status)] == batches[1:]
     last = [one for one in sink.batches if isinstance(one, Status)][-1]
@@ -123,9 +106,9 @@ def test_a_full_disk_ends_only_the_recording(path: Path, room: int) -> None:
 
 
 def test_what_was_behind_is_behind_in_the_replay(path: Path) -> None:
-    late = replace(table(9 * SECOND), events_ns=NOW + 2 * SECOND)
-    batches = [table(), late, table(10 * SECOND)]
-    found = [one for one in read_batches(recorded(path, *batches)) if isinstance(one, Table)]
+    late = replace(one_row_table(9 * SECOND), events_ns=NOW + 2 * SECOND)
+    batches = [one_row_table(), late, one_row_table(10 * SECOND)]
+    found = [one for one in read_batches(write_recording(path, *batches)) if isinstance(one, Table)]
     assert [one.events_ns for one in found] == [0, NOW + 2 * SECOND, 0]
     store = Store(Settings())
     behind_s = []
@@ -136,14 +119,14 @@ def test_what_was_behind_is_behind_in_the_replay(path: Path) -> None:
 
 
 def test_a_recording_from_before_that_was_recorded_is_played(path: Path) -> None:
-    recorded(path, Status("bpf"), table())
+    write_recording(path, Status("bpf"), one_row_table())
     path.write_bytes(path.read_bytes().replace(MAGIC, b"tcptop-tui recording 1\n"))
     assert [type(batch) for batch in read_batches(path)] == [Status, Table]
 
 
 def test_times_that_there_are_not(path: Path) -> None:
     """A table is not ahead of itself; damaged bytes end in no number that overflows."""
-    recorded(path, replace(table(), events_ns=2**64 - 1))
+    write_recording(path, replace(one_row_table(), events_ns=2**64 - 1))
     (found,) = read_batches(path)
     assert isinstance(found, Table)
     assert found.events_ns == NOW
@@ -203,7 +186,7 @@ def test_an_old_recording_stays_until_a_new_one_works(path: Path) -> None:
     assert nothing.returncode in {0, 1}
     assert path.read_bytes() == b"precious"
     assert [one.name for one in path.parent.iterdir()] == [path.name]
-    assert run(*SNAPSHOT, "--record", str(path)).returncode == 0
+    assert run_program(*SNAPSHOT, "--record", str(path)).returncode == 0
     assert any(isinstance(batch, Table) for batch in read_batches(path))
     assert [one.name for one in path.parent.iterdir()] == [path.name]
 
@@ -225,7 +208,7 @@ def test_what_was_recorded_is_there_after_a_kill(path: Path) -> None:
         while not (path.exists() and any(isinstance(batch, Table) for batch in read_batches(path))):
             assert process.poll() is None
         process.kill()
-    assert run("snapshot", "--after", "0.1", "--replay", str(path)).returncode == 0
+    assert run_program("snapshot", "--after", "0.1", "--replay", str(path)).returncode == 0
 
 
 # -- reading -----------------------------------------------------------------------------------
@@ -233,7 +216,7 @@ def test_what_was_recorded_is_there_after_a_kill(path: Path) -> None:
 
 def sparse(path: Path, kind: int, size: int, times: int) -> Path:
     """Batches of nothing, a hole each."""
-    recorded(path, Status("bpf"), table())
+    write_recording(path, Status("bpf"), one_row_table())
     with path.open("r+b") as file:
         for _ in range(times):
             file.seek(0, os.SEEK_END)
@@ -252,7 +235,7 @@ print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
 
 @pytest.mark.parametrize("kind", [1, 2, 3, 7, 8, 9])
 def test_holes_are_no_batches_and_take_no_memory(path: Path, kind: int) -> None:
-    item = {1: Transitions(transitions(FACTS)).rows, 3: table().rows}.get(kind)
+    item = {1: Transitions(transitions(RECORDED_FIELDS)).rows, 3: one_row_table().rows}.get(kind)
     size = 2**28 - 2**28 % (1 if item is None else item.itemsize)
     sparse(path, kind, size, 2)
     command = [sys.executable, "-m", "tcptop_tui", "snapshot", "--after", "0.5", "--replay", str(path)]
@@ -262,8 +245,8 @@ def test_holes_are_no_batches_and_take_no_memory(path: Path, kind: int) -> None:
     assert "damaged" in done.stderr
 
 
-def played(path: Path, stopped: Callable[[Taking, float], bool]) -> Taking:
-    sink = Taking()
+def played(path: Path, stopped: Callable[[BatchList, float], bool]) -> BatchList:
+    sink = BatchList()
     source = ReplaySource(path)
     source.open()
     source.run(sink, lambda wait_s: stopped(sink, wait_s))
@@ -271,16 +254,18 @@ def played(path: Path, stopped: Callable[[Taking, float], bool]) -> Taking:
 
 
 def test_it_is_asked_to_stop_at_every_batch(path: Path) -> None:
-    recorded(path, Status("bpf"), *[Transitions(transitions(FACTS))] * 50, table())
+    write_recording(path, Status("bpf"), *[Transitions(transitions(RECORDED_FIELDS))] * 50, one_row_table())
     sink = played(path, lambda sink, _: len(sink.batches) >= 7)
     assert len(sink.batches) == 7
 
 
 def test_a_table_of_another_century_is_not_waited_for(path: Path) -> None:
-    recorded(path, table(), table(SECOND // 5), table(64 * 365 * 86_400 * SECOND), Loss(1))
+    write_recording(
+        path, one_row_table(), one_row_table(SECOND // 5), one_row_table(64 * 365 * 86_400 * SECOND), Loss(1)
+    )
     waits: list[float] = []
 
-    def stopped(sink: Taking, wait_s: float) -> bool:
+    def stopped(sink: BatchList, wait_s: float) -> bool:
         waits.append(wait_s)
         return bool(sink.batches) and isinstance(sink.batches[-1], Status) and sink.batches[-1].ended
 
@@ -290,30 +275,32 @@ def test_a_table_of_another_century_is_not_waited_for(path: Path) -> None:
     assert 0.2 in waits
 
 
-@pytest.mark.parametrize("batches", [[], [Status("bpf"), Loss(1)], [Transitions(transitions(FACTS))]], ids=len)
+@pytest.mark.parametrize(
+    "batches", [[], [Status("bpf"), Loss(1)], [Transitions(transitions(RECORDED_FIELDS))]], ids=len
+)
 def test_no_table_at_all_is_said_at_once(path: Path, batches: list[Batch]) -> None:
-    recorded(path, *batches)
+    write_recording(path, *batches)
     for arguments in (["snapshot"], []):
-        told = run(*arguments, "--replay", str(path))
+        told = run_program(*arguments, "--replay", str(path))
         assert (told.returncode, told.stdout) == (1, "")
         assert told.stderr == f"tcptop-tui: {path} has no table in it: record for longer\n"
-    told = run("trace", "states", "--json", "--replay", str(path))
+    told = run_program("trace", "states", "--json", "--replay", str(path))
     assert told.returncode == (0 if batches and isinstance(batches[0], Transitions) else 1)
 
 
 @pytest.mark.parametrize("left", [1, 10, 30])
 @pytest.mark.parametrize("command", ["snapshot --after 0.5", "trace states --json"])
 def test_one_that_was_cut_off_says_so(path: Path, left: int, command: str) -> None:
-    recorded(path, Status("bpf"), Transitions(transitions(FACTS)), table(), table(1))
+    write_recording(path, Status("bpf"), Transitions(transitions(RECORDED_FIELDS)), one_row_table(), one_row_table(1))
     os.truncate(path, path.stat().st_size - left)
-    told = run(*command.split(), "--replay", str(path))
+    told = run_program(*command.split(), "--replay", str(path))
     assert told.returncode == 0
     assert "7001" in told.stdout
     assert "r.tcptop: cut off here, played to where it is whole" in told.stderr
 
 
 def test_a_signal_ends_a_replay_that_waits(path: Path) -> None:
-    recorded(path, table(), table(100 * SECOND))
+    write_recording(path, one_row_table(), one_row_table(100 * SECOND))
     command = [sys.executable, "-m", "tcptop_tui", "trace", "states", "--replay", str(path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout is not None
@@ -323,9 +310,9 @@ def test_a_signal_ends_a_replay_that_waits(path: Path) -> None:
 
 
 def test_sizes_that_nothing_has(path: Path) -> None:
-    recorded(path, table())
+    write_recording(path, one_row_table())
     with path.open("ab") as file:
         file.write(struct.pack("<BxxxIQQ", 5, 2**30, 0, 0))
-    told = run("snapshot", "--after", "0.3", "--replay", str(path))
+    told = run_program("snapshot", "--after", "0.3", "--replay", str(path))
     assert (told.returncode, told.stderr.count("\n")) == (1, 1)
     assert "damaged: a batch of 1073741824 bytes" in told.stderr

@@ -18,10 +18,10 @@ from tcptop_tui.bpf.program import Program
 from tcptop_tui.fields.connect_results import result_codes, result_text
 from tcptop_tui.model.connect_attempts import connect_outcomes
 from tcptop_tui.stream.batches import Capture
+from tests.support.close_cases import dissolve
+from tests.support.own_network import MSG_FASTOPEN, run_in_own_network
 from tests.support.sockets import LI, SS, C, listening, path, port, until_state
 from tests.support.tracer import SMALL
-from tests.truth.test_like_ss import LIBC
-from tests.truth.test_payload import MSG_FASTOPEN, elsewhere
 
 pytestmark = [pytest.mark.host, pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root")]
 WITH_CONNECTS = Capture(connects=True)
@@ -92,7 +92,7 @@ def test_no_route(watching: Program, way: str) -> None:
             assert attempted(way, to) == expected[1]
             assert seen(watching, to[1]) == [expected]
 
-    elsewhere(watching, body)
+    run_in_own_network(body)
 
 
 def attempted(way: str, to: tuple[str, int]) -> int:
@@ -125,7 +125,7 @@ def test_what_has_sent_a_syn_has_one_line(watching: Program, way: str) -> None:
         assert got in {errno.ECONNREFUSED, errno.EINPROGRESS}
         assert seen(watching, free) == [("refused", errno.ECONNREFUSED)]
 
-    elsewhere(watching, body)
+    run_in_own_network(body)
 
 
 def test_an_error_that_is_told_later_is_no_second_attempt(watching: Program) -> None:
@@ -141,7 +141,7 @@ def test_an_error_that_is_told_later_is_no_second_attempt(watching: Program) -> 
         expected = ("refused", errno.ECONNREFUSED)
         assert seen(watching, free) in ([expected], [expected, expected])
 
-    elsewhere(watching, body)
+    run_in_own_network(body)
 
 
 def test_a_socket_that_was_connected_and_fails_early_later(watching: Program) -> None:
@@ -151,12 +151,12 @@ def test_a_socket_that_was_connected_and_fails_early_later(watching: Program) ->
         subprocess.run(["ip", "route", "add", "prohibit", "10.7.1.0/24"], check=True)
         with listening() as server, socket.socket() as sock:
             sock.connect(server.getsockname())
-            LIBC.connect(sock.fileno(), bytes(16), 16)
+            dissolve(sock)
             with suppress(OSError):
                 sock.connect(("10.7.1.1", 20_001))
         assert seen(watching, 20_001) == [("permission denied", errno.EACCES)]
 
-    elsewhere(watching, body)
+    run_in_own_network(body)
 
 
 def silent_server() -> tuple[socket.socket, socket.socket]:
@@ -180,7 +180,7 @@ def test_no_neighbour(watching: Program) -> None:
         assert attempted("connect", ("10.9.0.2", 20_001)) == errno.EHOSTUNREACH
         assert seen(watching, 20_001) == [("unreachable", errno.EHOSTUNREACH)]
 
-    elsewhere(watching, body)
+    run_in_own_network(body)
 
 
 def test_a_signal_does_not_end_an_attempt_and_close_does(watching: Program) -> None:
@@ -196,7 +196,7 @@ def test_a_signal_does_not_end_an_attempt_and_close_does(watching: Program) -> N
             sock.close()
             assert seen(watching, port(server)) == [("given up", 0)]
 
-    elsewhere(watching, body)
+    run_in_own_network(body)
 
 
 def test_the_descriptor_is_another_sockets_when_connect_returns(watching: Program) -> None:
@@ -216,7 +216,7 @@ def test_the_descriptor_is_another_sockets_when_connect_returns(watching: Progra
             assert told == [errno.ECONNREFUSED]
             assert seen(watching, there[1])[-2:] == [("connected", 0), ("refused", errno.ECONNREFUSED)]
 
-    elsewhere(watching, body)
+    run_in_own_network(body)
 
 
 def test_a_listener_that_somebody_else_closes_is_no_attempt(watching: Program) -> None:
@@ -231,7 +231,7 @@ def test_a_listener_that_somebody_else_closes_is_no_attempt(watching: Program) -
         assert path(rows, 20_002)[-2:] == [(LI, C), (C, C)]
         assert not len(connect_outcomes(rows))
 
-    elsewhere(watching, body)
+    run_in_own_network(body)
 
 
 def test_an_attempt_that_succeeds_later(watching: Program) -> None:
@@ -245,4 +245,4 @@ def test_an_attempt_that_succeeds_later(watching: Program) -> None:
             assert sock.send(b"x") == 1  # waits for the second SYN's answer
             assert seen(watching, port(server)) == [("connected", 0), ("connected", 0)]
 
-    elsewhere(watching, body)
+    run_in_own_network(body)

@@ -19,9 +19,9 @@ from tcptop_tui.reconcile.ownerless import OwnerlessTransitions
 from tcptop_tui.records import ENDED, ROW, TRANSITION, Flag, HolderLookup, Rows, State
 from tcptop_tui.stream.batches import Capture, Source
 from tests.support.running_source import Running
+from tests.support.scripted_process import ACCEPTS, HANDED_ON, scripted_process
 from tests.support.sockets import listening, pair, path, port, until_closed
 from tests.support.tracer import SMALL
-from tests.truth.test_owners import ACCEPTS, HANDED_ON, acting
 
 pytestmark = pytest.mark.host
 
@@ -68,17 +68,17 @@ def test_nothing_of_nobody_is_shown(start: Start) -> None:
 
 
 def test_what_is_handed_to_the_process_appears_and_what_it_hands_on_goes(start: Start) -> None:
-    with acting(HANDED_ON) as actor:
-        (there,) = actor.said()
+    with scripted_process(HANDED_ON) as actor:
+        (there,) = actor.numbers()
         with socket.create_connection(("127.0.0.1", there)) as client:
             client.sendall(b"first")
-            master, worker = actor.said()
+            master, worker = actor.numbers()
             to, of = start(worker), start(master)
             ends = there, port(client)
             of.until(lambda: of.rows(*ends)["pid"].tolist() == [master])
             assert not len(to.rows(*ends))
             actor.go_on()
-            actor.said()
+            actor.numbers()
             to.until(lambda: to.rows(*ends)["pid"].tolist() == [worker])
             of.until(lambda: not len(of.rows(*ends)))
             assert not len(of.store.snapshot().ended_rows)
@@ -91,15 +91,15 @@ def test_what_is_handed_to_the_process_appears_and_what_it_hands_on_goes(start: 
 
 def test_all_that_a_worker_accepts_is_shown(bpf_possible: None) -> None:
     """Two processes have the listener: that it was the worker is known when it closes, and then of all lines."""
-    with listening() as server, acting(ACCEPTS, server) as worker:
-        worker.said()
+    with listening() as server, scripted_process(ACCEPTS, server) as worker:
+        worker.numbers()
         feed = Running(BpfSource(SETTINGS, Capture(pids=frozenset({worker.pid}))), SETTINGS)
         other = Running(BpfSource(SETTINGS, Capture(pids=frozenset({os.getpid()}))), SETTINGS)
         try:
             with socket.create_connection(server.getsockname()) as client:
                 ends = port(server), port(client)
                 worker.go_on()
-                worker.said()
+                worker.numbers()
                 until_closed(client)
             feed.until(lambda: bool(len(feed.store.snapshot().ended_rows)))
             log = feed.store.snapshot().log

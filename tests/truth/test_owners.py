@@ -8,10 +8,9 @@ import select
 import signal
 import socket
 import subprocess
-import sys
 import textwrap
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -21,67 +20,13 @@ from tcptop_tui.diag.source import DiagSource
 from tcptop_tui.records import CloseFlag, Flag, HolderLookup, Rows, State
 from tcptop_tui.stream.batches import Capture
 from tests.support.running_source import Running
+from tests.support.scripted_process import ACCEPTS, HANDED_ON, scripted_process
 from tests.support.sockets import listening, port, until_closed
 from tests.support.tracer import SMALL
 
 pytestmark = pytest.mark.host
 
 SETTINGS = dataclasses.replace(SMALL, refresh_s=0.05, reconcile_s=0.2, ring_bytes=8 * 2**20)
-
-ACTOR = """
-import ctypes, os, signal, socket, struct, sys, threading
-libc = ctypes.CDLL(None, use_errno=True)
-def rename(name): libc.prctl(15, name.encode(), 0, 0, 0)
-def listen(host="127.0.0.1", port=0, *options):
-    made = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
-    for option in options: made.setsockopt(*option)
-    made.bind((host, port)); made.listen(); return made
-def say(*words): print(*words, flush=True)
-def wait(): return sys.stdin.readline()
-def call(port, host="127.0.0.1"): return socket.create_connection((host, port))
-"""
-
-
-class Actor:
-    """A Python program that does what it is told, says a line when it has, and waits."""
-
-    def __init__(self, code: str, *given: socket.socket) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, "-c", ACTOR + textwrap.dedent(code), *[str(one.fileno()) for one in given]],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, pass_fds=[one.fileno() for one in given],
-        )  # fmt: skip
-        self.pid = self._process.pid
-
-    def said(self) -> list[int]:
-        """Its next line, in numbers."""
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline()
-        assert line, "it has ended"
-        return [int(word) for word in line.split()]
-
-    def go_on(self) -> None:
-        assert self._process.stdin is not None
-        self._process.stdin.write("\n")
-        self._process.stdin.flush()
-
-    def end(self) -> None:
-        self._process.communicate()
-
-    def kill(self) -> None:
-        self._process.kill()
-        self._process.wait()
-        for pipe in (self._process.stdin, self._process.stdout):
-            if pipe:
-                pipe.close()
-
-
-@contextmanager
-def acting(code: str, *given: socket.socket) -> Iterator[Actor]:
-    actor = Actor(code, *given)
-    try:
-        yield actor
-    finally:
-        actor.kill()
 
 
 @pytest.fixture(scope="module")
@@ -133,37 +78,24 @@ say(first.getsockname()[1], os.getpid()); wait()
 def test_a_daemon_that_forks_after_it_has_opened(feed: Running, listens: bool) -> None:
     with (
         listening() as server,
-        acting(DAEMON.format(listens=listens, port=port(server))) as actor,
+        scripted_process(DAEMON.format(listens=listens, port=port(server))) as actor,
     ):
-        lport, pid = actor.said()
+        lport, pid = actor.numbers()
         until_owner(feed, pid, lport, 0 if listens else port(server))
         assert owners(feed.rows(lport))[0] == (pid, b"the-daemon")
         actor.go_on()
 
 
-HANDED_ON = """
-a, b = socket.socketpair()
-worker = os.fork()
-if not worker:
-    rename("the-worker"); a.close()
-    taken = socket.socket(fileno=socket.recv_fds(b, 1, 1)[1][0]); b.send(b"x")
-    signal.pause()
-server = listen(); say(server.getsockname()[1])
-accepted = server.accept()[0]; accepted.recv(5); say(os.getpid(), worker); wait()
-socket.send_fds(a, [b"x"], [accepted.fileno()]); a.recv(1); accepted.close(); say(0); wait(); os.kill(worker, 9)
-"""
-
-
 def test_a_connection_that_is_passed_on_and_lies_idle(feed: Running) -> None:
     """Nothing is read and nothing sent after that: nothing but a look at the descriptors can tell."""
-    with acting(HANDED_ON) as actor:
-        (there,) = actor.said()
+    with scripted_process(HANDED_ON) as actor:
+        (there,) = actor.numbers()
         with socket.create_connection(("127.0.0.1", there)) as client:
             client.sendall(b"first")
-            master, worker = actor.said()
+            master, worker = actor.numbers()
             until_owner(feed, master, there, port(client))
             actor.go_on()
-            actor.said()
+            actor.numbers()
             until_owner(feed, worker, there, port(client))
             actor.go_on()
             actor.end()
@@ -180,11 +112,11 @@ accepted.close(); say(0); wait(); os.kill(child, 9)
 
 
 def test_who_has_read_last_comes_first_of_several(feed: Running) -> None:
-    with acting(FORKED) as actor:
-        (there,) = actor.said()
+    with scripted_process(FORKED) as actor:
+        (there,) = actor.numbers()
         with socket.create_connection(("127.0.0.1", there)) as client:
             client.sendall(b"first")
-            parent, child = actor.said()
+            parent, child = actor.numbers()
             ends = there, port(client)
             feed.until(lambda: feed.rows(*ends)["holders"].tolist() == [2])
             (row,) = feed.rows(*ends)
@@ -193,7 +125,7 @@ def test_who_has_read_last_comes_first_of_several(feed: Running) -> None:
             mine = holders[holders["id"] == row["id"]]
             assert owners(mine) == sorted([named(parent), named(child)])
             actor.go_on()
-            actor.said()
+            actor.numbers()
             until_owner(feed, child, *ends)
             assert feed.rows(*ends)["holders"].tolist() == [1]
             actor.go_on()
@@ -212,15 +144,15 @@ os.execvp("sleep", ["sleep", "60"])
 
 
 def test_the_name_is_the_processs_as_it_is_now(feed: Running) -> None:
-    with acting(THREADS) as actor:
-        (there,) = actor.said()
+    with scripted_process(THREADS) as actor:
+        (there,) = actor.numbers()
         with socket.create_connection(("127.0.0.1", there)) as client:
             client.sendall(b"x")
-            (pid,) = actor.said()
+            (pid,) = actor.numbers()
             ends = there, port(client)
             feed.until(lambda: owners(feed.rows(*ends)) == [(pid, b"the-process")])
             actor.go_on()
-            actor.said()
+            actor.numbers()
             feed.until(lambda: owners(feed.rows(*ends)) == [(pid, b"later-name")])
             actor.go_on()
             feed.until(lambda: owners(feed.rows(*ends)) == [(pid, b"sleep")])
@@ -230,9 +162,6 @@ def test_a_bound_socket_has_an_owner(feed: Running) -> None:
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))
         until_owner(feed, os.getpid(), port(bound))
-
-
-ACCEPTS = "server = socket.socket(fileno=int(sys.argv[1])); say(0)\nwhile wait(): server.accept()[0].close(); say(0)"
 
 
 def reuseport(host: str = "127.0.0.1", number: int = 0) -> socket.socket:
@@ -246,15 +175,15 @@ def reuseport(host: str = "127.0.0.1", number: int = 0) -> socket.socket:
 def test_who_accepted_and_closed_without_a_word_is_the_one_who_closed(bpf: Running) -> None:
     """Each of two processes has a listener of its own on one address (SO_REUSEPORT), and one inherited each."""
     with reuseport() as first, reuseport(number=port(first)) as second, ExitStack() as stack:
-        workers = [stack.enter_context(acting(ACCEPTS, one)) for one in (first, second)]
+        workers = [stack.enter_context(scripted_process(ACCEPTS, one)) for one in (first, second)]
         for worker in workers:
-            worker.said()
+            worker.numbers()
         there, seen = port(first), set()
         while len(seen) < 2:
             with socket.create_connection(("127.0.0.1", there)) as client:
                 ready = select_listener(first, second)
                 workers[ready].go_on()
-                workers[ready].said()
+                workers[ready].numbers()
                 until_closed(client)
                 ends = there, port(client)
             bpf.until(lambda ends=ends: len(ended(bpf, *ends)) == 1)
@@ -274,8 +203,8 @@ def test_nobody_has_accepted_and_several_may(bpf: Running) -> None:
         there = port(server)
         with socket.create_connection(server.getsockname()) as client:
             until_owner(bpf, os.getpid(), there, port(client))
-        with acting(ACCEPTS, server) as worker:
-            worker.said()
+        with scripted_process(ACCEPTS, server) as worker:
+            worker.numbers()
             # before a survey has counted them, and after
             for counted in (False, True):
                 if counted:
@@ -288,17 +217,17 @@ def test_nobody_has_accepted_and_several_may(bpf: Running) -> None:
 
 def test_the_listener_of_the_address(bpf: Running) -> None:
     """Two processes listen on one port, at an address each; the last one closes, and neither is the other's."""
-    with acting('server = listen("127.0.0.1"); say(server.getsockname()[1])\nwait()') as here:
-        (there,) = here.said()
+    with scripted_process('server = listen("127.0.0.1"); say(server.getsockname()[1])\nwait()') as here:
+        (there,) = here.numbers()
         code = f'server = listen("127.0.0.2", {there}); say(0); wait(); server.close(); say(0); wait()'
-        with acting(code) as other:
-            other.said()
+        with scripted_process(code) as other:
+            other.numbers()
             for host, actor in (("127.0.0.1", here), ("127.0.0.2", other)):
                 with socket.create_connection((host, there)) as client:
                     ends = there, port(client)
                     bpf.until(lambda ends=ends, actor=actor: owners(bpf.rows(*ends)) == [named(actor.pid)])
             other.go_on()
-            other.said()
+            other.numbers()
             with socket.create_connection(("127.0.0.1", there)) as client:
                 ends = there, port(client)
                 bpf.until(lambda: owners(bpf.rows(*ends)) == [named(here.pid)])
@@ -309,19 +238,19 @@ def test_the_user_is_who_accepts_and_then_who_it_is_given_to(bpf: Running) -> No
     server = listen(); say(server.getsockname()[1]); os.setuid(65534)
     accepted = server.accept()[0]; accepted.recv(1); say(0); wait(); accepted.close(); say(0); wait()
     """
-    with acting(code) as actor:
-        (there,) = actor.said()
+    with scripted_process(code) as actor:
+        (there,) = actor.numbers()
         with socket.create_connection(("127.0.0.1", there)) as client:
             os.fchown(client.fileno(), 4321, -1)
             client.sendall(b"x")
-            actor.said()
+            actor.numbers()
             ends = there, port(client)
             bpf.until(lambda: bpf.rows(*ends)["uid"].tolist() == [65534])
             bpf.until(lambda: bpf.rows(*ends[::-1])["uid"].tolist() == [4321])
             os.fchown(client.fileno(), 4322, -1)  # and nothing moves
             bpf.until(lambda: bpf.rows(*ends[::-1])["uid"].tolist() == [4322])
             actor.go_on()
-            actor.said()
+            actor.numbers()
             until_closed(client)
         bpf.until(lambda: len(ended(bpf, *ends)) == 1)
         assert ended(bpf, *ends)["uid"].tolist() == [65534]
@@ -352,13 +281,13 @@ accepted.recv(100); say(0); wait()
 @pytest.mark.skipif(os.uname().machine != "x86_64", reason="the number of bpf(2)")
 def test_softirq_sees_nobody(bpf: Running) -> None:
     """A socket in a sockmap with a parser is read in softirq, while the one that sends is on the CPU."""
-    with acting(SOCKMAP) as actor:
-        (there,) = actor.said()
+    with scripted_process(SOCKMAP) as actor:
+        (there,) = actor.numbers()
         with socket.create_connection(("127.0.0.1", there)) as client:
-            (pid,) = actor.said()
+            (pid,) = actor.numbers()
             client.sendall(b"abcdef")
             actor.go_on()
-            actor.said()
+            actor.numbers()
             client.close()
             bpf.until(lambda: bool(len(bpf.rows(there))))
             log = bpf.store.snapshot().log
@@ -389,14 +318,16 @@ def test_each_line_says_who_did_it(bpf: Running) -> None:
         rename("the-closer"); server.close(); signal.sigwait([signal.SIGUSR1]); accepted.close(); say(0); signal.pause()
     accepted.close(); say(os.getpid(), child); wait(); os.kill(child, 9)
     """
-    with acting("signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])\n" + textwrap.dedent(code)) as actor:
-        (there,) = actor.said()
+    with scripted_process(
+        "signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])\n" + textwrap.dedent(code)
+    ) as actor:
+        (there,) = actor.numbers()
         with socket.create_connection(("127.0.0.1", there)) as client:
             client.sendall(b"x")
-            _, child = actor.said()
+            _, child = actor.numbers()
             ends = there, port(client)
             os.kill(child, signal.SIGUSR1)
-            actor.said()
+            actor.numbers()
             until_closed(client)
         bpf.until(lambda: len(ended(bpf, *ends)) == 1)
         assert owners(ended(bpf, *ends)) == [(child, b"the-closer")]

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import ctypes
 import dataclasses
 import fcntl
 import os
 import socket
 import struct
 import subprocess
-import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
-from pathlib import Path
+from contextlib import ExitStack, suppress
 
 import pytest
 
@@ -21,10 +18,9 @@ from tcptop_tui.bpf.program import Program
 from tcptop_tui.bpf.source import BpfSource
 from tcptop_tui.diag.netlink import SockDiag
 from tcptop_tui.diag.source import DiagSource
-from tcptop_tui.host import c_functions
-from tcptop_tui.host.c_functions import Signature
 from tcptop_tui.records import Rows, State, SynSent
 from tcptop_tui.stream.batches import Capture
+from tests.support.own_network import MSG_FASTOPEN, run_in_own_network
 from tests.support.running_source import Running
 from tests.support.samples import entries_of
 from tests.support.sockets import CW, F1, F2, E, listening, pair, port, reset, until_closed, until_state
@@ -32,10 +28,8 @@ from tests.support.tracer import SMALL, require_bpf
 
 pytestmark = [pytest.mark.host, pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root")]
 
-LIBC = c_functions.load_library(None, {"unshare": Signature(ctypes.c_int, (ctypes.c_int,))})
-CLONE_NEWNET = 0x40000000
 SETTINGS = dataclasses.replace(SMALL, refresh_s=0.1, reconcile_s=0.3)
-MSG_FASTOPEN, TCP_FASTOPEN, TCP_FASTOPEN_CONNECT = 0x20000000, 23, 30
+TCP_FASTOPEN, TCP_FASTOPEN_CONNECT = 23, 30
 SIOCOUTQNSD = 0x894B
 """Bytes that were written and have not been sent (include/uapi/linux/sockios.h)."""
 
@@ -47,38 +41,6 @@ def tracer(bpf_possible: None) -> Iterator[Program]:
     program.attach(Capture())
     yield program
     program.close()
-
-
-@contextmanager
-def own_network(tracer: Program) -> Iterator[SockDiag]:
-    """This thread is in a network namespace of its own, with ``lo`` up and TCP Fast Open allowed."""
-    if LIBC.unshare(CLONE_NEWNET):
-        pytest.skip("no network namespace")
-    subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
-    subprocess.run(["sysctl", "-qw", "net.ipv4.tcp_fastopen=3"], check=True)
-    diag = SockDiag(Path("/proc/thread-self/ns/net").stat().st_ino)
-    try:
-        yield diag
-    finally:
-        diag.close()
-
-
-def elsewhere(tracer: Program, body: Callable[[SockDiag], None]) -> None:
-    """Run ``body`` in a thread with a network of its own, and raise what it raises."""
-    raised: list[BaseException] = []
-
-    def run() -> None:
-        try:
-            with own_network(tracer) as diag:
-                body(diag)
-        except BaseException as error:  # noqa: BLE001  the test's own thread raises it
-            raised.append(error)
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    thread.join()
-    if raised:
-        raise raised[0]
 
 
 def lo_refuses() -> None:
@@ -168,7 +130,7 @@ def test_fresh_and_half_closed_and_closed(tracer: Program) -> None:
                 client.close()
                 assert at_end(tracer, near, far) == [sent, answered]
 
-    elsewhere(tracer, body)
+    run_in_own_network(body)
 
 
 @pytest.mark.parametrize("opened", ["connect", "accept"])
@@ -202,7 +164,7 @@ def test_what_is_refused_inside_this_host_counts_once(tracer: Program, opened: s
             other.close()
             assert at_end(tracer, here) == [110]
 
-    elsewhere(tracer, body)
+    run_in_own_network(body)
 
 
 def test_data_in_a_syn_counts_and_the_syn_does_not(tracer: Program) -> None:
@@ -230,7 +192,7 @@ def test_data_in_a_syn_counts_and_the_syn_does_not(tracer: Program) -> None:
             # what the SYN carries has left; the rest waits for the answer
             assert (row["state"], row["syn_sent"], row["tx_bytes"]) == (State.SYN_SENT, SynSent.OUT, 30 - unsent(late))
 
-    elsewhere(tracer, body)
+    run_in_own_network(body)
 
 
 def found(diag: SockDiag, lport: int) -> Rows:
@@ -265,7 +227,7 @@ def test_a_deferred_connect_has_sent_no_syn(tracer: Program) -> None:
             accepted.close()
             assert at_end(tracer, (int(row["lport"]), int(row["rport"]))) == [9]
 
-    elsewhere(tracer, body)
+    run_in_own_network(body)
 
 
 @pytest.mark.parametrize("how", ["close", "reset", "read"])
@@ -308,7 +270,7 @@ def test_a_window_that_is_shut(tracer: Program, how: str) -> None:
             assert at_end(tracer, here) == [sent]
             accepted.close()
 
-    elsewhere(tracer, body)
+    run_in_own_network(body)
 
 
 def found_rows(diag: SockDiag, lport: int) -> list[int]:
@@ -349,7 +311,7 @@ def test_the_table_counts_what_is_refused_once(
         finally:
             running.close()
 
-    elsewhere(tracer, body)
+    run_in_own_network(body)
 
 
 def until_next_survey(running: Running) -> None:

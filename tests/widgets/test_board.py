@@ -95,7 +95,7 @@ async def test_enter_shows_what_is_stuck() -> None:
         assert "5" in view.render_line(1).text
         await board_.press("enter")
         assert board_.app.view_options.view == "connections"
-        assert board_.shown == 5
+        assert board_.row_count == 5
         await board_.press("b", "slash", "escape", "G")
         assert board_.app.view_options.view == "board"
 
@@ -105,7 +105,7 @@ async def test_the_filter_means_exactly_that_process(number: int) -> None:
     async with dashboard() as board_:
         await opened(board_)
         await board_.press(*["down"] * number, "enter")
-        assert board_.shown == [5, 1, 1][number]
+        assert board_.row_count == [5, 1, 1][number]
 
 
 @pytest.mark.parametrize("size", [(80, 24), (160, 50)], ids=["80x24", "160x50"])
