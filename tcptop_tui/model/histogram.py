@@ -5,17 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tcptop_tui.records import RTT_SLOTS
-
-Histogram = NDArray[np.uint64]
-"""Samples per slot, shape (RTT_SLOTS,)."""
+from tcptop_tui.stream.histograms import Histogram
 
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """None: no sample. Percentiles are interpolated inside their bucket."""
+    """A histogram in five numbers; None where there is no sample. Percentiles are interpolated in their bucket."""
 
     count: int
     avg_us: float | None
@@ -24,40 +21,40 @@ class Summary:
     p99_us: float | None
 
 
-def bucket_bounds(slot: int) -> tuple[int, int | None]:
-    """Lowest and highest whole value of a slot, µs, as bcc prints them; the last one is open."""
-    low = 0 if slot == 0 else 1 << slot
-    return low, None if slot == RTT_SLOTS - 1 else (1 << (slot + 1)) - 1
+def bucket_bounds(bucket: int) -> tuple[int, int | None]:
+    """Lowest and highest whole number of microseconds in a bucket, as bcc prints them; the last bucket has no end."""
+    low = 0 if bucket == 0 else 1 << bucket
+    return low, None if bucket == RTT_SLOTS - 1 else (1 << (bucket + 1)) - 1
 
 
 def percentile(hist: Histogram, share: float) -> float | None:
-    """The value below which ``share`` (0 to 1) of the samples lie, µs; None without samples.
+    """The value in µs that ``share`` (0 to 1) of the samples are not above; None without samples.
 
-    Samples count as spread evenly over their bucket. In the open last bucket its lower bound is
-    all that is known.
+    Samples are taken as spread evenly over their bucket. Of the last bucket, which has no end, the lower bound is
+    returned.
     """
-    used = np.flatnonzero(hist)
-    if not len(used):
+    used_buckets = np.flatnonzero(hist)
+    if not len(used_buckets):
         return None
-    upto = np.cumsum(hist[used])
-    wanted = share * float(upto[-1])
-    index = int(np.searchsorted(upto, wanted, side="left"))
-    slot = int(used[index])
-    low, high = bucket_bounds(slot)
+    cumulative = np.cumsum(hist[used_buckets])
+    rank = share * float(cumulative[-1])
+    index = int(np.searchsorted(cumulative, rank, side="left"))
+    bucket = int(used_buckets[index])
+    low, high = bucket_bounds(bucket)
     if high is None:
         return float(low)
-    inside = 1 - (float(upto[index]) - wanted) / float(hist[slot])
-    return low + inside * (high + 1 - low)
+    share_of_bucket = 1 - (float(cumulative[index]) - rank) / float(hist[bucket])
+    return low + share_of_bucket * (high + 1 - low)
 
 
 def average(hist: Histogram, sum_us: int) -> float | None:
-    """Of all samples, from their sum, so that it is exact; None without samples."""
+    """Average of all samples in µs, exact because it is made from their sum; None without samples."""
     count = int(hist.sum())
     return sum_us / count if count else None
 
 
 def summarize(hist: Histogram, sum_us: int) -> Summary:
-    """Everything that is said about a histogram in words."""
+    """Count, average and percentiles of a histogram whose samples add up to ``sum_us``."""
     return Summary(
         int(hist.sum()),
         average(hist, sum_us),

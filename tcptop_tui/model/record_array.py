@@ -1,4 +1,4 @@
-"""The last so many records, in order, as one contiguous array."""
+"""Stores the latest records, in order, as one contiguous array."""
 
 from __future__ import annotations
 
@@ -11,37 +11,43 @@ from tcptop_tui.host.buffer_pool import Buffer, BufferPool, new_memory
 from tcptop_tui.records import Rows
 from tcptop_tui.row_copy import copy_into
 
-_SPARE = 16
-"""A buffer has room for a sixteenth more than is kept: the less, the more often all of it is put. There are two."""
-_MOST_WAITING = 64
-"""Parts that are put together at last, even where nobody looks."""
+_SPARE_SHARE = 16
+"""A buffer has room for a sixteenth more than the limit. With less room everything has to be copied more often."""
+_MAX_UNMERGED = 64
+"""So many appended arrays wait at most until they are copied into the buffer, even when nobody reads the records."""
 
 
 def drop_oldest(parts: list[Rows], limit: int) -> list[Rows]:
-    """Shorten ``parts`` in place, the first ones, to ``limit`` records together; what fell out, oldest first."""
-    excess, fallen = sum(map(len, parts)) - limit, []
-    for number, part in enumerate(parts):
+    """Shorten arrays of records, the first ones first, in place, to ``limit`` records together.
+
+    Returns:
+        The records that were dropped, oldest first.
+    """
+    excess, dropped = sum(map(len, parts)) - limit, []
+    for index, part in enumerate(parts):
         if excess <= 0:
             break
-        fallen.append(part[:excess])
-        parts[number] = part[excess:]
+        dropped.append(part[:excess])
+        parts[index] = part[excess:]
         excess -= len(part)
-    return fallen
+    return dropped
 
 
 class RecordArray:
-    """Keeps the latest ``limit`` records; older ones fall out.
+    """Stores the latest ``limit`` records.
 
-    What was handed out stays valid and unchanged whatever is appended later: records are written once, and
-    room is made by moving on to another buffer, the one before the last if nobody looks at it any more: of new
-    memory the kernel has to clear each page. Under load that is done when somebody looks, and not for each
-    of ten batches between two looks: they wait as they came, and most of them have fallen out until then.
+    An array that was handed out stays valid and unchanged, whatever is appended later: each record is written once,
+    and when a buffer is full the records move to another one. That is the buffer before the last, if nobody refers to
+    it any more, because the kernel has to clear each page of new memory.
 
-    Any thread may append, and any look.
+    Appended records are copied into the buffer only when somebody reads. Under load there are ten batches between two
+    readings, and most of their records are dropped before the next one.
+
+    Any thread may append, and any may read.
 
     Args:
         dtype: of a record.
-        limit: records kept at most.
+        limit: records that are stored at most.
     """
 
     def __init__(self, dtype: np.dtype[Any], limit: int) -> None:
@@ -49,14 +55,17 @@ class RecordArray:
         self._pool: BufferPool[Buffer] = BufferPool(max_free=1)
         self._buffer: Rows = np.zeros(0, dtype)
         self._end = 0
+        """Length of the used part of ``_buffer``."""
         self._rows = self._buffer
+        """The records in ``_buffer`` that are still stored."""
         self._unmerged: list[Rows] = []
+        """Records that are not in ``_buffer`` yet, oldest first."""
         self._total = 0
         self._lock = threading.Lock()
 
     @property
     def rows_and_total(self) -> tuple[Rows, int]:
-        """What is kept, oldest first, shape (n,), and how many there ever were; the last one has number total - 1."""
+        """Stored records, oldest first, shape (n,), and how many were ever appended: the last has number total - 1."""
         with self._lock:
             if self._unmerged:
                 self._merge()
@@ -64,36 +73,40 @@ class RecordArray:
 
     @property
     def rows(self) -> Rows:
-        """What is kept."""
+        """The stored records, oldest first, shape (n,)."""
         return self.rows_and_total[0]
 
     @property
     def total(self) -> int:
-        """Records ever appended."""
+        """Number of records that were ever appended."""
         return self._total
 
     def append(self, rows: Rows) -> list[Rows]:
-        """Add ``rows``, which nobody writes to again; returns those that fell out for them, oldest first."""
+        """Add ``rows``, which nobody writes to any more.
+
+        Returns:
+            The records that were dropped for them, oldest first.
+        """
         with self._lock:
             parts = [self._rows, *self._unmerged, rows]
-            fallen = drop_oldest(parts, self._limit)
-            self._rows, *waiting, more = parts
-            self._unmerged = [part for part in waiting if len(part)]
+            dropped = drop_oldest(parts, self._limit)
+            self._rows, *unmerged, new_rows = parts
+            self._unmerged = [part for part in unmerged if len(part)]
             self._total += len(rows)
-            if self._unmerged or self._end + len(more) > len(self._buffer):
-                self._unmerged.append(more)
+            if self._unmerged or self._end + len(new_rows) > len(self._buffer):
+                self._unmerged.append(new_rows)
             else:
-                self._append_to_buffer(more)
-            if len(self._unmerged) > _MOST_WAITING:
+                self._append_to_buffer(new_rows)
+            if len(self._unmerged) > _MAX_UNMERGED:
                 self._merge()
-        return fallen
+        return dropped
 
     def _merge(self) -> None:
-        """In a buffer with room for more: twice what is needed, as far as the limit asks for it."""
+        """Copy everything into another buffer, with room for twice as much, or a sixteenth more than the limit."""
         parts, self._unmerged = [self._rows, *self._unmerged], []
         count = sum(map(len, parts))
-        room = max(min(2 * count, self._limit + self._limit // _SPARE), count)
-        self._buffer = self._new_buffer(count, room)
+        capacity = max(min(2 * count, self._limit + self._limit // _SPARE_SHARE), count)
+        self._buffer = self._new_buffer(count, capacity)
         self._rows, self._end = self._buffer[:0], 0
         for part in parts:
             self._append_to_buffer(part)
@@ -106,12 +119,12 @@ class RecordArray:
         buffer = fitting[0] if fitting else Buffer(new_memory(max_bytes))
         return self._pool.lend(buffer).view(dtype)
 
-    def _append_to_buffer(self, more: Rows) -> None:
-        copy_into(more, self._buffer[self._end : self._end + len(more)])
-        self._end += len(more)
-        self._rows = self._buffer[self._end - len(self._rows) - len(more) : self._end]
+    def _append_to_buffer(self, new_rows: Rows) -> None:
+        copy_into(new_rows, self._buffer[self._end : self._end + len(new_rows)])
+        self._end += len(new_rows)
+        self._rows = self._buffer[self._end - len(self._rows) - len(new_rows) : self._end]
 
     def clear(self) -> None:
-        """Forget the records, not their number."""
+        """Forget the records, but not how many there were."""
         with self._lock:
             self._rows, self._unmerged = self._buffer[self._end : self._end], []

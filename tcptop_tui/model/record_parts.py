@@ -1,4 +1,4 @@
-"""The last so many records as they came, put together only when somebody looks at all of them."""
+"""Stores the latest records as the arrays in which they came; they are joined only when somebody reads all of them."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from tcptop_tui.model.record_array import drop_oldest
 from tcptop_tui.records import Rows
 from tcptop_tui.row_copy import concat
 
-_MOST_PARTS = 64
+_MAX_PARTS = 64
 
 
 class FrozenParts:
-    """What was kept at one moment, oldest first. Immutable.
+    """The records that were stored at one moment, oldest first. Immutable.
 
     Args:
         dtype: of a record.
-        parts: one after the other; nobody writes to them again.
+        parts: arrays of records, one after the other; nobody writes to them again.
     """
 
     def __init__(self, dtype: np.dtype[Any], parts: Iterable[Rows] = ()) -> None:
@@ -32,34 +32,34 @@ class FrozenParts:
 
     @cached_property
     def rows(self) -> Rows:
-        """All of them, shape (n,): where there are many, a copy that is not cheap."""
+        """All records, shape (n,). Where there is more than one part it copies them, which takes its time."""
         return self._parts[0] if len(self._parts) == 1 else concat(self._dtype, *self._parts)
 
     @property
     def oldest(self) -> np.void | None:
-        """The oldest one; None: there is none."""
+        """The oldest record; None where there is none."""
         return next((part[0] for part in self._parts if len(part)), None)
 
     def newest(self, count: int) -> Rows:
-        """So many at most."""
-        found: list[Rows] = []
+        """The latest ``count`` records, oldest first, or fewer where there are not so many."""
+        parts: list[Rows] = []
         for part in reversed(self._parts):
             if count <= 0:
                 break
-            found.insert(0, part[-count:])
+            parts.insert(0, part[-count:])
             count -= len(part)
-        return concat(self._dtype, *found)
+        return concat(self._dtype, *parts)
 
 
 class RecordParts:
-    """Keeps the latest ``limit`` records; older ones fall out.
+    """Stores the latest ``limit`` records.
 
-    ``RecordArray`` is for what is looked at all the time: it has the same twice, to be contiguous. Any thread may
-    append, and any look.
+    ``RecordArray`` is for records that are read all the time: it has two buffers so that they are contiguous. Any
+    thread may append, and any may read.
 
     Args:
         dtype: of a record.
-        limit: records kept at most.
+        limit: records that are stored at most.
     """
 
     def __init__(self, dtype: np.dtype[Any], limit: int) -> None:
@@ -70,31 +70,35 @@ class RecordParts:
 
     @property
     def frozen_and_total(self) -> tuple[FrozenParts, int]:
-        """What is kept, and how many there ever were; the last one has number total - 1."""
+        """The stored records, and how many were ever appended; the last has number total - 1."""
         return self._frozen
 
     def append(self, rows: Rows) -> list[Rows]:
-        """Add ``rows``, which nobody writes to again; returns those that fell out for them, oldest first."""
+        """Add ``rows``, which nobody writes to any more.
+
+        Returns:
+            The records that were dropped for them, oldest first.
+        """
         with self._lock:
             parts = [*self._parts, rows]
-            fallen = drop_oldest(parts, self._limit)
+            dropped = drop_oldest(parts, self._limit)
             self._parts = [part for part in parts if len(part)]
-            if len(self._parts) > _MOST_PARTS:
+            if len(self._parts) > _MAX_PARTS:
                 half = len(self._parts) // 2
                 self._parts[half:] = [concat(self._dtype, *self._parts[half:])]
             self._frozen = FrozenParts(self._dtype, self._parts), self._frozen[1] + len(rows)
-        return fallen
+        return dropped
 
-    def rewrite(self, changed: Callable[[Rows], Rows | None]) -> None:
-        """Put ``changed(part)`` in the place of each part, the latest first, where that is not None."""
+    def rewrite(self, rewrite_part: Callable[[Rows], Rows | None]) -> None:
+        """Replace each part, the latest first, by what ``rewrite_part`` makes of it, unless that is None."""
         with self._lock:
-            parts = [(part, changed(part)) for part in reversed(self._parts)][::-1]
-            if any(new is not None for _, new in parts):
-                self._parts = [old if new is None else new for old, new in parts]
+            pairs = [(part, rewrite_part(part)) for part in reversed(self._parts)][::-1]
+            if any(rewritten is not None for _, rewritten in pairs):
+                self._parts = [part if rewritten is None else rewritten for part, rewritten in pairs]
                 self._frozen = FrozenParts(self._dtype, self._parts), self._frozen[1]
 
     def clear(self) -> None:
-        """Forget the records, not their number."""
+        """Forget the records, but not how many there were."""
         with self._lock:
             self._parts = []
             self._frozen = FrozenParts(self._dtype), self._frozen[1]

@@ -1,4 +1,4 @@
-"""Folds batches into facts. Knows no screen and no kernel."""
+"""The store: folds batches into the state that snapshots are made of. It knows neither a screen nor a source."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import numpy as np
 from tcptop_tui.model.alerts import AlertRules
 from tcptop_tui.model.board import BoardHistory
 from tcptop_tui.model.connect_outcomes import OutcomeCounter
-from tcptop_tui.model.heat_map import HeatMapBuilder
-from tcptop_tui.model.lingering import NO_LINGERING_ROWS, from_missing, still_lingering
+from tcptop_tui.model.heat_map_builder import HeatMapBuilder
+from tcptop_tui.model.lingering import NO_LINGERING_ROWS, from_removed, still_lingering
 from tcptop_tui.model.per_second import PerSecondCounter
 from tcptop_tui.model.rates import Rates
 from tcptop_tui.model.record_array import RecordArray
@@ -37,26 +37,29 @@ from tcptop_tui.stream.batches import (
 )
 from tcptop_tui.stream.late_endings import apply_late_endings, is_half_closed
 
-_PACE_S = 3.0
-"""Transitions per second are an average over this long."""
+_AVERAGE_S = 3.0
+"""Transitions per second are an average over this time."""
 
 
 class Store:
-    """The state behind every panel; ``generation`` rises with each change."""
+    """The state behind every panel. ``generation`` rises with each change.
+
+    One thread applies batches; another may make snapshots meanwhile.
+    """
 
     def __init__(self, settings: Settings) -> None:
         self.generation = 0
         self._rates = Rates()
         self._table_diff = TableDiff()
-        # one attribute, replaced at once: a table may be taken in while another thread reads facts
-        self._table = (Table(np.zeros(0, ROW), 0, 0), self._rates.tx, self._rates.rx)
+        # the table and its rates are one attribute, so that a snapshot in another thread gets those of one table
+        self._table_and_rates = (Table(np.zeros(0, ROW), 0, 0), self._rates.tx, self._rates.rx)
         self._log = RecordArray(TRANSITION, settings.log_rows)
         self._ended = RecordParts(ENDED, settings.session_rows)
         self._pings = RecordArray(PING, settings.ping_rows)
         self._pings_lost = 0
         self._names = Names()
         self._live_rtt = LiveRttTotals()
-        # of all ended connections, and of those of them that are not kept any more
+        # samples of all ended connections, and of those that are not stored any more
         self._ended_rtt, self._dropped_rtt = RttTotals(), RttTotals()
         self._per_second = PerSecondCounter()
         self._outcomes = OutcomeCounter(settings.connect_rows)
@@ -68,23 +71,21 @@ class Store:
         self._lingering = NO_LINGERING_ROWS
         self._linger_rows = settings.linger_rows
         self.linger_s = settings.linger_s
-        self._transition_marks: deque[tuple[int, int]] = deque()
+        self._transition_totals: deque[tuple[int, int]] = deque()
+        """Up to which time events had been read, and how many transitions there had been: of the last tables."""
         self._loss = Loss()
         self._status = Status("")
         self._first_ns = self._cleared_ns = 0
-        self._uncounted = (0, 0)
+        self._uncounted_transitions = self._uncounted_ended = 0
+        """How many there had been when the user cleared them."""
 
     def apply(self, batch: Batch) -> None:
-        """Fold one batch in."""
+        """Fold one batch into the state."""
         if isinstance(batch, Transitions):
             self._log.append(batch.rows)
             self._per_second.add_transitions(batch.rows, self._outcomes.add(batch.rows))
         elif isinstance(batch, EndedConnections):
-            self._ended_rtt = self._ended_rtt + RttTotals.from_rows(batch.rows, np.arange(len(batch.rows)))
-            for fallen in self._ended.append(batch.rows):
-                self._drop_ended(fallen)
-            self._per_second.add_ended(batch.rows)
-            self._heat_map.add_ended(batch.rows)
+            self._apply_ended(batch.rows)
         elif isinstance(batch, LateEndings):
             self._apply_late_endings(batch.rows)
         elif isinstance(batch, Table):
@@ -101,84 +102,92 @@ class Store:
         self.generation += 1
 
     def clear(self) -> None:
-        """Forget what was, keep what is: no transitions, ended connections or pings from before now."""
-        for history in (self._log, self._ended, self._pings):
-            history.clear()
-        self._cleared_ns = self._table[0].now_ns
-        self._uncounted = (self._log.total, self._ended.frozen_and_total[1])
+        """Forget transitions, ended connections and pings; what exists now stays."""
+        for records in (self._log, self._ended, self._pings):
+            records.clear()
+        self._cleared_ns = self._table_and_rates[0].now_ns
+        self._uncounted_transitions, self._uncounted_ended = self._log.total, self._ended.frozen_and_total[1]
         self._outcomes.clear(self._cleared_ns)
         self._heat_map.clear()
         self._ended_rtt, self._dropped_rtt = RttTotals(), RttTotals()
         self._lingering = NO_LINGERING_ROWS
         self.generation += 1
 
+    def _apply_ended(self, ended_rows: Rows) -> None:
+        self._ended_rtt = self._ended_rtt + _sum_rtt(ended_rows)
+        for dropped_rows in self._ended.append(ended_rows):
+            self._dropped_rtt = self._dropped_rtt + _sum_rtt(dropped_rows)
+        self._per_second.add_ended(ended_rows)
+        self._heat_map.add_ended(ended_rows)
+
     def _apply_table(self, table: Table) -> None:
         rows, now_ns, events_ns = table.rows, table.now_ns, table.events_ns or table.now_ns
         self._first_ns = self._first_ns or now_ns
         self._outcomes.start(now_ns)
-        # found out once: half of what follows compares the two tables
-        step = self._table_diff = TableDiff.from_ids(self._table_diff.ids, rows["id"].copy())
+        diff = self._table_diff = TableDiff.from_ids(self._table_diff.ids, rows["id"].copy())
         self._wall_clock = self._wall_clock.with_reading(now_ns, table.utc_ns)
-        self._update_lingering(table, step)
-        self._per_second.add_table(rows, now_ns, step)
-        self._heat_map.add_table(rows, table.hists, now_ns, self._live_rtt.update(rows, table.hists, step))
+        self._update_lingering(table, diff)
+        self._per_second.add_table(rows, now_ns, diff)
+        self._heat_map.add_table(rows, table.hists, now_ns, self._live_rtt.update(rows, table.hists, diff))
         self._board.update(rows, now_ns)
-        self._alert_rules.update(
-            rows, self._outcomes.failed_rows, self._per_second.last_seconds(now_ns, events_ns), now_ns
-        )
-        self._rates.update(rows, now_ns, step)
-        self._trends.update(rows, step.ids, self._rates.tx, self._rates.rx, now_ns)
-        self._table = (table, self._rates.tx, self._rates.rx)
-        if self._transition_marks and self._transition_marks[-1][0] == events_ns:
-            self._transition_marks.pop()
-        self._transition_marks.append((events_ns, self._log.total))
-        while len(self._transition_marks) > 2 and events_ns - self._transition_marks[1][0] >= _PACE_S * 1e9:
-            self._transition_marks.popleft()
+        per_second = self._per_second.last_seconds(now_ns, events_ns)
+        self._alert_rules.update(rows, self._outcomes.failed_rows, per_second, now_ns)
+        self._rates.update(rows, now_ns, diff)
+        self._trends.update(rows, diff.ids, self._rates.tx, self._rates.rx, now_ns)
+        self._table_and_rates = (table, self._rates.tx, self._rates.rx)
+        self._update_transition_totals(events_ns)
 
-    def _apply_late_endings(self, endings: Rows) -> None:
-        """A FIN that came later changes nothing that anybody sees; a reset does."""
-        resets = picked(endings, (endings["close_flags"] & (CloseFlag.RST_SENT | CloseFlag.RST_RECEIVED)) != 0)
+    def _apply_late_endings(self, late_endings: Rows) -> None:
+        """Correct ended connections by a reset that came later; a FIN that came later changes nothing that is shown."""
+        is_reset = (late_endings["close_flags"] & (CloseFlag.RST_SENT | CloseFlag.RST_RECEIVED)) != 0
+        resets = picked(late_endings, is_reset)
 
-        def changed(sessions: Rows) -> Rows | None:
-            if not (np.isin(sessions["skaddr"], resets["skaddr"]) & is_half_closed(sessions["close_flags"])).any():
+        def correct(ended_rows: Rows) -> Rows | None:
+            is_same_socket = np.isin(ended_rows["skaddr"], resets["skaddr"])
+            if not (is_same_socket & is_half_closed(ended_rows["close_flags"])).any():
                 return None
-            made = copied(sessions)
-            apply_late_endings(made, resets)
-            return made
+            corrected = copied(ended_rows)
+            apply_late_endings(corrected, resets)
+            return corrected
 
         if len(resets):
-            self._ended.rewrite(changed)
+            self._ended.rewrite(correct)
 
-    def _update_lingering(self, table: Table, step: TableDiff) -> None:
-        (before, tx_rate, rx_rate), linger_ns = self._table, int(self.linger_s * 1e9)
-        since_ns = table.now_ns - linger_ns
-        lately = self._ended.frozen_and_total[0].newest(2 * self._linger_rows)
-        lately = picked(lately, lately["end_ns"] >= since_ns)
-        missed = self._lingering.concat(from_missing(before.rows, tx_rate, rx_rate, step.removed, table.now_ns))
-        self._lingering = still_lingering(missed, step.ids, lately, since_ns + 1, self._linger_rows)
+    def _update_lingering(self, table: Table, diff: TableDiff) -> None:
+        earlier_table, tx_rate, rx_rate = self._table_and_rates
+        oldest_ns = table.now_ns - int(self.linger_s * 1e9)
+        ended_rows = self._ended.frozen_and_total[0].newest(2 * self._linger_rows)
+        ended_rows = picked(ended_rows, ended_rows["end_ns"] >= oldest_ns)
+        removed = from_removed(earlier_table.rows, tx_rate, rx_rate, diff.removed, table.now_ns)
+        lingering = self._lingering.concat(removed)
+        self._lingering = still_lingering(lingering, diff.ids, ended_rows, oldest_ns + 1, self._linger_rows)
 
-    def _drop_ended(self, sessions: Rows) -> None:
-        """Sum up what falls out of the kept sessions, so that the grand total stays whole."""
-        self._dropped_rtt = self._dropped_rtt + RttTotals.from_rows(sessions, np.arange(len(sessions)))
+    def _update_transition_totals(self, events_ns: int) -> None:
+        totals = self._transition_totals
+        if totals and totals[-1][0] == events_ns:
+            totals.pop()
+        totals.append((events_ns, self._log.total))
+        while len(totals) > 2 and events_ns - totals[1][0] >= _AVERAGE_S * 1e9:
+            totals.popleft()
 
     def _transitions_per_s(self) -> float:
-        if len(self._transition_marks) < 2:
+        if len(self._transition_totals) < 2:
             return math.nan
-        (start_ns, before), (end_ns, after) = self._transition_marks[0], self._transition_marks[-1]
-        if self._table[0].now_ns - end_ns >= _PACE_S * 1e9:  # what has happened since is not read yet
+        (start_ns, start_total), (end_ns, end_total) = self._transition_totals[0], self._transition_totals[-1]
+        if self._table_and_rates[0].now_ns - end_ns >= _AVERAGE_S * 1e9:  # events since then have not been read yet
             return math.nan
-        return (after - before) * 1e9 / max(1, end_ns - start_ns)
+        return (end_total - start_total) * 1e9 / max(1, end_ns - start_ns)
 
     @property
     def details(self) -> Rows:
         """``Snapshot.details`` of the present state."""
-        return self._table[0].details
+        return self._table_and_rates[0].details
 
     def snapshot(self) -> Snapshot:
-        """The present state; cheap, the arrays are shared and never written to again."""
-        table, tx_rate, rx_rate = self._table
-        # a table, or many transitions, may be taken in by another thread meanwhile
-        (log, log_total), (kept, sessions_total) = self._log.rows_and_total, self._ended.frozen_and_total
+        """The present state. It takes little time: arrays are shared, and never written to again."""
+        table, tx_rate, rx_rate = self._table_and_rates
+        # records and their total are read at once, because another thread may apply a batch meanwhile
+        (log, log_total), (ended, ended_total) = self._log.rows_and_total, self._ended.frozen_and_total
         return Snapshot(
             now_ns=table.now_ns,
             utc_ns=table.utc_ns,
@@ -195,10 +204,10 @@ class Store:
             lingering=self._lingering,
             log=log,
             log_total=log_total,
-            log_count=log_total - self._uncounted[0],
-            ended=kept,
-            ended_total=sessions_total,
-            ended_count=sessions_total - self._uncounted[1],
+            log_count=log_total - self._uncounted_transitions,
+            ended=ended,
+            ended_total=ended_total,
+            ended_count=ended_total - self._uncounted_ended,
             pings=self._pings.rows,
             pings_total=self._pings.total,
             pings_lost=self._pings_lost,
@@ -218,3 +227,7 @@ class Store:
             loss=self._loss,
             status=self._status,
         )
+
+
+def _sum_rtt(ended_rows: Rows) -> RttTotals:
+    return RttTotals.from_rows(ended_rows, np.arange(len(ended_rows)))

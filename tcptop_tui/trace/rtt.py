@@ -15,10 +15,11 @@ from tcptop_tui import formats
 from tcptop_tui.export.log2_text import log2_lines
 from tcptop_tui.export.schema import Bucket
 from tcptop_tui.filters import Filter
-from tcptop_tui.model.histogram import Histogram, bucket_bounds
+from tcptop_tui.model.histogram import bucket_bounds
 from tcptop_tui.records import RTT_SLOTS, Rows
 from tcptop_tui.safe_text import clean
 from tcptop_tui.stream.batches import Batch, EndedConnections, Loss, Names, Table
+from tcptop_tui.stream.histograms import Histogram
 from tcptop_tui.stream.identity import link_ids
 from tcptop_tui.trace.output import Form, Output
 from tcptop_tui.trace.stream_loop import LineContext

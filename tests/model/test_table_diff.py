@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from tcptop_tui.model import heat_map
+from tcptop_tui.model import heat_map, heat_map_builder
 from tcptop_tui.model.frame import ViewOptions, make_frame
 from tcptop_tui.model.rtt_baseline import MIN_SECONDS, RttBaseline
 from tcptop_tui.model.rtt_totals import LiveRttTotals, RttTotals
@@ -79,7 +79,7 @@ def busy(count: int, samples: int, second: int) -> Table:
 
 
 def test_more_connections_than_are_kept_apart_are_summed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(heat_map, "_MAX_BUSY_CONNECTIONS", 10)
+    monkeypatch.setattr(heat_map_builder, "_MAX_BUSY_CONNECTIONS", 10)
     store = Store(Settings())
     start = -NOW // SECOND % heat_map.STEP_S
     for second in range(4):

@@ -9,7 +9,7 @@ import pytest
 from textual.containers import VerticalScroll
 
 from tcptop_tui.model.store import Store
-from tcptop_tui.model.trends import SAMPLES, trend
+from tcptop_tui.model.trends import MAX_SAMPLES, trend
 from tcptop_tui.settings import Settings
 from tcptop_tui.stream.batches import Table
 from tcptop_tui.widgets.details.page import DetailScreen
@@ -43,11 +43,11 @@ def test_the_past_of_a_connection_is_there_before_its_page() -> None:
 
 def test_one_sample_a_second_and_a_bound() -> None:
     store = Store(Settings(trend_rows=20))
-    for half_second in range(2 * SAMPLES + 20):
+    for half_second in range(2 * MAX_SAMPLES + 20):
         at_ns = half_second * SECOND // 2
         store.apply(Table(connections({"id": 1, "srtt_us": half_second}), NOW + at_ns, UTC + at_ns))
     rtt = past(store, 1)[0]
-    assert rtt == [2 * (SAMPLES + 10 - left) for left in range(20, 0, -1)]
+    assert rtt == [2 * (MAX_SAMPLES + 10 - left) for left in range(20, 0, -1)]
     store.apply(read(1000, *({"id": number + 1} for number in range(50))))
     assert np.shape(past(store, 1)) == (3, 1)  # one table is kept, however large
 

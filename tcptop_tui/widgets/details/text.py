@@ -14,7 +14,7 @@ from tcptop_tui.fields import BY_KEY, FIELDS, RecordKinds, RowContext, list_fiel
 from tcptop_tui.model.frame import Frame, RttSelection
 from tcptop_tui.model.rtt_totals import RttTotals
 from tcptop_tui.model.snapshot import Snapshot
-from tcptop_tui.model.trends import SAMPLES, trend
+from tcptop_tui.model.trends import MAX_SAMPLES, trend
 from tcptop_tui.records import ROW, UNKNOWN_NS, Rows
 from tcptop_tui.stream.batches import Names
 from tcptop_tui.stream.identity import connection_key, tuple_hash
@@ -70,7 +70,7 @@ def round_trips(row: Rows, samples: RttTotals, facts: Snapshot) -> RttSelection:
 def trend_lines(row: Rows, frame: Frame, width: int) -> Text:
     """Sparklines of RTT and rates, with the largest value of each."""
     values = trend(frame.snapshot.trends, int(row["id"][0]))
-    cells = max(10, min(SAMPLES, width - _TREND_CELLS))
+    cells = max(10, min(MAX_SAMPLES, width - _TREND_CELLS))
     drawn = Text.assemble((f"\nThe last {cells} seconds\n", "bold"))
     lines = []
     for name, part in zip(("RTT", "sent", "received"), values, strict=True):
