@@ -53,7 +53,7 @@ class Taking:
 
 def fed(backend: Backend, source: Dying, monkeypatch: pytest.MonkeyPatch) -> Taking:
     feed = Feed(backend, Settings(), Capture())
-    monkeypatch.setattr(feed, "_bpf", lambda: source)
+    monkeypatch.setattr(feed, "_bpf_source", lambda: source)
     sink = Taking()
     feed.run(sink, sink.stopped)
     assert source.closed

@@ -1,4 +1,4 @@
-"""What the dashboard needs of the feed behind it."""
+"""What the dashboard needs of the feed behind it, and of the host."""
 
 from __future__ import annotations
 
@@ -10,50 +10,59 @@ from tcptop_tui.records import Rows
 from tcptop_tui.stream.batches import Capture, Sink
 
 
-class DashboardFeed(Protocol):
-    """Runs a source in the worker thread and answers the dashboard's questions to the host. See ``Feed``."""
+class DashboardRequests(Protocol):
+    """What the dashboard asks of the host beside the batches. See ``HostRequests``."""
 
-    @property
-    def capture(self) -> Capture:
-        """The capture filter that the command line asked for."""
+    def run_ping_probe(self, sink: Sink, stopped: Callable[[float], bool]) -> str:
+        """Offer echo requests to ``sink`` until ``stopped``. Never raises: the result says why no probe is attached."""
         ...
 
-    def run(self, sink: Sink, stopped: Callable[[float], bool]) -> None:
-        """Feed ``sink`` until ``stopped``. Never raises: the end is a ``Status`` with its reason."""
+    def read_details(self, row: Rows) -> SocketAnswer:
+        """What the kernel and /proc know now of a connection (dtype ROW, shape (1,)); empty when it does not exist."""
         ...
 
-    def run_pings(self, sink: Sink, stopped: Callable[[float], bool]) -> str:
-        """Probe echo requests until ``stopped``. Never raises: the result says why no probe is attached."""
-        ...
-
-    def set_capture(self, capture: Capture) -> None:
-        """From any thread: look at something else from now on."""
-        ...
-
-    def set_refresh(self, refresh_s: float) -> None:
-        """From any thread: make a table so often from now on."""
-        ...
-
-    def want_details(self, *, wanted: bool) -> None:
-        """From any thread: have ``Table.details``, or do without."""
-        ...
-
-    def ask(self, row: Rows) -> SocketAnswer:
-        """What the kernel and /proc know now of a connection (dtype ROW, shape (1,)); nothing when it has gone."""
-        ...
-
-    def identify(self, row: Rows) -> int:
-        """Which socket a connection (dtype ROW, shape (1,)) is, so that ``destroy`` closes no other.
+    def find_cookie(self, row: Rows) -> int:
+        """The cookie of a connection's socket (dtype ROW, shape (1,)), so that ``destroy`` closes no other one.
 
         Raises:
-            TcptopError: nothing can be closed here, or it is not there any more.
+            TcptopError: nothing can be closed here, or the socket does not exist any more.
         """
         ...
 
     def destroy(self, row: Rows, cookie: int) -> None:
-        """Close a socket that ``identify`` has named.
+        """Close the socket with the cookie that ``find_cookie`` has returned.
 
         Raises:
-            TcptopError: it is not there any more, or the kernel refuses.
+            TcptopError: the socket does not exist any more, or the kernel refuses.
         """
+        ...
+
+
+class DashboardFeed(Protocol):
+    """Runs a source in the worker thread. See ``Feed``."""
+
+    @property
+    def capture(self) -> Capture:
+        """The capture filter of the command line."""
+        ...
+
+    @property
+    def host_requests(self) -> DashboardRequests:
+        """Requests to the host that the source looks at."""
+        ...
+
+    def run(self, sink: Sink, stopped: Callable[[float], bool]) -> None:
+        """Offer batches to ``sink`` until ``stopped``. Never raises: the end is a ``Status`` with its reason."""
+        ...
+
+    def set_capture(self, capture: Capture) -> None:
+        """From any thread: use another capture filter from now on."""
+        ...
+
+    def set_refresh(self, refresh_s: float) -> None:
+        """From any thread: make a table every ``refresh_s`` seconds from now on."""
+        ...
+
+    def want_details(self, *, wanted: bool) -> None:
+        """From any thread: have ``Table.details``, or do without."""
         ...

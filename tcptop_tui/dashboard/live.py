@@ -224,7 +224,7 @@ class Dashboard(KeyQueueApp):
 
     def _attach_pings(self, stopped: Callable[[float], bool]) -> str:
         """In a thread of its own, while the ping view is open: feed its echo requests in."""
-        return self._feed.run_pings(self._queue, stopped)
+        return self._feed.host_requests.run_ping_probe(self._queue, stopped)
 
     @work(group="pump")
     async def _pump_frames(self, queue: BatchQueue) -> None:

@@ -161,7 +161,7 @@ def _told(thing: Any) -> str:
     if is_dataclass(thing):
         return repr([_told(getattr(thing, field.name)) for field in fields(thing)])
     if type(thing).__module__.startswith("tcptop_tui.") and hasattr(thing, "__dict__"):
-        return repr({name: _told(value) for name, value in vars(thing).items() if name != "_opening"})
+        return repr({name: _told(value) for name, value in vars(thing).items()})
     return repr(thing)
 
 

@@ -152,8 +152,8 @@ def test_read_only_closes_nothing(diag: SockDiag) -> None:
         ours, theirs = pair(listener)
         row = row_of(diag, ours)
         with pytest.raises(TcptopError, match="--readonly"):
-            feed.identify(row)
-        feed.destroy(row, cookie(ours))
+            feed.host_requests.find_cookie(row)
+        feed.host_requests.destroy(row, cookie(ours))
         ours.send(b"still")
         assert theirs.recv(5) == b"still"
 
@@ -174,8 +174,8 @@ async def test_the_key_is_not_there_when_read_only() -> None:
 async def test_it_asks_first() -> None:
     async with dashboard() as board:
         asked: list[int] = []
-        board.app._feed.identify = lambda row: int(row["rport"][0])  # type: ignore[method-assign]
-        board.app._feed.destroy = lambda _row, cookie: asked.append(cookie)  # type: ignore[method-assign]
+        board.app._feed.host_requests.find_cookie = lambda row: int(row["rport"][0])  # type: ignore[method-assign]
+        board.app._feed.host_requests.destroy = lambda _row, cookie: asked.append(cookie)  # type: ignore[method-assign]
         for keys in (("f9", "escape"), ("f9", "n"), ("f9", "enter"), ("K", "right", "left", "enter")):
             await board.pilot.press(keys[0])
             while not isinstance(board.app.screen, CloseDialog):

@@ -89,7 +89,7 @@ def in_cgroup_of(group: Path) -> tuple[str, ...]:
 class Hostile(Script):
     """Answers what a page asks with nothing but names of strangers."""
 
-    def ask(self, row: object) -> SocketAnswer:
+    def read_details(self, row: object) -> SocketAnswer:
         everything = b" ".join(NAMES).decode(errors="replace")
         facts = ProcessFacts(NAMES[0].decode(), everything, everything, 1.0, 1.0, 1, 3, 4)
         return SocketAnswer({"congestion": everything, "cwnd": 10}, facts)

@@ -50,7 +50,7 @@ class Views(App[None]):
 
     def compose(self) -> ComposeResult:
         yield RttView(id="rtt-view")
-        yield PingView(lambda stopped: self.script.run_pings(None, stopped), id="ping-view")  # type: ignore[arg-type]
+        yield PingView(lambda stopped: self.script.run_ping_probe(None, stopped), id="ping-view")  # type: ignore[arg-type]
 
     def on_mount(self) -> None:
         self.query_one(PingView).display = False

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from tcptop_tui.bpf.program import Program
-from tcptop_tui.dashboard.dashboard_feed import DashboardFeed
+from tcptop_tui.dashboard.dashboard_feed import DashboardFeed, DashboardRequests
 from tcptop_tui.errors import TcptopError
 from tcptop_tui.host.processes import SocketAnswer
 from tcptop_tui.reconcile.slot_reading import SlotReading
@@ -92,7 +92,7 @@ UNKNOWN = {
 """Everything that can be unknown, unknown."""
 
 
-class Script(DashboardFeed):
+class Script(DashboardFeed, DashboardRequests):
     """A feed that offers given batches at once, and others when ``deliver`` is called."""
 
     def __init__(self, *batches: Batch) -> None:
@@ -109,15 +109,20 @@ class Script(DashboardFeed):
         """Nothing is filtered."""
         return Capture()
 
+    @property
+    def host_requests(self) -> Script:
+        """The script answers for the host, too."""
+        return self
+
     def want_details(self, *, wanted: bool) -> None:
         """Remember it."""
         self.details = wanted
 
-    def ask(self, row: Rows) -> SocketAnswer:
+    def read_details(self, row: Rows) -> SocketAnswer:
         """Nobody has these connections."""
         return SocketAnswer()
 
-    def identify(self, row: Rows) -> int:
+    def find_cookie(self, row: Rows) -> int:
         """Nobody has these connections."""
         raise TcptopError("a script is played: there is nothing to close")
 
@@ -140,7 +145,7 @@ class Script(DashboardFeed):
         """Remember it."""
         self.captures.append(capture)
 
-    def run_pings(self, sink: Sink, stopped: Callable[[float], bool]) -> str:
+    def run_ping_probe(self, sink: Sink, stopped: Callable[[float], bool]) -> str:
         """Be attached until told to stop."""
         if self.refusal:
             return self.refusal

@@ -96,7 +96,7 @@ def test_a_process_is_told_by_its_start_and_not_by_its_name() -> None:
     mine = connections({"pid": me, "comm": b"another name"})
     for started, known in ((start_of(me), True), (0, True), (start_of(me) - 1, False)):
         mine["start_ticks"] = started
-        asked = feed.ask(mine)
+        asked = feed.host_requests.read_details(mine)
         assert (asked.process is not None) == known
 
 

@@ -37,9 +37,9 @@ class CloseActions(ViewApp):
             return
         names = self.frame.snapshot.names
         try:
-            cookie = await asyncio.to_thread(self._feed.identify, row)
+            cookie = await asyncio.to_thread(self._feed.host_requests.find_cookie, row)
             if await self.push_screen_wait(CloseDialog(row, names)):
-                await asyncio.to_thread(self._feed.destroy, row, cookie)
+                await asyncio.to_thread(self._feed.host_requests.destroy, row, cookie)
                 self.notify(f"closed {endpoints(row, names)}", markup=False, timeout=4)
         except TcptopError as error:
             self.notify(str(error), severity="error", markup=False, timeout=8)

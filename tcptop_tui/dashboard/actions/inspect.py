@@ -44,13 +44,12 @@ class PauseAndOpenActions(ViewApp):
     async def _connection_opened(self, event: ConnectionTable.Opened) -> None:
         number = int(np.flatnonzero(self.frame.ids == event.connection_id)[0])
         row = np.array([self.frame.row(number)[0]], ROW)
-        await self.push_screen(DetailScreen(self.frame, row, self._feed.ask))
+        await self.push_screen(DetailScreen(self.frame, row, self._feed.host_requests.read_details))
 
     @on(EndedTable.Opened)
     async def _ended_opened(self, event: EndedTable.Opened) -> None:
-        await self.push_screen(
-            DetailScreen(self.frame, row_from_ended(self.frame.snapshot.ended_rows[event.row]), self._feed.ask)
-        )
+        row = row_from_ended(self.frame.snapshot.ended_rows[event.row])
+        await self.push_screen(DetailScreen(self.frame, row, self._feed.host_requests.read_details))
 
     @on(ConnectsTable.Opened)
     async def _connect_opened(self, event: ConnectsTable.Opened) -> None:
@@ -64,7 +63,7 @@ class PauseAndOpenActions(ViewApp):
         else:
             self._show_destination(destination_filter(event.outcome))
             return
-        await self.push_screen(DetailScreen(self.frame, row, self._feed.ask))
+        await self.push_screen(DetailScreen(self.frame, row, self._feed.host_requests.read_details))
 
     @on(DestinationsTable.Opened)
     def _destination_opened(self, event: DestinationsTable.Opened) -> None:
