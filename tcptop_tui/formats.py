@@ -1,4 +1,4 @@
-"""Numbers as people read them, in few cells; ``UNKNOWN`` is what is not known, and never 0."""
+"""Formats values as text for people, in few cells. ``UNKNOWN`` stands for what is not known, and never for 0."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ _UNITS = ("", "K", "M", "G", "T", "P", "E")
 
 @lru_cache(maxsize=16384)
 def address(words: tuple[int, int]) -> str:
-    """``(high, low)`` 64-bit words of an IPv6 address as text; IPv4-mapped ones as IPv4."""
-    six = ipaddress.IPv6Address(words[0] << 64 | words[1])
-    return str(six.ipv4_mapped or six)
+    """An address from its two 64-bit words, high and low. IPv4-mapped addresses are written as IPv4."""
+    parsed = ipaddress.IPv6Address(words[0] << 64 | words[1])
+    return str(parsed.ipv4_mapped or parsed)
 
 
 def peer_address(words: tuple[int, int], dev: int) -> str:
-    """An address; a link-local one with the number of the device that its link is at: ``fe80::2%7``."""
+    """A remote address. A link-local one has the number of the device that its link is at: ``fe80::2%7``."""
     return f"{address(words)}%{dev}" if dev and words[0] >> 54 == _LINK_LOCAL else address(words)
 
 
 def endpoint(host: str, port: str) -> str:
-    """``10.0.0.1:443``, ``[::1]:443`` (RFC 3986 3.2.2: without brackets the port would look like a part of it)."""
+    """``10.0.0.1:443``, ``[::1]:443``: without brackets the port would look like a part of the address (RFC 3986)."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def size_bytes(count: float) -> str:
-    """``999``, ``1.2K``, ``34M``: units of 1,024, as htop and ls have them; at most 5 cells."""
+    """``999``, ``1.2K``, ``34M``, in units of 1,024 as in htop and ls; at most 5 cells."""
     value = float(count)
     for unit in _UNITS:
         if value < 999.5 or unit == _UNITS[-1]:
@@ -50,16 +50,16 @@ def size_bytes(count: float) -> str:
 
 
 def rate(bytes_per_s: float) -> str:
-    """Bytes per second, without the ``/s`` that the column's title has."""
+    """Bytes per second as ``size_bytes``; the ``/s`` is in the title of the column. NaN is unknown."""
     return UNKNOWN if math.isnan(bytes_per_s) else size_bytes(bytes_per_s)
 
 
 def duration_ns(span_ns: int) -> str:
     """``87µs``, ``4.2ms``, ``123ms``, ``4.2s``, ``3m05s``, ``2h14m``, ``5d03h``; at most 7 cells."""
     span_us = max(0, span_ns) / 1000
-    for limit_us, unit_us, form in _SHORT:
+    for limit_us, unit_us, template in _BELOW_A_MINUTE:
         if span_us < limit_us:
-            return form.format(span_us / unit_us)
+            return template.format(span_us / unit_us)
     minutes, seconds = divmod(round(span_us / 1e6), 60)
     hours, minutes = divmod(minutes, 60)
     days, hours = divmod(hours, 24)
@@ -71,8 +71,7 @@ def duration_ns(span_ns: int) -> str:
 def age_ns(span_ns: int) -> str:
     """``0s``, ``59s``, ``3m05s``, ``14m``, ``2h14m``, ``5d03h``; at most 6 cells.
 
-    For what grows while somebody looks: with no more digits than matter, because over a slow link
-    each change costs.
+    For ages that grow on the screen. It has no more digits than matter, because over a slow link each change costs.
     """
     seconds = max(0, span_ns) // 10**9
     if seconds < 60:
@@ -84,22 +83,23 @@ def age_ns(span_ns: int) -> str:
     return duration_ns(seconds * 10**9)
 
 
-_SHORT = (
+_BELOW_A_MINUTE = (
     (999.5, 1, "{:.0f}µs"),
     (9_950, 1e3, "{:.1f}ms"),
     (999_500, 1e3, "{:.0f}ms"),
     (59_950_000, 1e6, "{:.1f}s"),
 )
+"""Durations below so many µs: µs in a unit, and a template for the number in that unit."""
 
 
 RTT_UNITS = {"auto": "", "us": "µs", "ms": "ms"}
-"""How the units of round-trip times that can be chosen are written."""
+"""How the units that the user can choose for round-trip times are written in titles."""
 
 
 def rtt_us(span_us: float, unit: RttUnit = "auto") -> str:
     """``87µs``, ``1.24ms``, ``31.0ms``, ``310ms``, ``1.20s``; at most 6 cells.
 
-    With a ``unit`` they are bare numbers that stand one below the other: ``87`` or ``0.087``.
+    With a ``unit`` other than ``auto`` it is a bare number, ``87`` or ``0.087``, so that a column is easy to compare.
     """
     if unit == "us":
         return f"{span_us:.0f}" if span_us < 999_999.5 else f"{span_us / 1e6:.2f}s"
@@ -114,7 +114,7 @@ def rtt_us(span_us: float, unit: RttUnit = "auto") -> str:
 
 
 def iso_time(utc_ns: int) -> str:
-    """UTC to the microsecond, as RFC 3339 writes it."""
+    """A time in UTC to the microsecond, in the form of RFC 3339."""
     moment = _EPOCH + timedelta(microseconds=utc_ns // 1000)
     return moment.isoformat(timespec="microseconds").removesuffix("+00:00") + "Z"
 
@@ -126,13 +126,13 @@ def clock(utc_ns: int) -> str:
 
 
 def clock_or_date(utc_ns: int, now_utc_ns: int) -> str:
-    """``15:42`` in the local time zone; of more than a day ago ``2026-11-28``."""
-    form = "%H:%M" if now_utc_ns - utc_ns < _DAY_NS else "%Y-%m-%d"
-    return time.strftime(form, time.localtime(utc_ns // 10**9))
+    """``15:42`` in the local time zone; ``2026-11-28`` for a time more than a day ago."""
+    template = "%H:%M" if now_utc_ns - utc_ns < _DAY_NS else "%Y-%m-%d"
+    return time.strftime(template, time.localtime(utc_ns // 10**9))
 
 
 def percent(share: float) -> str:
-    """``0%``, ``<1%``, ``43%``: what is there is not 0; at most 4 cells."""
+    """``0%``, ``<1%``, ``43%``; at most 4 cells. Only 0 itself is written as 0%."""
     if 0 < share < 0.005:
         return "<1%"
     return f"{share:.0%}"
@@ -140,7 +140,7 @@ def percent(share: float) -> str:
 
 @lru_cache(maxsize=256)
 def state_name(number: int) -> str:
-    """The kernel's name of a state; ``?14`` for one that only a newer kernel has."""
+    """The kernel's name of a state; ``?14`` for a state that only a newer kernel has."""
     try:
         return State(number).name
     except ValueError:
@@ -148,13 +148,13 @@ def state_name(number: int) -> str:
 
 
 def count(number: int) -> str:
-    """With thousands separated."""
+    """A whole number with thousands separated."""
     return f"{number:,}"
 
 
 @lru_cache(maxsize=1024)
 def login_name(uid: int) -> str | None:
-    """Login name of ``uid``; None where nobody has it."""
+    """Login name of ``uid``; None where no user has this number."""
     if uid == UNKNOWN_UID:
         return None
     try:
@@ -164,17 +164,17 @@ def login_name(uid: int) -> str | None:
 
 
 def user_name(uid: int) -> str:
-    """Login name of ``uid``, the number where nobody has it."""
+    """Login name of ``uid``, or the number itself where no user has it."""
     if uid == UNKNOWN_UID:
         return UNKNOWN
     return login_name(uid) or str(uid)
 
 
 def name_with_holders(name: str, holders: int) -> str:
-    """A process's name, and how many other processes have the same socket open: ``nginx +3``."""
+    """The owner's name and the number of other holders: ``nginx +3``."""
     return f"{name} +{holders - 1}" if holders > 1 else name
 
 
 def process(name: str, pid: int) -> str:
-    """A process by its name and its number: ``nginx 812``."""
+    """A process by its name and PID: ``nginx 812``."""
     return " ".join(filter(None, [name or UNKNOWN, str(pid) if pid else ""]))

@@ -27,7 +27,7 @@ from tcptop_tui.host.memory import use_one_heap
 from tcptop_tui.host.privileges import DASHBOARD, drop_unneeded
 from tcptop_tui.options import shared_options as shared
 from tcptop_tui.options.option_rules import CheckedCommand, Seconds, inherit_options, refuse_empty, refuse_meaningless
-from tcptop_tui.replay.recording import opened_recording
+from tcptop_tui.replay.recording import check_recording
 from tcptop_tui.safe_text import clean
 from tcptop_tui.settings import Settings
 from tcptop_tui.stream.batches import Capture
@@ -96,9 +96,7 @@ def _options(config: Config, **values: Any) -> Options:
         pids=chosen_processes(values["pid"]),
         ip=ip,
     )
-    feed = Feed(
-        values["backend"], settings, capture, opened_recording(values["replay"]), _output_path(values["record"])
-    )
+    feed = Feed(values["backend"], settings, capture, check_recording(values["replay"]), _output_path(values["record"]))
     chosen = parse(expand_saved(values["filter_text"], config.filters))
     return Options(settings, feed, chosen, ascii_only=values.get("ascii_only", False))
 

@@ -1,4 +1,4 @@
-"""Writing a recording: every batch that another sink takes, until it cannot be written any more."""
+"""Writes a recording: every batch that another sink accepts, until the file cannot be written any more."""
 
 from __future__ import annotations
 
@@ -29,45 +29,47 @@ from tcptop_tui.stream.batches import Batch, Loss, Names, Sink, Status, Table
 
 
 class Recorder:
-    """A sink that writes every batch that another sink takes; that it cannot be written ends nothing but the file.
+    """A sink in front of another one. When the file cannot be written, only the recording ends, not the feed.
 
     Args:
         sink: where the batches go on to.
-        file: open for writing bytes, without a buffer: what has been written is there; stays the caller's.
-        publish: lets the file take its place.
-        early: that is done when the source works, else when the first table is written.
+        file: open for writing bytes, without a buffer, so that a batch is in the file once it has been written.
+            The caller closes it.
+        publish: puts the file into its place.
+        early: call ``publish`` at the first batch, when the source has proved to work; otherwise at the first table.
     """
 
     def __init__(
         self, sink: Sink, file: IO[bytes], publish: Callable[[], None] = lambda: None, *, early: bool = False
     ) -> None:
         self.failure = ""
-        """Why it has ended; empty while it has not."""
+        """Why the recording has ended; empty while it goes on."""
         self._sink, self._file = sink, file
-        self._publish, self._early = publish, early
-        self._at_batch_end = 0
+        self._publish, self._publishes_early = publish, early
+        self._batch_end = 0
+        """Position in the file behind the last complete batch."""
         self._status = Status("")
-        self._pending_status = False
+        self._has_unsent_status = False
         self._attempt(lambda: self._write_bytes(MAGIC + dtype_layout()))
 
     def offer(self, batch: Batch) -> bool:
-        """Pass ``batch`` on, and write it down when it was taken."""
-        if self._early:
-            self._early = False
+        """Pass ``batch`` on, and write it if it was accepted."""
+        if self._publishes_early:
+            self._publishes_early = False
             self._attempt(self._publish)
         if isinstance(batch, Status):
-            self._status, self._pending_status = batch, False
-            if not self._sink.offer(self._annotate()):
+            self._status, self._has_unsent_status = batch, False
+            if not self._sink.offer(self._annotated_status()):
                 return False
         elif not self._sink.offer(batch):
             return False
         self._attempt(lambda: self._write(batch))
-        if self._pending_status:
-            self._pending_status = not self._sink.offer(self._annotate())
+        if self._has_unsent_status:
+            self._has_unsent_status = not self._sink.offer(self._annotated_status())
         return True
 
-    def _annotate(self) -> Status:
-        """What the source said of itself, and that the recording has ended."""
+    def _annotated_status(self) -> Status:
+        """The source's latest status, with a note if the recording has ended."""
         if not self.failure:
             return self._status
         notes = filter(None, [self._status.note, f"the recording stopped: {self.failure}"])
@@ -80,9 +82,9 @@ class Recorder:
             step()
         except (OSError, TcptopError) as error:
             self.failure = (error.strerror or "").lower() if isinstance(error, OSError) else str(error)
-            self._pending_status = bool(self._status.backend)
-            with suppress(OSError):  # what is not whole helps nobody
-                os.ftruncate(self._file.fileno(), self._at_batch_end)
+            self._has_unsent_status = bool(self._status.backend)
+            with suppress(OSError):  # an incomplete batch is of no use
+                os.ftruncate(self._file.fileno(), self._batch_end)
 
     def _write(self, batch: Batch) -> None:
         if isinstance(batch, Table):
@@ -90,27 +92,28 @@ class Recorder:
             self._publish()
             return
         payload = msgspec.json.encode(batch) if isinstance(batch, Loss | Status | Names) else batch.rows.tobytes()
-        self._write_bytes(_batch(KIND_OF[type(batch)], payload))
+        self._write_bytes(_batch_bytes(KIND_OF[type(batch)], payload))
 
     def _write_table(self, table: Table) -> None:
-        """Histograms of those rows that have samples, then the rows with their numbers among these."""
+        """Write the histograms that have samples, then the rows, with their numbers among these histograms."""
         rows = copied(table.rows)
-        found = table.hists.histograms(rows["hist"])
-        sampled = found.any(axis=1)
-        rows["hist"] = np.where(sampled, np.cumsum(sampled), 0)
-        parts = [_batch(HISTS, found[sampled].tobytes()), _batch(HOLDERS, table.holders.tobytes())]
+        hists = table.hists.histograms(rows["hist"])
+        has_samples = hists.any(axis=1)
+        rows["hist"] = np.where(has_samples, np.cumsum(has_samples), 0)
+        parts = [_batch_bytes(HISTS, hists[has_samples].tobytes()), _batch_bytes(HOLDERS, table.holders.tobytes())]
         if len(table.details):
-            parts.append(_batch(DETAILS, details_payload(table.details)))
+            parts.append(_batch_bytes(DETAILS, details_payload(table.details)))
         if table.events_ns:
-            parts.append(_batch(EVENTS, NUMBER.pack(table.events_ns)))
-        self._write_bytes(b"".join([*parts, _batch(KIND_OF[Table], rows.tobytes(), table.now_ns, table.utc_ns)]))
+            parts.append(_batch_bytes(EVENTS, NUMBER.pack(table.events_ns)))
+        parts.append(_batch_bytes(KIND_OF[Table], rows.tobytes(), table.now_ns, table.utc_ns))
+        self._write_bytes(b"".join(parts))
 
     def _write_bytes(self, data: bytes) -> None:
-        left = memoryview(data)
-        while left:
-            left = left[self._file.write(left) :]
-        self._at_batch_end += len(data)
+        remaining = memoryview(data)
+        while remaining:
+            remaining = remaining[self._file.write(remaining) :]
+        self._batch_end += len(data)
 
 
-def _batch(kind: int, payload: bytes, now_ns: int = 0, utc_ns: int = 0) -> bytes:
+def _batch_bytes(kind: int, payload: bytes, now_ns: int = 0, utc_ns: int = 0) -> bytes:
     return BATCH_HEAD.pack(kind, len(payload), now_ns, utc_ns) + payload

@@ -1,10 +1,11 @@
-"""A recording: every batch that a source emitted, one after the other in a file.
+"""The file format of a recording: every batch that a source has offered, one after the other.
 
-The file begins with a magic line. A batch is a head of fixed size and its payload: the bytes of
-its rows, or JSON for what has none; before a table stand the histograms of its rows, the processes
-that share a socket and, where events waited, up to when they had been passed on (``Table.events_ns``).
-The dtypes stand in the file once, so that a recording of another version is refused instead of misread.
-Nothing in a file is ever run: a recording may come from a stranger.
+The file begins with a magic line and the dtypes of all rows, so that a recording of another version is refused instead
+of misread. A batch is a head of fixed size and its payload: the bytes of its rows, or JSON for batches without rows.
+Before a table there are the histograms of its rows, the holders of sockets that have several, details of sockets and,
+where events were behind, the time up to which they had been offered (``Table.events_ns``).
+
+A recording may come from a stranger: nothing in it is executed, and every size in it is checked.
 """
 
 from __future__ import annotations
@@ -39,16 +40,16 @@ from tcptop_tui.stream.histograms import NO_HISTOGRAMS, HistogramStore
 from tcptop_tui.stream.socket_details import NO_DETAILS, SOCKET_DETAIL
 
 MAGIC = b"tcptop-tui recording 2\n"
-_EARLIER = b"tcptop-tui recording 1\n"
-"""The same without ``EVENTS``."""
-BATCH_HEAD = struct.Struct("<BxxxIQQ")  # kind, bytes, now_ns, utc_ns
+_MAGIC_1 = b"tcptop-tui recording 1\n"
+"""Recordings of this version can be played too: they are the same without ``EVENTS``."""
+BATCH_HEAD = struct.Struct("<BxxxIQQ")  # kind, payload bytes, now_ns, utc_ns
 NUMBER = struct.Struct("<Q")
-_PART_BYTES = 1 << 20
-_MOST_BYTES = {11: 8, 4: 1 << 16, 5: 1 << 16, 7: 1 << 24, 3: 1 << 30, 8: 1 << 30, 9: 1 << 30, 12: 1 << 30}
-"""Of a batch, by kind; of events as many as the largest ring holds, twice."""
-_MOST_EVENT_BYTES = 1 << 28
+_READ_BYTES = 1 << 20
+_MAX_BYTES = {11: 8, 4: 1 << 16, 5: 1 << 16, 7: 1 << 24, 3: 1 << 30, 8: 1 << 30, 9: 1 << 30, 12: 1 << 30}
+"""Size limits of payloads, by kind; other kinds have ``_MAX_EVENT_BYTES``, twice what the largest ring holds."""
+_MAX_EVENT_BYTES = 1 << 28
 _LATEST_NS = 1 << 62
-"""In 2116: numbers beyond it are no times, and no differences in 64 bits."""
+"""Times above this, which is in the year 2116, are damaged; their differences might not fit into 64 bits."""
 
 _ROWS: dict[int, tuple[type[Any], np.dtype[Any]]] = {
     1: (Transitions, TRANSITION),
@@ -59,57 +60,60 @@ _ROWS: dict[int, tuple[type[Any], np.dtype[Any]]] = {
 }
 HISTS, HOLDERS, EVENTS, DETAILS = 8, 9, 11, 12
 _HIST = np.dtype(("<u4", (RTT_SLOTS,)))
-_NOTES: dict[int, type[Any]] = {4: Loss, 5: Status, 7: Names}
-KIND_OF = {kind: number for number, (kind, _) in _ROWS.items()} | {kind: number for number, kind in _NOTES.items()}
+_JSON_KINDS: dict[int, type[Any]] = {4: Loss, 5: Status, 7: Names}
+KIND_OF = {batch: kind for kind, (batch, _) in _ROWS.items()} | {batch: kind for kind, batch in _JSON_KINDS.items()}
 _ITEM_BYTES = (
     {kind: dtype.itemsize for kind, (_, dtype) in _ROWS.items()}
-    | dict.fromkeys(_NOTES, 1)
+    | dict.fromkeys(_JSON_KINDS, 1)
     | {HISTS: _HIST.itemsize, HOLDERS: HOLDING.itemsize, EVENTS: NUMBER.size, DETAILS: 1}
 )
 
 
 def dtype_layout() -> bytes:
-    """The dtypes in words; 16-bit length first."""
+    """The dtypes of all rows as text, with its 16-bit length in front."""
     text = repr([*(dtype.descr for _, dtype in _ROWS.values()), HOLDING.descr, _HIST.shape]).encode()
     return struct.pack("<H", len(text)) + text
 
 
 def details_payload(details: Rows) -> bytes:
-    """The dtype in words, 16-bit length first, then the rows: fields come and go there without a new version."""
+    """The dtype of details as text, with its 16-bit length in front, then the rows.
+
+    So fields of details can come and go without a new version of the format.
+    """
     text = repr(SOCKET_DETAIL.descr).encode()
     return struct.pack("<H", len(text)) + text + details.tobytes()
 
 
-def _details(payload: bytes) -> Rows:
-    """Dtype SOCKET_DETAIL; none where the recording has other fields."""
-    rows = payload.removeprefix(details_payload(NO_DETAILS))
-    known = len(rows) < len(payload) and len(rows) % SOCKET_DETAIL.itemsize == 0
-    return np.frombuffer(rows, SOCKET_DETAIL) if known else NO_DETAILS
+def _details_from_payload(payload: bytes) -> Rows:
+    """Dtype SOCKET_DETAIL; empty where the recording has other fields."""
+    row_bytes = payload.removeprefix(details_payload(NO_DETAILS))
+    has_same_fields = len(row_bytes) < len(payload) and len(row_bytes) % SOCKET_DETAIL.itemsize == 0
+    return np.frombuffer(row_bytes, SOCKET_DETAIL) if has_same_fields else NO_DETAILS
 
 
 def read_batches(path: Path, stopped: Callable[[], bool] = lambda: False) -> Generator[Batch, None, bool]:
-    """The batches of a recording, in their order. One that was cut off ends before its last batch.
+    """Yield the batches of a recording in their order, up to the last complete one.
 
     Args:
         path: of the recording.
-        stopped: asked while it is read; True ends it.
+        stopped: called between batches and while a large one is read; True ends the reading.
 
     Returns:
-        Whether it was cut off.
+        Whether the recording ends within a batch.
 
     Raises:
-        UsageError: not a recording, or one of another version, or damaged.
-        OSError: it cannot be read.
+        UsageError: the file is not a recording, or one of another version, or damaged.
+        OSError: the file cannot be read.
     """
-    with _opened(path) as file:
-        _check_beginning(path, file)
+    with _open_recording(path) as file:
+        _check_magic_and_dtypes(path, file)
         last_ns, events_ns, hists, holders, details = 0, 0, NO_HISTOGRAMS, np.zeros(0, HOLDING), NO_DETAILS
         while len(head := file.read(BATCH_HEAD.size)) == BATCH_HEAD.size:
             kind, size, now_ns, utc_ns = BATCH_HEAD.unpack(head)
             if max(now_ns, utc_ns) > _LATEST_NS or (kind == KIND_OF[Table] and now_ns < last_ns):
                 raise UsageError(f"{path} is damaged: a table of no time that there is")
             last_ns = max(last_ns, now_ns)
-            payload = _payload(path, file, kind, size, stopped)
+            payload = _read_payload(path, file, kind, size, stopped)
             if payload is None:
                 return not stopped()
             if kind == HISTS:
@@ -119,83 +123,91 @@ def read_batches(path: Path, stopped: Callable[[], bool] = lambda: False) -> Gen
             elif kind == EVENTS:
                 events_ns = int.from_bytes(payload, "little")
             elif kind == DETAILS:
-                details = _details(payload)
+                details = _details_from_payload(payload)
             else:
-                batch = _batch(path, kind, payload, now_ns, utc_ns)
+                batch = _batch_from_payload(path, kind, payload, now_ns, utc_ns)
                 if isinstance(batch, Table):
-                    behind_ns = min(events_ns, now_ns)
-                    batch = replace(batch, hists=hists, holders=holders, details=details, events_ns=behind_ns)
+                    events_ns = min(events_ns, now_ns)
+                    batch = replace(batch, hists=hists, holders=holders, details=details, events_ns=events_ns)
                     events_ns, details = 0, NO_DETAILS
                 yield batch
         return bool(head)
 
 
-def _check_beginning(path: Path, file: IO[bytes]) -> None:
-    known = dtype_layout()
-    if file.read(len(MAGIC)) not in {MAGIC, _EARLIER}:
+def _check_magic_and_dtypes(path: Path, file: IO[bytes]) -> None:
+    layout = dtype_layout()
+    if file.read(len(MAGIC)) not in {MAGIC, _MAGIC_1}:
         raise UsageError(f"{path} is not a recording", hint="make one with --record")
-    if file.read(len(known)) != known:
+    if file.read(len(layout)) != layout:
         raise UsageError(f"{path} was recorded by another version", hint="replay it with that one")
 
 
-def _payload(path: Path, file: IO[bytes], kind: int, size: int, stopped: Callable[[], bool]) -> bytes | None:
-    """The bytes of a batch; None where the file ends before them, or it is to end.
+def _read_payload(path: Path, file: IO[bytes], kind: int, size: int, stopped: Callable[[], bool]) -> bytes | None:
+    """The bytes of a payload; None where the file ends before their end, or when ``stopped``.
 
-    Memory is taken for what is there only, part by part: a hole of a sparse file is no batch.
+    It reads 1 MiB at a time and refuses one that is all zeros, so that a sparse file of a stranger, which may claim
+    any size, takes no memory.
     """
     if kind not in _ITEM_BYTES:
         raise UsageError(f"{path} is damaged: no batch is of kind {kind}")
-    if size > _MOST_BYTES.get(kind, _MOST_EVENT_BYTES) or size % _ITEM_BYTES[kind]:
+    if size > _MAX_BYTES.get(kind, _MAX_EVENT_BYTES) or size % _ITEM_BYTES[kind]:
         raise UsageError(f"{path} is damaged: a batch of {size} bytes")
     if size > os.fstat(file.fileno()).st_size - file.tell():
         return None
     parts = []
     while size:
-        part = file.read(min(size, _PART_BYTES))
+        part = file.read(min(size, _READ_BYTES))
         if not part or stopped():
             return None
-        if len(part) == _PART_BYTES and not part.strip(b"\0"):
+        if len(part) == _READ_BYTES and not part.strip(b"\0"):
             raise UsageError(f"{path} is damaged: there is nothing where a batch should be")
         parts.append(part)
         size -= len(part)
     return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
-def _opened(path: Path) -> IO[bytes]:
-    """Only a plain file; and under sudo a third user's is not even looked at."""
+def _open_recording(path: Path) -> IO[bytes]:
+    """Open a plain file. Root opens only its own files and those of the user who called sudo.
+
+    Raises:
+        UsageError: the file is something else, or belongs to another user.
+    """
     file = open_nonblocking(path)
-    found = os.fstat(file.fileno())
-    if stat.S_ISREG(found.st_mode) and (os.geteuid() or found.st_uid in {0, calling_user()[0]}):
+    status = os.fstat(file.fileno())
+    if stat.S_ISREG(status.st_mode) and (os.geteuid() or status.st_uid in {0, calling_user()[0]}):
         return file
     file.close()
-    if not stat.S_ISREG(found.st_mode):
+    if not stat.S_ISREG(status.st_mode):
         raise UsageError(f"{path} is not a plain file", hint="name a file made with --record")
     raise UsageError(f"{path} belongs to another user", hint="replay it without sudo: nothing in it needs root")
 
 
-def _batch(path: Path, kind: int, payload: bytes, now_ns: int, utc_ns: int) -> Batch:
+def _batch_from_payload(path: Path, kind: int, payload: bytes, now_ns: int, utc_ns: int) -> Batch:
     try:
-        if kind in _NOTES:
-            note: Batch = msgspec.json.decode(payload, type=_NOTES[kind])
-            return note
-        make, dtype = _ROWS[kind]
+        if kind in _JSON_KINDS:
+            decoded: Batch = msgspec.json.decode(payload, type=_JSON_KINDS[kind])
+            return decoded
+        batch_class, dtype = _ROWS[kind]
         rows = np.frombuffer(payload, dtype)
     except (KeyError, ValueError, msgspec.MsgspecError) as error:
         raise UsageError(f"{path} is damaged: {error}") from error
-    made: Batch = Table(rows, now_ns, utc_ns) if make is Table else make(rows)
-    return made
+    batch: Batch = Table(rows, now_ns, utc_ns) if batch_class is Table else batch_class(rows)
+    return batch
 
 
-def opened_recording(path: str | None, *, lines: bool = False) -> Path | None:
-    """A recording that can be played, or the reason why not before anything else happens; None for none.
+def check_recording(path: str | None, *, lines: bool = False) -> Path | None:
+    """Check that a recording can be played, before anything else is started.
 
     Args:
-        path: as the user gave it.
-        lines: it is played as a stream, which wants no table.
+        path: as the user gave it; None: no recording is to be played.
+        lines: it is to be played as a line stream, which needs no table.
+
+    Returns:
+        ``path``.
 
     Raises:
-        UsageError: it cannot be read.
-        TcptopError: there is nothing in it.
+        UsageError: the file cannot be read, or is not a recording.
+        TcptopError: it has nothing to play.
     """
     if path is None:
         return None
@@ -209,9 +221,9 @@ def opened_recording(path: str | None, *, lines: bool = False) -> Path | None:
 
 
 def _contains(path: Path, kinds: Container[int]) -> bool:
-    """Whether there is a whole batch of one of these kinds; what lies before it is passed over."""
-    with _opened(path) as file:
-        _check_beginning(path, file)
+    """Whether a recording has a complete batch of one of these kinds; payloads are skipped, not read."""
+    with _open_recording(path) as file:
+        _check_magic_and_dtypes(path, file)
         end = os.fstat(file.fileno()).st_size
         while len(head := file.read(BATCH_HEAD.size)) == BATCH_HEAD.size:
             kind, size, *_ = BATCH_HEAD.unpack(head)

@@ -1,4 +1,4 @@
-"""The source that plays a recording."""
+"""The source that plays a recording, at the pace at which it was made."""
 
 from __future__ import annotations
 
@@ -15,16 +15,17 @@ from tcptop_tui.stream.capture_match import CaptureMatch
 
 EVERYTHING: Final = Capture()
 CUT_OFF: Final = "cut off here, played to where it is whole"
+"""What the status says at the end of a recording that ends within a batch."""
 _LONGEST_GAP_S = 120.0
-"""Between two tables: the longest period is a minute."""
+"""A longer time between two tables is not waited for: the longest period is a minute."""
 
 
 class ReplaySource(Source):
-    """Plays a recording at the pace at which it was made.
+    """Offers the batches of a recording.
 
     Args:
         path: of the recording.
-        capture: what of it to pass on.
+        capture: the capture filter chooses from the recording.
     """
 
     backend = "replay"
@@ -35,27 +36,27 @@ class ReplaySource(Source):
         self._is_unfiltered = capture == EVERYTHING
 
     def open(self) -> None:
-        """Look at the file's beginning.
+        """Read the first batch.
 
         Raises:
-            UsageError: not a recording.
-            OSError: it cannot be read.
+            UsageError: the file is not a recording.
+            OSError: the file cannot be read.
         """
         next(iter(read_batches(self._path)), None)
 
     def run(self, sink: Sink, stopped: Callable[[float], bool]) -> None:
-        """Play to the end, then say that it is the end and wait for ``stopped``."""
-        called = f"recording {self._path.name}"
-        sink.offer(Status(self.backend, called))
-        cut = self._play(sink, stopped)
-        if cut is None:
+        """Play to the end, then offer a status that says so and wait until ``stopped``."""
+        note = f"recording {self._path.name}"
+        sink.offer(Status(self.backend, note))
+        is_cut_off = self._play(sink, stopped)
+        if is_cut_off is None:
             return
-        sink.offer(Status(self.backend, f"{called}: {CUT_OFF if cut else 'the end'}", ended=True))
+        sink.offer(Status(self.backend, f"{note}: {CUT_OFF if is_cut_off else 'the end'}", ended=True))
         while not stopped(1.0):
             pass
 
     def _play(self, sink: Sink, stopped: Callable[[float], bool]) -> bool | None:
-        """Pass on what there is; whether it was cut off, or None: it was stopped."""
+        """Offer every batch. Returns whether the recording ends within a batch; None: playing was stopped."""
         batches, last_ns = read_batches(self._path, lambda: stopped(0)), 0
         while True:
             try:
@@ -65,7 +66,6 @@ class ReplaySource(Source):
             if isinstance(batch, Table):
                 gap_s = (batch.now_ns - last_ns) / 1e9 if last_ns else 0.0
                 last_ns = batch.now_ns
-                # what was not recorded for longer than any period is not waited for
                 if stopped(gap_s if gap_s <= _LONGEST_GAP_S else 0):
                     return None
             while not sink.offer(self._adapt(batch)):
@@ -75,7 +75,7 @@ class ReplaySource(Source):
                 return None
 
     def _adapt(self, batch: Batch) -> Batch:
-        """What the recorded source said of itself is not true of this one; and only what is wanted."""
+        """A batch as this source offers it: chosen by the capture filter, and with this source's status."""
         if isinstance(batch, Table | Transitions | EndedConnections) and not self._is_unfiltered:
             return replace(batch, rows=subset(batch.rows, self._capture_match.mask(batch.rows, unknown=False)))
         if not isinstance(batch, Status):
@@ -83,8 +83,8 @@ class ReplaySource(Source):
         return Status(self.backend, f"recording {self._path.name} of backend {batch.backend} {batch.note}")
 
     def set_capture(self, capture: Capture) -> None:
-        """From any thread: pass on something else from now on."""
+        """From any thread: choose by another capture filter from now on."""
         self._capture_match, self._is_unfiltered = CaptureMatch(capture, Cgroups()), capture == EVERYTHING
 
     def close(self) -> None:
-        """See ``Source``: nothing stays open."""
+        """See ``Source``. There is nothing to close."""

@@ -18,7 +18,7 @@ from tcptop_tui.filters.capture_terms import chosen_processes
 from tcptop_tui.host.terminal import standard_output
 from tcptop_tui.options import shared_options as shared
 from tcptop_tui.options.option_rules import Seconds
-from tcptop_tui.replay.recording import opened_recording
+from tcptop_tui.replay.recording import check_recording
 from tcptop_tui.safe_text import clean
 from tcptop_tui.settings import Settings
 from tcptop_tui.stream.batches import Capture
@@ -140,7 +140,7 @@ class StreamOptions:
 
     def feed(self, capture: Capture, settings: Settings) -> Feed:
         """What the stream listens to."""
-        return Feed(self.values["backend"], settings, capture, opened_recording(self.values["replay"], lines=True))
+        return Feed(self.values["backend"], settings, capture, check_recording(self.values["replay"], lines=True))
 
 
 def address_term(field: str, value: str) -> str:

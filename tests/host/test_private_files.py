@@ -13,7 +13,7 @@ from tcptop_tui.config.file import load_config, save_config
 from tcptop_tui.config.filter_history import FilterHistory
 from tcptop_tui.config.schema import Config
 from tcptop_tui.errors import TcptopError
-from tcptop_tui.replay.recording import opened_recording
+from tcptop_tui.replay.recording import check_recording
 from tests.support.privileges import recorded
 
 pytestmark = pytest.mark.host
@@ -133,7 +133,7 @@ def test_what_may_not_be_looked_at_is_a_note(tmp_path: Path) -> None:
 @needs_root
 def test_recordings_under_sudo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     recording = recorded(tmp_path)
-    assert opened_recording(str(recording)) == recording
+    assert check_recording(str(recording)) == recording
     os.chown(recording, NOBODY, NOBODY)
     told = run("snapshot", "--replay", str(recording))
     assert told.returncode == 2
@@ -142,7 +142,7 @@ def test_recordings_under_sudo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     )
     monkeypatch.setenv("SUDO_UID", str(NOBODY))
     monkeypatch.setenv("SUDO_GID", str(NOBODY))
-    assert opened_recording(str(recording)) == recording
+    assert check_recording(str(recording)) == recording
 
 
 # -- what is in it -----------------------------------------------------------------------------
