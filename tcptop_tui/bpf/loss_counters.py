@@ -18,7 +18,7 @@ def read_loss(tracer: Program, joiner: Joiner) -> Loss:
     counters: NDArray[np.uint64] = tracer.counters.read()
     caught = int(counters[program.CAUGHT])
     # no entry and never met: with a full map that says nothing
-    unseen = 0 if counters[program.MAP_FULL] else joiner.unseen_transitions
+    unseen = 0 if counters[program.MAP_FULL] else joiner.differences.unseen_transitions
     return Loss(
         ring_full=int(counters[program.RING_FULL]),
         sessions_ring_full=int(counters[program.ENDED_RING_FULL]),
@@ -26,6 +26,6 @@ def read_loss(tracer: Program, joiner: Joiner) -> Loss:
         # what the kernel counts shows again as a gap where the socket moves on: not to be counted twice
         skipped=max(0, skipped - caught, int(counters[program.UNSEEN]) + unseen),
         caught=caught,
-        missed=joiner.missed,
-        mended=joiner.mended,
+        missed=joiner.differences.missed,
+        mended=joiner.differences.mended,
     )

@@ -108,8 +108,13 @@ class Reconciler:
         entries = subset(inputs.entry_digests, self._capture_match.process_mask(inputs.entry_digests, unknown=True))
         included = self._capture_match.mask(dump.rows, unknown=True)
         expected = self._expected_entries(dump.rows, included)
-        sharing = inputs.sharing.subset(included)
-        wrong = self._joiner.reconcile(dump.subset(included), entries, expected, inputs.rebound, sharing)
+        wrong = self._joiner.reconcile(
+            dump.subset(included),
+            entries,
+            expected=expected,
+            rebound=inputs.rebound,
+            shared_sockets=inputs.sharing.subset(included),
+        )
         self._program.slots.delete(wrong)
         self._program.remember_listeners(inputs.listeners, inputs.listener_owners)
 

@@ -194,7 +194,7 @@ class BpfSource(Source):
         self._await_reconciliation(sink)
         reading = state.program.slots.read_changes(self._joiner.slots_to_reread)
         utc_ns, now_ns = time.time_ns(), clock.monotonic_ns()
-        all_rows = self._joiner.make_table(reading, surveying=state.reconciler.is_reading, now_ns=now_ns)
+        all_rows = self._joiner.make_table(reading, dump_pending=state.reconciler.is_reading, now_ns=now_ns)
         state.events.release_ownerless(all_rows)
         rows = self._included_rows(all_rows)
         state.events.holds_back = False

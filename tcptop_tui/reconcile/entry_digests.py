@@ -1,4 +1,8 @@
-"""What a comparison with sock_diag needs of the map's entries, and of those that have ended: a third of each."""
+"""The part of an entry, and of an ended connection, that reconciling needs: a third of each.
+
+Digests of all entries are read right after a dump and compared with it. Digests of ended connections wait for the dump
+that has their TIME_WAIT sockets.
+"""
 
 from __future__ import annotations
 
@@ -27,41 +31,44 @@ ENTRY_DIGEST = np.dtype(
         ("comm", "S16"),
     ]
 )
+"""What is compared with a dump, 64 bytes."""
 
 CARRIED_INTO_TIME_WAIT = [
     "pid", "start_ticks", "uid", "comm", "born_ns", "tx_bytes", "rx_bytes", "srtt_us", "retrans", "cgroup", "mntns",
 ]  # fmt: skip
-"""What TIME_WAIT has forgotten, and is still true."""
+"""Fields that a TIME_WAIT socket has forgotten, and that are still true of it."""
 
 ENDED_DIGEST = np.dtype(
     [
         ("hash", "<u8"),  # identity.tuple_hash
         *((name, ENDED[name]) for name in CARRIED_INTO_TIME_WAIT),
-        ("state_ns", "<u8"),  # of its CLOSE
-        ("half_ns", "<u8"),  # when its FIN_WAIT2 began that ended with CLOSE; 0: not seen
+        ("state_ns", "<u8"),  # time of its CLOSE
+        ("half_ns", "<u8"),  # when the FIN_WAIT2 began that ended with CLOSE; 0: not seen
         ("flags", "u1"),
-        ("id", "<u8"),  # 0
+        ("id", "<u8"),  # 0: its TIME_WAIT socket does not inherit one
     ]
 )
+"""What a TIME_WAIT socket takes over from its connection."""
 
 
 def entry_digests(skaddr: NDArray[np.uint64], conns: Rows) -> Rows:
     """Copy entries, whose dtype begins as CONN does, into digests of dtype ENTRY_DIGEST."""
-    made = _copy_fields(conns, ENTRY_DIGEST, entry_key(conns))
-    made["skaddr"] = skaddr
-    return made
+    digests = _copy_fields(conns, ENTRY_DIGEST, entry_key(conns))
+    digests["skaddr"] = skaddr
+    return digests
 
 
 def ended_digests(ended: Rows) -> Rows:
-    """Copy rows of dtype ENDED into digests of dtype ENDED_DIGEST."""
-    made = _copy_fields(ended, ENDED_DIGEST, tuple_hash(ended))
-    made["id"] = made["half_ns"] = 0
-    return made
+    """Copy ended connections (dtype ENDED) into digests of dtype ENDED_DIGEST."""
+    digests = _copy_fields(ended, ENDED_DIGEST, tuple_hash(ended))
+    digests["id"] = digests["half_ns"] = 0
+    return digests
 
 
-def _copy_fields(rows: Rows, dtype: np.dtype[Any], keys: NDArray[np.uint64]) -> Rows:
-    made = np.empty(len(rows), dtype)
-    made["hash"] = keys
+def _copy_fields(rows: Rows, dtype: np.dtype[Any], hashes: NDArray[np.uint64]) -> Rows:
+    """New rows of ``dtype`` with the fields that ``rows`` have; the others are undefined."""
+    digests = np.empty(len(rows), dtype)
+    digests["hash"] = hashes
     for name in {*(dtype.names or ())} - {"hash", "skaddr", "id", "half_ns"}:
-        made[name] = rows[name]
-    return made
+        digests[name] = rows[name]
+    return digests

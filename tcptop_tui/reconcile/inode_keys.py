@@ -1,9 +1,10 @@
-"""Sockets that addresses and ports do not tell apart, by their inode, which both the map and sock_diag know.
+"""Keys that match entries with sockets of a dump, also where addresses and ports do not tell sockets apart.
 
 Listeners may share an address (SO_REUSEPORT). And some local ports are chosen after the state has been announced, by
-connect() and by listen() without bind(): nothing else fires until the first retransmit, or the end of the listener,
-and without the port that sock_diag knows meanwhile the same socket would stand in the table twice, and look as if
-nobody had seen it begin. The kernel side keeps the inode where the cookie will be (``read_early_port`` in ``c/``).
+connect() and by listen() without bind(). No hook fires then before the first retransmit, or the end of the listener, so
+that the entry has no port. sock_diag knows the port meanwhile: without this module the socket would be in the table
+twice, and look as if nobody had seen it begin. Both sides know the socket's inode. The kernel side stores it where the
+cookie will be (``read_early_port`` in ``c/``).
 """
 
 from __future__ import annotations
@@ -23,36 +24,40 @@ PORT_CHOOSING_STATES = [State.SYN_SENT, State.LISTEN]
 
 
 def entry_key(conns: Rows) -> NDArray[np.uint64]:
-    """One 64-bit number for each socket, shape (n,): ``tuple_hash``, but for listeners; dtype CONN, or a beginning."""
+    """One 64-bit number for the socket of each entry, shape (n,): its ``tuple_hash``, of a listener with the inode.
+
+    Args:
+        conns: dtype CONN, or a beginning of it.
+    """
     return _key_with_inode(conns, conns["cookie"])
 
 
 def dump_key(dump: Dump) -> NDArray[np.uint64]:
-    """The same number of the sockets of a dump."""
+    """The same number for each socket of a dump, shape (n,)."""
     return _key_with_inode(dump.rows, dump.inode)
 
 
 def _key_with_inode(rows: Rows, inode: NDArray[np.unsignedinteger]) -> NDArray[np.uint64]:
-    """A listener's inode is enough: its device may be another one than when it began to listen."""
-    keys, listens = tuple_hash(rows), np.flatnonzero(rows["state"] == State.LISTEN)
-    keys[listens] = key_with_birth(tuple_hash_any_device(picked(rows, listens)), inode[listens].astype(np.uint64))
+    """A listener's key has its inode but not its device, which may have changed since it began to listen."""
+    keys, listeners = tuple_hash(rows), np.flatnonzero(rows["state"] == State.LISTEN)
+    keys[listeners] = key_with_birth(tuple_hash_any_device(picked(rows, listeners)), inode[listeners].astype(np.uint64))
     return keys
 
 
 def portless_mask(conns: Rows) -> Mask:
-    """Which entries of the map (dtype CONN, or a beginning of it) wait for their port; shape (n,)."""
-    without: Mask = (conns["lport"] == 0) & np.isin(conns["state"], PORT_CHOOSING_STATES)
-    return without
+    """Which entries (dtype CONN, or a beginning of it) have no local port yet; shape (n,)."""
+    portless: Mask = (conns["lport"] == 0) & np.isin(conns["state"], PORT_CHOOSING_STATES)
+    return portless
 
 
 def clear_inodes(conns: Rows) -> None:
-    """Have no inode stand for a cookie, in place; of any dtype that has them."""
+    """Set cookies that are inodes to 0, in place; of entries, or rows made of them."""
     conns["cookie"][(conns["state"] == State.LISTEN) | portless_mask(conns)] = 0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class PortlessSockets:
-    """The sockets of one dump that the map may have without a port."""
+    """The sockets of one dump whose entries may have no port."""
 
     rows: Rows
     """dtype DUMP_ROW, shape (n,)"""
@@ -60,25 +65,25 @@ class PortlessSockets:
 
     @classmethod
     def from_dump(cls, dump: Dump) -> PortlessSockets:
-        """Those with an inode: a socket that no process has neither connects nor listens."""
-        which = np.flatnonzero(np.isin(dump.rows["state"], PORT_CHOOSING_STATES) & (dump.inode != 0))
-        return cls(picked(dump.rows, which), KeyIndex.from_keys(dump.inode[which].astype(np.uint64)))
+        """Pick the sockets in such a state that have an inode: a process has every socket that connects or listens."""
+        dump_row = np.flatnonzero(np.isin(dump.rows["state"], PORT_CHOOSING_STATES) & (dump.inode != 0))
+        return cls(picked(dump.rows, dump_row), KeyIndex.from_keys(dump.inode[dump_row].astype(np.uint64)))
 
     def give_ports(self, conns: Rows, until_ns: int = UNKNOWN_NS) -> NDArray[np.intp]:
-        """Give entries of the map without a port their local end, in place.
+        """Give entries without a port the local endpoint that the dump has, in place.
 
         Args:
             conns: dtype CONN, or a beginning of it.
-            until_ns: who was born later may be the same socket's next try, with another port.
+            until_ns: an entry that was born later is left alone: it may be the same socket's next try, on another port.
 
         Returns:
-            Which were given one. A connection's inode is its cookie afterwards.
+            Numbers of the entries that were given one. In a connection's entry the cookie replaces the inode.
         """
-        asking = np.flatnonzero(portless_mask(conns) & (conns["born_ns"] < until_ns))
-        place, found = self.by_inode.find(conns["cookie"][asking])
-        which, place = asking[found], place[found]
+        entry_row = np.flatnonzero(portless_mask(conns) & (conns["born_ns"] < until_ns))
+        socket_row, matched = self.by_inode.find(conns["cookie"][entry_row])
+        entry_row, socket_row = entry_row[matched], socket_row[matched]
         for name in ("lport", "laddr"):
-            conns[name][which] = self.rows[name][place]
-        connects = conns["state"][which] == State.SYN_SENT
-        conns["cookie"][which[connects]] = self.rows["cookie"][place[connects]]
-        return which
+            conns[name][entry_row] = self.rows[name][socket_row]
+        connects = conns["state"][entry_row] == State.SYN_SENT
+        conns["cookie"][entry_row[connects]] = self.rows["cookie"][socket_row[connects]]
+        return entry_row

@@ -1,7 +1,7 @@
-"""What happened to connections whose process is not known yet, while a process is asked for.
+"""Transitions whose owner is not known yet, while ``--pid`` asks for certain processes.
 
-An accepted connection is nobody's until somebody reads from it, sends, or is found to have it open. Until then its
-transitions wait here; when it comes out that they are wanted they are passed on, before any later one.
+An accepted connection has no owner until a process reads from it, sends, or is found to have it open. Until then its
+transitions wait here. When it turns out that they are wanted they are passed on, before any later one.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from tcptop_tui.stream.batches import Capture
 from tcptop_tui.stream.identity import KeyIndex, process_mask, socket_key
 
 _MAX_WAITING = 65_536
-"""Transitions, 11 MB; the oldest go first."""
+"""Transitions, 11 MB; the oldest are dropped first."""
 
 
 class OwnerlessTransitions:
-    """For one capture, and one worker thread.
+    """The transitions that wait under one capture filter; used from the source's thread only.
 
     Args:
-        capture: what is wanted.
+        capture: the filter, with ``pids``.
     """
 
     def __init__(self, capture: Capture) -> None:
@@ -33,38 +33,50 @@ class OwnerlessTransitions:
     def __len__(self) -> int:
         return len(self._waiting)
 
-    def add(self, moved: Rows) -> Rows:
-        """Of what has waited and what has just ``moved`` (dtype TRANSITION): the wanted, in order; the rest waits."""
-        rows = concat(TRANSITION, self._waiting, moved)
-        decided = rows["flags"] & Flag.OWNER_SURE != 0
-        return self._decide(rows, rows, np.flatnonzero(decided & (rows["pid"] != 0)))
+    def add(self, transitions: Rows) -> Rows:
+        """Add transitions (dtype TRANSITION) to those that wait.
+
+        Returns:
+            All that are wanted for sure, in order. Those whose owner is still unknown wait, the others are dropped.
+        """
+        rows = concat(TRANSITION, self._waiting, transitions)
+        return self._release_decided(rows, rows, np.flatnonzero(_owner_is_sure(rows) & (rows["pid"] != 0)))
 
     def release(self, table: Rows) -> Rows:
-        """What the owners in a table (dtype ROW) decide of what waits: the wanted; the unwanted goes, too."""
+        """Release the waiting transitions whose owners a table (dtype ROW) knows; returns the wanted ones."""
         if not len(self._waiting):
             return self._waiting
-        known = (table["pid"] != 0) & (
-            ((table["flags"] & Flag.OWNER_SURE) != 0) | (table["holder_lookup"] == HolderLookup.DONE)
-        )
-        return self._decide(self._waiting, table, np.flatnonzero(known & (table["skaddr"] != 0)))
+        is_decided = _owner_is_sure(table) | (table["holder_lookup"] == HolderLookup.DONE)
+        table_row = np.flatnonzero(is_decided & (table["pid"] != 0) & (table["skaddr"] != 0))
+        return self._release_decided(self._waiting, table, table_row)
 
-    def release_ended(self, sessions: Rows) -> tuple[Rows, Rows]:
-        """Of connections that ended (dtype ENDED) the transitions that waited, and the sessions; the wanted."""
-        waited = self._decide(self._waiting, sessions, np.arange(len(sessions)))
-        return waited, picked(sessions, process_mask(sessions, self._capture, unknown=False))
+    def release_ended(self, ended: Rows) -> tuple[Rows, Rows]:
+        """Release the waiting transitions of connections that have ended (dtype ENDED).
 
-    def _decide(self, rows: Rows, owners: Rows, which: NDArray[np.intp]) -> Rows:
-        """Those of ``rows`` that rows ``which`` of ``owners``, the last of a connection, show to be wanted."""
-        lives, which = socket_key(rows), which[::-1]
-        place, found = KeyIndex.from_keys(socket_key(owners)[which]).find(lives)
-        asked = np.flatnonzero(found & ~_owner_is_sure(rows))
-        copy_owner(rows, asked, owners, which[place[asked]])
-        wanted: Mask = process_mask(rows, self._capture, unknown=False)
-        waiting = ~wanted & ~found
-        self._waiting = picked(rows, np.flatnonzero(waiting)[-_MAX_WAITING:])
-        return picked(rows, wanted)
+        Returns:
+            The wanted transitions, and the wanted ones of ``ended``.
+        """
+        transitions = self._release_decided(self._waiting, ended, np.arange(len(ended)))
+        return transitions, picked(ended, process_mask(ended, self._capture, unknown=False))
+
+    def _release_decided(self, transitions: Rows, owners: Rows, owner_row: NDArray[np.intp]) -> Rows:
+        """Return those of ``transitions`` that are wanted by the owners that are known now; keep the undecided.
+
+        Args:
+            transitions: dtype TRANSITION; their owners are filled in, in place.
+            owners: rows with owners, of any dtype that has sockets.
+            owner_row: rows of ``owners`` that decide, ascending; of one connection the last one counts.
+        """
+        owner_row = owner_row[::-1]
+        index_row, has_owner = KeyIndex.from_keys(socket_key(owners)[owner_row]).find(socket_key(transitions))
+        unsure = np.flatnonzero(has_owner & ~_owner_is_sure(transitions))
+        copy_owner(transitions, unsure, owners, owner_row[index_row[unsure]])
+        is_wanted: Mask = process_mask(transitions, self._capture, unknown=False)
+        undecided = np.flatnonzero(~is_wanted & ~has_owner)
+        self._waiting = picked(transitions, undecided[-_MAX_WAITING:])
+        return picked(transitions, is_wanted)
 
 
 def _owner_is_sure(rows: Rows) -> Mask:
-    sure: Mask = (rows["flags"] & Flag.OWNER_SURE) != 0
-    return sure
+    is_sure: Mask = (rows["flags"] & Flag.OWNER_SURE) != 0
+    return is_sure

@@ -1,4 +1,4 @@
-"""What reconciling needs of the kernel map, whoever reads it."""
+"""What reconciling needs to read of the entries, whoever reads them: ``bpf.slots`` does it from mapped memory."""
 
 from __future__ import annotations
 
@@ -13,34 +13,34 @@ from tcptop_tui.records import Rows
 from tcptop_tui.stream.histograms import HistogramStore
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class SlotReading:
-    """Slots that are not what they were at the reading before, and whatever was asked for besides.
+    """Slots that have changed since the last reading, and those that were requested besides.
 
-    Of the others nothing has changed. Views into memory that is used again.
+    All other slots are what they were. The arrays are views into memory that the next reading uses again.
     """
 
     slot_count: int
-    """That there are in all: what lies behind is nobody's."""
+    """All slots that there are."""
     slot_numbers: NDArray[np.intp]
-    """Of the slots, ascending; shape (n,)."""
+    """The slots that were read, ascending; shape (n,)."""
     skaddr: NDArray[np.uint64]
-    """Whose they are, 0: nobody's; shape (n,)."""
+    """The socket of each of them, 0 for a free slot; shape (n,)."""
     conns: Rows
-    """Their entries, dtype CONN_WITHOUT_HIST, shape (n,); anything where they are nobody's."""
+    """Their entries, dtype CONN_WITHOUT_HIST, shape (n,), undefined for free slots. The joiner writes into them."""
     hists: HistogramStore
-    """Of all entries; that of the one in a slot has the next number."""
+    """Histograms of all entries, also of those that have not changed. The entry in slot s has number s + 1."""
 
 
 class EntryReader(Protocol):
-    """The sockets' entries as a survey reads and corrects them; ``bpf.slots.Slots`` has them from the kernel."""
+    """The entries as the thread of the reconcile inputs reads and corrects them; ``bpf.slots.Slots`` is one."""
 
     @property
     def opened_slots(self) -> int:
-        """Slots that there are; nothing lies behind them."""
+        """All slots that there are."""
 
     def read_entries(self, conn: np.dtype[Any] = ...) -> Iterator[tuple[NDArray[np.uint64], Rows]]:
-        """All sockets (skaddr, shape (n,)) and their entries (dtype ``conn``, shape (n,)), some thousand at a time."""
+        """Read all sockets (skaddr, shape (n,)) and their entries (dtype ``conn``, shape (n,)), part by part."""
 
-    def correct_owners(self, keys: NDArray[np.uint64], before: NDArray[np.uint32], right: Rows) -> None:
-        """Write ``right`` into the entries of ``keys``, but not where the PID is no longer that of ``before``."""
+    def correct_owners(self, keys: NDArray[np.uint64], expected_pids: NDArray[np.uint32], owners: Rows) -> None:
+        """Write ``owners`` into the entries of ``keys``, but for those whose PID is not the expected one any more."""

@@ -123,10 +123,10 @@ class Places:
 
 def forget(joiner: Joiner) -> None:
     """All but who is who."""
-    joiner._slot_state._complete[:] = False
-    joiner._dump_index.in_table[:] = False
-    joiner._tables._ids = np.zeros(1, "<u8")  # nobody has this one
-    joiner._tables._buffers = TableBufferPool()
+    joiner._slot_state._is_complete[:] = False
+    joiner._dump.in_table[:] = False
+    joiner._table_builder._ids = np.zeros(1, "<u8")  # nobody has this one
+    joiner._table_builder._buffers = TableBufferPool()
 
 
 @given(st.lists(step, min_size=1, max_size=8), st.integers(0, 2))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tcptop_tui.diag.dump import Dump
-from tcptop_tui.reconcile import joiner as module
+from tcptop_tui.reconcile import recent_ends
 from tcptop_tui.reconcile.entry_digests import entry_digests
 from tcptop_tui.reconcile.joiner import Joiner
 from tcptop_tui.records import DUMP_ROW, ROW, CloseFlag, Flag, State
@@ -39,7 +39,7 @@ def test_sockets_from_before_come_from_the_dump_and_keep_their_id() -> None:
     assert sorted(rows["lport"].tolist()) == [22, 80]
     row = rows[rows["lport"] == 22][0]
     assert (row["id"], row["pid"], row["tx_bytes"]) == (first, 7, 5)
-    assert (joiner.missed, joiner.mended) == (0, 0)
+    assert (joiner.differences.missed, joiner.differences.mended) == (0, 0)
 
 
 def test_the_last_entry_goes_from_the_table_when_it_goes_from_the_map() -> None:
@@ -100,7 +100,7 @@ def test_what_closed_while_a_dump_was_made_does_not_come_back_with_it() -> None:
     joiner.reconcile(dumped(NOW, *sockets), entry_digests(keys, conns))
     joiner.remember_closed(transitions({"lport": 22, "rport": 50_000, "newstate": State.CLOSE, "ts_ns": NOW + 2}))
     for _ in range(2):
-        assert joiner.make_table(whole(keys, conns), surveying=True)["lport"].tolist() == [80]
+        assert joiner.make_table(whole(keys, conns), dump_pending=True)["lport"].tolist() == [80]
     joiner.reconcile(dumped(NOW + 1, *sockets), entry_digests(keys, conns))
     for _ in range(2):
         assert joiner.make_table(whole(keys, conns))["lport"].tolist() == [80]
@@ -113,7 +113,7 @@ def test_a_missed_connection_is_shown_at_once_and_counted_when_it_is_sure() -> N
     for number, missed in ((1, 0), (2, 1), (3, 1)):
         joiner.reconcile(dumped(NOW + number * SECOND, {"lport": 99}), entry_digests(keys, conns))
         assert joiner.make_table(whole(keys, conns))["lport"].tolist() == [99]
-        assert (joiner.missed, joiner.mended) == (missed, missed)
+        assert (joiner.differences.missed, joiner.differences.mended) == (missed, missed)
 
 
 def test_a_ghost_goes_after_two_dumps_without_it() -> None:
@@ -124,7 +124,7 @@ def test_a_ghost_goes_after_two_dumps_without_it() -> None:
     assert not len(joiner.reconcile(dumped(NOW + SECOND), entry_digests(keys, conns)))
     # the other one lives in a namespace that the dump does not see
     assert joiner.reconcile(dumped(NOW + 2 * SECOND), entry_digests(keys, conns)).tolist() == [keys[0]]
-    assert joiner.mended == 1
+    assert joiner.differences.mended == 1
 
 
 def test_a_namespace_met_later_has_missed_nothing_and_no_ghosts_at_first() -> None:
@@ -136,7 +136,7 @@ def test_a_namespace_met_later_has_missed_nothing_and_no_ghosts_at_first() -> No
     for number in (2, 3, 4):
         wrong = joiner.reconcile(dumped(NOW + number * SECOND, there, netns=(NETNS, 2)), entry_digests(keys, conns))
         assert wrong.tolist() == (keys.tolist() if number == 3 else [])  # once doubted, once sure
-        assert joiner.missed == 0
+        assert joiner.differences.missed == 0
         assert sorted(joiner.make_table(whole(keys, conns))["lport"].tolist()) == ([99, 443] if number < 4 else [99])
         if len(wrong):
             keys, conns = entries()
@@ -202,7 +202,7 @@ def test_time_wait_remembers_its_process() -> None:
     assert row["flags"] == Flag.GAUGES | Flag.ACTIVE
     joiner.reconcile(dumped(NOW + 2 * SECOND, waiting), entry_digests(keys, conns))
     assert joiner.make_table(whole(keys, conns))["flags"].tolist() == [row["flags"]]
-    assert (joiner.missed, joiner.mended) == (0, 0)
+    assert (joiner.differences.missed, joiner.differences.mended) == (0, 0)
 
 
 def test_time_wait_remembers_a_process_that_had_closed_before_the_first_dump() -> None:
@@ -263,11 +263,11 @@ def test_listeners_on_one_address_are_all_there() -> None:
     joiner.reconcile(dumped(NOW + 4 * SECOND, told[0], told[2] | {"cookie": 902}), entry_digests(keys, conns))
     joiner.reconcile(dumped(NOW + 5 * SECOND, told[0], told[2] | {"cookie": 902}), entry_digests(keys, conns))
     assert joiner.make_table(whole(keys, conns))["accept_queue"].tolist() == [1, 3]
-    assert joiner.missed == 1  # the third one, of which nothing was seen
+    assert joiner.differences.missed == 1  # the third one, of which nothing was seen
 
 
 def test_what_has_ended_is_kept_for_time_wait_only_and_not_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_MAX_ENDED", 100)
+    monkeypatch.setattr(recent_ends, "_MAX_ENDED", 100)
     joiner = Joiner()
     closed = []
     for number in range(50):
@@ -279,4 +279,4 @@ def test_what_has_ended_is_kept_for_time_wait_only_and_not_without_end(monkeypat
         )
         closed += tuple_hash(made[made["close_flags"] == CloseFlag.FIN_SENT]).tolist()
         joiner.remember_ended(made)
-    assert np.concatenate([ended["hash"] for ended in joiner._ended_digests]).tolist() == closed[-100:]
+    assert np.concatenate([batch["hash"] for batch in joiner._recent_ends._batches]).tolist() == closed[-100:]
