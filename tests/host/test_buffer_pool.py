@@ -18,7 +18,7 @@ from tcptop_tui.host.buffer_pool import Buffer, BufferPool, new_memory
 from tcptop_tui.records import ROW, Rows
 from tcptop_tui.row_copy import leading_fields
 
-pytestmark = pytest.mark.apart
+pytestmark = pytest.mark.hermetic
 
 ROW_COUNT = 8
 VIEWS = {
