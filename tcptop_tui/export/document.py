@@ -1,4 +1,4 @@
-"""A snapshot's document, made from the rows that the filter shows."""
+"""Makes the document of an export: typed structures with the rows that the filter chooses."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ from tcptop_tui.stream.batches import Loss
 
 @dataclass(frozen=True, slots=True)
 class DocumentInput:
-    """What a snapshot is made from: the rows that the filter shows, in display order."""
+    """What a document is made from: the rows that the filter chooses, in display order."""
 
     table: RowContext
     transitions: RowContext
     ended: RowContext
-    """Ended connections, oldest first; listeners are none."""
+    """Ended connections, oldest first, without listeners."""
     hist: NDArray[np.uint64]
     hist_sum_us: int
     loss: Loss
@@ -51,25 +51,28 @@ class DocumentInput:
     backend_note: str
     filter_text: str
     hidden_text: str
-    """The filter of what is not shown besides."""
+    """The filter whose rows are hidden; empty: none are."""
     alerts: tuple[alert_kinds.Alert, ...]
     connections_total: int
     connects: model.Connects = field(default_factory=model.Connects)
-    """Outcomes of connect() that the filter wants."""
+    """The connect() calls that the filter chooses."""
     since_ns: int = 0
-    """CLOCK_MONOTONIC from which on everything was counted; 0: nothing was yet. So for those below."""
+    """From this time on (CLOCK_MONOTONIC) everything was counted; 0: nothing was counted yet."""
     transitions_since_ns: int = 0
+    """From this time on ``transitions`` has all of them."""
     sessions_since_ns: int = 0
+    """From this time on ``ended`` has all of them."""
     behind_s: int = 0
 
 
-def _rows(kind: Any, records: RecordKinds, context: RowContext) -> list[Any]:
+def _structures(struct: Any, records: RecordKinds, context: RowContext) -> list[Any]:
+    """A ``struct`` for each row, with the fields that documents have of ``records``."""
     columns = [field.values(context) for field in document_fields(records)]
-    return [kind(*row) for row in zip(*columns, strict=True)]
+    return [struct(*row) for row in zip(*columns, strict=True)]
 
 
-def _rtt(given: DocumentInput) -> Rtt:
-    summary = summarize(given.hist, given.hist_sum_us)
+def _rtt(inputs: DocumentInput) -> Rtt:
+    summary = summarize(inputs.hist, inputs.hist_sum_us)
     return Rtt(
         unit="us",
         count=summary.count,
@@ -77,29 +80,30 @@ def _rtt(given: DocumentInput) -> Rtt:
         p50=summary.p50_us,
         p90=summary.p90_us,
         p99=summary.p99_us,
-        buckets=[Bucket(*bucket_bounds(slot), count=int(given.hist[slot])) for slot in range(RTT_SLOTS)],
+        buckets=[Bucket(*bucket_bounds(slot), count=int(inputs.hist[slot])) for slot in range(RTT_SLOTS)],
     )
 
 
-def _moment(given: DocumentInput, mono_ns: int) -> str | None:
-    return formats.iso_time(given.table.utc_ns(mono_ns)) if mono_ns else None
+def _iso_time(inputs: DocumentInput, mono_ns: int) -> str | None:
+    return formats.iso_time(inputs.table.utc_ns(mono_ns)) if mono_ns else None
 
 
-def _where(destinations: Rows) -> Iterable[tuple[Any, Any, Any]]:
+def _endpoint_values(destinations: Rows) -> Iterable[tuple[Any, Any, Any]]:
+    """``raddr``, ``ifindex`` and ``rport`` of each destination (dtype DESTINATION) as documents have them."""
     context = RowContext(destinations, 0)
     raddr, ifindex, rport = (BY_KEY[key].values(context) for key in ("raddr", "ifindex", "rport"))
     return zip(raddr, ifindex, rport, strict=True)
 
 
-def _connects(given: DocumentInput) -> Connects:
-    made = given.connects
+def _connects(inputs: DocumentInput) -> Connects:
+    connects, destinations = inputs.connects, inputs.connects.destinations
     return Connects(
-        connects=made.connects,
-        failed=made.failed,
-        waiting=made.waiting,
-        connected_since=_moment(given, made.succeeded_since_ns),
-        failed_since=_moment(given, made.since_ns),
-        beyond=made.beyond,
+        connects=connects.connects,
+        failed=connects.failed,
+        waiting=connects.waiting,
+        connected_since=_iso_time(inputs, connects.succeeded_since_ns),
+        failed_since=_iso_time(inputs, connects.since_ns),
+        beyond=connects.beyond,
         destinations=[
             Destination(
                 raddr,
@@ -110,40 +114,40 @@ def _connects(given: DocumentInput) -> Connects:
                 waiting=int(row["waiting"]),
                 avg_ms=None if np.isnan(row["avg_ns"]) else round(float(row["avg_ns"]) / 1e6, 6),
             )
-            for (raddr, ifindex, rport), row in zip(_where(made.destinations), made.destinations, strict=True)
+            for (raddr, ifindex, rport), row in zip(_endpoint_values(destinations), destinations, strict=True)
         ],
     )
 
 
-def build_document(given: DocumentInput) -> Document:
-    """The document of one moment."""
+def build_document(inputs: DocumentInput) -> Document:
+    """The document of one moment. Texts of strangers are cleaned of what a terminal would obey."""
     return Document(
         schema_version=SCHEMA_VERSION,
         meta=Meta(
             tool="tcptop-tui",
             version=__version__,
-            time=formats.iso_time(given.utc_ns),
-            host=safe_text.clean(given.host),
-            kernel=safe_text.clean(given.kernel),
-            backend=safe_text.clean(given.backend),
-            backend_note=safe_text.clean(given.backend_note),
-            filter=safe_text.clean(given.filter_text),
-            hidden=safe_text.clean(given.hidden_text),
-            connections_total=given.connections_total,
-            connections_shown=len(given.table.rows),
-            since=_moment(given, given.since_ns),
-            transitions_since=_moment(given, given.transitions_since_ns),
-            sessions_since=_moment(given, given.sessions_since_ns),
-            behind_s=given.behind_s,
+            time=formats.iso_time(inputs.utc_ns),
+            host=safe_text.clean(inputs.host),
+            kernel=safe_text.clean(inputs.kernel),
+            backend=safe_text.clean(inputs.backend),
+            backend_note=safe_text.clean(inputs.backend_note),
+            filter=safe_text.clean(inputs.filter_text),
+            hidden=safe_text.clean(inputs.hidden_text),
+            connections_total=inputs.connections_total,
+            connections_shown=len(inputs.table.rows),
+            since=_iso_time(inputs, inputs.since_ns),
+            transitions_since=_iso_time(inputs, inputs.transitions_since_ns),
+            sessions_since=_iso_time(inputs, inputs.sessions_since_ns),
+            behind_s=inputs.behind_s,
         ),
-        loss=LossCounts(lost=given.loss.lost, **asdict(given.loss)),
-        rtt=_rtt(given),
-        connections=_rows(Connection, RecordKinds.TABLE, given.table),
-        transitions=_rows(Transition, RecordKinds.TRANSITIONS, given.transitions),
-        sessions=_rows(Session, RecordKinds.ENDED, given.ended),
-        connects=_connects(given),
+        loss=LossCounts(lost=inputs.loss.lost, **asdict(inputs.loss)),
+        rtt=_rtt(inputs),
+        connections=_structures(Connection, RecordKinds.TABLE, inputs.table),
+        transitions=_structures(Transition, RecordKinds.TRANSITIONS, inputs.transitions),
+        sessions=_structures(Session, RecordKinds.ENDED, inputs.ended),
+        connects=_connects(inputs),
         alerts=[
             Alert(safe_text.clean(alert_text(alert)), safe_text.clean(alert.filter), alert.severe)
-            for alert in given.alerts
+            for alert in inputs.alerts
         ],
     )

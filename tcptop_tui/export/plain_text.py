@@ -1,4 +1,4 @@
-"""A document as text for people, with the numbers as the screen has them."""
+"""Writes a document as text for people, with numbers as on the screen."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tcptop_tui.safe_text import fit
 
 
 def provenance(document: Document) -> list[tuple[str, str]]:
-    """Names and values of ``meta`` and ``loss``, for formats that have no place for structures."""
+    """Names and values of ``meta`` and ``loss``, for formats that have only lines."""
     meta = msgspec.to_builtins(document.meta)
     loss = msgspec.to_builtins(document.loss)
     return [(name, str(value)) for name, value in {**meta, **loss}.items()]
@@ -29,20 +29,20 @@ _TRANSITIONS = list_fields(
 
 
 def _table(fields: Sequence[Field], context: RowContext) -> list[str]:
-    """Aligned lines, without optional columns in which nothing is known.
+    """Aligned lines with a title, without optional columns in which every value is unknown.
 
-    Not a rich Table: that takes a minute for 65,536 rows, this a second.
+    A rich Table would take a minute for 65,536 rows, this takes a second.
     """
-    shown = [field for field in fields if not field.optional or field.read(context).is_known.any()]
-    lines = zip(*(_cells(field, context) for field in shown), strict=True)
+    columns = [field for field in fields if not field.optional or field.read(context).is_known.any()]
+    lines = zip(*(_cells(field, context) for field in columns), strict=True)
     return ["  ".join(cells).rstrip() for cells in lines]
 
 
 def _cells(field: Field, context: RowContext) -> list[str]:
     """The title and every row's text, all of one width."""
-    told = [field.title, *field.texts(context)]
-    width = max(map(cell_len, told))
-    return [fit(cell, width, right=field.right) for cell in told]
+    texts = [field.title, *field.texts(context)]
+    width = max(map(cell_len, texts))
+    return [fit(text, width, right=field.right) for text in texts]
 
 
 def _histogram(rtt: Rtt) -> list[str]:
@@ -52,23 +52,23 @@ def _histogram(rtt: Rtt) -> list[str]:
 
 def _summary(rtt: Rtt) -> str:
     values = {"avg": rtt.avg, "p50": rtt.p50, "p90": rtt.p90, "p99": rtt.p99}
-    told = (f"{name} {formats.UNKNOWN if us is None else formats.rtt_us(us)}" for name, us in values.items())
-    return "  ".join((f"{formats.count(rtt.count)} samples", *told))
+    texts = (f"{name} {formats.UNKNOWN if us is None else formats.rtt_us(us)}" for name, us in values.items())
+    return "  ".join((f"{formats.count(rtt.count)} samples", *texts))
 
 
-def to_text(given: DocumentInput) -> str:
-    """Provenance and losses, connections, transitions, histogram; as wide as the widest row."""
-    document = build_document(given)
+def to_text(inputs: DocumentInput) -> str:
+    """Provenance and losses, alerts, connections, transitions, histogram. Lines are as long as the longest row."""
+    document = build_document(inputs)
     return "\n".join(
         [
             *(f"{name}: {value}".rstrip() for name, value in provenance(document)),
             *(f"alert: {alert.text}" for alert in document.alerts),
             "",
             "Connections",
-            *_table(_TABLE, given.table),
+            *_table(_TABLE, inputs.table),
             "",
             "Transitions",
-            *_table(_TRANSITIONS, given.transitions),
+            *_table(_TRANSITIONS, inputs.transitions),
             "",
             f"Round-trip times: {_summary(document.rtt)}",
             *_histogram(document.rtt),

@@ -1,4 +1,4 @@
-"""A frame as the bytes of a file, in any of the formats."""
+"""Writes a frame as the bytes of a file, in any of the formats."""
 
 from __future__ import annotations
 
@@ -27,42 +27,42 @@ class HostInfo:
 
 
 def default_path(host: str, utc_ns: int, kind: str) -> Path:
-    """Where a snapshot goes unless told otherwise: the folder that the program was started in."""
+    """Where a snapshot is written if the user names no file: the folder that the program was started in."""
     name = Path(default_name(host, utc_ns, kind))
-    with contextlib.suppress(FileNotFoundError):  # that folder may be gone; writing will say so
+    with contextlib.suppress(FileNotFoundError):  # the folder may be gone; writing will fail and say so
         return name.absolute()
     return name
 
 
 def _ended_rows(frame: Frame) -> RowContext:
-    """The ended connections that the filter shows."""
-    sessions = frame.snapshot.context_of(frame.snapshot.ended_rows)
-    return sessions.select(np.flatnonzero(has_peer(sessions.rows) & frame.view_options.matches(sessions)))
+    """The ended connections that the filter chooses."""
+    ended = frame.snapshot.context_of(frame.snapshot.ended_rows)
+    return ended.select(np.flatnonzero(has_peer(ended.rows) & frame.view_options.matches(ended)))
 
 
 def _document_input(frame: Frame, origin: HostInfo) -> DocumentInput:
-    facts, look = frame.snapshot, frame.view_options
+    snapshot, view_options = frame.snapshot, frame.view_options
     return DocumentInput(
-        table=facts.row_context.select(frame.live_order),
-        transitions=facts.context_of(facts.log[frame.log_order]),
+        table=snapshot.row_context.select(frame.live_order),
+        transitions=snapshot.context_of(snapshot.log[frame.log_order]),
         ended=_ended_rows(frame),
         hist=frame.rtt.hist,
         hist_sum_us=frame.rtt.sum_us,
-        loss=facts.loss,
-        utc_ns=facts.utc_ns,
+        loss=snapshot.loss,
+        utc_ns=snapshot.utc_ns,
         host=origin.host,
         kernel=origin.kernel,
-        backend=facts.status.backend,
-        backend_note=facts.status.note,
-        filter_text=frame.view_options.filter.text,
-        hidden_text=frame.view_options.hide_filter.text if frame.view_options.hide_filter else "",
-        alerts=facts.alerts,
-        connections_total=len(facts.rows),
-        connects=make_connects(facts, look.matches, SortOrder("time"), filtered=look.is_filtered),
-        since_ns=facts.counted_ns,
-        transitions_since_ns=facts.log_since_ns,
-        sessions_since_ns=facts.ended_since_ns,
-        behind_s=facts.behind_s,
+        backend=snapshot.status.backend,
+        backend_note=snapshot.status.note,
+        filter_text=view_options.filter.text,
+        hidden_text=view_options.hide_filter.text if view_options.hide_filter else "",
+        alerts=snapshot.alerts,
+        connections_total=len(snapshot.rows),
+        connects=make_connects(snapshot, view_options.matches, SortOrder("time"), filtered=view_options.is_filtered),
+        since_ns=snapshot.counted_ns,
+        transitions_since_ns=snapshot.log_since_ns,
+        sessions_since_ns=snapshot.ended_since_ns,
+        behind_s=snapshot.behind_s,
     )
 
 
@@ -78,11 +78,11 @@ def render(frame: Frame, origin: HostInfo, kind: str, picture: str) -> bytes:
     """
     if kind == "svg":
         return picture.encode()
-    given = _document_input(frame, origin)
+    inputs = _document_input(frame, origin)
     if kind == "json":
-        return to_json(build_document(given))
+        return to_json(build_document(inputs))
     if kind == "csv":
-        return to_csv(build_document(given))
+        return to_csv(build_document(inputs))
     if kind == "txt":
-        return to_text(given).encode()
+        return to_text(inputs).encode()
     raise UsageError(f"no format {kind!r}", hint="use json, csv, txt or svg")

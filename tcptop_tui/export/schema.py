@@ -12,10 +12,10 @@ from tcptop_tui.fields import RecordKinds, document_fields
 SCHEMA_VERSION = 1
 
 
-def _rows(name: str, records: RecordKinds, told: str) -> Any:
-    """A structure with the fields that documents have of ``records``."""
+def _row_struct(name: str, records: RecordKinds, doc: str) -> Any:
+    """A structure with the fields that documents have of ``records``, and a docstring, which the schema shows."""
     fields = [(field.json, field.type) for field in document_fields(records)]
-    return msgspec.defstruct(name, fields, frozen=True, namespace={"__doc__": cleandoc(told)}, module=__name__)
+    return msgspec.defstruct(name, fields, frozen=True, namespace={"__doc__": cleandoc(doc)}, module=__name__)
 
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     Transition: TypeAlias = Any
     Session: TypeAlias = Any
 else:
-    Connection = _rows(
+    Connection = _row_struct(
         "Connection", RecordKinds.TABLE,
         """One row of the table. ``comm`` is cleaned of what a terminal would obey; ``user`` is uid's login name.
 
@@ -31,11 +31,11 @@ else:
         process, or not been accepted yet; null while nobody has looked.
         """,
     )  # fmt: skip
-    Transition = _rows(
+    Transition = _row_struct(
         "Transition", RecordKinds.TRANSITIONS,
         "One change of state; ``ms`` were spent in the old one. ``skaddr`` is in hexadecimal, without 0x.",
     )  # fmt: skip
-    Session = _rows(
+    Session = _row_struct(
         "Session", RecordKinds.ENDED,
         "A connection that has ended; ``ms`` from its first SYN on, ``handshake_ms`` until ESTABLISHED.",
     )  # fmt: skip

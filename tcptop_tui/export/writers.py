@@ -1,4 +1,4 @@
-"""A document as JSON, CSV or text; the names of files."""
+"""Writes a document as JSON, CSV or text, and names the files."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ __all__ = ["FORMATS", "default_name", "format_of", "json_schema", "to_csv", "to_
 FORMATS = ("json", "csv", "txt", "svg")
 
 _FORMULA = ("=", "+", "-", "@", "\t", "＝", "＋", "－", "＠")
-"""What a spreadsheet takes for the start of a formula (OWASP, "CSV Injection")."""
+"""A cell that starts with one of these is a formula to a spreadsheet (OWASP, "CSV Injection")."""
 
 
 def format_of(path: str) -> str | None:
-    """The format that a file's name asks for."""
+    """The format that a file's suffix stands for; None: there is none."""
     suffix = Path(path).suffix.removeprefix(".").lower()
     return suffix if suffix in FORMATS else None
 
@@ -35,17 +35,17 @@ def default_name(host: str, utc_ns: int, kind: str) -> str:
 
 
 def to_json(document: Document) -> bytes:
-    """Everything, indented."""
+    """The whole document, indented."""
     return msgspec.json.format(msgspec.json.encode(document), indent=1) + b"\n"
 
 
 def json_schema() -> bytes:
-    """The JSON Schema that every snapshot keeps to."""
+    """The JSON Schema of every snapshot."""
     return msgspec.json.format(msgspec.json.encode(msgspec.json.schema(Document)), indent=1) + b"\n"
 
 
 def csv_cell(value: Any) -> Any:
-    """Unknown is empty; a name that a spreadsheet would run gets an apostrophe."""
+    """A value as CSV has it: unknown is empty, and a text that a spreadsheet would run gets an apostrophe."""
     if isinstance(value, dict):
         return " ".join(f"{name}={count}" for name, count in value.items())
     if isinstance(value, list):
@@ -56,16 +56,15 @@ def csv_cell(value: Any) -> Any:
 
 
 def _commented(value: str) -> str:
-    """A spreadsheet takes a comment for a row, too, and cuts it at its separators."""
+    """A comment that is safe in a spreadsheet, which takes it for a row and splits it at separators."""
     return re.sub(rf"([,;]\s*)([{re.escape(''.join(_FORMULA))}])", r"\1'\2", value)
 
 
 def to_csv(document: Document) -> bytes:
-    """The table. Host, filter, time and loss stand above it in lines that begin with ``#``.
+    """The table as CSV. Host, filter, time and loss are above it in lines that begin with ``#``.
 
-    Texts are quoted, so that readers which skip comments do not take a ``#`` in a process name for
-    one. What is not known is empty. A text that a spreadsheet would run as a formula has an
-    apostrophe before it.
+    Texts are quoted, so that readers that skip comments do not take a ``#`` in a process name for one. Unknown is
+    empty. A text that a spreadsheet would run as a formula has an apostrophe in front.
     """
     out = io.StringIO()
     for name, value in provenance(document):

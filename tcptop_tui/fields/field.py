@@ -1,4 +1,4 @@
-"""One definition of a field."""
+"""The definition of a field: where a value comes from, and what every list, filter and document does with it."""
 
 from __future__ import annotations
 
@@ -14,109 +14,111 @@ from tcptop_tui.config.schema import RttUnit
 from tcptop_tui.fields.row_context import FieldValues, Reader, RowContext
 
 Formatter: TypeAlias = Callable[[RowContext, FieldValues], list[Any]]
-"""What stands for each value of a column; None where it is not known."""
+"""Takes rows and the values read from them; gives a text or a JSON value for each, None where it is not known."""
 
 
 class RecordKinds(IntFlag):
-    """Kinds of rows."""
+    """Kinds of rows that can have a field."""
 
     TABLE = auto()
-    """Connections that there are, dtype ROW."""
+    """Rows of a table, dtype ROW."""
     ENDED = auto()
-    """Connections that have ended, dtype ENDED."""
+    """Ended connections, dtype ENDED."""
     TRANSITIONS = auto()
     CONNECTS = auto()
-    """Transitions that say what came of a connect()."""
+    """Transitions that end a connect(), or destinations."""
     PAGE = auto()
-    """The page of one connection; it has every column of TABLE besides."""
+    """The page of one connection, which shows every field of TABLE as well."""
 
 
 class ValueKind(Enum):
-    """What a value of a filter is read as; ``filters.fields`` has a reader for each."""
+    """What kind of value a filter takes for a field; ``filters.fields`` has a parser for each."""
 
     NUMBER = auto()
-    """The number of something, as a PID: those that are there are offered."""
+    """A number that identifies something, as a PID. Completion offers those that are in the table."""
     COUNT = auto()
     PORT = auto()
     ADDRESS = auto()
     """An address or a network."""
     VERSION = auto()
-    """Or 4 or 6."""
+    """An address or a network, or 4 or 6."""
     DEVICE = auto()
     NAME = auto()
     WORD = auto()
-    """A name that the kernel has chosen."""
+    """A name that the kernel gives."""
     USER = auto()
     NETNS = auto()
     CGROUP = auto()
     STATE = auto()
     REASON = auto()
     BYTES = auto()
-    """Or, behind them, ``/s``: bytes per second."""
+    """A number of bytes, or with ``/s`` bytes per second."""
     MICROSECONDS = auto()
-    """The column's; milliseconds where the filter gives no unit."""
+    """A time that the column has in µs; a number without a unit means milliseconds."""
     NANOSECONDS = auto()
-    """The column's; seconds where the filter gives no unit."""
+    """A time that the column has in ns; a number without a unit means seconds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Field:
-    """Where a value comes from, and what becomes of it everywhere."""
+    """Immutable. What has a default is needed only by some fields."""
 
     key: str
-    """In the config file, and where lists are sorted."""
+    """Its name in the config file and in sort orders."""
     records: RecordKinds
-    """Documents and lists of these have it."""
+    """Lists and documents of these kinds of rows have it."""
     read: Reader = lambda context: FieldValues(np.zeros(len(context.rows)), np.zeros(len(context.rows), np.bool_))
     source: str = ""
-    """Where the kernel has it."""
+    """The kernel's name of it, for docs/fields.md."""
 
     json: str = ""
-    """Name in JSON and CSV; empty: it is not written."""
+    """Name in JSON and CSV; empty: documents do not have it."""
     type: Any = int | None
-    """In JSON."""
+    """Type of its values in JSON."""
     write: Formatter
+    """Makes the values of documents."""
     foreign: bool = False
-    """Written by strangers: to a spreadsheet it may be a formula."""
+    """A stranger may have chosen the text, so that it may be a formula to a spreadsheet."""
 
     title: str = ""
-    """Above its column in lists; empty: it has none."""
+    """Title of its column in lists; empty: lists do not have it."""
     meaning: str = ""
     """The title spelled out, for help and for the page of a connection."""
     show: Formatter
-    """Text for people."""
+    """Makes the texts for people."""
     width: int = 0
-    """Cells of its column."""
+    """Width of its column in cells."""
     rank: int = 0
-    """Columns of a low rank stay when the screen is narrow; see ``registry.list_fields``."""
+    """Columns with a low rank stay when the screen is narrow; see ``registry.list_fields``."""
     right: bool = True
+    """Its column is aligned on the right."""
     stretch: int = 0
-    """Cells that its column may take more than ``width`` when there is room."""
+    """Cells by which its column may be wider than ``width`` where there is room."""
     optional: bool = False
-    """Only on the screen when somebody chooses it, or brings it there with →."""
+    """Its column is on the screen only when the user has chosen it, or scrolls to it with →."""
     has_group_sum: bool = False
-    """Has a meaning for a group."""
+    """The row of a group has a value for it."""
     cut_in_middle: bool = False
-    """Too long a text is cut in its middle, and has its cells before columns of a high rank."""
+    """A text that is too long is cut in its middle. The column gets its width before columns with a higher rank."""
     detail: bool = False
-    """Of the block beside the table, which is only made while somebody wants a field of it."""
+    """It is one of the details beside the table, which are there only while somebody looks at one of them."""
     changes_with_time: bool = False
-    """Shows a time, so that its text changes though the row does not."""
+    """Its text changes with time even where the row stays the same."""
     descending: bool = False
-    """Looked at from the largest value down, unless asked otherwise."""
+    """Lists that are sorted by it begin with the largest value, until the user inverts the order."""
 
     parse: ValueKind | None = None
-    """None: a filter cannot ask for it."""
+    """Kind of its values in a filter; None: filters do not have it."""
     names: tuple[str, ...] = ()
-    """In a filter: the name, and its aliases."""
+    """Its name in filters, then its aliases."""
     columns: tuple[str, ...] = ()
-    """Fields of the rows that a filter compares, any of them; where it does not use ``read``."""
+    """Members of the dtype that a filter compares instead of what ``read`` gives; one that matches is enough."""
     example: str = ""
-    """A filter that parses."""
+    """Filters that use it."""
     filter_help: str = ""
-    """What it means."""
+    """What it means in a filter, for help."""
     per_second: Reader | None = None
-    """Of BYTES: the rate."""
+    """Reads the rate that a filter with ``/s`` compares, where ``parse`` is BYTES."""
 
     def values(self, context: RowContext) -> list[Any]:
         """A value for each row as documents have it; None where it is not known."""
@@ -124,9 +126,9 @@ class Field:
 
     def texts(self, context: RowContext) -> list[str]:
         """A text for each row as people read it; ``–`` where it is not known."""
-        shown = self.show(context, self.read(context))
-        return [formats.UNKNOWN if text is None else text for text in shown]
+        texts = self.show(context, self.read(context))
+        return [formats.UNKNOWN if text is None else text for text in texts]
 
     def title_with_unit(self, unit: RttUnit) -> str:
-        """The title; of round-trip times with the unit that its numbers then are without."""
+        """The title; for round-trip times with the unit, if the user has chosen one that the numbers are without."""
         return self.title + formats.RTT_UNITS[unit] if self.parse is ValueKind.MICROSECONDS else self.title

@@ -1,4 +1,4 @@
-"""What stands for the values of a column in documents and on the screen."""
+"""Formatters: they make texts for people, or values for documents, of the values of a column."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Holder(msgspec.Struct, frozen=True):
 
 
 def by_value(form: Callable[[Any], Any]) -> Formatter:
-    """By the value alone."""
+    """A formatter that makes its text of the value alone."""
     return lambda _context, column: [
         form(value) if known else None
         for value, known in zip(column.values.tolist(), column.is_known.tolist(), strict=True)
@@ -35,12 +35,12 @@ def by_value(form: Callable[[Any], Any]) -> Formatter:
 
 
 def by_row_context(form: Callable[[Any, RowContext], Any]) -> Formatter:
-    """By the value, and what is known besides."""
+    """A formatter that needs names, units or clocks of the row context as well."""
     return lambda context, column: by_value(lambda value: form(value, context))(context, column)
 
 
 def with_field(name: str, form: Callable[[Any, Any], Any]) -> Formatter:
-    """By the value, and another column of the same row."""
+    """A formatter that needs another member of the same row as well."""
     return lambda context, column: [
         form(value, other) if known else None
         for value, other, known in zip(
@@ -75,23 +75,23 @@ clock = by_row_context(lambda value, context: formats.clock(context.utc_ns(value
 
 
 def cgroup_name(context: RowContext, column: FieldValues) -> list[Any]:
-    """The last part of its path."""
+    """The last part of the cgroup's path."""
     return [path and (path.rpartition("/")[2] or path) for path in cgroup(context, column)]
 
 
 def devices(context: RowContext) -> list[str]:
-    """Behind the address of each row: ``%eth0``, empty where it is bound to none."""
+    """What is written behind each row's address: ``%eth0``, empty where the socket is bound to no device."""
     pairs = zip(context.rows["netns"].tolist(), context.rows["dev"].tolist(), strict=True)
     return [f"%{safe_text.clean(context.names.device(netns, dev))}" if dev else "" for netns, dev in pairs]
 
 
 def _host(context: RowContext, words: tuple[int, int]) -> str:
-    shown = formats.address(words)
-    return shown if context.host_names is None or shown in _UNSPECIFIED_ADDRESSES else context.host_names.host(shown)
+    text = formats.address(words)
+    return text if context.host_names is None or text in _UNSPECIFIED_ADDRESSES else context.host_names.host(text)
 
 
 def local_address(context: RowContext, column: FieldValues) -> list[Any]:
-    """With the device behind it, as ss writes it."""
+    """The address with the device behind it, as ss writes it."""
     hosts = (_host(context, (high, low)) for high, low in column.values.tolist())
     return [host + device for host, device in zip(hosts, devices(context), strict=True)]
 
@@ -103,35 +103,37 @@ def _is_listener(context: RowContext) -> list[bool]:
 
 
 def remote_address(context: RowContext, column: FieldValues) -> list[Any]:
-    """``*`` of a listener; of sums, which have no local address, with the link that a link-local one is on."""
+    """The address; ``*`` of a listener.
+
+    Sums have no local address that could name the link of a link-local one, so that the device is written behind it.
+    """
     count = len(context.rows)
     local = context.rows["laddr"].tolist() if context.has("laddr") else [[0, 0]] * count
-    behind = devices(context) if [0, 0] in local else [""] * count
-    lines = zip(column.values.tolist(), local, behind, _is_listener(context), strict=True)
+    suffixes = devices(context) if [0, 0] in local else [""] * count
+    columns = zip(column.values.tolist(), local, suffixes, _is_listener(context), strict=True)
     return [
-        "*" if listens else _host(context, (high, low)) + ("" if any(here) else device)
-        for (high, low), here, device, listens in lines
+        "*" if is_listener else _host(context, (high, low)) + ("" if any(laddr) else suffix)
+        for (high, low), laddr, suffix, is_listener in columns
     ]
 
 
 def remote_port(context: RowContext, column: FieldValues) -> list[Any]:
-    """``*`` of a listener."""
-    return [
-        "*" if listens else shown for shown, listens in zip(port(context, column), _is_listener(context), strict=True)
-    ]
+    """The port or the service's name; ``*`` of a listener."""
+    texts = zip(port(context, column), _is_listener(context), strict=True)
+    return ["*" if is_listener else text for text, is_listener in texts]
 
 
 def process(context: RowContext, column: FieldValues) -> list[Any]:
-    """With the number of other processes that have it open."""
-    shown = [one or formats.UNKNOWN for one in name(context, column)]
+    """The owner's name, and the number of other holders."""
+    names = [text or formats.UNKNOWN for text in name(context, column)]
     if not context.has("holders"):
-        return shown
-    holders = context.rows["holders"].tolist()
-    return [formats.name_with_holders(one, count) for one, count in zip(shown, holders, strict=True)]
+        return names
+    counts = context.rows["holders"].tolist()
+    return [formats.name_with_holders(text, count) for text, count in zip(names, counts, strict=True)]
 
 
 def opened(flags: int) -> str | None:
-    """``connect``, ``accept`` or ``listen``, as far as it was seen."""
+    """``connect``, ``accept`` or ``listen``; None where nobody saw the connection begin."""
     for bit, word in ((Flag.LISTENER, "listen"), (Flag.ACTIVE, "connect"), (Flag.PASSIVE, "accept")):
         if flags & bit:
             return word
@@ -139,7 +141,7 @@ def opened(flags: int) -> str | None:
 
 
 def by_state(counts: list[int]) -> dict[str, int]:
-    """Those that there are, by the state that they happened in."""
+    """Counts that are not 0, by name of the state."""
     return {formats.state_name(number): count for number, count in enumerate(counts) if count}
 
 
@@ -149,17 +151,18 @@ def states_text(counts: list[int]) -> str | None:
 
 
 def holders(context: RowContext, column: FieldValues) -> list[list[Holder] | None]:
-    """Every process that has it open; none: nobody can have it; None: nobody has looked."""
+    """All holders of each row; an empty list where no process has it open, None where nobody has looked."""
     del column
     return [_holders(row, context.holders) for row in context.rows]
 
 
-def _holders(row: np.void, shared: Rows) -> list[Holder] | None:
-    start, end = np.searchsorted(shared["id"], row["id"]), np.searchsorted(shared["id"], row["id"], "right")
+def _holders(row: np.void, holdings: Rows) -> list[Holder] | None:
+    ids = holdings["id"]
+    start, end = np.searchsorted(ids, row["id"]), np.searchsorted(ids, row["id"], "right")
     if row["holders"] == 1 and row["pid"]:
         return [_holder(row)]
     if row["holders"] > 1 and end > start:
-        return [_holder(one) for one in shared[start:end]]
+        return [_holder(one) for one in holdings[start:end]]
     return [] if row["holder_lookup"] == HolderLookup.NO_INODE else None
 
 

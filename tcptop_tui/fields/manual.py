@@ -1,4 +1,4 @@
-"""The page of docs that lists all fields; docs/fields.md is this, and a test says so."""
+"""Makes docs/fields.md, the table of all fields; a test compares the file with it."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ _LETTERS = {RecordKinds.TABLE: "t", RecordKinds.ENDED: "e", RecordKinds.TRANSITI
 
 
 def manual() -> str:
-    """Markdown."""
+    """The page as Markdown."""
     return _HEAD + "".join(f"| {' | '.join(_cells(field))} |\n" for field in FIELDS)
 
 
 def _cells(field: Field) -> list[str]:
     marks = "‡" if field.detail else "†" if field.optional else ""
     names = " ".join(f"`{name}`" for name in field.names)
-    there = "".join(letter for records, letter in _LETTERS.items() if field.records & records)
-    told = field.filter_help or field.meaning
-    return [f"`{field.json}`" if field.json else "", field.title + marks, names, there, field.source, told]
+    kinds = "".join(letter for records, letter in _LETTERS.items() if field.records & records)
+    meaning = field.filter_help or field.meaning
+    return [f"`{field.json}`" if field.json else "", field.title + marks, names, kinds, field.source, meaning]

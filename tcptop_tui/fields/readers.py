@@ -1,4 +1,4 @@
-"""Columns of a context: its values, and which of them are known."""
+"""Readers: each takes rows and gives a column's values, with a mask of which are known."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def nonzero(name: str) -> Reader:
 
 
 def remote_port(context: RowContext) -> FieldValues:
-    """A listener has none. Of a connect() it is known, though it be 0, which nobody can listen on."""
+    """The remote port, which a listener has not. A connect() has one even where it is 0, on which nobody can listen."""
     rows = context.rows
     connects = np.full(len(rows), context.has("connects"))  # of destinations
     for name in ("state", "oldstate", "newstate"):
@@ -53,26 +53,26 @@ def name(column: str) -> Reader:
 
 
 def detail(name: str) -> Reader:
-    """A number or a name of the socket that stands beside the table."""
+    """A detail of the socket, from the block beside the table."""
 
     def read(context: RowContext) -> FieldValues:
         if not len(context.details) or not context.has("id"):
             return _known_nowhere(context.rows)
-        place, there = socket_details.at(context.details, context.rows["id"])
-        values = context.details[name][place]
-        return FieldValues(values, there & (values != socket_details.unknown(values.dtype)))
+        index, is_found = socket_details.at(context.details, context.rows["id"])
+        values = context.details[name][index]
+        return FieldValues(values, is_found & (values != socket_details.unknown(values.dtype)))
 
     return read
 
 
 def details_age_ns(context: RowContext) -> FieldValues:
-    """Since they were read."""
-    read_ns, there = detail("read_ns")(context)
-    return FieldValues(_elapsed(read_ns.astype(np.uint64), context.now_ns).values, there)
+    """How long ago the details were read."""
+    read_ns, is_known = detail("read_ns")(context)
+    return FieldValues(_elapsed(read_ns.astype(np.uint64), context.now_ns).values, is_known)
 
 
 def uid(context: RowContext) -> FieldValues:
-    """The owner's number."""
+    """The socket's user id."""
     return FieldValues(context.rows["uid"], context.rows["uid"] != UNKNOWN_UID)
 
 
@@ -82,18 +82,18 @@ def version(context: RowContext) -> FieldValues:
 
 
 def device(context: RowContext) -> FieldValues:
-    """A device is known by its network namespace and its number in it: both in one, shape (n,)."""
+    """The device as one number, shape (n,): the netns in the upper 32 bits, the index in that netns in the lower."""
     dev = context.rows["dev"]
     return FieldValues(context.rows["netns"].astype(np.uint64) << np.uint64(32) | dev, dev != 0)
 
 
 def time_ns(context: RowContext) -> FieldValues:
-    """When it happened, by CLOCK_MONOTONIC."""
+    """When the transition happened or the connection ended, CLOCK_MONOTONIC."""
     return _known_everywhere(context.rows["end_ns" if context.has("end_ns") else "ts_ns"])
 
 
 def age_ns(context: RowContext) -> FieldValues:
-    """From birth until now, until the end of a session, or until the transition."""
+    """Time from the birth to now, to the connection's end, or to the transition."""
     rows = context.rows
     if rows.dtype == ENDED:
         return _elapsed(rows["born_ns"], rows["end_ns"])
@@ -101,7 +101,7 @@ def age_ns(context: RowContext) -> FieldValues:
 
 
 def in_state_ns(context: RowContext) -> FieldValues:
-    """Time in the present state, or of a transition in the state it left; sessions have none."""
+    """Time in the present state, or in the old state of a transition; ended connections have none."""
     rows = context.rows
     if rows.dtype == TRANSITION:
         return FieldValues(rows["time_in_state_ns"], rows["time_in_state_ns"] != UNKNOWN_NS)
@@ -109,9 +109,9 @@ def in_state_ns(context: RowContext) -> FieldValues:
 
 
 def handshake_ns(context: RowContext) -> FieldValues:
-    """From birth to ESTABLISHED."""
-    elapsed, born = _elapsed(context.rows["born_ns"], context.rows["established_ns"])
-    return FieldValues(elapsed, born & (context.rows["established_ns"] != 0))
+    """Time from the birth to ESTABLISHED."""
+    elapsed_ns, has_birth = _elapsed(context.rows["born_ns"], context.rows["established_ns"])
+    return FieldValues(elapsed_ns, has_birth & (context.rows["established_ns"] != 0))
 
 
 def tx_rate(context: RowContext) -> FieldValues:
@@ -125,25 +125,25 @@ def rx_rate(context: RowContext) -> FieldValues:
 
 
 def average_rtt_us(context: RowContext) -> FieldValues:
-    """Of all samples of each."""
+    """Average of all RTT samples of each ended connection."""
     count = context.rows["rtt_hist"].sum(axis=1)
     return FieldValues(context.rows["rtt_sum_us"] / np.maximum(count, 1), count > 0)
 
 
 def reason(context: RowContext) -> FieldValues:
-    """``CloseReason`` of what has ended; of what has not, or nobody has seen end, it is not known."""
+    """The ``CloseReason``; unknown where a connection is open, or where nobody saw how it ended."""
     codes = close_reasons(context.rows)
     return FieldValues(codes, codes != CloseReason.NONE)
 
 
 def result(context: RowContext) -> FieldValues:
-    """What came of each connect(), by ``fields.connect_results``."""
+    """What came of each connect(), see ``fields.connect_results``."""
     codes = result_codes(context.rows)
     return FieldValues(codes, codes != CloseReason.NONE)
 
 
 def _elapsed(since: NDArray[np.uint64], until: NDArray[np.uint64] | int) -> FieldValues:
-    """A row may be stamped after ``now_ns`` was read: its time is 0, not 2^64 - 1."""
+    """Time between two moments. A row may be stamped after ``now_ns`` was read: then it is 0, not 2^64 - 1."""
     return FieldValues(np.maximum(since, np.asarray(until, np.uint64)) - since, since != 0)
 
 

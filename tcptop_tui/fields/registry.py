@@ -244,18 +244,18 @@ _LATE_RANK = 15
 
 
 def document_fields(records: RecordKinds) -> tuple[Field, ...]:
-    """What documents say of each of ``records``."""
+    """The fields that documents have of a kind of row, in their order."""
     return tuple(field for field in FIELDS if field.records & records and field.json)
 
 
 def list_fields(records: RecordKinds, **changes: dict[str, Any]) -> tuple[Field, ...]:
-    """The columns of a list of ``records``; those of a high rank stand on the right.
+    """The columns of a list, those with a high rank on the right.
 
     Args:
-        records: one kind.
-        changes: by key, what is otherwise in this list.
+        records: the kind of its rows.
+        changes: by key of a field, members of ``Field`` that are different in this list.
     """
-    found = [
+    columns = [
         replace(field, **changes.get(field.key, {})) for field in FIELDS if field.records & records and field.title
     ]
-    return tuple(sorted(found, key=lambda field: max(field.rank, _LATE_RANK - 1)))
+    return tuple(sorted(columns, key=lambda field: max(field.rank, _LATE_RANK - 1)))

@@ -1,4 +1,4 @@
-"""The rows that fields are read from, with what the rows do not carry themselves."""
+"""Rows as fields read them: together with rates, names, clocks and units, which the rows do not have themselves."""
 
 from __future__ import annotations
 
@@ -26,43 +26,44 @@ def _identity(ts_ns: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class RowContext:
-    """Rows of dtype ROW, ENDED or TRANSITION, shape (n,); in lists of sums they have some of the same columns."""
+    """Immutable."""
 
     rows: Rows
+    """Dtype ROW, ENDED or TRANSITION, shape (n,); rows of sums have some of the same members."""
     now_ns: int
     """CLOCK_MONOTONIC."""
     tx_rate: NDArray[np.float64] | None = None
-    """bytes/s, shape (n,), NaN unknown; None where this kind of row has no rates."""
+    """bytes/s, shape (n,), NaN: unknown; None where this kind of row has no rates."""
     rx_rate: NDArray[np.float64] | None = None
     names: Names = NO_NAMES
-    """Of the host that the rows are of: in a recording that is another one."""
+    """Names on the host that the rows are from, which is another one when a recording is played."""
     holders: Rows = field(default_factory=lambda: NO_HOLDING_ROWS)
-    """Of rows that several processes have open, dtype HOLDING, sorted by ``id``."""
+    """All holders of rows that have several, dtype HOLDING, sorted by ``id``."""
     details: Rows = field(default_factory=lambda: NO_DETAILS)
-    """Of rows that are in a table, dtype SOCKET_DETAIL, sorted by ``id``; empty while nobody wants them."""
+    """Details of sockets, dtype SOCKET_DETAIL, sorted by ``id``; empty while nobody looks at any."""
     utc_ns: Callable[[int], int] = _identity
-    """From CLOCK_MONOTONIC to UTC."""
+    """Translates CLOCK_MONOTONIC to UTC."""
     rtt_unit: RttUnit = "auto"
     host_names: HostNames | None = None
-    """Names of hosts and services are shown; None: numbers are."""
+    """Looks up names of hosts, which are shown with those of services; None: numbers are shown."""
 
     def select(self, which: NDArray[np.intp]) -> Self:
-        """The rows with these numbers."""
+        """Only the rows with these numbers, in this order."""
         tx_rate, rx_rate = (None if rate is None else rate[which] for rate in (self.tx_rate, self.rx_rate))
         return replace(self, rows=self.rows[which], tx_rate=tx_rate, rx_rate=rx_rate)
 
     def has(self, name: str) -> bool:
-        """Whether the rows have a column of this name."""
+        """Whether the dtype of the rows has a member of this name."""
         return name in (self.rows.dtype.names or ())
 
 
 class FieldValues(NamedTuple):
-    """A value for each row, and which of them are known."""
+    """A value for each row, and which values are known."""
 
     values: NDArray[Any]
     """Shape (n,) of numbers or S16, or (n, 2) of an address's words."""
     is_known: Mask
-    """Shape (n,). What is not known is shown as ``–``, written as null, matches no filter and is sorted last."""
+    """Shape (n,). An unknown value is shown as ``–``, written as null, matches no filter and is sorted last."""
 
 
 Reader: TypeAlias = Callable[[RowContext], FieldValues]
