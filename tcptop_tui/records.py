@@ -233,12 +233,13 @@ PING = np.dtype(
 )
 """``struct ping`` of ``bpf/c/packets.c``: an ICMP echo request as it was answered, 80 bytes."""
 
-_MAPPED_PREFIX = 0x0000_FFFF
+IPV4_MAPPED = 0xFFFF << 32
+"""The low word of ``::ffff:0.0.0.0``; or-ed with the 32 bits of an IPv4 address it is the low word of its IPv6 form."""
 
 
 def is_ipv4(addr: NDArray[np.uint64]) -> Mask:
     """Which of ``addr`` (shape (n, 2), big-endian words) are IPv4 in ``::ffff:0:0/96``."""
-    mapped: Mask = (addr[:, 0] == 0) & (addr[:, 1] >> np.uint64(32) == _MAPPED_PREFIX)
+    mapped: Mask = (addr[:, 0] == 0) & (addr[:, 1] >> np.uint64(32) == IPV4_MAPPED >> 32)
     return mapped
 
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+MAX_FILTER_CHARS = 1_000
+"""Of a filter or a search, typed, saved or given on the command line."""
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:

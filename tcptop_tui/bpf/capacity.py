@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import platform
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from tcptop_tui.bpf.maps import possible_cpus
+from tcptop_tui.host.kernel import kernel_version
 from tcptop_tui.records import CONN
 from tcptop_tui.settings import Settings
 
@@ -50,7 +50,7 @@ class HostSize:
     @classmethod
     def from_this_host(cls) -> HostSize:
         """The one that this runs on."""
-        return cls(count_sockets(), meminfo_bytes("MemTotal"), _kernel_release() >= _ON_DEMAND_SINCE)
+        return cls(count_sockets(), meminfo_bytes("MemTotal"), kernel_version() >= _ON_DEMAND_SINCE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,10 +103,6 @@ def _limit_for(host: HostSize) -> int:
 def _power_of_two(number: int) -> int:
     """The least that is not less than ``number``."""
     return 1 << max(0, number - 1).bit_length()
-
-
-def _kernel_release() -> tuple[int, ...]:
-    return tuple(int(part) for part in re.findall(r"\d+", platform.release())[:2])
 
 
 def count_sockets() -> int:

@@ -26,7 +26,7 @@ from tcptop_tui.host.socket_holders import OWNER
 from tcptop_tui.host.socket_owners import is_first_pid_namespace, proc_holders
 from tcptop_tui.records import ENDED, TRANSITION, Rows
 from tcptop_tui.settings import Settings
-from tcptop_tui.stream.batches import Capture
+from tcptop_tui.stream.batches import MAX_CAPTURE_KEYS, Capture
 
 # bcc rewrites only what stands in one file: the parts are joined, in this order.
 _PARTS = (
@@ -194,7 +194,7 @@ class Program:
 
     def _write_set(self, name: str, members: frozenset[int], key: str) -> None:
         """Make the keys of hash map ``name`` (values: u32) exactly ``members``."""
-        table = HashMap(self._map_fd(name), np.dtype("<u4"), 1024, key=key)
+        table = HashMap(self._map_fd(name), np.dtype("<u4"), MAX_CAPTURE_KEYS, key=key)
         chosen = np.array(sorted(members), key)
         old = table.read()[0].copy()
         table.delete(old[~np.isin(old, chosen)])

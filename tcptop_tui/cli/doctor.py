@@ -29,6 +29,7 @@ from tcptop_tui.diag.netlink import SockDiag
 from tcptop_tui.errors import TcptopError
 from tcptop_tui.host import capabilities
 from tcptop_tui.host.capabilities import CapabilitySets
+from tcptop_tui.host.kernel import kernel_version
 from tcptop_tui.host.privileges import CAPABILITY_REASONS, DASHBOARD, STREAM
 from tcptop_tui.safe_text import clean
 from tcptop_tui.settings import Settings
@@ -65,8 +66,7 @@ def _finding(name: str, look: Callable[[], str], *, needed: bool = True) -> Find
 
 def _kernel() -> str:
     release = platform.release()
-    major, minor = (int("".join(filter(str.isdigit, part)) or 0) for part in release.split(".")[:2])
-    if (major, minor) < (5, 8):
+    if kernel_version() < (5, 8):
         raise TcptopError(f"Linux {release} has no BPF ring buffer", hint="use Linux 5.8 or newer")
     return f"Linux {release} {platform.machine()}"
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import platformdirs
 
 from tcptop_tui.host.private_files import read_private, write_private
+from tcptop_tui.settings import MAX_FILTER_CHARS
 
 MOST_ENTRIES = 200
-_MOST_CHARS = 1000
 
 
 def default_path() -> Path:
@@ -37,7 +37,7 @@ class FilterHistory:
                 self.entries = [line for line in lines if self._is_good(line)]
 
     def _is_good(self, entry: str) -> bool:
-        return entry.isprintable() and 0 < len(entry) <= _MOST_CHARS and self._is_valid(entry)
+        return entry.isprintable() and 0 < len(entry) <= MAX_FILTER_CHARS and self._is_valid(entry)
 
     def add(self, entry: str) -> None:
         """Remember it as the newest; a file that cannot be written is no reason to stop."""

@@ -8,13 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tcptop_tui.diag.messages import TCP_INFO, SocketColumns
-from tcptop_tui.records import DUMP_ROW, UNKNOWN_UID, Flag, Mask, Rows, State, SynSent
+from tcptop_tui.records import DUMP_ROW, IPV4_MAPPED, UNKNOWN_UID, Flag, Mask, Rows, State, SynSent
 from tcptop_tui.row_copy import picked
 
 TIMEWAIT_NS = 60 * 10**9
 """TCP_TIMEWAIT_LEN, include/net/tcp.h"""
 _TIMER_TIMEWAIT = 3  # idiag_timer, inet_twsk_diag_fill() in net/ipv4/inet_diag.c
-_MAPPED = np.uint64(0xFFFF_0000_0000)
 _HALF = np.uint64(32)
 _RTT_END_BYTES = 72
 _REQUEST_STATES = (State.SYN_RECV, State.NEW_SYN_RECV)
@@ -54,7 +53,7 @@ def decode_rows(sockets: SocketColumns, now_ns: int, netns: int, fin_timeout_ns:
 def _address(words: NDArray[np.uint64], four: Mask) -> NDArray[np.uint64]:
     """Addresses in their IPv6 form, shape (n, 2); IPv4 ones stand in the first 4 of the 16 bytes."""
     address = words.astype("<u8")
-    address[four, 1] = _MAPPED | (address[four, 0] >> _HALF)
+    address[four, 1] = np.uint64(IPV4_MAPPED) | (address[four, 0] >> _HALF)
     address[four, 0] = 0
     return address
 

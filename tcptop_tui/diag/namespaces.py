@@ -23,10 +23,9 @@ from tcptop_tui.host import c_functions, clock
 from tcptop_tui.host.c_functions import Signature
 from tcptop_tui.host.capabilities import Cap, raise_capabilities, thread_capabilities
 from tcptop_tui.host.containers import container_of_pid
+from tcptop_tui.host.kernel import NAMED_NETNS_FOLDER
 
-_NAMED = "/run/netns"
-"""iproute2's NETNS_RUN_DIR."""
-_MOUNTS = (_NAMED, "/run/docker/netns")
+_MOUNTS = (NAMED_NETNS_FOLDER, "/run/docker/netns")
 _MACHINE_MADE = re.compile(r"(?:cni|netns)-[0-9a-f]{8}-[0-9a-f-]{27}")
 """CNI's and podman's names: the container's says more."""
 _CLONE_NEWNET = 0x40000000
@@ -67,7 +66,8 @@ def find_namespaces() -> dict[int, NamespacePath]:
         for name, inode in _mounted(folder, device).items():
             pid = places[inode].pid if inode in places else 0
             given = places[inode].name if inode in places else ""
-            places[inode] = NamespacePath(f"{folder}/{name}", pid, given or (name if folder == _NAMED else ""))
+            own_name = name if folder == NAMED_NETNS_FOLDER else ""
+            places[inode] = NamespacePath(f"{folder}/{name}", pid, given or own_name)
     return places
 
 

@@ -9,13 +9,12 @@ connections without a sample.
 from tcptop_tui.fields import RowContext
 from tcptop_tui.filters.errors import FilterError
 from tcptop_tui.filters.fields import FIELDS
-from tcptop_tui.filters.parse import MATCH_ALL, MAX_CHARS, Filter, parse, parse_ports
+from tcptop_tui.filters.parse import MATCH_ALL, Filter, parse, parse_ports
 from tcptop_tui.filters.saved_filters import expand_saved
 
 __all__ = [
     "FIELDS",
     "MATCH_ALL",
-    "MAX_CHARS",
     "Filter",
     "FilterError",
     "RowContext",

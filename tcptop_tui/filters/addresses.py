@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from tcptop_tui.filters.errors import FilterError, quoted_for_message
 from tcptop_tui.filters.lexer import Value, is_ipv6_like
+from tcptop_tui.records import IPV4_MAPPED
 
-_MAPPED = 0xFFFF << 32
 _MAPPED_BITS = 96
 _WORD = 2**64 - 1
 _IPV4_LIKE = re.compile(r"[0-9]+(?:\.[0-9.]*(?:[/%].*)?|/.*)")
@@ -70,9 +70,9 @@ def read_network(value: Value) -> Network:
         raise _no_address(value) from None
     bits, prefix = int(found.network_address), found.prefixlen
     if found.version == 4:
-        bits, prefix = bits | _MAPPED, prefix + _MAPPED_BITS
+        bits, prefix = bits | IPV4_MAPPED, prefix + _MAPPED_BITS
     mask = (1 << 128) - (1 << (128 - prefix))
-    without_ipv4 = prefix < _MAPPED_BITS and _MAPPED & mask == bits
+    without_ipv4 = prefix < _MAPPED_BITS and IPV4_MAPPED & mask == bits
     return Network((bits >> 64, bits & _WORD), (mask >> 64, mask & _WORD), without_ipv4)
 
 

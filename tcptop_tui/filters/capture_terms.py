@@ -14,10 +14,7 @@ from tcptop_tui.filters.fields import BY_NAME
 from tcptop_tui.filters.lexer import Term, terms
 from tcptop_tui.filters.parse import Filter, parse
 from tcptop_tui.records import ROW
-from tcptop_tui.stream.batches import Capture
-
-MAX_PIDS = 1024
-"""What the kernel's set of processes has room for: ``pids`` of bpf/c/records.c."""
+from tcptop_tui.stream.batches import MAX_CAPTURE_KEYS, Capture
 
 
 def chosen_processes(pids: Iterable[int]) -> frozenset[int]:
@@ -27,8 +24,8 @@ def chosen_processes(pids: Iterable[int]) -> frozenset[int]:
         UsageError: they are more than the kernel side can tell apart.
     """
     chosen = frozenset(pids)
-    if len(chosen) > MAX_PIDS:
-        said = f"{len(chosen):,} processes are more than the {MAX_PIDS:,} that -p takes"
+    if len(chosen) > MAX_CAPTURE_KEYS:
+        said = f"{len(chosen):,} processes are more than the {MAX_CAPTURE_KEYS:,} that -p takes"
         raise UsageError(said, hint="name fewer, or ranges with --filter, as in pid:8000-9999")
     return chosen
 
@@ -100,12 +97,12 @@ def _by_pid(term: Term, capture: Capture) -> Capture | None:
     for part in term.values:
         operator = part.operator or operator
         low, high = units.integer_interval(operator, part.value, units.read_count)
-        if high - low >= MAX_PIDS:
+        if high - low >= MAX_CAPTURE_KEYS:
             return None
         wanted.update(range(int(low), int(high) + 1))
     pids = frozenset(wanted - {0})  # 0 is unknown
     pids = pids & capture.pids if capture.pids else pids
-    return replace(capture, pids=pids) if 0 < len(pids) <= MAX_PIDS else None
+    return replace(capture, pids=pids) if 0 < len(pids) <= MAX_CAPTURE_KEYS else None
 
 
 def _by_version(term: Term, capture: Capture) -> Capture | None:

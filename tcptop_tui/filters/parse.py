@@ -16,8 +16,8 @@ from tcptop_tui.filters.errors import FilterError, quoted_for_message
 from tcptop_tui.filters.fields import BY_NAME, FIELDS, compare
 from tcptop_tui.filters.lexer import FieldValue, Term, Value, ValueForm, terms
 from tcptop_tui.records import Mask
+from tcptop_tui.settings import MAX_FILTER_CHARS
 
-MAX_CHARS = 1000
 """A filter is not longer than this."""
 
 _OTHER_OPERATORS = {
@@ -62,8 +62,8 @@ def parse(text: str) -> Filter:
     Raises:
         FilterError: the first thing in it that cannot be understood.
     """
-    if len(text) > MAX_CHARS:
-        raise FilterError(f"longer than {MAX_CHARS} characters", MAX_CHARS, hint="shorten it")
+    if len(text) > MAX_FILTER_CHARS:
+        raise FilterError(f"longer than {MAX_FILTER_CHARS} characters", MAX_FILTER_CHARS, hint="shorten it")
     found = list(terms(text))
     conditions = tuple(_condition(term) for term in found)
     named = {BY_NAME[part.field.casefold()].key for term in found for part in term.values if part.field}

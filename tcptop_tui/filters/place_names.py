@@ -10,15 +10,13 @@ from tcptop_tui.filters.errors import quoted_for_message
 from tcptop_tui.filters.lexer import Value
 from tcptop_tui.filters.units import read_count
 from tcptop_tui.host.cgroups import cgroup_id
-
-_NAMESPACES = "/run/netns"
-"""iproute2's NETNS_RUN_DIR."""
+from tcptop_tui.host.kernel import NAMED_NETNS_FOLDER
 
 
 def namespace_names() -> list[str]:
     """What ``ip netns`` lists."""
     try:
-        return sorted(os.listdir(_NAMESPACES))
+        return sorted(os.listdir(NAMED_NETNS_FOLDER))
     except OSError:
         return []
 
@@ -33,7 +31,7 @@ def read_netns(value: Value) -> int:
     if "/" in value.text or value.text in {".", ".."}:
         raise value.error(f"{quoted_for_message(value.text)} cannot be the name of a network namespace", hint)
     try:
-        return os.stat(f"{_NAMESPACES}/{value.text}").st_ino  # noqa: PTH116  no Path: it refuses surrogates elsewhere
+        return os.stat(f"{NAMED_NETNS_FOLDER}/{value.text}").st_ino  # noqa: PTH116  no Path: it refuses surrogates elsewhere
     except (OSError, ValueError):
         raise value.error(f"no network namespace {quoted_for_message(value.text)}", hint) from None
 

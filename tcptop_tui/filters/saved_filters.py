@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from tcptop_tui.filters.errors import FilterError, quoted_for_message
 from tcptop_tui.filters.lexer import Term, ValueForm, terms
-from tcptop_tui.filters.parse import MAX_CHARS
+from tcptop_tui.settings import MAX_FILTER_CHARS
 
 _MARK = "@"
 
@@ -22,8 +22,10 @@ def expand_saved(text: str, saved: Mapping[str, str]) -> str:
         return text
     written = [_expanded(term, saved) for term in terms(text)]
     whole = " ".join(filter(None, written))
-    if len(whole) > MAX_CHARS:
-        raise FilterError(f"longer than {MAX_CHARS} characters with what its names stand for", 0, hint="shorten it")
+    if len(whole) > MAX_FILTER_CHARS:
+        raise FilterError(
+            f"longer than {MAX_FILTER_CHARS} characters with what its names stand for", 0, hint="shorten it"
+        )
     return whole
 
 

@@ -18,6 +18,7 @@ import dns.rdataclass
 import dns.rdatatype
 
 from tcptop_tui import safe_text
+from tcptop_tui.records import IPV4_MAPPED
 
 Words: TypeAlias = tuple[int, int]
 """The halves of an address in its IPv6 form."""
@@ -25,8 +26,6 @@ Words: TypeAlias = tuple[int, int]
 MOST_NAMES = 10_240
 MAX_AGE_S = 86_400.0
 """As many and as long as bcc's tcpconnect keeps them."""
-
-_MAPPED = 0xFFFF << 32
 
 
 def _alias_names(message: dns.message.Message) -> set[dns.name.Name]:
@@ -64,7 +63,7 @@ def addresses_in_answer(payload: bytes) -> Iterator[tuple[Words, str]]:
     except (dns.exception.DNSException, ValueError, AttributeError):
         return
     for address in found:
-        number = int(address) if address.version == 6 else _MAPPED | int(address)
+        number = int(address) if address.version == 6 else IPV4_MAPPED | int(address)
         yield (number >> 64, number & (2**64 - 1)), name
 
 

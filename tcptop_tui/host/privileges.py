@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import platform
 import resource
 from collections.abc import Callable
 from contextlib import suppress
@@ -13,6 +12,7 @@ from typing import Literal
 from tcptop_tui.errors import TcptopError
 from tcptop_tui.host import capabilities
 from tcptop_tui.host.capabilities import Cap
+from tcptop_tui.host.kernel import kernel_version
 
 _MAPS_WITHOUT = (5, 19)
 """From here on the kernel asks for CAP_BPF only where something is made (commit c8644cd0efe7)."""
@@ -57,8 +57,7 @@ def _as_root(work: PrivilegeNeeds) -> bool:
 
 
 def _maps_need_it() -> bool:
-    parts = [int("".join(filter(str.isdigit, part)) or 0) for part in platform.release().split(".")[:2]]
-    return tuple(parts) < _MAPS_WITHOUT
+    return kernel_version() < _MAPS_WITHOUT
 
 
 CAPABILITY_REASONS = (

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from tcptop_tui.records import LATE_ENDING, CloseFlag, Mask, Rows, State
+from tcptop_tui.records import IPV4_MAPPED, LATE_ENDING, CloseFlag, Mask, Rows, State
 from tcptop_tui.row_copy import concat, picked
 from tcptop_tui.stream.identity import KeyIndex, tuple_hash_any_device
 from tcptop_tui.stream.late_endings import is_half_closed
@@ -27,7 +27,6 @@ _ENDPOINTS = np.dtype(
     [("netns", "<u4"), ("laddr", ">u8", (2,)), ("raddr", ">u8", (2,)), ("lport", "<u2"), ("rport", "<u2")]
 )
 
-_MAPPED = 0xFFFF << 32
 _LOOPBACK = 127 << 24
 
 
@@ -139,6 +138,6 @@ def _wire_hash(rows: Rows) -> NDArray[np.uint64]:
 
 def _is_loopback(addr: NDArray[np.uint64]) -> Mask:
     """Which of ``addr``, shape (n, 2), are in 127.0.0.0/8 or ::1."""
-    v4 = (addr[:, 1] & np.uint64(0xFFFF_FFFF_FF00_0000)) == np.uint64(_MAPPED | _LOOPBACK)
+    v4 = (addr[:, 1] & np.uint64(0xFFFF_FFFF_FF00_0000)) == np.uint64(IPV4_MAPPED | _LOOPBACK)
     loopback: Mask = (addr[:, 0] == 0) & (v4 | (addr[:, 1] == 1))
     return loopback

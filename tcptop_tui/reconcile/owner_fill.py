@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tcptop_tui.reconcile.inode_keys import PORT_CHOOSING_STATES
-from tcptop_tui.records import ROW, Flag, Mask, Rows, State
+from tcptop_tui.records import IPV4_MAPPED, ROW, Flag, Mask, Rows, State
 from tcptop_tui.row_copy import picked
 from tcptop_tui.stream.identity import KeyIndex, socket_key, tuple_hash
 
@@ -108,7 +108,7 @@ class ListenerIndex:
                 copy_owner(rows, left[accepted], self._rows, place[accepted])
 
 
-_ANY_IPV4 = np.array([0, 0xFFFF << 32], ">u8")
+_ANY_IPV4 = np.array([0, IPV4_MAPPED], ">u8")
 _ANY = np.zeros(2, ">u8")
 
 

@@ -128,6 +128,10 @@ class Pings:
 Batch: TypeAlias = Transitions | EndedConnections | LateEndings | Table | Loss | Status | Names | Pings
 
 
+MAX_CAPTURE_KEYS = 1024
+"""PIDs, and cgroups, that a capture filter has room for in the kernel: ``pids`` and ``cgroups`` of bpf/c/records.c."""
+
+
 @dataclass(frozen=True, slots=True)
 class Capture:
     """What to look at all; a source drops the rest as early as it can. Empty: everything."""

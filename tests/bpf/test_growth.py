@@ -18,6 +18,7 @@ from tcptop_tui.bpf.capacity import Capacity, HostSize
 from tcptop_tui.bpf.program import Program
 from tcptop_tui.bpf.source import BpfSource
 from tcptop_tui.host.capabilities import Cap
+from tcptop_tui.host.kernel import kernel_version
 from tcptop_tui.host.privileges import _maps_need_it
 from tcptop_tui.settings import Settings
 from tcptop_tui.stream.batches import Capture
@@ -198,7 +199,7 @@ with raise_capabilities(*WORKER):
 @pytest.mark.parametrize("launch", [ROOT, AMBIENT], ids=["root", "ambient"])
 def test_it_grows_when_what_that_takes_has_been_given_up(bpf_possible: None, launch: tuple[str, ...]) -> None:
     """As a stream: another process with CAP_BPF alone makes the memory, and ends with it."""
-    if launch and capacity._kernel_release() < (5, 11):
+    if launch and kernel_version() < (5, 11):
         pytest.skip("maps count as locked memory here, which only root may have more of")
     command = [*launch, sys.executable, "-c", _NARROWED]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd="/tmp")

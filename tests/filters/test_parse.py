@@ -10,8 +10,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tcptop_tui.errors import UsageError
-from tcptop_tui.filters import FIELDS, MATCH_ALL, MAX_CHARS, FilterError, RowContext, parse, parse_ports
+from tcptop_tui.filters import FIELDS, MATCH_ALL, FilterError, RowContext, parse, parse_ports
 from tcptop_tui.records import ROW
+from tcptop_tui.settings import MAX_FILTER_CHARS
 
 ISSUE_EXAMPLES = [
     "443",
@@ -165,7 +166,7 @@ def test_filters_are_equal_when_their_texts_are() -> None:
         ("port:/80/", 5, "only comm"),
         ("comm:sixteen-letters-", 5, "15 bytes"),
         ("comm:\x1b[2J", 5, "control character"),
-        ("1" * (MAX_CHARS + 1), MAX_CHARS, "1000 characters"),
+        ("1" * (MAX_FILTER_CHARS + 1), MAX_FILTER_CHARS, "1000 characters"),
     ],
     ids=lambda value: ascii(value)[:40],
 )

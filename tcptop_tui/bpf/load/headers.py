@@ -16,6 +16,7 @@ from pathlib import Path
 
 from tcptop_tui.bpf.load.btf import KernelTypes, Member
 from tcptop_tui.errors import BackendUnavailable
+from tcptop_tui.host.kernel import kernel_version
 
 # struct -> C name -> (path in BTF, C type). A struct of the kernel keeps its own name.
 _MEMBERS: dict[str, dict[str, tuple[str, str]]] = {
@@ -179,8 +180,8 @@ _STATIC = {
 
 def _version_code() -> int:
     """``LINUX_VERSION_CODE`` of the running kernel, from ``uname -r``."""
-    major, minor, *_ = platform.release().split(".")
-    return (int(major) << 16) + (int("".join(filter(str.isdigit, minor)) or 0) << 8)
+    major, minor = kernel_version()
+    return (major << 16) + (minor << 8)
 
 
 def _declaration(name: str, ctype: str) -> str:

@@ -18,6 +18,7 @@ from tcptop_tui.config.filter_history import FilterHistory
 from tcptop_tui.errors import UsageError
 from tcptop_tui.filters import Filter, expand_saved, parse
 from tcptop_tui.filters.completion import Completions, Vocabulary, complete
+from tcptop_tui.settings import MAX_FILTER_CHARS
 
 _MOST_OFFERED = 30
 
@@ -47,7 +48,9 @@ class FilterInput(Input):
 
     def __init__(self) -> None:
         super().__init__(
-            placeholder="443  comm:nginx  state:close_wait  !port:22  rtt>10ms", max_length=1000, suggester=_Ghost(self)
+            placeholder="443  comm:nginx  state:close_wait  !port:22  rtt>10ms",
+            max_length=MAX_FILTER_CHARS,
+            suggester=_Ghost(self),
         )
         self.history = FilterHistory()
         self.vocabulary = Vocabulary()

@@ -16,6 +16,7 @@ from tcptop_tui.errors import UsageError
 from tcptop_tui.filters import MATCH_ALL, Filter, parse
 from tcptop_tui.filters.addresses import network_from_prefix
 from tcptop_tui.records import State
+from tcptop_tui.settings import MAX_FILTER_CHARS
 
 _STATES = frozenset(state.name.lower() for state in State)
 
@@ -87,7 +88,7 @@ class SearchBar(Horizontal):
     def compose(self) -> ComposeResult:
         """Prompt, input and result."""
         yield Label("Search: ")
-        yield Input(placeholder="nginx  443  10.0.0.1  close_wait  rtt>10ms", max_length=1000)
+        yield Input(placeholder="nginx  443  10.0.0.1  close_wait  rtt>10ms", max_length=MAX_FILTER_CHARS)
         yield Label("", id="found", markup=False)
 
     def open(self) -> None:
