@@ -1,4 +1,7 @@
-"""Every number that a user may want to change, with its limits."""
+"""Periods and bounds of a dashboard, a snapshot or a stream.
+
+The config file and options set some of them (``config/schema.py``, ``options/``); tests make the others small.
+"""
 
 from __future__ import annotations
 
@@ -10,42 +13,37 @@ MAX_FILTER_CHARS = 1_000
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Bounds and periods; nothing in the program grows past these."""
+    """Nothing in the program grows beyond these bounds."""
 
     refresh_s: float = 0.5
     """Between two readings of the connection table, and two repaints."""
     poll_s: float = 0.1
-    """Between two readings of the rings; Textual waits this long for the thread at the end."""
+    """Between two readings of the rings. At the end, Textual waits this long for the source's thread."""
     reconcile_s: float = 2.0
-    """Between two comparisons with sock_diag; longer where one takes long."""
+    """Between two reconciliations with sock_diag; longer if one takes long."""
     log_rows: int = 10_000
     """Transitions that the log keeps."""
     connect_rows: int = 10_000
-    """Outcomes of connect() that are kept, of those that failed and of the others."""
+    """Outcomes of connect() that are kept: so many of those that failed, and so many of the others."""
     session_rows: int = 20_000
-    """Ended connections whose histograms can still be filtered."""
+    """Ended connections that are kept, with their histograms, so that a filter can choose from them."""
     heat_rows: int = 60_000
-    """What the map of round-trip times keeps by connection, so that a filter can choose from it: 17 bytes each."""
+    """What the heat map keeps by connection, so that a filter can choose from it: 17 bytes each."""
     trend_rows: int = 300_000
-    """RTT and rates of the last minute: 20 bytes a connection and second; with many the past is shorter."""
-    ping_rows: int = 10_000
-    """ICMP echo requests that are kept."""
+    """RTT and rates of the last minute: 20 bytes a connection and second. With many connections the past is shorter."""
     max_connections: int = 0
-    """That the kernel side may follow; 0: what fits this host (``bpf/capacity.py``)."""
+    """That the kernel side may follow; 0: as many as fit this host (``bpf/capacity.py``)."""
     block_slots: int = 16_384
-    """Of its memory for connections, so many are made at a time; a power of two."""
+    """Slots of a slot block; a power of two."""
     max_namespaces: int = 512
     """Network namespaces whose sockets are read from sock_diag: a descriptor each."""
     ring_bytes: int = 16 * 2**20
-    """The transitions ring, a power of two: 120,000 of them."""
+    """Of the ring for transitions, a power of two: room for 120,000."""
     session_ring_bytes: int = 8 * 2**20
-    queue_batches: int = 64
-    """Batches between the worker thread and the event loop."""
-    queue_bytes: int = 16 * 2**20
-    """What they may have together: a batch is as large as what the rings held, up to 16 MiB."""
+    """Of the ring for ended connections, a power of two."""
     linger_s: float = 5.0
-    """How long a connection that has ended stays in the table; 0: not at all."""
+    """How long a connection that has ended stays in the table, as a lingering row; 0: not at all."""
     linger_rows: int = 1_000
-    """How many of those there are at most, the latest."""
+    """Lingering rows at the same time; the latest stay."""
     readonly: bool = False
-    """Nothing on this host can be changed from here: no socket is closed."""
+    """Nothing on this host can be changed from here: no connection is closed."""

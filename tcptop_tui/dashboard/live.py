@@ -171,7 +171,7 @@ class Dashboard(KeyQueueApp):
         self.panel(FilterBar).keep_history(self.history_path)
         self._loop_ready = loop = asyncio.get_running_loop()
         self.query_one(ConnectionTable).focus()
-        self._queue = BatchQueue(loop, self._settings.queue_batches, self._settings.queue_bytes)
+        self._queue = BatchQueue(loop)
         # nothing is known yet, and that is drawn: a start may take seconds
         self.call_next(self._repaint)
         self.call_after_refresh(self._run_feed, self._queue)

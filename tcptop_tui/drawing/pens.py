@@ -8,7 +8,6 @@ from functools import lru_cache
 _EXTENDED = {"38", "48"}
 _SHOWS_ON_BLANKS = frozenset({"4", "7", "9", "21", "51", "52", "53"})
 """Attributes that a blank shows: underline, reverse, strike and the like."""
-_REVERSE = "7"
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,6 +40,9 @@ from tcptop_tui.stream.late_endings import apply_late_endings, is_half_closed
 _AVERAGE_S = 3.0
 """Transitions per second are an average over this time."""
 
+_MAX_PINGS = 10_000
+"""ICMP echo requests that are kept, the latest."""
+
 
 class Store:
     """The state behind every panel. ``generation`` rises with each change.
@@ -55,7 +58,7 @@ class Store:
         self._table_and_rates = (Table(np.zeros(0, ROW), 0, 0), self._rates.tx, self._rates.rx)
         self._log = RecordArray(TRANSITION, settings.log_rows)
         self._ended = RecordParts(ENDED, settings.session_rows)
-        self._pings = RecordArray(PING, settings.ping_rows)
+        self._pings = RecordArray(PING, _MAX_PINGS)
         self._pings_lost = 0
         self._names = Names()
         self._live_rtt = LiveRttTotals()

@@ -215,13 +215,8 @@ class KeyIndex:
         return there
 
 
-def capture_mask(rows: Rows, capture: Capture) -> Mask:
-    """Which rows the capture filter wants; an owner or local port not known yet passes."""
-    return endpoints_mask(rows, capture) & process_mask(rows, capture)
-
-
 def endpoints_mask(rows: Rows, capture: Capture) -> Mask:
-    """Which rows have addresses and ports that it wants."""
+    """Which rows have addresses and ports that the capture filter wants; a local port not known yet passes."""
     wanted = np.ones(len(rows), np.bool_)
     if capture.lports:
         wanted &= np.isin(rows["lport"], [0, *capture.lports])

@@ -12,6 +12,10 @@ import threading
 
 from tcptop_tui.stream.batches import Batch, EndedConnections, LateEndings, Pings, Table, Transitions
 
+_MAX_BATCHES = 64
+_MAX_BYTES = 16 * 2**20
+"""A batch is as large as what the rings held, up to 16 MiB."""
+
 
 class BatchQueue:
     """Few producer threads, one consumer on the event loop.
@@ -21,7 +25,9 @@ class BatchQueue:
         max_bytes: of their rows; a batch that is larger by itself goes when nothing else is in flight.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, max_batches: int, max_bytes: int) -> None:
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, max_batches: int = _MAX_BATCHES, max_bytes: int = _MAX_BYTES
+    ) -> None:
         self._loop = loop
         self._max_batches, self._max_bytes = max_batches, max_bytes
         self._in_flight = self._bytes = 0

@@ -126,6 +126,4 @@ RPORT = field_column("rport", width=5)
 NETNS = field_column("netns", width=10)
 CGROUP = field_column("cgroup", width=20)
 WHY = field_column("why", unknown="")  # empty while the connection has not ended
-TX_BYTES = field_column("tx_bytes", width=10)
-RX_BYTES = field_column("rx_bytes", width=10)
 RETRANS = field_column("retrans", width=7)

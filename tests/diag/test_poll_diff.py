@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tcptop_tui.diag.poll_diff import PollChanges, PollDiff
 from tcptop_tui.records import RTT_SLOTS, UNKNOWN_UID, HolderLookup, Rows, State
 from tcptop_tui.stream.batches import Capture
-from tcptop_tui.stream.identity import capture_mask, connection_key, tuple_hash
+from tcptop_tui.stream.identity import connection_key, endpoints_mask, process_mask, tuple_hash
 from tests.support.samples import NOW, SECOND, connections
 
 E, CW, TW, F2 = State.ESTABLISHED, State.CLOSE_WAIT, State.TIME_WAIT, State.FIN_WAIT2
@@ -157,4 +157,5 @@ def test_capture(capture: Capture, wanted: list[int]) -> None:
         {"pid": 8, "laddr": "fe80::1", "raddr": "fe80::2", "rport": 52},
         {"pid": 8, "lport": 0, "rport": 53},
     )
-    assert capture_mask(rows, capture).tolist() == [bool(value) for value in wanted]
+    mask = endpoints_mask(rows, capture) & process_mask(rows, capture)
+    assert mask.tolist() == [bool(value) for value in wanted]

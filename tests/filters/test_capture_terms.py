@@ -8,7 +8,7 @@ import pytest
 from tcptop_tui.filters import RowContext, parse
 from tcptop_tui.filters.capture_terms import split_capture
 from tcptop_tui.stream.batches import Capture
-from tcptop_tui.stream.identity import capture_mask
+from tcptop_tui.stream.identity import endpoints_mask, process_mask
 from tests.support.samples import connections
 
 
@@ -66,7 +66,8 @@ def test_the_capture_lets_through_all_that_the_filter_shows(text: str) -> None:
         )
     )
     shown = parse(text).matches(RowContext(rows, 0, None, None))
-    caught = capture_mask(rows, split_capture(parse(text), Capture()).capture)
+    capture = split_capture(parse(text), Capture()).capture
+    caught = endpoints_mask(rows, capture) & process_mask(rows, capture)
     assert shown.any()
     assert not (shown & ~caught).any()
     known = (rows["lport"] != 0) & (rows["pid"] != 0)
