@@ -70,7 +70,7 @@ class Reconciler:
 
     def want_details(self, *, wanted: bool) -> None:
         """From any thread: have details of sockets read with the next dump, which is due at once, or no longer."""
-        self._wants_details = self._diag.details = self._schedule.asked = wanted
+        self._wants_details = self._diag.details = self._schedule.is_requested = wanted
 
     def run_if_due(self, sink: Sink, period_s: float, timeout_s: float = 0) -> None:
         """Start reading inputs if that is due, and compare those that are there.
@@ -95,7 +95,7 @@ class Reconciler:
         started_s = time.thread_time()
         self.compare(inputs)
         cpu_s = inputs.cpu_s + time.thread_time() - started_s
-        self._schedule.finished(cpu_s, doubts=self._joiner.has_unconfirmed)
+        self._schedule.finished(cpu_s, needs_confirmation=self._joiner.has_unconfirmed)
         self.has_reconciled = True
 
     def compare(self, inputs: Inputs) -> None:
@@ -113,7 +113,7 @@ class Reconciler:
             entries,
             expected=expected,
             rebound=inputs.rebound,
-            shared_sockets=inputs.sharing.subset(included),
+            shared_sockets=inputs.shared_sockets.subset(included),
         )
         self._program.slots.delete(wrong)
         self._program.remember_listeners(inputs.listeners, inputs.listener_owners)

@@ -1,4 +1,4 @@
-"""Transitions and sessions as they are passed on: with what is known of their owners, and only those wanted."""
+"""Filters events on their way from the rings to the sink: fills in owners, and drops what is not wanted."""
 
 from __future__ import annotations
 
@@ -13,49 +13,54 @@ from tcptop_tui.stream.capture_match import CaptureMatch
 
 
 class EventFilter:
-    """For one capture, and one worker thread.
+    """Filters events for one capture filter; used from the source's thread only.
 
     Args:
-        capture: what is wanted.
-        chosen: tells it.
+        capture: the capture filter.
+        capture_match: applies it.
     """
 
-    def __init__(self, capture: Capture, chosen: CaptureMatch) -> None:
-        self._capture, self._capture_match = capture, chosen
+    def __init__(self, capture: Capture, capture_match: CaptureMatch) -> None:
+        self._capture, self._capture_match = capture, capture_match
         self._ownerless = OwnerlessTransitions(capture)
         self.listeners = ListenerIndex(np.zeros(0, ROW))
+        """Owners of listeners, by the latest dump."""
 
     def filter(
-        self, batch: Transitions | EndedConnections | LateEndings, known: OwnerIndex
+        self, batch: Transitions | EndedConnections | LateEndings, owners: OwnerIndex
     ) -> list[Transitions | EndedConnections | LateEndings]:
-        """What of it is wanted, behind what has waited for its owner to be known; changed in place.
+        """Fill in owners and drop what the capture filter excludes.
 
         Args:
-            batch: as the kernel side wrote it.
-            known: owners, by the latest table.
+            batch: as the kernel side wrote it; its rows are changed in place.
+            owners: by the latest table.
+
+        Returns:
+            What is to be passed on, in order. Transitions that have waited for their owner come first.
         """
         if isinstance(batch, LateEndings):
             return [batch]
-        complete = fill_transitions if isinstance(batch, Transitions) else fill_owners
-        rows = complete(batch.rows, known)
+        fill = fill_transitions if isinstance(batch, Transitions) else fill_owners
+        rows = fill(batch.rows, owners)
         self.listeners.fill_owners(rows)
         if self._capture != Capture():
-            # an ended connection stays unknown; with -p, what has waited for it is to be settled first
-            waits = isinstance(batch, Transitions) or bool(self._capture.pids)
-            rows = picked(
-                rows,
-                self._capture_match.mask_without_cgroup(
-                    rows, unknown=waits or not self._capture_match.filters_processes
-                ),
-            )
+            rows = picked(rows, self._capture_match.mask_without_cgroup(rows, unknown=self._may_be_unknown(batch)))
         if not self._capture.pids:
             return [type(batch)(rows)]
         if isinstance(batch, Transitions):
             return [Transitions(self._ownerless.add(rows))]
-        waited, ended = self._ownerless.release_ended(rows)
-        return [Transitions(waited), EndedConnections(ended)]
+        transitions, ended = self._ownerless.release_ended(rows)
+        return [Transitions(transitions), EndedConnections(ended)]
+
+    def _may_be_unknown(self, batch: Transitions | EndedConnections) -> bool:
+        """Whether rows without an owner pass.
+
+        The owner of a transition may become known. That of an ended connection stays unknown, but with ``-p`` it passes
+        here, because the transitions that have waited for it must be released first.
+        """
+        return isinstance(batch, Transitions) or bool(self._capture.pids) or not self._capture_match.filters_processes
 
     def release(self, table: Rows) -> list[Transitions | EndedConnections]:
-        """What has waited and is wanted, now that the owners in ``table`` (dtype ROW) are known."""
-        waited = self._ownerless.release(table)
-        return [Transitions(waited)] if len(waited) else []
+        """Release wanted transitions that have waited for an owner in ``table`` (dtype ROW)."""
+        transitions = self._ownerless.release(table)
+        return [Transitions(transitions)] if len(transitions) else []

@@ -1,4 +1,7 @@
-"""What the kernel could not know when it wrote an event, filled in from the table and from later events."""
+"""Owners, ports and devices that the kernel could not know when it wrote an event.
+
+They are filled in from the table, from the listeners of the latest dump, and from later events of the same batch.
+"""
 
 from __future__ import annotations
 
@@ -13,24 +16,29 @@ from tcptop_tui.row_copy import picked
 from tcptop_tui.stream.identity import KeyIndex, socket_key, tuple_hash
 
 _TUPLE = np.dtype([(name, ROW[name]) for name in ("netns", "dev", "laddr", "raddr", "lport", "rport")])
-"""What ``tuple_hash`` asks for."""
+"""The fields that ``tuple_hash`` reads."""
 _OWNER_FIELDS = {"pid", "start_ticks", "comm", "mntns"}
 
 
-def copy_owner(rows: Rows, which: Mask | NDArray[np.intp], source: Rows, place: Mask | NDArray[np.intp]) -> None:
-    """Give ``which`` of ``rows`` the owners of rows ``place`` of ``source`` (dtype ROW)."""
+def copy_owner(
+    rows: Rows, row_index: Mask | NDArray[np.intp], source: Rows, source_row: Mask | NDArray[np.intp]
+) -> None:
+    """Give rows ``row_index`` of ``rows`` the owners of rows ``source_row`` of ``source``, in place.
+
+    The fields of an owner that ``rows`` do not have are left out.
+    """
     for name in _OWNER_FIELDS.intersection(rows.dtype.names or ()):
-        rows[name][which] = source[name][place]
+        rows[name][row_index] = source[name][source_row]
 
 
 def _owned_by_listener(rows: Rows) -> Mask:
-    """Of which the process is their listener's, as far as the kernel side knows: another one may have accepted them."""
-    passive: Mask = (rows["flags"] & (Flag.PASSIVE | Flag.OWNER_SURE)) == Flag.PASSIVE
-    return passive
+    """Accepted sockets that have their listener's owner, because none was seen with them: another may have accepted."""
+    is_unsure: Mask = (rows["flags"] & (Flag.PASSIVE | Flag.OWNER_SURE)) == Flag.PASSIVE
+    return is_unsure
 
 
 class OwnerIndex:
-    """Who owns what, by one table; indexed when it is first asked.
+    """Finds owners by one table; an index is made when it is first needed.
 
     Args:
         table: dtype ROW.
@@ -40,19 +48,19 @@ class OwnerIndex:
         self.table = table
 
     def find(self, rows: Rows) -> tuple[NDArray[np.intp], Mask]:
-        """Row of the table for each of ``rows`` (dtype TRANSITION or ENDED), and which of them were found.
+        """Row of the table for each of ``rows`` (dtype TRANSITION or ENDED), and which of them have one.
 
-        By socket and birth; a socket that had been quiet since before our time is in the table by its
+        Sockets are found by their key. A socket that has had no event since before the start is in the table by its
         addresses and ports only.
         """
-        place, found = self._by_socket.find(socket_key(rows))
-        quiet = np.flatnonzero(~found & (rows["born_ns"] == 0))
-        if len(quiet):
-            place[quiet], found[quiet] = self._by_tuple.find(tuple_hash(rows[quiet]))
-        return place, found
+        table_row, matched = self._by_socket.find(socket_key(rows))
+        from_before = np.flatnonzero(~matched & (rows["born_ns"] == 0))
+        if len(from_before):
+            table_row[from_before], matched[from_before] = self._by_tuple.find(tuple_hash(rows[from_before]))
+        return table_row, matched
 
     def find_accepted(self, rows: Rows) -> tuple[NDArray[np.intp], Mask]:
-        """The same of accepted ones that nobody has been seen with: few, even where there are many connections."""
+        """The same for accepted sockets with their listener's owner: few, even where there are many connections."""
         return self._accepted.find(socket_key(rows))
 
     @cached_property
@@ -69,43 +77,43 @@ class OwnerIndex:
 
 
 class ListenerIndex:
-    """Who accepts where, by a survey.
+    """Finds the owners of listeners, by one dump.
 
-    An accepted socket is its listener's until somebody is seen with it. The kernel side says so itself of listeners
-    that it knows; who listened before its start it learns from the first survey.
+    An accepted socket has its listener's owner until a process is seen with it. The kernel side fills that in itself
+    for listeners that it knows. Owners of listeners from before the start it learns from the first dump.
 
     Args:
-        rows: dtype ROW, in LISTEN.
+        listeners: rows in LISTEN, dtype ROW or DUMP_ROW.
     """
 
-    def __init__(self, rows: Rows) -> None:
-        self._rows = rows
-        self._index = KeyIndex.from_keys(_listener_key(rows, rows["laddr"], rows["dev"]))
-        again = np.flatnonzero(self._index.keys[1:] == self._index.keys[:-1])
-        several = np.zeros(len(rows), np.bool_)
-        several[self._index.order[again]] = several[self._index.order[again + 1]] = True
-        self._single_owner = (rows["pid"] != 0) & (rows["holders"] <= 1) & ~several
-        """Of which it can be only one process that accepts."""
+    def __init__(self, listeners: Rows) -> None:
+        self._listeners = listeners
+        self._index = KeyIndex.from_keys(_listener_key(listeners, listeners["laddr"], listeners["dev"]))
+        repeated = np.flatnonzero(self._index.keys[1:] == self._index.keys[:-1])
+        shares_address = np.zeros(len(listeners), np.bool_)
+        shares_address[self._index.order[repeated]] = shares_address[self._index.order[repeated + 1]] = True
+        self._has_single_owner = (listeners["pid"] != 0) & (listeners["holders"] <= 1) & ~shares_address
+        """Whether only one process can accept."""
 
     def fill_owners(self, rows: Rows) -> None:
-        """Give accepted ones (dtype TRANSITION or ENDED) without a process their listener's, in place.
+        """Give accepted sockets (dtype TRANSITION or ENDED) without an owner their listener's, in place.
 
         As the kernel finds the listener (``__inet_lookup_listener``, net/ipv4/inet_hashtables.c): the one at the
         address, then the one at all IPv4 addresses, then the one at all; bound to the device first. Where several
         are bound alike (SO_REUSEPORT), or several processes have it open, it is not known which one accepts.
         """
-        left = np.flatnonzero((rows["pid"] == 0) & ((rows["flags"] & Flag.PASSIVE) != 0))
-        if not len(left) or not len(self._rows):
+        ownerless = np.flatnonzero((rows["pid"] == 0) & ((rows["flags"] & Flag.PASSIVE) != 0))
+        if not len(ownerless) or not len(self._listeners):
             return
-        asked = picked(rows, left)
-        undecided = np.ones(len(left), np.bool_)
-        for laddr in (asked["laddr"], _ANY_IPV4, _ANY):
-            for dev in (asked["dev"], 0):
-                place, found = self._index.find(_listener_key(asked, laddr, dev))
-                found &= undecided
-                undecided &= ~found
-                accepted = found & self._single_owner[place]
-                copy_owner(rows, left[accepted], self._rows, place[accepted])
+        accepted = picked(rows, ownerless)
+        undecided = np.ones(len(ownerless), np.bool_)
+        for laddr in (accepted["laddr"], _ANY_IPV4, _ANY):
+            for dev in (accepted["dev"], 0):
+                listener_row, matched = self._index.find(_listener_key(accepted, laddr, dev))
+                matched &= undecided
+                undecided &= ~matched
+                matched &= self._has_single_owner[listener_row]
+                copy_owner(rows, ownerless[matched], self._listeners, listener_row[matched])
 
 
 _ANY_IPV4 = np.array([0, IPV4_MAPPED], ">u8")
@@ -114,46 +122,58 @@ _ANY = np.zeros(2, ">u8")
 
 def _listener_key(rows: Rows, laddr: NDArray[np.uint64], dev: NDArray[np.uint32] | int) -> NDArray[np.uint64]:
     """One 64-bit number for the network namespace and port of each row and this address and device, shape (n,)."""
-    made = np.zeros(len(rows), _TUPLE)
-    made["netns"], made["lport"], made["laddr"], made["dev"] = rows["netns"], rows["lport"], laddr, dev
-    return tuple_hash(made)
+    tuples = np.zeros(len(rows), _TUPLE)
+    tuples["netns"], tuples["lport"], tuples["laddr"], tuples["dev"] = rows["netns"], rows["lport"], laddr, dev
+    return tuple_hash(tuples)
 
 
-def fill_transitions(moved: Rows, known: OwnerIndex) -> Rows:
-    """Fill in owners and local ports, in place; dtype TRANSITION.
+def fill_transitions(transitions: Rows, owners: OwnerIndex) -> Rows:
+    """Fill in owners, local ports and devices, in place.
 
-    The owner of a socket from before our time is ``known``. Some local ports are chosen after the event
-    (``inode_keys.py``), and an accepted socket's device (``read_endpoints`` in ``c/sockets.c``); the same socket's next
-    transition has it.
+    Some local ports are chosen after the event (``inode_keys.py``), and so is an accepted socket's device
+    (``read_endpoints`` in ``c/sockets.c``). The same socket's next transition has them.
+
+    Args:
+        transitions: dtype TRANSITION.
+        owners: by the latest table; it knows the owners of sockets from before the start.
+
+    Returns:
+        ``transitions``.
     """
-    fill_owners(moved, known)
-    portless = moved["lport"] == 0
-    if portless.any():
-        _fill_ports(moved, np.flatnonzero(portless))
-    if moved["dev"].any():
-        _fill_devices(moved)
-    return moved
+    fill_owners(transitions, owners)
+    is_portless = transitions["lport"] == 0
+    if is_portless.any():
+        _fill_ports(transitions, np.flatnonzero(is_portless))
+    if transitions["dev"].any():
+        _fill_devices(transitions)
+    return transitions
 
 
-def fill_owners(rows: Rows, known: OwnerIndex) -> Rows:
-    """Give rows (dtype TRANSITION or ENDED) that nobody was seen with the process that is known, in place."""
-    for asked, find in ((rows["pid"] == 0, known.find), (_owned_by_listener(rows), known.find_accepted)):
-        which = np.flatnonzero(asked)
-        if len(which):
-            place, found = find(picked(rows, which))
-            copy_owner(rows, which[found], known.table, place[found])
+def fill_owners(rows: Rows, owners: OwnerIndex) -> Rows:
+    """Give rows (dtype TRANSITION or ENDED) that no process was seen with the table's owner, in place; returns them."""
+    for lacks_owner, find in (
+        (rows["pid"] == 0, owners.find),
+        (_owned_by_listener(rows), owners.find_accepted),
+    ):
+        row_index = np.flatnonzero(lacks_owner)
+        if len(row_index):
+            table_row, matched = find(picked(rows, row_index))
+            copy_owner(rows, row_index[matched], owners.table, table_row[matched])
     return rows
 
 
-def _fill_devices(moved: Rows) -> None:
-    accepted = np.flatnonzero(moved["oldstate"] == State.LISTEN)
-    lives = socket_key(moved)
-    place, same = KeyIndex.from_keys(lives, np.flatnonzero(moved["oldstate"] == State.SYN_RECV)).find(lives[accepted])
-    moved["dev"][accepted[same]] = moved["dev"][place[same]]
+def _fill_devices(transitions: Rows) -> None:
+    """Give transitions from LISTEN the device of the same socket's transition from SYN_RECV."""
+    from_listen = np.flatnonzero(transitions["oldstate"] == State.LISTEN)
+    from_syn_recv = np.flatnonzero(transitions["oldstate"] == State.SYN_RECV)
+    keys = socket_key(transitions)
+    later_row, matched = KeyIndex.from_keys(keys, from_syn_recv).find(keys[from_listen])
+    transitions["dev"][from_listen[matched]] = transitions["dev"][later_row[matched]]
 
 
-def _fill_ports(moved: Rows, portless: NDArray[np.intp]) -> None:
-    lives = socket_key(moved)
-    after = np.flatnonzero(np.isin(moved["oldstate"], PORT_CHOOSING_STATES) & (moved["lport"] != 0))
-    place, same = KeyIndex.from_keys(lives, after).find(lives[portless])
-    moved["lport"][portless[same]] = moved["lport"][place[same]]
+def _fill_ports(transitions: Rows, portless: NDArray[np.intp]) -> None:
+    """Give ``portless`` transitions the local port of the same socket's next one."""
+    has_chosen = np.isin(transitions["oldstate"], PORT_CHOOSING_STATES) & (transitions["lport"] != 0)
+    keys = socket_key(transitions)
+    later_row, matched = KeyIndex.from_keys(keys, np.flatnonzero(has_chosen)).find(keys[portless])
+    transitions["lport"][portless[matched]] = transitions["lport"][later_row[matched]]

@@ -47,7 +47,7 @@ def test_pace(moving: bool, doubts: bool, cpu_s: float, after_s: float) -> None:
     pace = Schedule(clock)
     assert pace.is_due(PERIOD_S)
     pace.started()
-    pace.finished(cpu_s, doubts=doubts)
+    pace.finished(cpu_s, needs_confirmation=doubts)
     pace.has_events = moving
     assert due_after(pace, clock) == after_s
 
