@@ -1,9 +1,8 @@
 """The filter language: one text that chooses connections, ended ones, and transitions.
 
-``443 comm:nginx !state:time_wait rtt>10ms`` reads: terms joined by spaces (and), the parts of a
-term by commas (or), ``!`` before a term negates it. ``FIELDS`` has all fields. What is not known
-matches no comparison; ``!`` turns a term's answer round as it is, so ``!rtt>10ms`` includes the
-connections without a sample.
+In ``443 comm:nginx !state:time_wait rtt>10ms`` terms are joined by spaces (and), the values of a term by commas (or),
+and ``!`` before a term negates it. ``FIELDS`` has all fields. What is not known matches no comparison. ``!`` gives the
+exact complement, so that ``!rtt>10ms`` matches connections without a sample.
 """
 
 from tcptop_tui.fields import RowContext

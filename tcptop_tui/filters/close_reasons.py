@@ -1,4 +1,4 @@
-"""How a connection ended, in any usual spelling."""
+"""Parses the close reason in a filter, in any usual spelling."""
 
 from __future__ import annotations
 
@@ -34,19 +34,19 @@ _NAMES: dict[str, frozenset[CloseReason]] = {
     "repair": frozenset({CloseReason.SILENT}),
 }
 
-_SHOWN = ("fin", "fin-by-us", "fin-by-peer", "reset", "reset-sent", "reset-received", "refused", "timeout",
+_SUGGESTIONS = ("fin", "fin-by-us", "fin-by-peer", "reset", "reset-sent", "reset-received", "refused", "timeout",
           "unreachable", "given-up", "no-port", "aborted", "nothing-sent", "error")  # fmt: skip
 
 
 def read_close_reasons(value: Value) -> frozenset[CloseReason]:
-    """The reasons that one word stands for: mostly one.
+    """The close reasons that a word stands for: one, or several for ``fin`` and ``reset``.
 
     Raises:
-        FilterError: there is none of that name.
+        FilterError: no reason has this name.
     """
-    found = _NAMES.get(_plain(value.text))
-    if found is None:
-        close = difflib.get_close_matches(value.text.casefold(), _SHOWN, 1)
-        hint = f"did you mean {close[0]}?" if close else f"use {', '.join(_SHOWN)}"
+    reasons = _NAMES.get(_plain(value.text))
+    if reasons is None:
+        close = difflib.get_close_matches(value.text.casefold(), _SUGGESTIONS, 1)
+        hint = f"did you mean {close[0]}?" if close else f"use {', '.join(_SUGGESTIONS)}"
         raise value.error(f"no way to end {quoted_for_message(value.text)}", hint)
-    return found
+    return reasons

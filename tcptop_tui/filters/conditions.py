@@ -1,4 +1,4 @@
-"""The conditions that terms are made of; each gives a mask for all rows at once."""
+"""Conditions: what the terms of a filter become. Each gives a mask for all rows at once."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from tcptop_tui.records import TRANSITION, Mask, is_ipv4, speaks_ipv4
 
 
 class Condition(Protocol):
-    """Something that holds for a row or does not."""
+    """Something that is true of a row or not."""
 
     def mask(self, context: RowContext) -> Mask:
-        """For which rows it holds, shape (n,)."""
+        """The rows of which it is true, shape (n,)."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class AnyOf:
-    """At least one of ``parts``, which are not empty."""
+    """At least one of ``conditions`` is true; there is at least one."""
 
     conditions: tuple[Condition, ...]
 
@@ -39,7 +39,7 @@ class AnyOf:
 
 @dataclass(frozen=True, slots=True)
 class Not:
-    """The exact complement, so that it holds for what is unknown."""
+    """The exact complement of ``condition``, so that it is true of what is unknown."""
 
     condition: Condition
 
@@ -50,7 +50,7 @@ class Not:
 
 @dataclass(frozen=True, slots=True)
 class InRange:
-    """A known number from ``low`` to ``high``, both included; none when they are the wrong way round."""
+    """A known number from ``low`` to ``high``, both included; no number is if ``low`` is above ``high``."""
 
     read_field: Reader
     low: float
@@ -58,42 +58,42 @@ class InRange:
 
     def mask(self, context: RowContext) -> Mask:
         """See ``Condition``."""
-        numbers, known = self.read_field(context)
-        inside: Mask = (numbers >= self.low) & (numbers <= self.high) & known
+        numbers, is_known = self.read_field(context)
+        inside: Mask = (numbers >= self.low) & (numbers <= self.high) & is_known
         return inside
 
 
 @dataclass(frozen=True, slots=True)
 class OneOf:
-    """A known number that is among ``numbers``."""
+    """A known number that is one of ``numbers``."""
 
     read: Reader
     numbers: frozenset[int]
 
     def mask(self, context: RowContext) -> Mask:
         """See ``Condition``."""
-        found, known = self.read(context)
-        among: Mask = np.isin(found, np.array(sorted(self.numbers), found.dtype)) & known
-        return among
+        numbers, is_known = self.read(context)
+        is_listed: Mask = np.isin(numbers, np.array(sorted(self.numbers), numbers.dtype)) & is_known
+        return is_listed
 
 
 @dataclass(frozen=True, slots=True)
 class Equal:
-    """A known name, S16, that is this one; in small letters."""
+    """A known name (S16) that is ``name``; both are in lower case."""
 
     read: Reader
-    wanted: str
+    name: str
 
     def mask(self, context: RowContext) -> Mask:
         """See ``Condition``."""
-        names, known = self.read(context)
-        equal: Mask = (names == self.wanted.encode()) & known
+        names, is_known = self.read(context)
+        equal: Mask = (names == self.name.encode()) & is_known
         return equal
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class InPortSet:
-    """A port or another small number for which ``table`` has True, in any of the ``columns``."""
+    """A port or another small number at which ``table`` is True, in any of ``columns``."""
 
     columns: tuple[str, ...]
     table: NDArray[np.bool_]
@@ -105,7 +105,7 @@ class InPortSet:
 
 @dataclass(frozen=True, slots=True)
 class InStates:
-    """One of the ``states``; of a transition the state it left or the one it entered."""
+    """One of ``states``; of a transition the old or the new state."""
 
     states: frozenset[int]
 
@@ -119,7 +119,7 @@ class InStates:
 
 @dataclass(frozen=True, slots=True)
 class HasCloseReason:
-    """An end for one of these ``CloseReason``s; what is open, or was not seen to end, has none."""
+    """One of these close reasons; what is open, or was not seen to end, has none."""
 
     codes: frozenset[int]
 
@@ -133,22 +133,22 @@ class HasCloseReason:
 
 @dataclass(frozen=True, slots=True)
 class InCgroup:
-    """A socket in the cgroup with this id, or in one below it, as the hierarchy is while it is asked."""
+    """A socket in the cgroup with the id ``top`` or in one below it, by the hierarchy at the moment of the call."""
 
     top: int
     _tree: Cgroups = field(default_factory=Cgroups, repr=False, compare=False)
 
     def mask(self, context: RowContext) -> Mask:
         """See ``Condition``."""
-        ids, place = np.unique(context.rows["cgroup"], return_inverse=True)
+        ids, id_index = np.unique(context.rows["cgroup"], return_inverse=True)
         inside = self._tree.descendants({self.top}, ids.tolist()) - {0}  # 0: unknown
-        mask: Mask = np.isin(ids, np.array(sorted(inside), np.uint64))[place]
+        mask: Mask = np.isin(ids, np.array(sorted(inside), np.uint64))[id_index]
         return mask
 
 
 @dataclass(frozen=True, slots=True)
 class InNetwork:
-    """An address in ``network``, in any of the ``columns``."""
+    """An address in ``network``, in any of ``columns``."""
 
     columns: tuple[str, ...]
     network: Network
@@ -158,9 +158,9 @@ class InNetwork:
         return reduce(np.logical_or, (self._inside(context.rows[name]) for name in self.columns))
 
     def _inside(self, addresses: NDArray[np.uint64]) -> Mask:
-        masks, wanted = self.network.mask_words, self.network.words
-        inside: Mask = (addresses[:, 1] & np.uint64(masks[1])) == np.uint64(wanted[1])
-        inside &= (addresses[:, 0] & np.uint64(masks[0])) == np.uint64(wanted[0])
+        mask_words, words = self.network.mask_words, self.network.words
+        inside: Mask = (addresses[:, 1] & np.uint64(mask_words[1])) == np.uint64(words[1])
+        inside &= (addresses[:, 0] & np.uint64(mask_words[0])) == np.uint64(words[0])
         if self.network.without_ipv4:
             inside &= ~is_ipv4(addresses)
         return inside
@@ -168,27 +168,27 @@ class InNetwork:
 
 @dataclass(frozen=True, slots=True)
 class OnDevice:
-    """A socket bound to the device of this name, or of this number, in its own network namespace."""
+    """A socket bound to the device with this name or index in the socket's network namespace."""
 
     device: str
 
     def mask(self, context: RowContext) -> Mask:
         """See ``Condition``."""
-        answers = np.zeros(len(context.rows), np.bool_)
+        mask = np.zeros(len(context.rows), np.bool_)
         bound = np.flatnonzero(context.rows["dev"])  # most are bound to none
         pairs = context.rows["netns"][bound].astype(np.uint64) << np.uint64(32) | context.rows["dev"][bound]
-        different, place = np.unique(pairs, return_inverse=True)
-        told = [self._is_wanted(context, pair >> 32, pair & 0xFFFF_FFFF) for pair in different.tolist()]
-        answers[bound] = np.array(told, np.bool_)[place]
-        return answers
+        distinct_pairs, pair_index = np.unique(pairs, return_inverse=True)
+        matches = [self._matches_device(context, pair >> 32, pair & 0xFFFF_FFFF) for pair in distinct_pairs.tolist()]
+        mask[bound] = np.array(matches, np.bool_)[pair_index]
+        return mask
 
-    def _is_wanted(self, context: RowContext, netns: int, dev: int) -> bool:
+    def _matches_device(self, context: RowContext, netns: int, dev: int) -> bool:
         return self.device in {str(dev), context.names.device(netns, dev)}
 
 
 @dataclass(frozen=True, slots=True)
 class AllOf:
-    """Each of ``parts``, which are not empty."""
+    """All of ``conditions`` are true; there is at least one."""
 
     conditions: tuple[Condition, ...]
 
@@ -211,15 +211,15 @@ class HasIpVersion:
 
 @dataclass(frozen=True, slots=True)
 class HasProcessName:
-    """A known process name that ``wanted`` says yes to; asked once for each different name."""
+    """A known process name that ``matches_name`` accepts; it is called once for each different name."""
 
     matches_name: Callable[[str], bool]
 
     def mask(self, context: RowContext) -> Mask:
         """See ``Condition``."""
         leaders, leader_of = distinct_names(context.rows["comm"])
-        answers = np.zeros(len(context.rows), np.bool_)
+        leader_matches = np.zeros(len(context.rows), np.bool_)
         names = (raw.split(b"\0", 1)[0] for raw in context.rows["comm"][leaders].tolist())
-        answers[leaders] = [bool(name) and self.matches_name(name.decode("utf-8", "replace")) for name in names]
-        mask: Mask = answers[leader_of]
+        leader_matches[leaders] = [bool(name) and self.matches_name(name.decode("utf-8", "replace")) for name in names]
+        mask: Mask = leader_matches[leader_of]
         return mask

@@ -1,4 +1,4 @@
-"""What is wrong with a filter, and where."""
+"""The error of a filter that cannot be parsed: what is wrong, and at which column."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ _SHOWN_CHARS = 40
 
 
 class FilterError(UsageError):
-    """A filter or a list of ports that cannot be understood; one line.
+    """A filter or a list of ports that cannot be parsed; its message is one line.
 
     Args:
-        column: where it starts, counted in characters from 0; the length of the text when
-            something is missing at its end. The message counts from 1.
-        what: what kind of text it is.
+        message: what is wrong.
+        column: where the wrong part starts, in characters from 0; the length of the text where something is missing at
+            its end. The message counts from 1.
+        hint: what to write instead.
+        what: the kind of text, in the message.
     """
 
     def __init__(self, message: str, column: int, *, hint: str = "", what: str = "filter") -> None:
@@ -23,6 +25,6 @@ class FilterError(UsageError):
 
 
 def quoted_for_message(text: str) -> str:
-    """``text`` in quotation marks as a message can show it: short, and nothing a terminal obeys."""
+    """``text`` in quotation marks for a message: at most 40 characters, without any that a terminal would obey."""
     short = text if len(text) <= _SHOWN_CHARS else text[: _SHOWN_CHARS - 1] + "…"
     return "'" + "".join(character if character.isprintable() else "?" for character in short) + "'"

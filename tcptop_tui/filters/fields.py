@@ -1,4 +1,4 @@
-"""How the values of a filter are read, by what a field is."""
+"""Makes the condition for a field, an operator and a value, by the kind of value that the field takes."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ from tcptop_tui.filters.regexes import compile_name_regex
 from tcptop_tui.filters.state_names import read_states
 
 Make: TypeAlias = Callable[[str, Value], Condition]
-"""From operator (``: = < <= > >=``) and value; raises FilterError for what it cannot use."""
+"""Makes a condition of an operator (``: = < <= > >=``) and a value; raises FilterError for what it cannot use."""
 
 _MAX_NAME_BYTES = 15
 """TASK_COMM_LEN of include/linux/sched.h, without its NUL."""
 
 
 def _plain(make: Make) -> Make:
-    """For values that are not names: without a regular expression."""
+    """Refuse regular expressions, which only names take."""
 
     def checked(operator: str, value: Value) -> Condition:
         if value.form is ValueForm.REGEX:
@@ -55,7 +55,7 @@ def _plain(make: Make) -> Make:
 
 
 def _unordered(make: Callable[[Value], Condition]) -> Make:
-    """For values that are the same or not, but not larger or smaller."""
+    """Refuse ``<`` and ``>`` as well, for values that have no order."""
 
     def checked(operator: str, value: Value) -> Condition:
         if operator not in {":", "="}:
@@ -83,7 +83,7 @@ def _ports(*names: str) -> Make:
 
 
 def _bytes(field: Field) -> Make:
-    """Bytes so far, or with ``/s`` bytes per second."""
+    """A number of bytes, or with ``/s`` of bytes per second."""
 
     def make(operator: str, value: Value) -> Condition:
         amount = replace(value, text=value.text.replace("/s", ""))
@@ -110,18 +110,18 @@ def _either_address(*names: str) -> Make:
 
 
 def _network(names: tuple[str, ...], value: Value) -> Condition:
-    """With a device behind it, as it is shown: ``fe80::1%eth0``."""
-    address, mark, device = value.text.partition("%")
+    """A network, perhaps with a device behind it, as lists show it: ``fe80::1%eth0``."""
+    address, percent_sign, device = value.text.partition("%")
     if address.startswith("[") and device.endswith("]"):
         address, device = address + "]", device[:-1]
-    if mark and not device:
+    if percent_sign and not device:
         raise value.error("there is no device behind the %", "as in fe80::1%eth0")
-    inside = InNetwork(names, read_network(replace(value, text=address)))
-    return AllOf((inside, OnDevice(device))) if mark else inside
+    in_network = InNetwork(names, read_network(replace(value, text=address)))
+    return AllOf((in_network, OnDevice(device))) if percent_sign else in_network
 
 
 def _device(operator: str, value: Value) -> Condition:
-    """By name; or by number, in order."""
+    """A device by name, or by index, which has an order."""
     if operator in {":", "="}:
         return OnDevice(value.text)
     return InRange(BY_KEY["ifindex"].read, *units.integer_interval(operator, value, units.read_count))
@@ -136,7 +136,7 @@ def _close_reason(value: Value) -> Condition:
 
 
 def _namespace(operator: str, value: Value) -> Condition:
-    """By number, in order; or by name, looked up once, when the filter is read."""
+    """A netns by number, which has an order, or by name, which is looked up once, when the filter is parsed."""
     read = BY_KEY["netns"].read
     if re.fullmatch("[0-9]+(-[0-9]+)?", value.text) or operator not in {":", "="}:
         return InRange(read, *units.integer_interval(operator, value, units.read_count))
@@ -149,7 +149,7 @@ def _cgroup(value: Value) -> Condition:
 
 
 def _user(value: Value) -> Condition:
-    """Look a name up once, when the filter is read."""
+    """A user by number or by name, which is looked up once, when the filter is parsed."""
     number = value.text
     if not re.fullmatch("[0-9]+", number):
         try:
@@ -163,7 +163,7 @@ def _user(value: Value) -> Condition:
 
 
 def _comm(operator: str, value: Value) -> Condition:
-    """``:`` finds a part of the name, ``=`` the whole of it; case does not matter."""
+    """A process name: ``:`` matches a part of it, ``=`` the whole; upper and lower case are the same."""
     if operator not in {":", "="}:
         raise value.error(f"a name has no order for {operator!r}", "use ':' for a part of it, '=' for all")
     if value.form is ValueForm.REGEX:
@@ -173,8 +173,8 @@ def _comm(operator: str, value: Value) -> Condition:
             f"{quoted_for_message(value.text)} cannot be a process name: the kernel keeps {_MAX_NAME_BYTES} bytes",
             "shorten it",
         )
-    wanted = value.text.casefold()
-    return HasProcessName(lambda name: wanted in name.casefold() if operator == ":" else wanted == name.casefold())
+    text = value.text.casefold()
+    return HasProcessName(lambda name: text in name.casefold() if operator == ":" else text == name.casefold())
 
 
 _MAKERS: Final[dict[ValueKind, Callable[[Field], Make]]] = {
@@ -197,16 +197,16 @@ _MAKERS: Final[dict[ValueKind, Callable[[Field], Make]]] = {
 }
 
 FIELDS = tuple(field for field in fields.FIELDS if field.names)
-"""Those that a filter can ask for."""
+"""The fields that filters have."""
 BY_NAME = {name: field for field in FIELDS for name in field.names}
-"""Every name and alias."""
+"""Fields by name and alias."""
 _MAKE: Final = {field.key: _MAKERS[field.parse](field) for field in FIELDS if field.parse}
 
 
 def compare(name: str, operator: str, value: Value) -> Condition:
-    """What ``name``, one of ``BY_NAME``, with an operator and a value asks for.
+    """Make the condition of ``name operator value``; ``name`` is one of ``BY_NAME``.
 
     Raises:
-        FilterError: the field cannot use it.
+        FilterError: the field does not take this operator or value.
     """
     return _MAKE[BY_NAME[name].key](operator, value)

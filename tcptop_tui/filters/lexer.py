@@ -1,4 +1,4 @@
-"""From text to terms, with the place of everything; of the fields it knows only which have paths.
+"""Splits the text of a filter into terms and values, with the column of each. It knows only which fields have paths.
 
 ::
 
@@ -7,7 +7,8 @@
     part   = [field operator] value         a part without a field has that of the part before
     value  = plain | '"' quoted '"' | "/" regular expression "/"
 
-A path as a value begins with a slash that is no mark. Blanks may stand after a comma and around ``<``, ``>`` and ``=``.
+The slash at the beginning of a path does not begin a regular expression. Blanks are allowed after a comma and around
+``<``, ``>`` and ``=``.
 """
 
 from __future__ import annotations
@@ -23,12 +24,12 @@ _HEAD = re.compile(r'([^\s,:<>=!"/]+)(?: *(>=|<=|==|[<>=])|(:))')
 _PLAIN = re.compile(r"[^\s,]*")
 _IPV6 = re.compile(r"\[?(?=[^:]*:[^:]*:)[0-9A-Fa-f:.]+\]?(?:[%/].*)?")
 _UNEQUAL = re.compile(r"([^\s,:<>=!\"/]+)!=(.*)")
-_CLOSED = {
+_MARKED_VALUES = {
     '"': re.compile(r'"((?:[^"\\]|\\.)*)"'),
     "/": re.compile(r"/((?:[^/\\]|\\.)*)/"),
 }
 _PATH_FIELDS = frozenset({"cgroup"})
-_AT_SIGN_NAMES = {'"': "a quotation mark", "/": "a slash"}
+_MARK_NAMES = {'"': "a quotation mark", "/": "a slash"}
 
 
 class ValueForm(Enum):
@@ -48,46 +49,46 @@ class Value:
     form: ValueForm = ValueForm.PLAIN
 
     def error(self, message: str, hint: str = "") -> FilterError:
-        """``message`` at this place."""
+        """An error with ``message`` at the column of this value."""
         return FilterError(message, self.column, hint=hint)
 
 
 @dataclass(frozen=True, slots=True)
 class FieldValue:
-    """``field operator value``; ``field`` and ``operator`` are empty when they are not written."""
+    """``field operator value``; ``field`` and ``operator`` are empty where they are not written."""
 
     field: str
     operator: str
     value: Value
     column: int
     source: str
-    """As typed, without the blanks that may be left out."""
+    """As typed, without blanks that have no meaning."""
 
 
 @dataclass(frozen=True, slots=True)
 class Term:
-    """Parts of which any may hold, or with ``negated`` none."""
+    """It is true of a row if one of ``values`` is, or with ``negated`` if none is."""
 
     negated: bool
     values: tuple[FieldValue, ...]
 
     @property
     def source(self) -> str:
-        """The term as typed, without the blanks that may be left out."""
+        """The term as typed, without blanks that have no meaning."""
         return "!" * self.negated + ",".join(part.source for part in self.values)
 
 
 def is_ipv6_like(text: str) -> bool:
-    """Whether it can only be meant as an IPv6 address or network."""
+    """Whether a text can only be meant as an IPv6 address or network."""
     return _IPV6.fullmatch(text) is not None
 
 
 def terms(text: str) -> Iterator[Term]:
-    """The terms of ``text``, in their order.
+    """Yield the terms of ``text`` in their order.
 
     Raises:
-        FilterError: a control character, a quotation mark or slash without its partner, a value
-            or a term that is missing.
+        FilterError: there is a control character, or a quotation mark or slash without its partner, or a value or a
+            term is missing.
     """
     text = "".join(" " if character.isspace() else character for character in text)
     for column, character in enumerate(text):
@@ -123,7 +124,7 @@ def _term(text: str, place: int) -> tuple[Term, int]:
 
 
 def _field_value(text: str, place: int, field: str) -> tuple[FieldValue, int]:
-    """The part that starts at ``place``, and where it ends; without a field of its own it has the one before's."""
+    """The value that starts at ``place``, with its field, and where it ends; ``field`` is that of the one before it."""
     plain = _PLAIN.match(text, place)
     word = plain[0] if plain else ""
     head = None if is_ipv6_like(word) else _HEAD.match(text, place)
@@ -138,10 +139,10 @@ def _field_value(text: str, place: int, field: str) -> tuple[FieldValue, int]:
 
 
 def _check_start(word: str, column: int) -> None:
-    """Refuse what looks like an operator of other languages.
+    """Refuse operators of other languages.
 
     Raises:
-        FilterError: it does.
+        FilterError: ``word`` begins with one.
     """
     unequal = _UNEQUAL.fullmatch(word)
     if unequal:
@@ -152,10 +153,10 @@ def _check_start(word: str, column: int) -> None:
 
 
 def _value(text: str, place: int, field: str) -> tuple[Value, int]:
-    """The value of ``field`` that starts at ``place``, and where it ends."""
+    """The bare value of ``field`` that starts at ``place``, and where it ends."""
     is_path = field.casefold() in _PATH_FIELDS and text.startswith("/", place)
-    if text[place : place + 1] in _CLOSED and not is_path:
-        value, end = _closed(text, place)
+    if text[place : place + 1] in _MARKED_VALUES and not is_path:
+        value, end = _marked_value(text, place)
     else:
         plain = _PLAIN.match(text, place)
         value = Value(plain[0] if plain else "", place)
@@ -166,19 +167,20 @@ def _value(text: str, place: int, field: str) -> tuple[Value, int]:
     return value, end
 
 
-def _closed(text: str, place: int) -> tuple[Value, int]:
+def _marked_value(text: str, place: int) -> tuple[Value, int]:
+    """The value in quotation marks or slashes that starts at ``place``, and where it ends."""
     mark = text[place]
-    found = _CLOSED[mark].match(text, place)
-    if found is None:
+    match = _MARKED_VALUES[mark].match(text, place)
+    if match is None:
         hint = 'for a name with a slash write "/name"' if mark == "/" else ""
-        raise FilterError(f"{_AT_SIGN_NAMES[mark]} without its partner", place, hint=hint)
-    if text[found.end() : found.end() + 1] not in {"", " ", ","}:
-        problem = f"something follows the closing {_AT_SIGN_NAMES[mark].removeprefix('a ')}"
-        raise FilterError(problem, found.end(), hint="put a blank or a comma there")
-    value = Value(found[1], place, ValueForm.REGEX)
+        raise FilterError(f"{_MARK_NAMES[mark]} without its partner", place, hint=hint)
+    if text[match.end() : match.end() + 1] not in {"", " ", ","}:
+        problem = f"something follows the closing {_MARK_NAMES[mark].removeprefix('a ')}"
+        raise FilterError(problem, match.end(), hint="put a blank or a comma there")
+    value = Value(match[1], place, ValueForm.REGEX)
     if mark == '"':
-        value = replace(value, text=re.sub(r'\\(["\\])', r"\1", found[1]), form=ValueForm.QUOTED)
-    return value, found.end()
+        value = replace(value, text=re.sub(r'\\(["\\])', r"\1", match[1]), form=ValueForm.QUOTED)
+    return value, match.end()
 
 
 def _check_plain(value: Value) -> None:
@@ -193,7 +195,7 @@ def _check_plain(value: Value) -> None:
 
 
 def quoted(name: str) -> str:
-    """A name as a value that means exactly it, whatever characters it has; empty: it cannot be written."""
+    """A name as a value of a filter, in quotation marks where it needs them; empty where no filter can express it."""
     if re.fullmatch("[A-Za-z_][A-Za-z0-9_.-]*", name):
         return name
     if not name or not name.isprintable():

@@ -1,4 +1,4 @@
-"""From text to a filter, with the place of whatever is wrong."""
+"""Parses the text of a filter into conditions; an error says at which column the text is wrong."""
 
 from __future__ import annotations
 
@@ -32,19 +32,18 @@ _PORT_LIKE = re.compile(r"[0-9][0-9-]*")
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """A filter that parsed. Two are equal when their texts are."""
+    """A parsed filter. Two filters are equal when their texts are."""
 
     text: str
-    """As typed, without the blanks that may be left out."""
+    """As typed, without blanks that have no meaning."""
     keys: frozenset[str] = field(repr=False, compare=False)
-    """Of the fields that it names."""
+    """Keys of the fields that it names."""
     _conditions: tuple[Condition, ...] = field(repr=False, compare=False)
 
     def matches(self, context: RowContext) -> Mask:
         """Which rows match, shape (n,).
 
-        What is not known matches no term; a negated term is the exact complement, so that it
-        matches what is not known.
+        An unknown value matches no term. A negated term is the exact complement, so that it does match unknown values.
         """
         mask = np.ones(len(context.rows), np.bool_)
         for condition in self._conditions:
@@ -52,22 +51,22 @@ class Filter:
         return mask
 
     def of_processes(self, pids: frozenset[int]) -> Filter:
-        """The same, of these processes only, however many they are; of all if there are none."""
+        """The same filter for these processes only, however many; without ``pids`` it is for all."""
         return replace(self, _conditions=(*self._conditions, OneOf(BY_KEY["pid"].read, pids))) if pids else self
 
 
 def parse(text: str) -> Filter:
-    """Read a filter; an empty one, or blanks only, matches all.
+    """Parse a filter. An empty text, or one of blanks, matches all rows.
 
     Raises:
-        FilterError: the first thing in it that cannot be understood.
+        FilterError: about the first part that cannot be parsed.
     """
     if len(text) > MAX_FILTER_CHARS:
         raise FilterError(f"longer than {MAX_FILTER_CHARS} characters", MAX_FILTER_CHARS, hint="shorten it")
-    found = list(terms(text))
-    conditions = tuple(_condition(term) for term in found)
-    named = {BY_NAME[part.field.casefold()].key for term in found for part in term.values if part.field}
-    return Filter(" ".join(term.source for term in found), frozenset(named), conditions)
+    parsed_terms = list(terms(text))
+    conditions = tuple(_condition(term) for term in parsed_terms)
+    keys = {BY_NAME[part.field.casefold()].key for term in parsed_terms for part in term.values if part.field}
+    return Filter(" ".join(term.source for term in parsed_terms), frozenset(keys), conditions)
 
 
 def _condition(term: Term) -> Condition:
@@ -88,21 +87,21 @@ def _check_field(part: FieldValue) -> None:
     name = part.field.casefold()
     if name in BY_NAME:
         return
-    parted = split_port(part.source)
+    endpoint = split_port(part.source)
     close = difflib.get_close_matches(name, [known.names[0] for known in FIELDS], 1)
     close = close or difflib.get_close_matches(name, BY_NAME, 1)
-    if parted:
-        hint = f"for an address and a port write ip:{parted[0]} port:{parted[1]}"
+    if endpoint:
+        hint = f"for an address and a port write ip:{endpoint[0]} port:{endpoint[1]}"
     elif close:
         hint = f"did you mean {close[0]}?"
     else:
-        usual = [known.names[0] for known in FIELDS if not known.detail]
-        hint = f"use {', '.join(usual)} or a detail of tcp_info as cwnd"
+        names = [known.names[0] for known in FIELDS if not known.detail]
+        hint = f"use {', '.join(names)} or a detail of tcp_info as cwnd"
     raise FilterError(f"no field {quoted_for_message(part.field)}", part.column, hint=hint)
 
 
 def _condition_without_field(value: Value) -> Condition:
-    """A value without a field: a number is a port, an address an address, a word a process name."""
+    """The condition of a value without a field: a port, an address, or any other text a process name."""
     name = "comm"
     if value.form is ValueForm.PLAIN:
         meaning = _OTHER_OPERATORS.get(value.text.casefold())
@@ -117,10 +116,10 @@ def _condition_without_field(value: Value) -> Condition:
 
 
 def parse_ports(text: str) -> frozenset[int]:
-    """``22,80,8000-8010`` as a set; an empty text, or blanks only, as the empty set.
+    """Parse a list of ports, as ``22,80,8000-8010``. An empty text, or one of blanks, is the empty set.
 
     Raises:
-        FilterError: something in it is no port from 1 to 65535 and no range of them.
+        FilterError: a part is neither a port from 1 to 65535 nor a range of them.
     """
     ports: set[int] = set()
     column = 0

@@ -1,4 +1,4 @@
-"""Where a socket lives, by name: network namespaces and cgroups of this host."""
+"""Looks up network namespaces and cgroups of this host by name."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tcptop_tui.host.kernel import NAMED_NETNS_FOLDER
 
 
 def namespace_names() -> list[str]:
-    """What ``ip netns`` lists."""
+    """Names of the network namespaces that ``ip netns`` lists."""
     try:
         return sorted(os.listdir(NAMED_NETNS_FOLDER))
     except OSError:
@@ -25,7 +25,7 @@ def read_netns(value: Value) -> int:
     """Inode number of the network namespace that ``ip netns`` lists under this name.
 
     Raises:
-        FilterError: there is none.
+        FilterError: there is no such network namespace.
     """
     hint = "ip netns lists them; a number is good too"
     if "/" in value.text or value.text in {".", ".."}:
@@ -37,10 +37,10 @@ def read_netns(value: Value) -> int:
 
 
 def read_cgroup(value: Value) -> int:
-    """Id of the cgroup with this path, from the root of cgroup v2 or of its directory; or the number itself.
+    """Id of the cgroup with this path, from the root of cgroup v2 or as a directory; a number is an id itself.
 
     Raises:
-        FilterError: there is none.
+        FilterError: there is no such cgroup.
     """
     if re.fullmatch("[0-9]+", value.text):
         return int(read_count(value))

@@ -1,6 +1,6 @@
-"""Regular expressions of users on names of strangers: RE2, whose time is linear in the text it reads.
+"""Regular expressions on process names. They are RE2's, which takes time linear in the length of the name.
 
-Python's own ``re`` goes back and tries again: ``((a*)*)*b`` on a name of 15 letters takes minutes, on the event loop.
+Python's own ``re`` backtracks: ``((a*)*)*b`` on a name of 15 letters would hold the event loop for minutes.
 """
 
 from __future__ import annotations
@@ -10,23 +10,30 @@ from collections.abc import Callable
 from tcptop_tui.filters.errors import quoted_for_message
 from tcptop_tui.filters.lexer import Value
 
-_MOST_BYTES = 1 << 20
-"""For a compiled expression: what needs more is refused, after 10 ms at most."""
+_MAX_BYTES = 1 << 20
+"""Memory of a compiled expression. One that needs more is refused, after 10 ms at most."""
 _MEND = "it is RE2's language: no look-around, no back-references"
 
 
 def compile_name_regex(value: Value, *, whole: bool) -> Callable[[str], bool]:
-    """Whether a name has a match for the expression, in any case; with ``whole`` all of the name has to be one.
+    """Compile a regular expression. Upper and lower case are the same.
+
+    Args:
+        value: the expression.
+        whole: the whole name has to match, not only a part of it.
+
+    Returns:
+        A function that says whether a name matches.
 
     Raises:
-        FilterError: it is no regular expression of RE2's, or a very large one.
+        FilterError: RE2 does not accept the expression, or it is too large.
     """
-    import re2  # noqa: PLC0415  1.5 MB, for who writes one
+    import re2  # noqa: PLC0415  it takes 1.5 MB, and few filters have an expression
 
     options = re2.Options()
     options.case_sensitive = False
     options.log_errors = False  # it would print on standard error
-    options.max_mem = _MOST_BYTES
+    options.max_mem = _MAX_BYTES
     options.never_capture = True
     try:
         pattern = re2.compile(value.text, options)

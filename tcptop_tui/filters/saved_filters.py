@@ -1,4 +1,4 @@
-"""``@name`` in a filter: one that was saved under that name."""
+"""Expands ``@name`` in a filter: it stands for the filter that was saved under that name."""
 
 from __future__ import annotations
 
@@ -13,23 +13,20 @@ _MARK = "@"
 
 
 def expand_saved(text: str, saved: Mapping[str, str]) -> str:
-    """``text`` with the saved filters in place of their names; they cannot have names in them in turn.
+    """Replace each ``@name`` in ``text`` by the saved filter; ``@name`` in a saved filter is not replaced.
 
     Raises:
-        FilterError: there is none of that name, it is negated, or the whole gets too long.
+        FilterError: no filter has this name, the name is negated, or the result is too long.
     """
     if _MARK not in text:
         return text
-    written = [_expanded(term, saved) for term in terms(text)]
-    whole = " ".join(filter(None, written))
-    if len(whole) > MAX_FILTER_CHARS:
-        raise FilterError(
-            f"longer than {MAX_FILTER_CHARS} characters with what its names stand for", 0, hint="shorten it"
-        )
-    return whole
+    expanded = " ".join(filter(None, (_expand_term(term, saved) for term in terms(text))))
+    if len(expanded) > MAX_FILTER_CHARS:
+        raise FilterError(f"longer than {MAX_FILTER_CHARS} characters with what its names stand for", 0, hint="shorten it")
+    return expanded
 
 
-def _expanded(term: Term, saved: Mapping[str, str]) -> str:
+def _expand_term(term: Term, saved: Mapping[str, str]) -> str:
     value = term.values[0].value
     if term.values[0].field or value.form is not ValueForm.PLAIN or not value.text.startswith(_MARK):
         return term.source

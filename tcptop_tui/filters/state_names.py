@@ -1,4 +1,4 @@
-"""State names in any usual spelling: the kernel's, ss's, netstat's, RFC 9293's."""
+"""Parses a state name in a filter, in any usual spelling: the kernel's, ss's, netstat's, RFC 9293's."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tcptop_tui.records import State
 
 _IGNORED = re.compile(r"[-_ ]|^tcp[-_]")
 
-# ss and netstat show a request that waits for its ACK (NEW_SYN_RECV, since Linux 4.4) as SYN-RECV
+# since Linux 4.4 a request that waits for its ACK is in NEW_SYN_RECV, which ss and netstat show as SYN-RECV
 _SYN_RECV = frozenset({State.SYN_RECV, State.NEW_SYN_RECV})
 _ALL = frozenset(State)
 _CONNECTED = _ALL - {State.LISTEN, State.CLOSE, State.BOUND_INACTIVE}
@@ -46,14 +46,14 @@ _NAMES: dict[str, frozenset[State]] = {
 
 
 def read_states(value: Value) -> frozenset[State]:
-    """The states that one name stands for: mostly one.
+    """The states that a name stands for: one, or several for ``connected`` and other groups of ss.
 
     Raises:
-        FilterError: there is none of that name.
+        FilterError: no state has this name.
     """
-    found = _NAMES.get(_plain(value.text))
-    if found is None:
+    states = _NAMES.get(_plain(value.text))
+    if states is None:
         close = difflib.get_close_matches(_plain(value.text), _NAMES, 1)
         hint = f"did you mean {close[0]}?" if close else f"use {', '.join(state.name.lower() for state in State)}"
         raise value.error(f"no TCP state {quoted_for_message(value.text)}", hint)
-    return found
+    return states

@@ -1,4 +1,4 @@
-"""Numbers with units, exactly, and the intervals that comparisons with them stand for."""
+"""Parses numbers with units exactly, and turns comparisons with them into intervals."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ _SIZE_BYTES = {"b": Fraction(1), "bit": Fraction(1, 8)} | {
 
 
 def read_count(value: Value) -> Fraction:
-    """A whole number.
+    """Parse a whole number.
 
     Raises:
-        FilterError: something else, or too large.
+        FilterError: it is something else, or above 2^64 - 1.
     """
     if not _COUNT.fullmatch(value.text):
         raise value.error(f"{quoted_for_message(value.text)} is not a whole number")
@@ -50,10 +50,10 @@ def read_count(value: Value) -> Fraction:
 
 
 def read_port(value: Value) -> Fraction:
-    """A port number from 0 to 65535.
+    """Parse a port number from 0 to 65535.
 
     Raises:
-        FilterError: something else.
+        FilterError: it is something else.
     """
     if not _COUNT.fullmatch(value.text):
         raise value.error(f"{quoted_for_message(value.text)} is not a port number", "as in 443 or 8000-8010")
@@ -64,19 +64,24 @@ def read_port(value: Value) -> Fraction:
 
 
 def read_duration(default: str, unit: str) -> Read:
-    """A reader of ``250us``, ``1.5s``, ``1h30m`` as ``unit``; a number without a unit is in ``default``."""
+    """Make a parser of ``250us``, ``1.5s``, ``1h30m`` that gives a number of ``unit``.
+
+    Args:
+        default: unit of a number without one.
+        unit: unit of the result.
+    """
     read = _reader(_DURATION_NS, default, "use us, ms, s, m, h or d, as in 10ms")
     return lambda value: read(value) / _DURATION_NS[unit]
 
 
 def _reader(units: dict[str, int] | dict[str, Fraction], default: str, hint: str) -> Read:
     def read(value: Value) -> Fraction:
-        found = _MEASURE.findall(value.text)
-        if not found or "".join(number + unit for number, unit in found) != value.text:
+        pairs = _MEASURE.findall(value.text)
+        if not pairs or "".join(number + unit for number, unit in pairs) != value.text:
             raise value.error(f"{quoted_for_message(value.text)} is not a number with a unit", hint)
         total = Fraction(0)
-        for number, unit in found:
-            factor = units.get(unit.casefold() or (default if len(found) == 1 else ""))
+        for number, unit in pairs:
+            factor = units.get(unit.casefold() or (default if len(pairs) == 1 else ""))
             if factor is None:
                 problem = f"has an unknown unit {quoted_for_message(unit)}" if unit else "has a number without a unit"
                 raise value.error(f"{quoted_for_message(value.text)} {problem}", hint)
@@ -87,7 +92,7 @@ def _reader(units: dict[str, int] | dict[str, Fraction], default: str, hint: str
 
 
 read_size_bytes = _reader(_SIZE_BYTES, "b", "use B, K (1024), kB (1000), MiB, MB, Mbit, as in 1MB")
-"""``512``, ``10K`` and ``10KiB`` (1,024, as the table shows them), ``10kB`` (1,000), ``10kbit``."""
+"""Parses ``512``, ``10K`` and ``10KiB`` (units of 1,024, as in the table), ``10kB`` (1,000), ``10kbit``."""
 
 
 def _bounded(number: Fraction, value: Value) -> Fraction:
@@ -97,10 +102,10 @@ def _bounded(number: Fraction, value: Value) -> Fraction:
 
 
 def port_range(value: Value) -> tuple[int, int]:
-    """``443`` or ``8000-8010``, both ends included.
+    """Parse ``443`` or ``8000-8010``, both ends included.
 
     Raises:
-        FilterError: an end is no port from 1 to 65535, or they are the wrong way round.
+        FilterError: an end is no port from 1 to 65535, or the first one is larger than the second.
     """
     low, high = integer_range(value, read_port)
     if low == 0:
@@ -109,10 +114,10 @@ def port_range(value: Value) -> tuple[int, int]:
 
 
 def integer_range(value: Value, read: Read) -> tuple[Fraction, Fraction]:
-    """``80`` or ``8000-8010``, both ends included.
+    """Parse ``80`` or ``8000-8010``, both ends included, with a parser of numbers.
 
     Raises:
-        FilterError: an end cannot be read, or they are the wrong way round.
+        FilterError: an end cannot be parsed, or the first one is larger than the second.
     """
     first, dash, last = value.text.partition("-")
     low = read(Value(first, value.column, value.form))
@@ -123,10 +128,12 @@ def integer_range(value: Value, read: Read) -> tuple[Fraction, Fraction]:
 
 
 def integer_interval(operator: str, value: Value, read: Read) -> tuple[int, int]:
-    """The least and the largest whole number that ``operator value`` allows; none if they are swapped.
+    """The smallest and the largest whole number of which ``operator value`` is true.
+
+    If the first one is larger than the second, it is true of no number.
 
     Raises:
-        FilterError: ``value`` cannot be read.
+        FilterError: ``value`` cannot be parsed.
     """
     if operator in {":", "="}:
         low, high = integer_range(value, read)
@@ -141,10 +148,10 @@ def integer_interval(operator: str, value: Value, read: Read) -> tuple[int, int]
 
 
 def float_interval(operator: str, value: Value, read: Read) -> tuple[float, float]:
-    """The same for floating-point numbers, which are not negative.
+    """The same for floating-point numbers that are not negative.
 
     Raises:
-        FilterError: ``value`` cannot be read.
+        FilterError: ``value`` cannot be parsed.
     """
     if operator in {":", "="}:
         low, high = integer_range(value, read)
