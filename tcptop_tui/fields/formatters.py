@@ -29,8 +29,8 @@ class Holder(msgspec.Struct, frozen=True):
 def by_value(form: Callable[[Any], Any]) -> Formatter:
     """A formatter that makes its text of the value alone."""
     return lambda _context, column: [
-        form(value) if known else None
-        for value, known in zip(column.values.tolist(), column.is_known.tolist(), strict=True)
+        form(value) if is_known else None
+        for value, is_known in zip(column.values.tolist(), column.is_known.tolist(), strict=True)
     ]
 
 
@@ -42,8 +42,8 @@ def by_row_context(form: Callable[[Any, RowContext], Any]) -> Formatter:
 def with_field(name: str, form: Callable[[Any, Any], Any]) -> Formatter:
     """A formatter that needs another member of the same row as well."""
     return lambda context, column: [
-        form(value, other) if known else None
-        for value, other, known in zip(
+        form(value, other) if is_known else None
+        for value, other, is_known in zip(
             column.values.tolist(), context.rows[name].tolist(), column.is_known.tolist(), strict=True
         )
     ]
@@ -162,7 +162,7 @@ def _holders(row: np.void, holdings: Rows) -> list[Holder] | None:
     if row["holders"] == 1 and row["pid"]:
         return [_holder(row)]
     if row["holders"] > 1 and end > start:
-        return [_holder(one) for one in holdings[start:end]]
+        return [_holder(holding) for holding in holdings[start:end]]
     return [] if row["holder_lookup"] == HolderLookup.NO_INODE else None
 
 

@@ -23,11 +23,11 @@ def chosen_processes(pids: Iterable[int]) -> frozenset[int]:
     Raises:
         UsageError: there are more than the kernel programs' set has room for.
     """
-    chosen = frozenset(pids)
-    if len(chosen) > MAX_CAPTURE_KEYS:
-        message = f"{len(chosen):,} processes are more than the {MAX_CAPTURE_KEYS:,} that -p takes"
+    pid_set = frozenset(pids)
+    if len(pid_set) > MAX_CAPTURE_KEYS:
+        message = f"{len(pid_set):,} processes are more than the {MAX_CAPTURE_KEYS:,} that -p takes"
         raise UsageError(message, hint="name fewer, or ranges with --filter, as in pid:8000-9999")
-    return chosen
+    return pid_set
 
 
 @dataclass(frozen=True, slots=True)

@@ -132,7 +132,7 @@ def complete(typed: str, vocabulary: Vocabulary, cursor: int) -> Completions:
     elif part.startswith("@"):
         candidates = [f"@{name}" for name in vocabulary.saved]
     else:
-        fields = [f"{name}:" for one in FIELDS for name in one.names]
+        fields = [f"{name}:" for field in FIELDS for name in field.names]
         fieldless = [vocabulary.values_by_field.get(name, ()) for name in ("comm", "port", "ip")]
         candidates = [*fields, *(value for values in fieldless for value in values)]
     words = [word for word in dict.fromkeys(candidates) if word.lower().startswith(part.lower()) and word != part]

@@ -94,48 +94,48 @@ def terms(text: str) -> Iterator[Term]:
     for column, character in enumerate(text):
         if not character.isprintable():
             raise FilterError("a control character", column, hint="leave it out")
-    place = _skip(text, 0)
-    while place < len(text):
-        term, place = _term(text, place)
+    position = _skip(text, 0)
+    while position < len(text):
+        term, position = _term(text, position)
         yield term
-        place = _skip(text, place)
+        position = _skip(text, position)
 
 
-def _skip(text: str, place: int) -> int:
-    while place < len(text) and text[place] == " ":
-        place += 1
-    return place
+def _skip(text: str, position: int) -> int:
+    while position < len(text) and text[position] == " ":
+        position += 1
+    return position
 
 
-def _term(text: str, place: int) -> tuple[Term, int]:
-    start, negated = place, False
-    while text.startswith("!", place):
+def _term(text: str, position: int) -> tuple[Term, int]:
+    start, negated = position, False
+    while text.startswith("!", position):
         negated = not negated
-        place = _skip(text, place + 1)
-    if place == len(text):
+        position = _skip(text, position + 1)
+    if position == len(text):
         raise FilterError("nothing after '!'", start, hint="as in !port:22")
-    part, place = _field_value(text, place, "")
+    part, position = _field_value(text, position, "")
     parts, field = [part], part.field
-    while text.startswith(",", place):
-        part, place = _field_value(text, _skip(text, place + 1), field)
+    while text.startswith(",", position):
+        part, position = _field_value(text, _skip(text, position + 1), field)
         parts.append(part)
         field = part.field or field
-    return Term(negated, tuple(parts)), place
+    return Term(negated, tuple(parts)), position
 
 
-def _field_value(text: str, place: int, field: str) -> tuple[FieldValue, int]:
-    """The value that starts at ``place``, with its field, and where it ends; ``field`` is that of the one before it."""
-    plain = _PLAIN.match(text, place)
+def _field_value(text: str, position: int, field: str) -> tuple[FieldValue, int]:
+    """The value that starts at ``position``, with its field, and its end; ``field`` is that of the one before it."""
+    plain = _PLAIN.match(text, position)
     word = plain[0] if plain else ""
-    head = None if is_ipv6_like(word) else _HEAD.match(text, place)
+    head = None if is_ipv6_like(word) else _HEAD.match(text, position)
     if head is None:
-        _check_start(word, place)
-        value, end = _value(text, place, field)
-        return FieldValue("", "", value, place, text[place:end]), end
+        _check_start(word, position)
+        value, end = _value(text, position, field)
+        return FieldValue("", "", value, position, text[position:end]), end
     operator = (head[2] or head[3]).replace("==", "=")
     start = head.end() if operator == ":" else _skip(text, head.end())
     value, end = _value(text, start, head[1])
-    return FieldValue(head[1], operator, value, place, head[1] + operator + text[start:end]), end
+    return FieldValue(head[1], operator, value, position, head[1] + operator + text[start:end]), end
 
 
 def _check_start(word: str, column: int) -> None:
@@ -152,32 +152,32 @@ def _check_start(word: str, column: int) -> None:
         raise FilterError(f"there is no field before {word[0]!r}", column, hint="as in rtt>10ms or port:443")
 
 
-def _value(text: str, place: int, field: str) -> tuple[Value, int]:
-    """The bare value of ``field`` that starts at ``place``, and where it ends."""
-    is_path = field.casefold() in _PATH_FIELDS and text.startswith("/", place)
-    if text[place : place + 1] in _MARKED_VALUES and not is_path:
-        value, end = _marked_value(text, place)
+def _value(text: str, position: int, field: str) -> tuple[Value, int]:
+    """The bare value of ``field`` that starts at ``position``, and where it ends."""
+    is_path = field.casefold() in _PATH_FIELDS and text.startswith("/", position)
+    if text[position : position + 1] in _MARKED_VALUES and not is_path:
+        value, end = _marked_value(text, position)
     else:
-        plain = _PLAIN.match(text, place)
-        value = Value(plain[0] if plain else "", place)
-        end = place + len(value.text)
+        plain = _PLAIN.match(text, position)
+        value = Value(plain[0] if plain else "", position)
+        end = position + len(value.text)
         _check_plain(value)
     if not value.text:
-        raise FilterError("a value is missing", place, hint="blanks separate terms, commas separate values")
+        raise FilterError("a value is missing", position, hint="blanks separate terms, commas separate values")
     return value, end
 
 
-def _marked_value(text: str, place: int) -> tuple[Value, int]:
-    """The value in quotation marks or slashes that starts at ``place``, and where it ends."""
-    mark = text[place]
-    match = _MARKED_VALUES[mark].match(text, place)
+def _marked_value(text: str, position: int) -> tuple[Value, int]:
+    """The value in quotation marks or slashes that starts at ``position``, and where it ends."""
+    mark = text[position]
+    match = _MARKED_VALUES[mark].match(text, position)
     if match is None:
         hint = 'for a name with a slash write "/name"' if mark == "/" else ""
-        raise FilterError(f"{_MARK_NAMES[mark]} without its partner", place, hint=hint)
+        raise FilterError(f"{_MARK_NAMES[mark]} without its partner", position, hint=hint)
     if text[match.end() : match.end() + 1] not in {"", " ", ","}:
         problem = f"something follows the closing {_MARK_NAMES[mark].removeprefix('a ')}"
         raise FilterError(problem, match.end(), hint="put a blank or a comma there")
-    value = Value(match[1], place, ValueForm.REGEX)
+    value = Value(match[1], position, ValueForm.REGEX)
     if mark == '"':
         value = replace(value, text=re.sub(r'\\(["\\])', r"\1", match[1]), form=ValueForm.QUOTED)
     return value, match.end()

@@ -88,14 +88,14 @@ def _check_field(part: FieldValue) -> None:
     if name in BY_NAME:
         return
     endpoint = split_port(part.source)
-    close = difflib.get_close_matches(name, [known.names[0] for known in FIELDS], 1)
+    close = difflib.get_close_matches(name, [field.names[0] for field in FIELDS], 1)
     close = close or difflib.get_close_matches(name, BY_NAME, 1)
     if endpoint:
         hint = f"for an address and a port write ip:{endpoint[0]} port:{endpoint[1]}"
     elif close:
         hint = f"did you mean {close[0]}?"
     else:
-        names = [known.names[0] for known in FIELDS if not known.detail]
+        names = [field.names[0] for field in FIELDS if not field.detail]
         hint = f"use {', '.join(names)} or a detail of tcp_info as cwnd"
     raise FilterError(f"no field {quoted_for_message(part.field)}", part.column, hint=hint)
 

@@ -37,8 +37,8 @@ def _expand_term(term: Term, saved: Mapping[str, str]) -> str:
         )
     if name not in saved:
         close = difflib.get_close_matches(name, saved, 1)
-        known = ", ".join(_MARK + one for one in list(saved)[:5])
-        hint = f"there is {known}" if known else "save one with f first"
+        names = ", ".join(_MARK + saved_name for saved_name in list(saved)[:5])
+        hint = f"there is {names}" if names else "save one with f first"
         hint = f"did you mean {_MARK}{close[0]}?" if close else hint
         raise value.error(
             f"no saved filter {quoted_for_message(name)}", f'{hint}; for a process name quote it: "{value.text}"'

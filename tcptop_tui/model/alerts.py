@@ -170,9 +170,9 @@ def _failed_connect_alerts(failures: Rows, now_ns: int) -> Iterator[Alert]:
 def _retransmit_alerts(per_second: NDArray[np.float64]) -> Iterator[Alert]:
     """Far more segments sent again than usual."""
     retransmits = per_second[EventKind.RETRANS] if per_second.shape[1] else np.zeros(0)
-    known = retransmits[~np.isnan(retransmits)]
-    if len(known) < MIN_SECONDS:
+    counts = retransmits[~np.isnan(retransmits)]
+    if len(counts) < MIN_SECONDS:
         return
-    latest, usual = float(known[-3:].mean()), float(np.median(known[:-3]))
+    latest, usual = float(counts[-3:].mean()), float(np.median(counts[:-3]))
     if latest >= RETRANSMITS_PER_S and latest >= RETRANSMIT_FACTOR * usual:
         yield RetransmitAlert(key="burst", filter="retrans>0", severe=False, per_second=latest, usual_per_second=usual)

@@ -65,7 +65,7 @@ class ViewOptions:
 
     def differs_in_direction_only(self, other: ViewOptions) -> bool:
         """Whether ``other`` shows the same rows sorted by the same columns, perhaps from the other end."""
-        keys, other_keys = ({view: order.key for view, order in one.orders.items()} for one in (self, other))
+        keys, other_keys = ({view: order.key for view, order in each.orders.items()} for each in (self, other))
         return keys == other_keys and replace(self, orders=other.orders) == other
 
     @property
