@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tcptop_tui.filters import Filter
+from tcptop_tui.model.sorting import SortOrder
 from tcptop_tui.records import ROW, Mask
 from tcptop_tui.widgets.lists.list_rows import ListRows
 
@@ -30,15 +31,19 @@ class ListContent:
     """By row: a number that stays with the row from one content to the next."""
     select_rows: Callable[[NDArray[np.intp]], ListRows]
     """From row numbers to the rows, with everything that their cells are made from."""
-    sort: str = ""
-    """Key of the column that ``order`` is sorted by; empty: the user cannot sort this list."""
-    descending: bool = True
+    sort_order: SortOrder | None = None
+    """How ``order`` is sorted; None: the user cannot sort this list."""
     empty_text: str = ""
     """What stands in place of rows where there are none."""
     view_options: object = None
     """When it differs from the content before, every cell is painted again."""
     matches: Callable[[Filter], Mask] | None = None
     """From a search to a mask of the rows that match, by row; None: this list cannot be searched."""
+
+    @property
+    def sort_key(self) -> str:
+        """Key of the column that the list is sorted by; empty: the user cannot sort it."""
+        return "" if self.sort_order is None else self.sort_order.key
 
     def position_of(self, row_id: int) -> int | None:
         """The position of the row with this id; None where it is not shown."""

@@ -155,7 +155,7 @@ class Listing(PaintedList, can_focus=True):
         if offset is None:
             return
         if offset.y < HEADER_LINES:
-            for placed in self.placed_columns if self._content.sort else ():  # the user cannot sort the others
+            for placed in self.placed_columns if self._content.sort_order else ():  # the user cannot sort the others
                 if placed.left <= offset.x < placed.left + placed.width:
                     self.post_message(self.HeaderClicked(placed.column.key))
             return

@@ -94,7 +94,7 @@ class PaintedList(Panel):
             self.size.width,
             self._skip,
             exact=exact,
-            sort=self._content.sort,
+            sort=self._content.sort_key,
             widest=widest,
         )
 
@@ -179,8 +179,9 @@ class PaintedList(Panel):
         segments: list[Segment] = []
         for placed in self.placed_columns:
             title, style = self.title(placed.column), plain
-            if placed.column.key == self._content.sort:
-                title = (title + ("▼" if self._content.descending else "▲"))[-placed.width :]
+            order = self._content.sort_order
+            if order is not None and placed.column.key == order.key:
+                title = (title + ("▼" if order.descending else "▲"))[-placed.width :]
                 style = sorted_style
             segments += [Segment(fit(title, placed.width, right=placed.column.right), style), Segment(" ", plain)]
         return Strip(segments)

@@ -114,8 +114,7 @@ class BoardView(FrameListing):
             np.arange(len(board)),
             board["id"],
             self._select_rows,
-            options.orders["board"].key,
-            options.orders["board"].descending,
+            options.orders["board"],
             empty_text(frame.snapshot, "no connection"),
             (options, frozenset(self._empty_keys)),
         )
@@ -137,7 +136,7 @@ class BoardView(FrameListing):
             max(1, self.size.width - _MORE_CELLS - 1),
             self._skip,
             exact=self.columns != self.COLUMNS,
-            sort=self._content.sort,
+            sort=self._content.sort_key,
         )
         left = columns[-1].left + columns[-1].width + 1 if columns else 0
         cells = self.size.width - left
