@@ -12,7 +12,7 @@ from tcptop_tui.filters.lexer import Value
 
 _MAX_BYTES = 1 << 20
 """Memory of a compiled expression. One that needs more is refused, after 10 ms at most."""
-_MEND = "it is RE2's language: no look-around, no back-references"
+_HINT = "it is RE2's language: no look-around, no back-references"
 
 
 def compile_name_regex(value: Value, *, whole: bool) -> Callable[[str], bool]:
@@ -41,7 +41,7 @@ def compile_name_regex(value: Value, *, whole: bool) -> Callable[[str], bool]:
         what, _, part = error.args[0].decode("utf-8", "replace").partition(": ")
         message = f"{what}: {quoted_for_message(part)}" if part else what
         raise value.error(
-            f"the regular expression is wrong: {message}", _MEND if what.startswith("invalid") else ""
+            f"the regular expression is wrong: {message}", _HINT if what.startswith("invalid") else ""
         ) from None
     match = pattern.fullmatch if whole else pattern.search
     return lambda name: match(name) is not None
