@@ -22,7 +22,9 @@ def expand_saved(text: str, saved: Mapping[str, str]) -> str:
         return text
     expanded = " ".join(filter(None, (_expand_term(term, saved) for term in terms(text))))
     if len(expanded) > MAX_FILTER_CHARS:
-        raise FilterError(f"longer than {MAX_FILTER_CHARS} characters with what its names stand for", 0, hint="shorten it")
+        raise FilterError(
+            f"longer than {MAX_FILTER_CHARS} characters with what its names stand for", 0, hint="shorten it"
+        )
     return expanded
 
 
