@@ -1,7 +1,7 @@
-"""What strangers wrote, made harmless: process names, host names, recordings.
+"""Makes text of strangers harmless: names of processes and hosts, recordings.
 
-Any user can name a process with escape sequences, and root's terminal would obey them. Everything
-from outside goes through ``clean``. It does not escape markup, because nothing here parses any:
+Any user can name a process with escape sequences, and root's terminal would obey them. All text
+from outside passes ``clean``. It does not escape markup, because nothing here parses any:
 texts become rich ``Text`` and ``Segment`` objects, never markup strings.
 """
 
@@ -35,7 +35,7 @@ def _is_harmless(character: str) -> bool:
 
 
 def _joins(character: str) -> bool:
-    """Whether a terminal draws it on the character before: marks, and the later parts of Hangul syllables."""
+    """Whether a terminal draws it onto the preceding character: marks, and later parts of Hangul syllables."""
     return unicodedata.category(character)[0] == "M" or get_character_cell_size(character) == 0
 
 

@@ -1,4 +1,4 @@
-"""Changes in a TOML text of the user's: comments, line ends and all else in it stay."""
+"""Changes values in a TOML text of the user's; comments, line ends and all else in it stay."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from tomlkit.items import AoT
 
 
 def edit_toml(text: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
-    """``text`` with what differs between the two written into it.
+    """``text`` with what differs between ``before`` and ``after`` written into it.
 
     Raises:
-        ValueError: ``text`` is no TOML, or has something else in the place of a table.
+        ValueError: ``text`` is not TOML, or has another kind of value in the place of a table.
     """
     try:
         document = tomlkit.parse(text)
@@ -39,21 +39,21 @@ def _merge(document: Any, before: Mapping[str, Any], after: Mapping[str, Any]) -
         if isinstance(value, dict) and isinstance(present, dict):
             _merge(present, before.get(name, {}), value)
         elif isinstance(present, AoT):
-            document[name] = _tables(present, value)
+            document[name] = _array_of_tables(present, value)
         else:
             document[name] = value
     for name in before.keys() - after.keys():
         document.pop(name, None)
 
 
-def _tables(present: AoT, wanted: Sequence[Mapping[str, Any]]) -> AoT:
-    """As many tables as ``wanted`` has; those that have the same ``key`` stay, with their comments."""
-    known = {table.get("key"): table for table in present}
-    made = tomlkit.aot()
-    for value in wanted:
-        table = known.pop(value["key"], None) or tomlkit.table()
-        for name, one in value.items():
-            if table.get(name, 0) != one:  # width 0 need not be said
-                table[name] = one
-        made.append(table)
-    return made
+def _array_of_tables(present: AoT, values: Sequence[Mapping[str, Any]]) -> AoT:
+    """A table for each of ``values``; a table of ``present`` with the same ``key`` stays, with its comments."""
+    tables_by_key = {table.get("key"): table for table in present}
+    tables = tomlkit.aot()
+    for value in values:
+        table = tables_by_key.pop(value["key"], None) or tomlkit.table()
+        for name, item in value.items():
+            if table.get(name, 0) != item:  # a width of 0 is the default and is left out
+                table[name] = item
+        tables.append(table)
+    return tables

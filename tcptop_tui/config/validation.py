@@ -1,4 +1,4 @@
-"""What of a document can be used as settings: one wrong value costs that value, not the others."""
+"""Takes the valid settings out of a TOML document: a wrong value costs that value, not the others."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tcptop_tui.config.schema import ColumnChoice, Config
 
 
 def valid_settings(document: Mapping[str, Any]) -> tuple[Config, list[str]]:
-    """The settings in it, and what cannot be used: where it stands and why; in its place is the default."""
+    """The settings of ``document``, and a complaint (where, why) for each value that the default replaces."""
     values: dict[str, Any] = {}
     wrong: list[str] = []
     for field in msgspec.structs.fields(Config):
@@ -32,28 +32,28 @@ def valid_settings(document: Mapping[str, Any]) -> tuple[Config, list[str]]:
 
 
 def column_choices(document: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Every entry of its lists of columns, with the place where it stands."""
+    """Every entry of the lists of columns, with its location, as in ``columns.sessions[2]``."""
     lists = document.get("columns")
     for name, choices in lists.items() if isinstance(lists, dict) else ():
-        for place, choice in enumerate(choices if isinstance(choices, list) else ()):
-            yield f"columns.{name}[{place}]", choice
+        for index, choice in enumerate(choices if isinstance(choices, list) else ()):
+            yield f"columns.{name}[{index}]", choice
 
 
 def _columns(document: Mapping[str, Any], wrong: list[str]) -> dict[str, tuple[ColumnChoice, ...]]:
-    """Lists without the columns that cannot be read; of a wrong width the column's own."""
-    found: dict[str, list[ColumnChoice]] = {}
+    """The lists without columns that cannot be read; a wrong width is the column's own. Complaints go to ``wrong``."""
+    columns: dict[str, list[ColumnChoice]] = {}
     for name, choices in document["columns"].items():
         if isinstance(choices, list):
-            found[name] = []
+            columns[name] = []
         else:
-            wrong.append(f"columns.{name}: it is no list")
-    for place, given in column_choices(document):
+            wrong.append(f"columns.{name}: it is not a list")
+    for location, given in column_choices(document):
         choice, complaint = _column(given)
         if choice is not None:
-            found[place.removeprefix("columns.").rpartition("[")[0]].append(choice)
+            columns[location.removeprefix("columns.").rpartition("[")[0]].append(choice)
         if complaint:
-            wrong.append(f"{place}: {complaint}")
-    return {name: tuple(choices) for name, choices in found.items()}
+            wrong.append(f"{location}: {complaint}")
+    return {name: tuple(choices) for name, choices in columns.items()}
 
 
 def _column(given: Any) -> tuple[ColumnChoice | None, str]:
@@ -65,7 +65,7 @@ def _column(given: Any) -> tuple[ColumnChoice | None, str]:
 
 
 def _filters(given: Mapping[str, Any], wrong: list[str]) -> dict[str, str]:
-    wrong += [f"filters.{name}: it is no text" for name, value in given.items() if not isinstance(value, str)]
+    wrong += [f"filters.{name}: it is not a text" for name, value in given.items() if not isinstance(value, str)]
     return {name: value for name, value in given.items() if isinstance(value, str)}
 
 
@@ -74,6 +74,6 @@ def _complaint(name: str, error: Exception) -> str:
 
 
 def _line(error: Exception) -> str:
-    """Msgspec's words, which begin with a capital letter."""
+    """Msgspec's message in one line, without its capital letter."""
     text = " ".join(str(error).split())
     return text[:1].lower() + text[1:]

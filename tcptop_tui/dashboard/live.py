@@ -115,7 +115,7 @@ class Dashboard(KeyQueueApp):
         self._feed = feed
         self._settings = settings
         self.host, self.kernel = host, kernel
-        self.view_options = ViewOptions(filter=chosen or parse(""), **self.config.look())
+        self.view_options = ViewOptions(filter=chosen or parse(""), **self.config.view_options())
         self.frame = Frame(view_options=self.view_options)
         self._store = Store(settings)
         self._shown_generation = 0
@@ -214,7 +214,9 @@ class Dashboard(KeyQueueApp):
             self.set_refresh(config.refresh_s)
         if config.theme != before.theme and config.theme in self.available_themes:
             self.theme = config.theme
-        if changed := dict(config.look().items() - before.look().items()):  # keys may have changed the others
+        if changed := dict(
+            config.view_options().items() - before.view_options().items()
+        ):  # keys may have changed the others
             self.set_view_options(replace(self.view_options, **changed))
 
     @work(thread=True, group="source", exit_on_error=False)

@@ -1,8 +1,8 @@
-"""Functions of C libraries, with the types that their headers declare.
+"""Calls functions of C libraries through ctypes, always with the types that their headers declare.
 
-ctypes takes and gives a C ``int`` where nothing is declared: a pointer loses its upper half. The heap of a
-position-independent interpreter lies above 4 GiB, so such a call crashes there, and only there. A library is
-therefore reached through this module only, which gives no function that is not declared; a test says so.
+Without a declaration ctypes takes every argument and result for a C ``int``, and a pointer loses its upper half. The
+heap of a position-independent interpreter lies above 4 GiB, so such a call crashes there, and only there. All other
+modules therefore load libraries through this one, which gives no function that is not declared; a test checks it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class Signature(NamedTuple):
 def declare(lib: ct.CDLL, signatures: Mapping[str, Signature]) -> Any:
     """An object whose attributes are the functions of ``signatures``, and no others.
 
-    They are this caller's own: what somebody else has declared for the same library stays as it is.
+    The declarations hold for this object only; other callers of the same library keep theirs.
 
     Raises:
         AttributeError: the library has no such function.
@@ -37,9 +37,9 @@ def declare(lib: ct.CDLL, signatures: Mapping[str, Signature]) -> Any:
 
 
 def load_library(name: str | None, signatures: Mapping[str, Signature]) -> Any:
-    """As ``declared``, of the shared library ``name``; None: of the C library, which is loaded already.
+    """As ``declare``, for the shared library ``name``; None is the C library, which is always loaded.
 
-    A call that fails leaves its ``errno`` for ``ctypes.get_errno``.
+    After a call that failed, ``ctypes.get_errno`` has its ``errno``.
 
     Raises:
         OSError: it cannot be loaded.

@@ -1,4 +1,8 @@
-"""Writing a file as root on behalf of somebody: whole or not at all, and nowhere else."""
+"""Writes files, perhaps as root, on behalf of the user who called us.
+
+A file is written whole or not at all, with mode 0600, and belongs to that user. No symbolic link of another user may
+lead the write somewhere else.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +21,7 @@ from tcptop_tui.host import capabilities
 from tcptop_tui.host.privileges import WRITER
 from tcptop_tui.safe_text import clean
 
-_MODE = 0o600  # who talks to whom is nobody else's business
+_MODE = 0o600  # exports say who talks to whom
 _MAX_LINKS = 40  # as the kernel (MAXSYMLINKS, include/linux/namei.h)
 _NO_ID = 2**32 - 1  # chown(2) takes it for "leave as it is"
 
@@ -33,7 +37,7 @@ _HINTS = {
 
 
 class ExportError(TcptopError):
-    """The file was not written; what was there before is still there."""
+    """The file was not written; a file that was there before is unchanged."""
 
 
 def _sudo_id(name: str) -> int | None:
@@ -70,12 +74,11 @@ def resolve_path(text: str) -> Path:
 def write_export(path: Path, data: bytes) -> Path:
     """Write ``data`` beside ``path`` and rename it there: mode 0600, owned by the caller.
 
-    Nothing is written through a symbolic link: not the last part of the path, which a link of that
-    name makes us refuse, nor a folder on the way that somebody else could have put there. What is
-    there may be replaced only if it is a plain file of root's or the caller's.
+    Nothing is written through a symbolic link: a link in place of the file is refused, and so is a link of another user
+    in place of a folder on the way. An existing file is replaced only if it is a plain file of root's or the caller's.
 
     Raises:
-        ExportError: in one line, what and why.
+        ExportError: it was not written; the message says why.
     """
     try:
         with capabilities.raise_capabilities(*WRITER):
@@ -101,9 +104,9 @@ def _error_text(path: Path, error: OSError | ValueError) -> ExportError:
 def _open_folder(folder: Path) -> int:
     """An O_PATH descriptor of ``folder``.
 
-    Goes part by part from descriptor to descriptor, so that nobody can swap a part between the look
-    at it and its use. A link may belong to root or to the caller, to nobody else; that holds for
-    links behind links too. The kernel has the same rule, for sticky folders only
+    Each part of the path is opened relative to the descriptor of the part before it, so that nobody can replace a part
+    between its check and its use. A link must belong to root or to the caller, and so must a link that it leads to. The
+    kernel has the same rule, for sticky folders only
     (fs/namei.c ``may_follow_link``, sysctl fs.protected_symlinks).
 
     Raises:
@@ -115,15 +118,15 @@ def _open_folder(folder: Path) -> int:
     here = os.open(folder.anchor or ".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         while parts:
-            found = os.open(parts.pop(), os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=here)
+            part = os.open(parts.pop(), os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=here)
             try:
-                if stat.S_ISLNK(os.fstat(found).st_mode):
+                if stat.S_ISLNK(os.fstat(part).st_mode):
                     links += 1
-                    parts += reversed(_follow(found, links, folder).parts)
+                    parts += reversed(_follow(part, links, folder).parts)
                 else:
-                    here, found = found, here
+                    here, part = part, here
             finally:
-                os.close(found)
+                os.close(part)
     except BaseException:
         os.close(here)
         raise
@@ -131,7 +134,7 @@ def _open_folder(folder: Path) -> int:
 
 
 def _follow(link: int, links: int, folder: Path) -> Path:
-    """Where a link leads, if it may be followed; an absolute target begins again at ``/``."""
+    """The target of the ``links``-th link on the way, if it may be followed; an absolute one starts again at ``/``."""
     if links > _MAX_LINKS:
         raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
     if os.fstat(link).st_uid not in {0, calling_user()[0]}:
@@ -144,14 +147,14 @@ def _follow(link: int, links: int, folder: Path) -> Path:
 
 def _refuse_unless_replaceable(folder: int, path: Path) -> None:
     try:
-        found = os.stat(path.name, dir_fd=folder, follow_symlinks=False)
+        status = os.stat(path.name, dir_fd=folder, follow_symlinks=False)
     except FileNotFoundError:
         return
-    if stat.S_ISLNK(found.st_mode):
+    if stat.S_ISLNK(status.st_mode):
         why = "it is a symbolic link"
-    elif not stat.S_ISREG(found.st_mode):
+    elif not stat.S_ISREG(status.st_mode):
         why = "it is not a plain file"
-    elif found.st_uid not in {0, calling_user()[0]}:
+    elif status.st_uid not in {0, calling_user()[0]}:
         why = "it belongs to another user"
     else:
         return
@@ -172,7 +175,7 @@ def _write_and_rename(folder: int, name: str, data: bytes) -> IO[bytes]:
 
 
 def _make(folder: int, buffering: int = -1) -> tuple[IO[bytes], str]:
-    """A new file with a name of its own, mode 0600, of the caller's."""
+    """A new file with a random name, mode 0600, that belongs to the caller; returns the file and its name."""
     temporary = f".tcptop-{secrets.token_hex(8)}"
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     file = os.fdopen(os.open(temporary, flags, _MODE, dir_fd=folder), "wb", buffering)
@@ -194,13 +197,13 @@ def _remove(folder: int, temporary: str, file: IO[bytes]) -> None:
 
 
 class DraftFile:
-    """A file that is written on for long, and takes its place when there is something in it.
+    """A file that is written for as long as the program runs, and gets its name once there is something in it.
 
     Args:
-        path: that place; what is there may be replaced as by ``write_export``.
+        path: its name; a file of that name is replaced under the same conditions as by ``write_export``.
 
     Raises:
-        ExportError: in one line, what and why.
+        ExportError: it cannot be made; the message says why.
     """
 
     def __init__(self, path: Path) -> None:
@@ -221,10 +224,10 @@ class DraftFile:
             raise
 
     def publish(self) -> None:
-        """Let it take its place; again: nothing.
+        """Give the file its name; a second call does nothing.
 
         Raises:
-            ExportError: somebody has put something else there, or may not be replaced.
+            ExportError: there is something else of that name by now that must not be replaced.
         """
         if self._published:
             return
@@ -237,7 +240,7 @@ class DraftFile:
         self._published = True
 
     def close(self) -> None:
-        """Close it; without ``publish`` there was none."""
+        """Close the file; remove it if it was never published."""
         if self._published:
             self.file.close()
         else:

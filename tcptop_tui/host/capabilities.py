@@ -1,11 +1,11 @@
 """The calling thread's capabilities: capget, capset and prctl, no more of them than is needed.
 
-By ctypes, because there is no library to be had for it: python-prctl is a C extension without
-wheels, and pyprctl has had no release since 2021.
+ctypes, because no library fits: python-prctl is a C extension without wheels, and pyprctl has had no release since
+2021.
 
-A thread has its own sets, and one that is started takes over those of the thread that starts it. The
-permitted set is the same in all threads here: one that had less could be traced by a process of the
-same user, and with the memory of one he would have all of them. What differs is the effective set.
+Each thread has its own sets; a new thread inherits those of the thread that starts it. Here all threads have the same
+permitted set: a process of the same user may trace a thread that has less, and all threads share one memory. Only the
+effective sets differ.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _NUMBERS = 64
 
 
 class Cap(IntEnum):
-    """As include/uapi/linux/capability.h numbers them; only those that are asked for here."""
+    """The capabilities that are used here, with the numbers of include/uapi/linux/capability.h."""
 
     CHOWN = 0
     DAC_OVERRIDE = 1
@@ -64,7 +64,7 @@ _Halves = _Half * 2
 
 @dataclass(frozen=True, slots=True)
 class CapabilitySets:
-    """Of one thread, a bit for each capability."""
+    """The sets of one thread, a bit for each capability."""
 
     effective: int
     permitted: int
@@ -99,7 +99,7 @@ def _capability_bits(caps: Iterable[Cap]) -> int:
 
 
 def thread_capabilities() -> CapabilitySets:
-    """What the calling thread has."""
+    """The sets of the calling thread."""
     halves = _Halves()
     _checked(_libc().capget, ct.byref(_Header(_VERSION_3, 0)), halves)
     low, high = halves
@@ -120,35 +120,35 @@ def _set_thread(sets: CapabilitySets) -> None:
 
 @contextmanager
 def raise_capabilities(*caps: Cap) -> Iterator[None]:
-    """Use ``caps`` in this thread, as far as they are permitted; what needs others fails as ever."""
-    before = thread_capabilities()
-    _set_thread(replace(before, effective=before.effective | _capability_bits(caps) & before.permitted))
+    """Have ``caps`` in force in this thread meanwhile, as far as they are permitted."""
+    previous = thread_capabilities()
+    _set_thread(replace(previous, effective=previous.effective | _capability_bits(caps) & previous.permitted))
     try:
         yield
     finally:
-        now = thread_capabilities()  # what has been given up meanwhile does not come back
-        _set_thread(replace(now, effective=before.effective & now.permitted))
+        now = thread_capabilities()  # a capability that was given up meanwhile cannot come back
+        _set_thread(replace(now, effective=previous.effective & now.permitted))
 
 
 @contextmanager
 def lend(*caps: Cap) -> Iterator[None]:
-    """Let programs that this thread starts have ``caps``, as far as they are permitted."""
-    before = thread_capabilities()
-    given = {cap for cap in caps if before.has(cap)}
+    """Let programs that this thread starts meanwhile have ``caps``, as far as they are permitted."""
+    previous = thread_capabilities()
+    permitted = {cap for cap in caps if previous.has(cap)}
     try:
-        with suppress(PermissionError):  # not in the bounding set: whoever started us does not want it lent
-            _set_thread(replace(before, inheritable=before.inheritable | _capability_bits(given)))
-            for cap in given:
+        with suppress(PermissionError):  # not in the bounding set: whoever started us does not want it
+            _set_thread(replace(previous, inheritable=previous.inheritable | _capability_bits(permitted)))
+            for cap in permitted:
                 _prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_RAISE, cap)
         yield
     finally:
         _set_thread(
-            replace(thread_capabilities(), inheritable=before.inheritable)
-        )  # takes them out of the ambient set too
+            replace(thread_capabilities(), inheritable=previous.inheritable)
+        )  # this clears them in the ambient set, too
 
 
 def forbid_gains() -> None:
-    """No program that is started from now on has more than it is lent, be it setuid or we be root.
+    """From now on a program that this process starts has only what it is lent, even if it is setuid or we are root.
 
     Raises:
         OSError: a sandbox forbids it.
@@ -165,25 +165,25 @@ def has_no_new_privs() -> bool:
 
 
 def keep(permitted: Iterable[Cap], effective: Iterable[Cap]) -> None:
-    """Give up everything but these, for this thread and those that it will start; there is no way back.
+    """Give up all other capabilities for good, in this thread and in those that it will start.
 
-    The bounding set needs CAP_SETPCAP; without it, it stays as it is.
+    Without CAP_SETPCAP the bounding set stays as it is.
 
     Raises:
         OSError: a sandbox forbids it.
     """
-    kept = _capability_bits(permitted)
-    had = thread_capabilities()
-    if had.has(Cap.SETPCAP):
+    kept_bits = _capability_bits(permitted)
+    previous = thread_capabilities()
+    if previous.has(Cap.SETPCAP):
         with raise_capabilities(Cap.SETPCAP):
-            _drop_bounding(kept)
-    kept &= had.permitted
-    _set_thread(CapabilitySets(_capability_bits(effective) & kept, kept, 0))
+            _drop_bounding(kept_bits)
+    kept_bits &= previous.permitted
+    _set_thread(CapabilitySets(_capability_bits(effective) & kept_bits, kept_bits, 0))
 
 
-def _drop_bounding(kept: int) -> None:
+def _drop_bounding(kept_bits: int) -> None:
     for number in range(_NUMBERS):
-        if not kept >> number & 1:
+        if not kept_bits >> number & 1:
             try:
                 _prctl(_PR_CAPBSET_DROP, number)
             except OSError as error:
@@ -194,8 +194,8 @@ def _drop_bounding(kept: int) -> None:
 
 def bounding_set() -> int:
     """The bounding set, as bits."""
-    found = 0
+    bits = 0
     with suppress(OSError):  # the first number that the kernel does not know
         for number in range(_NUMBERS):
-            found |= _prctl(_PR_CAPBSET_READ, number) << number
-    return found
+            bits |= _prctl(_PR_CAPBSET_READ, number) << number
+    return bits

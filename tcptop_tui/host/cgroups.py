@@ -1,4 +1,4 @@
-"""Cgroups (v2) by id and by path. The id of one is the inode number of its directory."""
+"""Finds cgroups (v2) by id and by path. The id of a cgroup is the inode number of its directory."""
 
 from __future__ import annotations
 
@@ -49,12 +49,12 @@ def cgroup_id(path: str) -> int:
 class Cgroups:
     """Paths by id, for one worker thread.
 
-    Walks the hierarchy only when asked for an id that it does not know, and for each of them once:
-    what is not found then has been removed, or is not below our root.
+    Walks the hierarchy only for an id that it does not know, and only once for each: a cgroup that is not found then
+    has been removed, or is not below our root.
 
     Args:
         root: where cgroup v2 is mounted; by default as this host has it.
-        clock: seconds from any start.
+        clock: seconds, as time.monotonic.
     """
 
     def __init__(self, root: Path | None = None, clock: Callable[[], float] = time.monotonic) -> None:
@@ -66,13 +66,13 @@ class Cgroups:
 
     def paths(self, ids: Iterable[int]) -> dict[int, str]:
         """Path from the root of each of ``ids`` that is known."""
-        asked = set(ids) - {0}
-        self._unknown_ids &= asked
-        unknown = asked - self._paths.keys() - self._unknown_ids
+        wanted = set(ids) - {0}
+        self._unknown_ids &= wanted
+        unknown = wanted - self._paths.keys() - self._unknown_ids
         if unknown and self._root is not None and self._clock() >= self._not_before_s:
-            self._walk(self._root, asked)
+            self._walk(self._root, wanted)
             self._unknown_ids |= unknown - self._paths.keys()
-        return {one: self._paths[one] for one in asked if one in self._paths}
+        return {one: self._paths[one] for one in wanted if one in self._paths}
 
     def descendants(self, tops: AbstractSet[int], ids: Iterable[int]) -> frozenset[int]:
         """Those of ``ids`` that are one of ``tops`` or below one."""
@@ -83,7 +83,7 @@ class Cgroups:
         return frozenset(below | set(tops))
 
     def _walk(self, root: Path, asked: AbstractSet[int]) -> None:
-        """Read the hierarchy anew; of what has been removed only the path of those ``asked`` for stays."""
+        """Read the hierarchy anew. Paths of removed cgroups are forgotten, unless their ids are among ``asked``."""
         started_s = self._clock()
         kept = {one: path for one, path in self._paths.items() if one in asked}
         self._paths = kept | dict(_walk_tree(root))

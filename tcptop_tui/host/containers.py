@@ -1,4 +1,4 @@
-"""Which container a process is in, by the path of its cgroup: each runtime names its groups its way."""
+"""Tells which container a process is in by the path of its cgroup, which each runtime names in its own way."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ _ESCAPED = re.compile(r"\\x([0-9a-f]{2})")
 
 
 def container_name(cgroup: str) -> str:
-    """``docker:0123456789ab`` or ``lxc:web``; empty where the path says nothing of a container.
+    """``docker:0123456789ab`` or ``lxc:web``; empty if the path is of no container.
 
-    Of containers in a container the innermost counts.
+    For a container inside a container the inner one counts.
 
     Args:
         cgroup: path from the hierarchy's root, as /proc/PID/cgroup has it.
@@ -46,7 +46,7 @@ def container_name(cgroup: str) -> str:
 
 
 def _unescaped(name: str) -> str:
-    """What systemd made of what a unit's name cannot have (systemd-escape(1)), undone."""
+    """``name`` without systemd's escapes for characters that a unit's name cannot have (systemd-escape(1))."""
     return _ESCAPED.sub(lambda code: chr(int(code[1], 16)), name)
 
 

@@ -1,4 +1,4 @@
-"""Which name was likely looked up for an address: from DNS answers as they came in.
+"""Tells which name was likely looked up for an address, from the DNS answers that came in.
 
 Not seen: answers over TCP, TLS or HTTPS, those of more than 512 bytes, and names in /etc/hosts.
 """
@@ -42,9 +42,9 @@ def _alias_names(message: dns.message.Message) -> set[dns.name.Name]:
 
 
 def addresses_in_answer(payload: bytes) -> Iterator[tuple[Words, str]]:
-    """Addresses of an answer, with the name that was asked for: aliases lead back to it.
+    """Each address of an answer, with the name that was asked for, also if the answer follows aliases.
 
-    What is no answer gives nothing: a payload is whatever a stranger sent from port 53.
+    A payload that is not an answer has no addresses: anybody can send anything from port 53.
     """
     try:
         message = dns.message.from_wire(payload, ignore_trailing=True)

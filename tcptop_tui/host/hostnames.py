@@ -1,4 +1,4 @@
-"""Names for addresses and ports, looked up in the background; who asks gets what is known, at once."""
+"""Names of addresses and ports. They are looked up in the background; a caller gets at once what is known so far."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class HostNames:
         with self._lock:
             if address in self._queued:
                 return
-            if len(self._waiting) == _MOST_WAITING:  # who waits longest has left the screen
+            if len(self._waiting) == _MOST_WAITING:  # the address that waits longest has left the screen
                 self._queued.discard(self._waiting.popleft())
             self._waiting.append(address)
             self._queued.add(address)

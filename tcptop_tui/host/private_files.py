@@ -1,7 +1,7 @@
-"""Small files of the user's own: read and written only where nobody else has a hand in it.
+"""Reads and writes small files of the user's own, only where nobody else can change them.
 
-Under sudo HOME may still be the caller's: what somebody else wrote decides nothing here, and where
-somebody else could put a link nothing is written.
+Under sudo HOME may still be the caller's. A file that another user can write to is not read, and nothing is written
+where another user could put a link.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ MAX_BYTES = 1 << 20
 
 
 class NotPrivateError(OSError):
-    """Somebody else has a hand in it; the message is one line."""
+    """Another user can change the file or a folder on the way to it; the message is one line."""
 
 
 def _refuse_foreign(path: Path) -> None:
-    """Check the file and every folder on the way to it: who owns one can replace what lies in it, at any time.
+    """Check the file and every folder on the way to it: the owner of a folder can replace what lies in it at any time.
 
     The file and its folder must be this user's own, or links of theirs to something of root's; the
     folders above may be root's.
 
     Raises:
-        NotPrivateError: naming the first that is neither.
+        NotPrivateError: it names the first one that belongs to another user.
     """
     me = os.geteuid()
     for one in (path.absolute(), path.absolute().parent):
@@ -48,7 +48,7 @@ def _parent_folders(path: Path) -> Iterator[Path]:
 
 
 def open_nonblocking(path: Path) -> IO[bytes]:
-    """For reading, whatever it is: a FIFO would be waited for, a terminal become ours."""
+    """Open for reading whatever it is: neither wait for a FIFO, nor get a terminal as the controlling one."""
     return os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC), "rb")
 
 

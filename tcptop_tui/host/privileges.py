@@ -1,4 +1,4 @@
-"""Which capabilities each way of working needs, and giving up all others."""
+"""Which capabilities a dashboard, a snapshot or a stream needs, with the reasons; and giving up all others."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ WRITER = (Cap.CHOWN, Cap.DAC_OVERRIDE, Cap.FOWNER)
 
 @dataclass(frozen=True, slots=True)
 class PrivilegeNeeds:
-    """What will be done."""
+    """What this process is going to do, as far as capabilities are needed for it."""
 
     looks: bool = True
     """At this host; a replay does not."""
@@ -44,7 +44,7 @@ class PrivilegeNeeds:
 
 @dataclass(frozen=True, slots=True)
 class CapabilityReason:
-    """Why a capability is kept, and what is not there without it."""
+    """Why a capability is kept, and what does not work without it."""
 
     cap: Cap
     why: str
@@ -106,14 +106,14 @@ STREAM = PrivilegeNeeds(programs="loaded")
 
 
 def needed_capabilities(work: PrivilegeNeeds) -> frozenset[Cap]:
-    """The capabilities that it takes."""
+    """The capabilities that ``work`` needs."""
     return frozenset(need.cap for need in CAPABILITY_REASONS if need.is_needed(work))
 
 
 def lift_memlock_limit() -> None:
     """Let maps take as much memory as they need: before 5.11 they count as locked memory.
 
-    It takes CAP_SYS_RESOURCE, which ``narrow`` gives up, so this comes first; without it the limit stays.
+    It takes CAP_SYS_RESOURCE, which ``drop_unneeded`` gives up, so this comes first; without it the limit stays.
     """
     with suppress(OSError, ValueError):
         resource.setrlimit(resource.RLIMIT_MEMLOCK, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
@@ -128,7 +128,7 @@ def drop_unneeded(work: PrivilegeNeeds, *, in_two_steps: bool = False) -> None:
             can be taken out of the bounding set.
 
     Raises:
-        TcptopError: a sandbox does not let it.
+        TcptopError: a sandbox forbids it.
     """
     lift_memlock_limit()
     kept = needed_capabilities(work)
@@ -136,7 +136,7 @@ def drop_unneeded(work: PrivilegeNeeds, *, in_two_steps: bool = False) -> None:
 
 
 def drop_after_attach(work: PrivilegeNeeds) -> None:
-    """Give up what was only needed until now; in the only thread there is, in the midst of its work."""
+    """Give up what was needed only until the programs were attached. There must be no other thread."""
     kept = needed_capabilities(replace(work, programs="loaded") if work.programs == "loads" else work)
     _give_up(kept, kept & {*ALWAYS, *WORKER})
 

@@ -1,4 +1,4 @@
-"""Facts about one connection and the process that owns it."""
+"""Facts about one process, as the connection's page shows them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _MOST_CHARS = 2000
 
 @dataclass(frozen=True, slots=True)
 class ProcessFacts:
-    """Raw, as the process or its user wrote them: to be cleaned before they are shown."""
+    """Texts are as the process or its user wrote them, and must be cleaned before they are shown."""
 
     command: str = ""
     user: str = ""
@@ -28,7 +28,7 @@ class ProcessFacts:
 
 
 def process_facts(pid: int) -> ProcessFacts | None:
-    """Of a process that runs; None: it has ended, or nothing may be known of it."""
+    """Facts about a running process; None: it has ended, or this user may know nothing of it."""
     try:
         process = psutil.Process(pid)
         with process.oneshot():
@@ -58,7 +58,7 @@ def _descriptor_limit(pid: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class SocketAnswer:
-    """What was found out about one connection."""
+    """What the host answers about one connection, for its page."""
 
     tcp_info: Mapping[str, int | str] = field(default_factory=dict)
     """As ``diag.tcp_info`` gives it."""

@@ -1,4 +1,4 @@
-"""The signals that mean: come to an end. After the first one there is a second left; the next one ends at once."""
+"""Handles the signals that end the process: the first one leaves it a second to end, the next one ends it at once."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ DEADLY = (
     signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGALRM, signal.SIGVTALRM, signal.SIGPROF, signal.SIGIO,
     signal.SIGPWR, signal.SIGXCPU,
 )  # fmt: skip
-"""These end a process that does not know them, and would leave the terminal as the dashboard has it."""
+"""Signals that end a process which does not handle them, and would leave the terminal in the dashboard's mode."""
 PATIENCE_S = 0.8
-"""From the first signal on; what still waits then, for a full pipe, a terminal or a thread, is left."""
+"""Time to end after the first signal; whatever still waits then, for a pipe, a terminal or a thread, is given up."""
 
 Handler = Callable[[int, FrameType | None], object]
 
@@ -27,7 +27,7 @@ Handler = Callable[[int, FrameType | None], object]
 class Wake:
     """As ``threading.Event``, but a signal handler may set it.
 
-    An event's lock may be held by the very code that the handler has interrupted: ``set`` would wait for ever.
+    The code that a handler interrupts may hold an event's lock, and then ``Event.set`` would wait for ever.
     """
 
     def __init__(self) -> None:
@@ -39,13 +39,13 @@ class Wake:
         return self._fd
 
     def set(self) -> None:
-        """Wake whoever waits, now and from now on."""
+        """Wake whoever waits; from now on ``wait`` returns at once."""
         self.is_set = True
         with suppress(BlockingIOError):
             os.eventfd_write(self._fd, 1)
 
     def wait(self, timeout_s: float) -> bool:
-        """Wait at most so long; whether it is set."""
+        """Wait until it is set, at most ``timeout_s``; returns whether it is set."""
         if not self.is_set:
             select.select([self._fd], [], [], max(0.0, timeout_s))
         return self.is_set
@@ -55,26 +55,26 @@ class Wake:
 
 
 class ShutdownTimer:
-    """Sees to it that the process ends, however it is stuck, from the first signal on.
+    """Ends the process some time after the first signal, whatever it is stuck in.
 
     Args:
-        told: called with the first signal's number, in the main thread: to come to an end by itself.
-        last: called before the process is ended from outside, in any thread; must neither block nor take a lock.
-        code: the exit code then, by signal.
+        on_first_signal: called in the main thread with the signal's number; it starts an orderly end.
+        before_exit: called in any thread before the process is forced to end; it must neither block nor take a lock.
+        exit_code: from the signal's number to the exit code of a forced end.
     """
 
     def __init__(
         self,
-        told: Callable[[int], object],
-        last: Callable[[], object] = lambda: None,
-        code: Callable[[int], int] = lambda number: 128 + number,
+        on_first_signal: Callable[[int], object],
+        before_exit: Callable[[], object] = lambda: None,
+        exit_code: Callable[[int], int] = lambda number: 128 + number,
     ) -> None:
         self.number = 0
         """The first signal; 0 while there was none."""
-        self._on_first_signal, self._last, self._code = told, last, code
+        self._on_first_signal, self._before_exit, self._exit_code = on_first_signal, before_exit, exit_code
 
     def handle(self, number: int, _frame: FrameType | None = None) -> None:
-        """For ``signal.signal``. Takes no lock: it may interrupt who holds it."""
+        """For ``signal.signal``. Takes no lock, because it may have interrupted its holder."""
         if self.number:
             self.force()
         self.number = number
@@ -82,7 +82,7 @@ class ShutdownTimer:
         self._on_first_signal(number)
 
     def arm(self, patience_s: float = PATIENCE_S) -> None:
-        """Let the process end when the patience is over, whatever it does then."""
+        """End the process after ``patience_s``, whatever it does then."""
         _thread.start_new_thread(self._watch, (patience_s,))  # threading's own threads take locks when they start
 
     def _watch(self, patience_s: float) -> None:
@@ -90,27 +90,27 @@ class ShutdownTimer:
         self.force()
 
     def force(self) -> NoReturn:
-        """End now; nothing is flushed, no thread is waited for."""
+        """End the process now, without flushing files or waiting for threads."""
         try:
-            self._last()
+            self._before_exit()
         finally:
-            os._exit(self._code(self.number))
+            os._exit(self._exit_code(self.number))
 
 
 @contextmanager
 def handle_signals(handler: Handler, *others: signal.Signals) -> Iterator[None]:
-    """Meanwhile ``ENDING`` and ``others`` only call ``handler``; main thread only.
+    """Let the signals of ``ENDING`` and ``others`` call ``handler`` meanwhile; main thread only.
 
-    An exception instead, such as KeyboardInterrupt, is raised in whatever runs just then, and is lost where that
-    is a callback of C code that clears errors, or a finalizer. A hang-up that is ignored (nohup) stays so.
+    An exception such as KeyboardInterrupt would be raised in whatever runs just then, and be lost in a finalizer or in
+    a callback of C code that clears errors. A hang-up that is ignored (nohup) stays ignored.
     """
     numbers = [one for one in (*ENDING, *others) if not (one == signal.SIGHUP and _is_ignored(one))]
-    before = {number: signal.signal(number, handler) for number in numbers}
+    previous_handlers = {number: signal.signal(number, handler) for number in numbers}
     try:
         yield
     finally:
-        for number, one in before.items():
-            signal.signal(number, one)
+        for number, previous_handler in previous_handlers.items():
+            signal.signal(number, previous_handler)
 
 
 def _is_ignored(number: signal.Signals) -> bool:

@@ -1,4 +1,4 @@
-"""Which processes have which sockets open: descriptors as they are found, and what they say of each socket."""
+"""Which processes hold which sockets: from descriptors as a scan finds them to the owner of each socket."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ OWNER = np.dtype([("pid", "<u4"), ("start_ticks", "<u4"), ("mntns", "<u4"), ("ho
 
 _INIT = 1
 _MAX_SHARED_HOLDERS = 65_536
-"""Processes that are told for each of all shared sockets, together: 2 MB. How many there are is told of each."""
+"""Holders that are listed of all shared sockets together: 2 MB. The number of holders is known of each socket."""
 _LISTENING = np.dtype([("skaddr", "<u8"), ("inode", "<u8")])
 
 
 @dataclass(frozen=True, slots=True)
 class Holders:
-    """The processes that have each of some sockets open; found in one walk over all descriptors."""
+    """The processes that hold each of some sockets, from one scan of all descriptors."""
 
     inodes: NDArray[np.uint64]
     """Of the sockets, ascending, shape (n,)."""

@@ -1,4 +1,4 @@
-"""Which process has a socket open: asked again and again, since descriptors are inherited, passed on and closed."""
+"""Finds the owners of sockets, again and again, because descriptors are inherited, passed on and closed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tcptop_tui.records import Rows
 
 _MIN_PERIOD_S = 0.25
 _SCAN_SHARE = 0.05
-"""Of one core that looking may take: reading /proc holds the interpreter's lock."""
+"""Of one core that scans may take: reading /proc holds the interpreter's lock."""
 _ONE_THREAD = 3
 """Links of /proc/PID/task of a process with one thread (``proc_task_getattr``, fs/proc/base.c)."""
 
@@ -36,8 +36,8 @@ def proc_holders() -> Iterator[Rows]:
 class OwnerFinder:
     """Finds owners by inode; for one worker thread.
 
-    A look goes through all descriptors of all processes, and answers for all sockets that are asked for: who
-    had one a moment ago need not have it any more.
+    Each scan reads all descriptors of all processes, and gives new answers for all sockets: a process that had one open
+    a moment ago may have closed it.
 
     Args:
         look: parts of dtype HOLDER; with ``pid`` alone of each, the rest is read from /proc.

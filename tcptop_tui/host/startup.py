@@ -1,7 +1,7 @@
-"""What is put in order before anything else is imported: where modules come from, and the standard streams.
+"""Secures the process before anything else is imported: where modules come from, and the standard streams.
 
-It imports only what Python has imported by then: as long as somebody else's folder is on ``sys.path``, each further
-import may be theirs.
+This module imports only what Python has imported already: while another user's folder may be on ``sys.path``, any
+further import may run that user's code.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ _STREAMS = (("stdin", os.O_RDONLY, "r"), ("stdout", os.O_RDONLY, "w"), ("stderr"
 
 
 def secure_startup() -> None:
-    """To be called once, first of all."""
+    """Do all of it; to be called once, before any other import."""
     _exit_on_interrupt()
     _open_standard_streams()
     _drop_untrusted_folders()
 
 
 def isolated_path() -> list[str]:
-    """``sys.path`` for a process of ours that has privileges: without what the environment adds to it."""
+    """``sys.path`` for a child process with privileges: without the folders that the environment adds."""
     added = set(_from_environment()) - {_package_root()}
     return [folder for folder in sys.path if os.path.isabs(folder) and folder not in added]  # noqa: PTH117
 
@@ -89,11 +89,11 @@ def _is_privileged() -> bool:
 
 
 def is_trusted(folder: str, *, shared: bool = False) -> bool:
-    """Whether what lies in it is of root, this user or the program's owner, and nobody else can replace it.
+    """Whether nobody but root, this user and the program's owner can replace what lies in ``folder``.
 
     Args:
-        folder: it, and all folders above it, are asked.
-        shared: it may be one like ``/tmp``, in which everybody can make files of their own.
+        folder: is checked together with all folders above it.
+        shared: it may be a sticky folder as ``/tmp``, in which everybody can make files of their own.
     """
     trusted = {0, os.geteuid(), os.stat(_PACKAGE).st_uid}  # noqa: PTH116
     one, sticky_is_enough = os.path.realpath(folder), shared
@@ -115,9 +115,9 @@ def is_trusted(folder: str, *, shared: bool = False) -> bool:
 
 
 def _open_standard_streams() -> None:
-    """Give closed ones ``/dev/null``, so that no socket gets their number; characters that one has not become ``?``.
+    """Open ``/dev/null`` for closed standard streams, so that no socket gets their number; and never fail to encode.
 
-    Number 1 is opened for reading: who writes to it is told so, instead of that nothing has come of it.
+    Number 1 is opened for reading, so that a write to a closed standard output fails instead of getting lost.
     """
     for number, (name, flags, mode) in enumerate(_STREAMS):
         try:
@@ -136,7 +136,7 @@ def _open_standard_streams() -> None:
 
 
 class _LenientFile(io.FileIO):
-    """Takes everything, also where nothing can be written: that nobody reads an error message is no other error."""
+    """A file that ignores failed writes: an error message that nobody reads is not another error."""
 
     def write(self, data: Any, /) -> int:
         """See ``io.FileIO``."""

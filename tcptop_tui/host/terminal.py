@@ -1,4 +1,4 @@
-"""The terminal as a resource: is it one, and what must not be printed over it."""
+"""The terminal of the dashboard: whether it can show one, how many colours it has, and keeping other output off it."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ _TOO_SIMPLE = frozenset({"", "dumb", "unknown", "vt52"})
 
 
 def configure_textual() -> None:
-    """Say how it shall draw, where the user has not; to be called before it is imported."""
-    told = {**_TEXTUAL, "TEXTUAL_COLOR_SYSTEM": _color_system(os.environ)}
-    os.environ.update({name: os.environ.get(name) or value for name, value in told.items()})
+    """Set Textual's environment variables that the user has not set; to be called before Textual is imported."""
+    defaults = {**_TEXTUAL, "TEXTUAL_COLOR_SYSTEM": _color_system(os.environ)}
+    os.environ.update({name: os.environ.get(name) or value for name, value in defaults.items()})
 
 
 def _color_system(environ: Mapping[str, str]) -> str:
@@ -67,7 +67,7 @@ def require_screen() -> None:
 
 
 def _can_draw(term: str) -> bool:
-    """Whether it places its cursor and has colours; who is not in terminfo is newer than that, and can."""
+    """Whether it can move its cursor and has colours. A terminal that terminfo does not know is newer, and can."""
     try:
         curses.setupterm(term, sys.stdout.fileno())
     except curses.error:
@@ -76,9 +76,9 @@ def _can_draw(term: str) -> bool:
 
 
 def mouse_possible() -> bool:
-    """Not in GNU screen: while a program listens to the mouse, screen 4.9 keeps a lone Esc until the next key.
+    """False in GNU screen: while a program listens to the mouse, screen 4.9 holds a lone Esc back until the next key.
 
-    The variables that say so do not come through sudo; the processes above are still the same.
+    sudo drops the variables that tell of screen, so the processes above this one are looked at instead.
     """
     try:
         names = (parent.name() for parent in psutil.Process().parents())
@@ -115,7 +115,7 @@ def print_startup_line(words: str) -> Iterator[None]:
 
 
 def _write_line(words: str) -> None:
-    """In place of what stands on the cursor's line."""
+    """Overwrite the cursor's line."""
     with contextlib.suppress(OSError):  # a terminal that has gone is noticed elsewhere
         os.write(sys.stdout.fileno(), f"\r{words}\x1b[K\r".encode("ascii", "replace"))
 

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tcptop_tui.config.file import load_config
-from tcptop_tui.config.filter_history import MOST_ENTRIES, FilterHistory
+from tcptop_tui.config.filter_history import MAX_ENTRIES, FilterHistory
 from tcptop_tui.filters import FIELDS, FilterError, RowContext, completion, expand_saved, parse
 from tcptop_tui.filters.completion import Vocabulary, complete, make_vocabulary
 from tcptop_tui.records import Flag, State
@@ -164,9 +164,9 @@ def test_history_lasts(tmp_path: Path) -> None:
         first.add(entry)
     assert FilterHistory(path).entries == ["443", "port:22"]
     assert path.stat().st_mode & 0o777 == 0o600
-    for number in range(MOST_ENTRIES + 50):
+    for number in range(MAX_ENTRIES + 50):
         first.add(f"port:{number}")
-    assert len(FilterHistory(path).entries) == MOST_ENTRIES
+    assert len(FilterHistory(path).entries) == MAX_ENTRIES
     path.write_bytes(b"ok\n\x1b[2J\n\xff\xfe\n" + b"x" * 5000 + b"\n443\n")
     assert set(FilterHistory(path).entries) <= {"ok", "443", "��"}
 

@@ -82,8 +82,8 @@ BROKEN = {
     "theme = 'tcptop-light'\nrefresh_s = nan": "refresh_s: expected `float` >= 0.1",
     "theme = 'tcptop-light'\nlog_rows = 5\nrtt_unit = 'h'": "log_rows: expected `int` >= 100, rtt_unit: invalid",
     "theme = 'tcptop-light'\ncolumns = 3": "columns: expected `object`",
-    "theme = 'tcptop-light'\ncolumns.connections = 3": "columns.connections: it is no list",
-    "theme = 'tcptop-light'\nfilters.a = 3": "filters.a: it is no text",
+    "theme = 'tcptop-light'\ncolumns.connections = 3": "columns.connections: it is not a list",
+    "theme = 'tcptop-light'\nfilters.a = 3": "filters.a: it is not a text",
     "theme = 'tcptop-light'\ncolumns = [{key = 3}, 4]": "columns: expected `object`",
     "a = " + "[" * 200_000: "nested too deeply",
     "a = " + "{a=" * 100_000: "nested too deeply",
@@ -127,12 +127,12 @@ def test_columns_and_filters_that_can_be_used_are(path: Path) -> None:
 
 def test_no_file_is_said_where_one_was_named(path: Path) -> None:
     assert load_config(path) == (Config(), "")
-    assert load_config(path, named=True) == (Config(), f"{path} does not exist, so the defaults are used")
+    assert load_config(path, is_explicit=True) == (Config(), f"{path} does not exist, so the defaults are used")
 
 
 def test_dev_null_is_an_empty_file_and_stays_what_it_is() -> None:
     null = Path(os.devnull)
-    assert load_config(null, named=True) == (Config(), "")
+    assert load_config(null, is_explicit=True) == (Config(), "")
     assert ConfigFile(null).save_path is None
     with pytest.raises(TcptopError, match="not a plain file"):
         save_config(null, Config(), Config(refresh_s=3))
