@@ -36,12 +36,12 @@ from tcptop_tui.settings import Settings
 from tcptop_tui.stream.batches import Capture
 
 _LEAST_COLUMNS = 40
-"""Of the tables, also where the terminal does not know its size, or COLUMNS is 0."""
+"""Width of the tables if the terminal does not know its size, or COLUMNS is 0."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One requirement."""
+    """What the host has of one requirement."""
 
     name: str
     is_ok: bool
@@ -50,16 +50,16 @@ class Finding:
     is_required: bool = True
     """Whether the BPF backend fails without it."""
     details: tuple[str, ...] = ()
-    """The last lines of whoever refused it."""
+    """The last lines of the compiler or of the verifier, if one of them refused it."""
 
 
-def _finding(name: str, look: Callable[[], str], *, needed: bool = True) -> Finding:
-    """``look`` says what it found, or raises what is wrong."""
+def _finding(name: str, check: Callable[[], str], *, needed: bool = True) -> Finding:
+    """The finding of ``check``, which returns what the host has, or raises what is wrong."""
     try:
-        return Finding(name, is_ok=True, result=look(), is_required=needed)
+        return Finding(name, is_ok=True, result=check(), is_required=needed)
     except TcptopError as error:
-        said = getattr(error, "details", ())
-        return Finding(name, is_ok=False, result=error.message, hint=error.hint, is_required=needed, details=said)
+        details = getattr(error, "details", ())
+        return Finding(name, is_ok=False, result=error.message, hint=error.hint, is_required=needed, details=details)
     except OSError as error:
         return Finding(name, is_ok=False, result=str(error), is_required=needed)
 
@@ -109,7 +109,7 @@ def _python() -> str:
 
 
 def _program() -> str:
-    """The proof of everything above: compile, load, attach, detach."""
+    """Compile, load, attach and detach the kernel programs, which needs all of the requirements before."""
     settings, capture = Settings(max_connections=16), Capture()
     program = Program(settings, capture, Program.start_compiler(settings, capture, keeps=False))
     try:
@@ -121,7 +121,7 @@ def _program() -> str:
 
 
 def _connections() -> str:
-    """How many the kernel side can follow, and what that takes."""
+    """How many connections the kernel side can follow, and how much memory that takes."""
     host = HostSize.from_this_host()
     capacity = Capacity.from_settings(Settings(), host)
     now_mb, most_mb = (capacity.memory_bytes(count) / 1e6 for count in (host.sockets, capacity.limit))
@@ -142,15 +142,15 @@ def _sock_diag() -> str:
         diag.close()
 
 
-def _settings(place: ConfigFile) -> str:
-    path, config_note = place.path, load_config(place.path)[1]
+def _settings(config_file: ConfigFile) -> str:
+    path, config_note = config_file.path, load_config(config_file.path)[1]
     if config_note:
         raise TcptopError(clean(config_note))
     return f"{clean(str(path))}: {'valid' if path.exists() else 'no such file, so the defaults hold'}"
 
 
-def run_checks(place: ConfigFile) -> list[Finding]:
-    """Look at each requirement on its own, and at the settings."""
+def run_checks(config_file: ConfigFile) -> list[Finding]:
+    """Check each requirement on its own, and the settings."""
     return [
         _finding("tcptop-tui", lambda: __version__, needed=False),
         _finding("Python", _python, needed=False),
@@ -163,7 +163,7 @@ def run_checks(place: ConfigFile) -> list[Finding]:
         _finding("kernel program", _program),
         _finding("room for connections", _connections, needed=False),
         _finding("sock_diag (fallback)", _sock_diag, needed=False),
-        _finding("settings", lambda: _settings(place), needed=False),
+        _finding("settings", lambda: _settings(config_file), needed=False),
     ]
 
 
@@ -175,13 +175,13 @@ def _table(*titles: str) -> Table:
 
 
 def _kept_capabilities(had: CapabilitySets) -> Table:
-    """Of the dashboard, each with its reason; of what is missing, what does not work."""
+    """The capabilities that the dashboard keeps, each with its reason; what does not work without a missing one."""
     table = _table("capability", "", "what it is for, or what does not work without it")
     for need in CAPABILITY_REASONS:
         if need.is_needed(DASHBOARD):
-            kept = had.has(need.cap)
-            mark = Text("kept", "green") if kept else Text("missing", "yellow")
-            table.add_row(Text(str(need.cap)), mark, Text(need.why if kept else need.without))
+            is_kept = had.has(need.cap)
+            mark = Text("kept", "green") if is_kept else Text("missing", "yellow")
+            table.add_row(Text(str(need.cap)), mark, Text(need.why if is_kept else need.without))
     return table
 
 
@@ -199,7 +199,7 @@ def _children_get(had: CapabilitySets) -> str:
 
 
 def report(findings: list[Finding]) -> None:
-    """Print the tables, and what they come to."""
+    """Print the tables, and whether the BPF backend works."""
     table = _table("requirement", "", "found", "how to fix it")
     for finding in findings:
         mark = Text("ok", "green") if finding.is_ok else Text("not ok", "bold red" if finding.is_required else "yellow")
@@ -211,11 +211,11 @@ def report(findings: list[Finding]) -> None:
     console.print(_streams_keep(had), soft_wrap=True)
     console.print(_children_get(had), soft_wrap=True)
     for finding in findings:
-        _print_said(console, finding)
+        _print_details(console, finding)
     console.print(_summary(findings), soft_wrap=True)
 
 
-def _print_said(console: Console, finding: Finding) -> None:
+def _print_details(console: Console, finding: Finding) -> None:
     if finding.details:
         console.print(Text(f"{finding.name}, last lines:", "bold"))
         for line in finding.details:
@@ -223,7 +223,7 @@ def _print_said(console: Console, finding: Finding) -> None:
 
 
 def _summary(findings: list[Finding]) -> Text:
-    """Whether BPF is used, or what ``--backend auto`` falls back for."""
+    """Whether the BPF backend works, or why ``--backend auto`` polls sock_diag instead."""
     wrong = next((finding for finding in findings if finding.is_required and not finding.is_ok), None)
     if wrong is None:
         return Text("The BPF backend works here.")

@@ -1,4 +1,4 @@
-"""``tcptop-tui snapshot``: look for some seconds, write what was seen, no screen."""
+"""``tcptop-tui snapshot``: runs a feed for some seconds and writes what it has seen, without a screen."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ from tcptop_tui.settings import Settings
 from tcptop_tui.stream.batches import Batch, Status
 
 _SCREEN = (160, 50)
-"""Cells of the picture."""
+"""Columns and lines of the dashboard in an SVG."""
 
 _AS_IT_COMES = Config()
 _STARTUP_S = 30.0
-"""A compiler on a busy machine may take long, but not this long."""
+"""For the first table: more than the compiler takes on a busy machine."""
 
 
 class StoreSink:
@@ -46,9 +46,9 @@ class StoreSink:
         self.started_s: float | None = None
 
     def offer(self, batch: Batch) -> bool:
-        """Take every batch."""
+        """Take every batch. The first one shows that the feed has attached."""
         if isinstance(batch, Status) and batch.ended and batch.backend != "replay":
-            self.failed = batch.note  # perhaps nothing was ever attached
+            self.failed = batch.note  # it may have ended before it attached
         elif not self._has_table:
             self._has_table = True
             self._attached()

@@ -1,4 +1,4 @@
-"""No option is accepted that has no effect: given before a command, or beside one that makes it mean nothing."""
+"""Refuses options that have no effect: before a command that does not have them, or beside another option."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from click.core import ParameterSource
 from tcptop_tui.errors import UsageError
 
 _FOR_ALL = frozenset({"config_file", "debug"})
-"""Options before a command that count for every one."""
+"""Options that have an effect before every command."""
 
 
 @dataclass(frozen=True, slots=True)
 class OptionRule:
-    """Options that mean nothing beside another one."""
+    """Options that have no effect beside another one, without another one, or in a command."""
 
     conflicts_with: str
-    """An option, by parameter name; empty: never have they a meaning in this command."""
+    """The other option, by parameter name; empty: they have no effect in these commands at all."""
     ignored: tuple[str, ...]
-    """Options, by parameter name; those that a command has not are no matter. Empty: all others."""
+    """The options without effect, by parameter name, as far as a command has them; empty: all others."""
     commands: tuple[str, ...] = ()
-    """Where that is so; empty: everywhere."""
+    """Commands that the rule is about; empty: all."""
     value: Any = None
-    """Only where ``beside`` has this value; None: where it is given at all."""
+    """The rule is about this value of ``conflicts_with``; None: about any."""
     absent: str = ""
-    """An option, by parameter name, without which they mean nothing; instead of ``beside``."""
+    """An option, by parameter name, without which they have no effect; instead of ``conflicts_with``."""
 
 
 RULES = (
@@ -47,7 +47,7 @@ RULES = (
     OptionRule("as_json", ("extension",)),
     OptionRule("ebpf", ()),
 )
-"""Beside what commands refuse themselves, with reasons of their own."""
+"""Commands refuse further options themselves, where the reason needs words of its own."""
 
 
 class CheckedCommand(click.Command):
@@ -66,7 +66,7 @@ class CheckedCommand(click.Command):
 
 
 class Seconds(click.FloatRange):
-    """A time; ``nan`` is in no range and would pass as if it were in each, ``inf`` is no time to wait."""
+    """A number of seconds. ``nan`` would pass every range, because no comparison with it holds; ``inf`` is no time."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         """See ``click.ParamType``."""
@@ -77,10 +77,10 @@ class Seconds(click.FloatRange):
 
 
 def inherit_options(context: click.Context) -> None:
-    """Give what stands before a command to the command, where that has the same option and is not given another value.
+    """Hand options before a command on to the command, if it has the same option and is not given another value.
 
     Args:
-        context: of the group, before the command's own is made.
+        context: the group's, before the command's own context is made.
     """
     values = {param.name: context.params[param.name] for param in _explicit_options(context) if param.name}
     context.default_map = _defaults(context.command, context, values)
@@ -99,7 +99,7 @@ def _defaults(command: click.Command, context: click.Context, values: dict[str, 
 
 
 def _explicit_options(context: click.Context) -> Iterator[click.Parameter]:
-    """Options that the user has written."""
+    """The options that the user has given, on the command line or before the command."""
     for param in context.command.params:
         source = context.get_parameter_source(param.name or "")
         if source in {ParameterSource.COMMANDLINE, ParameterSource.DEFAULT_MAP}:
@@ -107,15 +107,15 @@ def _explicit_options(context: click.Context) -> Iterator[click.Parameter]:
 
 
 def _kind(param: click.Parameter) -> tuple[Any, ...]:
-    """Equal for options of two commands that take the same."""
+    """A key that is equal for options of two commands that take the same values."""
     return repr(param.type), param.multiple, getattr(param, "is_flag", False)
 
 
 def refuse_ignored(context: click.Context) -> None:
-    """Options before a command that this has not.
+    """Refuse options before a command that the command does not have.
 
     Raises:
-        UsageError: there are some.
+        UsageError: there is one.
     """
     own = {param.name: _kind(param) for param in context.command.params}
     for param in _explicit_options(context.find_root()):
@@ -125,9 +125,9 @@ def refuse_ignored(context: click.Context) -> None:
 
 
 def refuse_empty(context: click.Context) -> None:
-    """Options with an empty value, as of a variable of the shell that is not set: it would count as not given.
+    """Refuse empty values, as of an unset variable of the shell: they would count as if the option were not given.
 
-    An empty filter is one: it matches everything.
+    Only a filter may be empty: it matches everything.
 
     Raises:
         UsageError: there is one.
@@ -138,10 +138,10 @@ def refuse_empty(context: click.Context) -> None:
 
 
 def refuse_meaningless(context: click.Context) -> None:
-    """Options that mean nothing beside others, by ``RULES``.
+    """Refuse options that have no effect beside others, by ``RULES``.
 
     Raises:
-        UsageError: there are some.
+        UsageError: there is one.
     """
     given = {str(param.name): param for param in _explicit_options(context)}
     for rule in RULES:
