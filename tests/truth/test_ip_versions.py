@@ -10,10 +10,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
-from conftest import SMALL, WATCHING
-from resets import own_namespace
-from running import Running
-from sockets import LI, SS, C, port
 
 from tcptop_tui.bpf.program import Program
 from tcptop_tui.bpf.source import BpfSource
@@ -24,6 +20,12 @@ from tcptop_tui.records import TRANSITION, Rows, speaks_ipv4
 from tcptop_tui.settings import Settings
 from tcptop_tui.stream.batches import Capture
 from tcptop_tui.stream.identity import endpoints_mask
+from tests.support.close_cases import own_namespace
+from tests.support.running_source import Running
+from tests.support.sockets import LI, SS, C, port
+from tests.support.tracer import SMALL, WATCHING
+
+pytestmark = pytest.mark.host
 
 FOUR, SIX = socket.AF_INET, socket.AF_INET6
 MAPPED = "::ffff:127.0.0.1"
