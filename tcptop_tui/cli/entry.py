@@ -12,10 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import click
-import msgspec
 
 from tcptop_tui import __version__
-from tcptop_tui.config.file import ConfigFile, default_path
+from tcptop_tui.config.file import ConfigFile
 from tcptop_tui.config.filter_history import default_path as history_path
 from tcptop_tui.config.schema import MAX_LOG_ROWS, MAX_REFRESH_S, MIN_LOG_ROWS, MIN_REFRESH_S, Config
 from tcptop_tui.errors import TcptopError, UsageError
@@ -122,12 +121,10 @@ class _Commands(click.Group):
 
 
 @click.group(cls=_Commands, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(__version__, prog_name=_PROGRAM, message="%(prog)s %(version)s")
+@click.version_option(__version__, "-V", "--version", prog_name=_PROGRAM, message="%(prog)s %(version)s")
 @_with_shared_options
-@click.option("--config", "config_file", default=None, metavar="FILE",
-              help=f"Settings, as F2 saves them; default {default_path()}.")  # fmt: skip
-@click.option("--theme", default=None, metavar="NAME",
-              help="tcptop-dark, tcptop-light, tcptop-colorblind, tcptop-16, or one of Textual's.")  # fmt: skip
+@shared.CONFIG_FILE
+@shared.THEME
 @click.option(
     "--ascii", "ascii_only", is_flag=True, help="Draw with ASCII only; so it does where the locale is not UTF-8."
 )
@@ -139,16 +136,13 @@ def command_line(context: click.Context, /, **values: Any) -> None:
     Without a command it opens the dashboard. Inside: F1 help, / filter, F6 sort, e export, q quit.
     """
     refuse_empty(context)
-    is_explicit = values["config_file"] is not None
-    path = Path(values["config_file"]) if is_explicit else default_path()
-    config_file = context.obj = ConfigFile(path, is_explicit=is_explicit)
+    config_file = context.obj = shared.config_file_of(values["config_file"])
     if context.invoked_subcommand is not None:
         inherit_options(context)
     else:
         refuse_meaningless(context)
         config, note = config_file.load()
-        if values["theme"]:
-            config = msgspec.structs.replace(config, theme=values["theme"])
+        config = shared.with_theme(config, values["theme"])
         _dashboard(_options(config, **values), config, config_file.save_path, note)
 
 
@@ -159,29 +153,51 @@ def command_line(context: click.Context, /, **values: Any) -> None:
               help="Default: what the file's name ends with, else json.")  # fmt: skip
 @click.option("-o", "--output", default="-", show_default=True, metavar="FILE", help="- is standard output.")
 @_with_shared_options
+@shared.CONFIG_FILE
+@shared.THEME
 @click.pass_obj
-def snapshot(config_file: ConfigFile, /, after: float, kind: str | None, output: str, **values: Any) -> None:
+def snapshot(given_before: ConfigFile, /, after: float, kind: str | None, output: str, **values: Any) -> None:
     """Write what the dashboard would show, without a screen."""
     from tcptop_tui.cli.headless import take_snapshot  # noqa: PLC0415  numpy and Textual: not for --help
     from tcptop_tui.export.writers import format_of  # noqa: PLC0415  as below
 
     if values["log_size"] and (kind or format_of(output)) == "csv":
         raise UsageError("--log-size has no effect in CSV: it has no transitions", hint="leave it out, or write JSON")
+    if values["theme"] and (kind or format_of(output)) != "svg":
+        raise UsageError("--theme has an effect in SVG only", hint="leave it out, or write SVG")
+    config_file = shared.config_file_of(values["config_file"], given_before)
     config, note = config_file.load()
+    config = shared.with_theme(config, values["theme"])
     options = _options(config, **values)
     if config_file.startup_note(note):
         _print_line(note, 0)
     take_snapshot(options.feed, options.settings, options.filter, after, kind, output, config)
 
 
+@command_line.command("help")
+@click.argument("words", nargs=-1, metavar="[COMMAND]...")
+@click.pass_context
+def show_help(context: click.Context, /, words: tuple[str, ...]) -> None:
+    """Say what a command does, as its --help."""
+    parent = context.parent or context
+    for word in words:
+        group = parent.command
+        command = group.get_command(parent, word) if isinstance(group, click.Group) else None
+        if command is None:
+            raise UsageError(f"there is no command {' '.join(words)!r}", hint="tcptop-tui help lists them")
+        parent = click.Context(command, info_name=word, parent=parent)
+    click.echo(parent.get_help())
+
+
 @command_line.command()
+@shared.CONFIG_FILE
 @click.pass_obj
-def doctor(config_file: ConfigFile, /) -> None:
+def doctor(given_before: ConfigFile, /, config_file: str | None) -> None:
     """Say what this host has, what is missing, and the command that mends it."""
     from tcptop_tui.cli.doctor import report, run_checks  # noqa: PLC0415
 
     drop_unneeded(DASHBOARD)  # what it finds is then found with what the dashboard has
-    findings = run_checks(config_file)
+    findings = run_checks(shared.config_file_of(config_file, given_before))
     report(findings)
     if not all(finding.is_ok for finding in findings if finding.is_required):
         raise click.exceptions.Exit(1)

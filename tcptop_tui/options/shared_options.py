@@ -6,10 +6,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
 import click
+import msgspec
 
+from tcptop_tui.config.file import ConfigFile, default_path
+from tcptop_tui.config.schema import Config
 from tcptop_tui.errors import UsageError
 from tcptop_tui.settings import Settings
 
@@ -41,6 +45,17 @@ MAX_CONNECTIONS = click.option(
 REPLAY = click.option(
     "--replay", default=None, metavar="FILE", help="Play a recording instead of looking at this host."
 )
+CONFIG_FILE = click.option(
+    "--config",
+    "config_file",
+    default=None,
+    metavar="FILE",
+    help=f"Settings, as F2 saves them; default {default_path()}.",
+)
+THEME = click.option(
+    "--theme", default=None, metavar="NAME",
+    help="tcptop-dark, tcptop-light, tcptop-colorblind, tcptop-16, or one of Textual's.",
+)  # fmt: skip
 DEBUG = click.option("--debug", is_flag=True, help="Show tracebacks.")
 
 
@@ -68,6 +83,18 @@ def with_options(*options: Option) -> Callable[[F], F]:
         return command
 
     return decorate
+
+
+def config_file_of(path: str | None, given_before: ConfigFile | None = None) -> ConfigFile:
+    """The file that ``--config`` names after a command, else the one before the command, else the platform's."""
+    if path is not None:
+        return ConfigFile(Path(path), is_explicit=True)
+    return given_before or ConfigFile(default_path(), is_explicit=False)
+
+
+def with_theme(config: Config, theme: str | None) -> Config:
+    """``config`` with the theme that ``--theme`` names."""
+    return msgspec.structs.replace(config, theme=theme) if theme else config
 
 
 def ip_version(values: Mapping[str, Any]) -> int:

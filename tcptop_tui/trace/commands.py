@@ -39,7 +39,8 @@ def trace(context: click.Context) -> None:
     """
     if context.invoked_subcommand is None:
         refuse_ignored(context)
-        click.echo(context.get_help())
+        names = ", ".join(context.command.list_commands(context)) if isinstance(context.command, click.Group) else ""
+        raise UsageError("trace needs a command", hint=f"one of {names}; trace --help explains them")
 
 
 def _run(feed: Feed | PingFeed, stream: LineStream, options: StreamOptions, output: Output) -> None:

@@ -139,7 +139,7 @@ def texts() -> Iterator[tuple[tuple[str, ...], str]]:
     """Options of every command that take any text; an empty filter matches everything."""
     for path in [(), *leaf_commands()]:
         for param in command_at(path).params:
-            if param.type is click.STRING and param.name != "filter_text":
+            if isinstance(param, click.Option) and param.type is click.STRING and param.name != "filter_text":
                 yield path, max(param.opts, key=len)
 
 
