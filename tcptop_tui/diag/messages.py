@@ -52,13 +52,13 @@ TCP_INFO = np.dtype(
 _ATTRIBUTE = np.dtype([("length", "<u2"), ("type", "<u2")])
 _ID = np.dtype([("id", "<u8")])
 _TEXT = np.dtype([("text", "S16")])
-_USUAL = (INET_DIAG_INFO, INET_DIAG_CGROUP_ID)
+_DEFAULT_ATTRIBUTES = (INET_DIAG_INFO, INET_DIAG_CGROUP_ID)
 _LENGTH_AND_TYPE = struct.Struct("<IH")
 
 
 @dataclass(frozen=True, slots=True)
 class SocketColumns:
-    """Columns of one value a socket, all of shape (n,)."""
+    """What the kernel said of each socket, as columns of shape (n,)."""
 
     messages: Rows
     """dtype MESSAGE."""
@@ -69,12 +69,12 @@ class SocketColumns:
     cgroups: NDArray[np.uint64]
     """Ids of the sockets' cgroups (v2); 0: not given (TIME_WAIT, requests, before Linux 5.8)."""
     congestion: NDArray[np.bytes_]
-    """Names of their algorithms, S16; b"": not given, or not asked for."""
+    """Names of congestion control algorithms, S16; b"": not given, or not requested."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class _AttributePositions:
-    """Where one attribute's payload stands in each message, shape (n,); (0, 0) where there is none."""
+    """Where the payload of one attribute stands in each message, shape (n,); (0, 0) where there is none."""
 
     starts: NDArray[np.intp]
     sizes: NDArray[np.intp]
@@ -88,24 +88,23 @@ class _AttributePositions:
 def message_runs(data: NDArray[np.uint8]) -> Iterator[tuple[int, int, int, int]]:
     """(offset, length, count, type) of runs of netlink messages of one padded length and type.
 
-    Stops at the first message that is not whole, whatever stands there. After those that are like
-    the first a loop, because where a message begins is known only from the one before. Comparing
-    runs in numpy takes longer than that as soon as lengths alternate, as TIME_WAIT among
-    ESTABLISHED makes them.
+    Stops at the first message that is not whole, whatever stands there. The messages that are like the first one are
+    found at once. A loop finds the others, because only a message says where the next one begins. Comparing runs in
+    numpy takes longer than that as soon as lengths alternate, as with TIME_WAIT among ESTABLISHED.
     """
     view = data.data
     size = len(view)
     first, length, count, kind = _first_run(data)
     offset = length * count
     while offset + HEADER.itemsize <= size:
-        given, found_kind = _LENGTH_AND_TYPE.unpack_from(view, offset)
-        padded = (given + 3) & ~3
-        if given < HEADER.itemsize or offset + padded > size:
+        unpadded, next_kind = _LENGTH_AND_TYPE.unpack_from(view, offset)
+        padded = (unpadded + 3) & ~3
+        if unpadded < HEADER.itemsize or offset + padded > size:
             break
-        if padded != length or found_kind != kind:
+        if padded != length or next_kind != kind:
             if count:
                 yield first, length, count, kind
-            first, length, count, kind = offset, padded, 0, found_kind
+            first, length, count, kind = offset, padded, 0, next_kind
         count += 1
         offset += padded
     if count:
@@ -113,79 +112,79 @@ def message_runs(data: NDArray[np.uint8]) -> Iterator[tuple[int, int, int, int]]
 
 
 def _first_run(data: NDArray[np.uint8]) -> tuple[int, int, int, int]:
-    """The messages from the start on that have one length and type, if they are whole."""
+    """The run that the data begin with, as in ``message_runs``; zeros where the first message is not whole."""
     if len(data) < HEADER.itemsize:
         return 0, 0, 0, 0
-    given, kind = _LENGTH_AND_TYPE.unpack_from(data.data, 0)
-    length = (given + 3) & ~3
-    most = len(data) // length if given >= HEADER.itemsize else 0
-    if not most:
+    unpadded, kind = _LENGTH_AND_TYPE.unpack_from(data.data, 0)
+    length = (unpadded + 3) & ~3
+    max_count = len(data) // length if unpadded >= HEADER.itemsize else 0
+    if not max_count:
         return 0, 0, 0, 0
-    heads = data[: most * length].reshape(most, length)[:, : _LENGTH_AND_TYPE.size]
-    other = (heads != heads[0]).any(axis=1)
-    return 0, length, int(other.argmax()) or most, kind
+    heads = data[: max_count * length].reshape(max_count, length)[:, : _LENGTH_AND_TYPE.size]
+    differs = (heads != heads[0]).any(axis=1)
+    return 0, length, int(differs.argmax()) or max_count, kind
 
 
-def decode(data: NDArray[np.uint8], places: NDArray[np.intp], *, congestion: bool = False) -> SocketColumns:
-    """Columns of the messages that begin at ``places``; copies, ``data`` may be used again.
+def decode(data: NDArray[np.uint8], offsets: NDArray[np.intp], *, congestion: bool = False) -> SocketColumns:
+    """Decode the messages that begin at ``offsets``, into copies: ``data`` may be used again.
 
-    Each of them must be whole, as ``runs`` finds them, and have at least MESSAGE's length.
+    Each message must be whole, as ``message_runs`` finds them, and have at least MESSAGE's length.
 
     Args:
         data: as it was read.
-        places: offsets in it.
-        congestion: the names of algorithms were asked for.
+        offsets: where the messages begin, shape (n,), bytes.
+        congestion: whether the names of congestion control algorithms were requested.
     """
     padded = np.concatenate([data, np.zeros(TCP_INFO.itemsize, "u1")])
-    messages = _records_at(padded, places, MESSAGE)
-    ends = places + messages["header"]["length"].astype(np.intp)
-    wanted = (INET_DIAG_CONG, *_USUAL) if congestion else _USUAL
-    group, info, *others = reversed(_find(padded, places, ends, wanted))
+    messages = _records_at(padded, offsets, MESSAGE)
+    ends = offsets + messages["header"]["length"].astype(np.intp)
+    attributes = (INET_DIAG_CONG, *_DEFAULT_ATTRIBUTES) if congestion else _DEFAULT_ATTRIBUTES
+    group, info, *others = reversed(_find_attributes(padded, offsets, ends, attributes))
     infos = _records_at(padded, info.starts, TCP_INFO)
     for name, (dtype, offset, *_) in (TCP_INFO.fields or {}).items():
         infos[name][info.sizes < offset + dtype.itemsize] = 0
     cgroups = _records_at(padded, group.starts, _ID)["id"].astype(np.uint64)
     cgroups[group.sizes != _ID.itemsize] = 0
-    names = _names(padded, others[0] if others else _AttributePositions.absent(len(places)))
+    names = _names(padded, others[0] if others else _AttributePositions.absent(len(offsets)))
     return SocketColumns(messages, infos, info.sizes, cgroups, names)
 
 
-def _names(data: NDArray[np.uint8], found: _AttributePositions) -> NDArray[np.bytes_]:
+def _names(data: NDArray[np.uint8], positions: _AttributePositions) -> NDArray[np.bytes_]:
     """Texts that end with a NUL, S16; b"" where there is none."""
-    raw = _records_at(data, found.starts, _TEXT)["text"].view("u1").reshape(-1, _TEXT.itemsize)
-    raw[np.arange(_TEXT.itemsize) >= found.sizes[:, None]] = 0
+    raw = _records_at(data, positions.starts, _TEXT)["text"].view("u1").reshape(-1, _TEXT.itemsize)
+    raw[np.arange(_TEXT.itemsize) >= positions.sizes[:, None]] = 0
     return raw.view(f"S{_TEXT.itemsize}").reshape(-1)
 
 
-def _records_at(data: NDArray[np.uint8], places: NDArray[np.intp], dtype: np.dtype[Any]) -> Rows:
-    """The records that begin at ``places``, wherever that is."""
-    whole = np.dtype((np.void, dtype.itemsize))  # see records.picked
+def _records_at(data: NDArray[np.uint8], offsets: NDArray[np.intp], dtype: np.dtype[Any]) -> Rows:
+    """Copies of the records that begin at ``offsets``, which need not be aligned."""
+    whole = np.dtype((np.void, dtype.itemsize))  # see row_copy
     windows: Rows = np.ndarray((len(data) - dtype.itemsize + 1,), whole, data, strides=(1,))
-    return windows[places].view(dtype)
+    return windows[offsets].view(dtype)
 
 
-def _find(
-    data: NDArray[np.uint8], places: NDArray[np.intp], ends: NDArray[np.intp], kinds: tuple[int, ...]
+def _find_attributes(
+    data: NDArray[np.uint8], offsets: NDArray[np.intp], ends: NDArray[np.intp], kinds: tuple[int, ...]
 ) -> list[_AttributePositions]:
-    """The first attribute of the first of ``kinds`` in each message, and one of each other before it.
+    """Find the first attribute of the first of ``kinds`` in each message, and one of each other kind before it.
 
     Goes from attribute to attribute in all messages at once: some half a dozen steps, since the
     kernel writes few others before INET_DIAG_INFO, and INET_DIAG_CGROUP_ID among these; INET_DIAG_CONG is next
     (``inet_sk_diag_fill`` and ``inet_diag_msg_attrs_fill``, net/ipv4/inet_diag.c).
     """
-    found = [_AttributePositions.absent(len(places)) for _ in kinds]
-    at = places + MESSAGE.itemsize
-    left = np.flatnonzero(at + _ATTRIBUTE.itemsize <= ends)
-    while len(left):
-        attributes = _records_at(data, at[left], _ATTRIBUTE)
+    positions = [_AttributePositions.absent(len(offsets)) for _ in kinds]
+    at = offsets + MESSAGE.itemsize
+    unfinished = np.flatnonzero(at + _ATTRIBUTE.itemsize <= ends)
+    while len(unfinished):
+        attributes = _records_at(data, at[unfinished], _ATTRIBUTE)
         length = attributes["length"].astype(np.intp)
-        whole = (length >= _ATTRIBUTE.itemsize) & (at[left] + length <= ends[left])
-        for kind, places_found in zip(kinds, found, strict=True):
+        whole = (length >= _ATTRIBUTE.itemsize) & (at[unfinished] + length <= ends[unfinished])
+        for kind, found_at in zip(kinds, positions, strict=True):
             hit = whole & (attributes["type"] == kind)
-            places_found.starts[left[hit]] = at[left[hit]] + _ATTRIBUTE.itemsize
-            places_found.sizes[left[hit]] = length[hit] - _ATTRIBUTE.itemsize
+            found_at.starts[unfinished[hit]] = at[unfinished[hit]] + _ATTRIBUTE.itemsize
+            found_at.sizes[unfinished[hit]] = length[hit] - _ATTRIBUTE.itemsize
         other = whole & (attributes["type"] != kinds[0])
-        left = left[other]
-        at[left] += (length[other] + 3) & ~3
-        left = left[at[left] + _ATTRIBUTE.itemsize <= ends[left]]
-    return found
+        unfinished = unfinished[other]
+        at[unfinished] += (length[other] + 3) & ~3
+        unfinished = unfinished[at[unfinished] + _ATTRIBUTE.itemsize <= ends[unfinished]]
+    return positions

@@ -1,4 +1,4 @@
-"""Which rows of a dump the capture wants, as the kernel programs choose events."""
+"""Applies the capture filter to rows, as the kernel programs apply it to events."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from tcptop_tui.stream.identity import endpoints_mask, process_mask
 
 
 class CaptureMatch:
-    """Keeps what it takes to answer, for one worker thread.
+    """One capture filter with the content of its pinned maps; used from the source's thread only.
 
     Args:
-        capture: what is wanted.
-        cgroups: what is below which.
+        capture: the filter.
+        cgroups: knows which cgroups are below which.
     """
 
     def __init__(self, capture: Capture, cgroups: Cgroups) -> None:
         self._capture = capture
         self._cgroups = cgroups
         self.pinned_cgroups: NDArray[np.uint64] = np.zeros(0, np.uint64)
-        """Keys of the map at ``capture.cgroup_map_path``; ids, of exactly these cgroups."""
+        """Keys of the pinned map at ``capture.cgroup_map_path``: ids of cgroups, without those below them."""
         self.pinned_mntns: NDArray[np.uint64] = np.zeros(0, np.uint64)
-        """Keys of the map at ``capture.mntns_map_path``; inode numbers."""
+        """Keys of the pinned map at ``capture.mntns_map_path``: inode numbers of mount namespaces."""
 
     @property
     def filters_cgroups(self) -> bool:
-        """Is it cgroups that are asked for?"""
+        """Whether the filter names cgroups."""
         return bool(self._capture.cgroups or self._capture.cgroup_map_path)
 
     def mask(self, rows: Rows, *, unknown: bool) -> Mask:
@@ -39,7 +39,7 @@ class CaptureMatch:
 
         Args:
             rows: of dtype ROW, ENDED or TRANSITION.
-            unknown: whether a process or a cgroup that is not known passes too: TIME_WAIT and requests have none.
+            unknown: whether a row without a known process or cgroup passes; TIME_WAIT and requests have none.
         """
         wanted = self.mask_without_cgroup(rows, unknown=unknown)
         if self.filters_cgroups:
@@ -51,7 +51,7 @@ class CaptureMatch:
         return endpoints_mask(rows, self._capture) & self.process_mask(rows, unknown=unknown)
 
     def process_mask(self, rows: Rows, *, unknown: bool) -> Mask:
-        """The same, whatever their ends."""
+        """Which of ``rows`` are wanted by process and mount namespace alone; ``unknown`` as in ``mask``."""
         wanted: Mask = process_mask(rows, self._capture, unknown=unknown)
         if self._capture.mntns_map_path and "mntns" in (rows.dtype.names or ()):
             wanted &= (unknown & (rows["mntns"] == 0)) | np.isin(rows["mntns"], self.pinned_mntns)
@@ -59,17 +59,17 @@ class CaptureMatch:
 
     @property
     def filters_processes(self) -> bool:
-        """Is it processes that are asked for?"""
+        """Whether the filter names processes or mount namespaces."""
         return bool(self._capture.pids or self._capture.mntns_map_path)
 
     def decidable(self, rows: Rows) -> Mask:
-        """Of which of ``rows`` (dtype ROW) enough is known to say whether they are wanted."""
-        known = np.ones(len(rows), np.bool_)
+        """For which of ``rows`` (dtype ROW) owner and mount namespace are known as far as the filter needs them."""
+        is_known = np.ones(len(rows), np.bool_)
         if self._capture.pids:
-            known &= rows["pid"] != 0
+            is_known &= rows["pid"] != 0
         if self._capture.mntns_map_path:
-            known &= rows["mntns"] != 0
-        return known
+            is_known &= rows["mntns"] != 0
+        return is_known
 
     def _in_cgroups(self, rows: Rows) -> Mask:
         inside: Mask = np.ones(len(rows), np.bool_)
@@ -83,8 +83,8 @@ class CaptureMatch:
 
 def mount_namespaces(pids: NDArray[np.uint32]) -> NDArray[np.uint32]:
     """Inode number of each process's mount namespace, shape (n,); 0 where it ended or is not ours to see."""
-    asked, place = np.unique(pids, return_inverse=True)
-    return np.array([_mount_namespace(pid) for pid in asked.tolist()], np.uint32)[place]
+    distinct, position = np.unique(pids, return_inverse=True)
+    return np.array([_mount_namespace(pid) for pid in distinct.tolist()], np.uint32)[position]
 
 
 def _mount_namespace(pid: int) -> int:

@@ -1,4 +1,4 @@
-"""Histograms of connections, once for as many tables as there are: a later one shares what has not changed."""
+"""The RTT histograms of a table's connections, in blocks that successive tables share until one changes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Histogram = NDArray[np.uint64]
 
 
 def empty_histogram() -> Histogram:
-    """By slot."""
+    """A histogram without samples."""
     return np.zeros(RTT_SLOTS, np.uint64)
 
 
@@ -37,9 +37,9 @@ def _narrowest_dtype(block: NDArray[np.uint32]) -> _Block:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class HistogramStore:
-    """By number, as rows of a table have it in ``hist``; number 0 is empty.
+    """Immutable histograms by number, as rows of a table have it in ``hist``; number 0 is empty.
 
-    With 100,000 connections these are 3 to 11 MB, and two tables are there at most times.
+    With 100,000 connections they take 3 to 11 MB, and most of the time there are two tables.
     """
 
     blocks: tuple[_Block, ...] = ()
@@ -47,7 +47,7 @@ class HistogramStore:
 
     @classmethod
     def from_array(cls, hists: NDArray[np.uint32]) -> HistogramStore:
-        """Numbers from 1 on, shape (n, RTT_SLOTS)."""
+        """Histograms of shape (n, RTT_SLOTS), with numbers from 1 on."""
         return cls().with_histograms(np.arange(1, len(hists) + 1), hists)
 
     @property
@@ -56,51 +56,55 @@ class HistogramStore:
         return len(self.blocks) * _BLOCK
 
     def histograms(self, numbers: NDArray[Any]) -> NDArray[np.uint32]:
-        """Of each, shape (n, RTT_SLOTS); a copy."""
-        found = np.zeros((len(numbers), RTT_SLOTS), "<u4")
-        known = np.flatnonzero(numbers < self.room)
-        for number, places, within in _by_block(numbers[known]):
-            if self.blocks[number] is not _EMPTY:
-                found[known[places]] = self.blocks[number][within]
-        return found
+        """The histograms with these numbers, shape (n, RTT_SLOTS); a copy."""
+        hists = np.zeros((len(numbers), RTT_SLOTS), "<u4")
+        in_blocks = np.flatnonzero(numbers < self.room)
+        for block_number, index, within in _by_block(numbers[in_blocks]):
+            if self.blocks[block_number] is not _EMPTY:
+                hists[in_blocks[index]] = self.blocks[block_number][within]
+        return hists
 
     def column(self, slot: int, numbers: NDArray[Any]) -> NDArray[np.uint32]:
-        """Samples in one slot of each, shape (n,)."""
-        found = np.zeros(len(numbers), "<u4")
+        """Samples in one bucket of the histograms with these numbers, shape (n,)."""
+        counts = np.zeros(len(numbers), "<u4")
         if any(block is not _EMPTY for block in self.blocks):
-            known = numbers < self.room
-            found[known] = np.concatenate([block[:, slot] for block in self.blocks])[numbers[known]]
-        return found
+            in_blocks = numbers < self.room
+            counts[in_blocks] = np.concatenate([block[:, slot] for block in self.blocks])[numbers[in_blocks]]
+        return counts
 
     def sum(self, numbers: NDArray[Any]) -> Histogram:
-        """Of all, each of which comes once at most; but 0."""
+        """The sum of the histograms with these numbers, none of which but 0 may come twice."""
         wanted, total = np.zeros(self.room, np.bool_), empty_histogram()
         wanted[numbers[numbers < self.room]] = True
-        for which, block in zip(wanted.reshape(-1, _BLOCK), self.blocks, strict=True):
-            if block is not _EMPTY and which.any():
-                total += (block if which.all() else block[which]).sum(axis=0, dtype=np.uint64)
+        for within, block in zip(wanted.reshape(-1, _BLOCK), self.blocks, strict=True):
+            if block is not _EMPTY and within.any():
+                total += (block if within.all() else block[within]).sum(axis=0, dtype=np.uint64)
         return total
 
     def with_histograms(self, numbers: NDArray[Any], hists: NDArray[np.uint32]) -> HistogramStore:
-        """With other ones, shape (n, RTT_SLOTS), at ``numbers``, which are not 0 and of which none comes twice."""
+        """A store with other histograms, shape (n, RTT_SLOTS), at ``numbers``: none is 0, and none may come twice."""
         if not len(numbers):
             return self
         blocks = list(self.blocks)
-        for number, places, within in _by_block(numbers):
-            blocks += [_EMPTY] * (number + 1 - len(blocks))
-            block = blocks[number].astype("<u4")
-            block[within] = hists[places]
-            blocks[number] = _narrowest_dtype(block)
+        for block_number, index, within in _by_block(numbers):
+            blocks += [_EMPTY] * (block_number + 1 - len(blocks))
+            block = blocks[block_number].astype("<u4")
+            block[within] = hists[index]
+            blocks[block_number] = _narrowest_dtype(block)
         return HistogramStore(tuple(blocks))
 
     def with_cleared(self, numbers: NDArray[Any]) -> HistogramStore:
-        """With nothing at ``numbers``, of which none comes twice."""
-        known = numbers[numbers < self.room]
-        return self.with_histograms(known, np.zeros((len(known), RTT_SLOTS), "<u4"))
+        """A store with empty histograms at ``numbers``, of which none may come twice."""
+        numbers = numbers[numbers < self.room]
+        return self.with_histograms(numbers, np.zeros((len(numbers), RTT_SLOTS), "<u4"))
 
 
 def _by_block(numbers: NDArray[Any]) -> Iterator[tuple[int, NDArray[np.intp], NDArray[np.intp]]]:
-    """Of each block, ascending, that any of ``numbers`` is in: its own, which of them those are, and where in it."""
+    """Sort ``numbers`` by block, ascending.
+
+    Yields:
+        The number of a block, the index into ``numbers`` of those that are in it, and their place in it.
+    """
     order = np.argsort(numbers)
     ordered = numbers[order].astype(np.intp)
     touched, starts = np.unique(ordered // _BLOCK, return_index=True)
@@ -109,7 +113,7 @@ def _by_block(numbers: NDArray[Any]) -> Iterator[tuple[int, NDArray[np.intp], ND
 
 
 def clear_samples(rows: Rows) -> None:
-    """Have ``rows`` (dtype ROW) say that they have none: their numbers may be others' from now on."""
+    """Have ``rows`` (dtype ROW) refer to no histogram, because other rows may get their numbers."""
     rows["hist"], rows["rtt_sum_us"] = 0, 0
 
 

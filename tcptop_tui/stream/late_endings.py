@@ -1,4 +1,4 @@
-"""Connections that this end had closed and the peer had not: what has become of them is told later, or never."""
+"""Half-closed connections at their end, and what becomes known of them later: the late endings."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ def is_half_closed(close_flags: NDArray[np.uint8]) -> Mask:
 
     A TIME_WAIT socket waits for the peer's FIN then; a later ``LateEndings`` says what became of it, or none does.
     """
-    decided = CloseFlag.FIN_RECEIVED | CloseFlag.RST_SENT | CloseFlag.RST_RECEIVED
-    half: Mask = (close_flags & (CloseFlag.FIN_SENT | decided)) == CloseFlag.FIN_SENT
-    return half
+    known_ending = CloseFlag.FIN_RECEIVED | CloseFlag.RST_SENT | CloseFlag.RST_RECEIVED
+    is_half: Mask = (close_flags & (CloseFlag.FIN_SENT | known_ending)) == CloseFlag.FIN_SENT
+    return is_half
 
 
-def apply_late_endings(sessions: Rows, endings: Rows) -> Mask:
+def apply_late_endings(ended: Rows, endings: Rows) -> Mask:
     """Write what came later into ended connections.
 
     Args:
-        sessions: dtype ENDED, shape (n,); changed in place.
+        ended: dtype ENDED, shape (n,); changed in place.
         endings: dtype LATE_ENDING.
 
     Returns:
-        Which of ``sessions`` have changed, shape (n,).
+        Which of ``ended`` have changed, shape (n,).
     """
-    place, found = KeyIndex.from_keys(socket_key(endings)).find(socket_key(sessions))
-    found &= is_half_closed(sessions["close_flags"])
-    sessions["close_flags"][found] |= endings["close_flags"][place[found]]
-    sessions["reset_in"][found] = endings["reset_in"][place[found]]
-    return found
+    ending_row, has_ending = KeyIndex.from_keys(socket_key(endings)).find(socket_key(ended))
+    has_ending &= is_half_closed(ended["close_flags"])
+    ended["close_flags"][has_ending] |= endings["close_flags"][ending_row[has_ending]]
+    ended["reset_in"][has_ending] = endings["reset_in"][ending_row[has_ending]]
+    return has_ending

@@ -1,7 +1,7 @@
-"""What sock_diag tells of a socket besides its row: numbers of its tcp_info, its queues, its congestion control.
+"""The details of a socket that its row does not have: numbers of its tcp_info, its queues, its congestion control.
 
-They stand in a block beside a table, which is made only while somebody wants one of them: 80 bytes a connection that
-hosts which show none of them do without. ``fields.registry`` has an entry for each.
+They stand in a block beside a table, 80 bytes a connection, which is made only while somebody wants one of them.
+``fields.registry`` has an entry for each.
 """
 
 from __future__ import annotations
@@ -63,13 +63,13 @@ def numbered(details: Rows, ids: NDArray[np.uint64]) -> Rows:
     if not len(details):
         return NO_DETAILS
     order = np.argsort(ids)
-    made = picked(details, order)
-    made["id"] = ids[order]
-    return made
+    with_ids = picked(details, order)
+    with_ids["id"] = ids[order]
+    return with_ids
 
 
 def at(details: Rows, ids: NDArray[np.uint64]) -> tuple[NDArray[np.intp], Mask]:
-    """Where in ``details``, sorted by ``id``, each of ``ids`` stands, and which are there (0 stands in elsewhere)."""
-    place = np.searchsorted(details["id"], ids)
-    place[place == len(details)] = 0
-    return place, details["id"][place] == ids if len(details) else np.zeros(len(ids), np.bool_)
+    """Row of ``details``, sorted by ``id``, for each of ``ids`` (0 where it has none), and which have one."""
+    detail_row = np.searchsorted(details["id"], ids)
+    detail_row[detail_row == len(details)] = 0
+    return detail_row, details["id"][detail_row] == ids if len(details) else np.zeros(len(ids), np.bool_)
