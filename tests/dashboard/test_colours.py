@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import colorsys
 import re
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 from rich.segment import Segment
@@ -16,7 +16,7 @@ from tcptop_tui.stream.batches import Loss
 from tcptop_tui.widgets.panels.header import HeaderLines
 from tcptop_tui.widgets.themes import SIXTEEN, THEMES
 from tests.support.contrast import contrast
-from tests.support.dashboard import VIEW_KEYS, Dashboard, dashboard, fill_every_view
+from tests.support.dashboard import VIEW_KEYS, Dashboard, dashboard, fill_every_view, until_painted
 
 pytestmark = pytest.mark.usefixtures("utc")
 
@@ -63,23 +63,31 @@ def distrust(theme: str) -> str:
     return _XTERM[9] if name == "ansi_bright_red" else name
 
 
-@pytest.mark.parametrize("theme", [theme.name for theme in THEMES])
+async def each_theme(board: Dashboard) -> AsyncIterator[str]:
+    """The name of each theme in turn, once the screen shows it: starting a dashboard for each would take longer."""
+    for theme in THEMES:
+        board.app.theme = theme.name
+        await until_painted(board.pilot)
+        yield theme.name
+
+
 @pytest.mark.parametrize("view", VIEW_KEYS)
-async def test_red_is_for_trust_alone(view: str, theme: str) -> None:
-    async with dashboard((160, 50), config=Config(theme=theme)) as board:
+async def test_red_is_for_trust_alone(view: str) -> None:
+    async with dashboard((160, 50)) as board:
         await fill_every_view(board)
         await board.press(*VIEW_KEYS[view])
         board.app.notify("a message of trouble", severity="error")
         await board.press("f12")
         header = board.app.panel(HeaderLines).region
-        red = [
-            (y, segment.text)
-            for y, segment, style in segments(board)
-            if shades(style)[0] == distrust(theme) or is_red(shades(style)[0])
-        ]
-        assert all(header.y <= y < header.bottom and re.match("lo|me|be", text) for y, text in red), red
-        if len(board.app.screen_stack) == 1:  # else it shines through a dialog's shade
-            assert {text.split()[0] for _, text in red} == {"lost", "mended"}
+        async for theme in each_theme(board):
+            red = [
+                (y, segment.text)
+                for y, segment, style in segments(board)
+                if shades(style)[0] == distrust(theme) or is_red(shades(style)[0])
+            ]
+            assert all(header.y <= y < header.bottom and re.match("lo|me|be", text) for y, text in red), (theme, red)
+            if len(board.app.screen_stack) == 1:  # else it shines through a dialog's shade
+                assert {text.split()[0] for _, text in red} == {"lost", "mended"}, theme
 
 
 @pytest.mark.parametrize("theme", [theme.name for theme in THEMES])
@@ -114,19 +122,19 @@ CURSORS = {**{str(view): (str(view), "down") for view in (1, 2, 3, 6)}, "destina
            "setup": ("f2",)}  # fmt: skip
 
 
-@pytest.mark.parametrize("theme", [theme.name for theme in THEMES])
 @pytest.mark.parametrize("where", CURSORS)
-async def test_the_cursor_can_be_read(where: str, theme: str) -> None:
-    async with dashboard((160, 50), config=Config(theme=theme)) as board:
+async def test_the_cursor_can_be_read(where: str) -> None:
+    async with dashboard((160, 50)) as board:
         await fill_every_view(board)
         await board.press(*CURSORS[where])
-        variables = next(one for one in THEMES if one.name == theme).variables
-        backgrounds = {variables["cursor-background"]} if theme != SIXTEEN else {_XTERM[6]}
-        chosen = [(segment.text, *shades(style)) for _, segment, style in segments(board)
-                  if shades(style)[1] in backgrounds]  # fmt: skip
-        assert chosen
-        for text, color, background in chosen:
-            assert contrast(color, background) >= READABLE, (text, color, background)
+        async for theme in each_theme(board):
+            variables = next(one for one in THEMES if one.name == theme).variables
+            backgrounds = {variables["cursor-background"]} if theme != SIXTEEN else {_XTERM[6]}
+            cursor = [(segment.text, *shades(style)) for _, segment, style in segments(board)
+                      if shades(style)[1] in backgrounds]  # fmt: skip
+            assert cursor, theme
+            for text, color, background in cursor:
+                assert contrast(color, background) >= READABLE, (theme, text, color, background)
 
 
 async def test_what_is_lost_is_told_in_red_from_the_first_one_on() -> None:
