@@ -88,7 +88,7 @@ def _load() -> Any:
     impostor = ""
     try:
         module = importlib.import_module("bcc")
-        if hasattr(module, "BPF"):
+        if "BPF" in vars(module):
             return module
         impostor = "the bcc that Python finds is PyPI's crystal-lattice package, not the BPF compiler"
         _unload_bcc()
