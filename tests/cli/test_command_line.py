@@ -142,7 +142,7 @@ def test_recording_and_replay(tmp_path: Path, bpf_possible: None) -> None:
     assert [row["lport"] for row in played["connections"]] == [row["lport"] for row in live["connections"]]
     assert played["meta"]["backend"] == "replay"
     data = recording.read_bytes()
-    recording.write_bytes(data[: len(data) // 2])  # cut off: what is whole is played
+    recording.write_bytes(data[:-10])  # cut off: what is whole is played
     assert run_program("snapshot", "--after", "0.3", "--replay", str(recording)).returncode == 0
     recording.write_bytes(data[:400] + b"\xff" * 64 + data[464:])
     told = run_program("snapshot", "--after", "0.3", "--replay", str(recording))
