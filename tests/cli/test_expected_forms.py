@@ -10,28 +10,17 @@ import pytest
 from tcptop_tui import __version__
 from tcptop_tui.cli.entry import main
 from tcptop_tui.records import State
-from tcptop_tui.replay.recorder import Recorder
-from tcptop_tui.stream.batches import Batch, Status, Table
+from tcptop_tui.stream.batches import Status, Table
 from tests.support.command_line import run_program
+from tests.support.recordings import write_recording
 from tests.support.samples import NOW, UTC, connections
-
-
-class Taker:
-    """A sink for which nothing is too much."""
-
-    def offer(self, _batch: Batch) -> bool:
-        return True
 
 
 @pytest.fixture
 def recording(tmp_path: Path) -> Path:
     """A connection, as a recording."""
-    path = tmp_path / "one.tcptop"
-    with path.open("wb") as file:
-        recorder = Recorder(Taker(), file)
-        recorder.offer(Status("bpf"))
-        recorder.offer(Table(connections({"lport": 443, "state": State.ESTABLISHED}), NOW, UTC))
-    return path
+    table = Table(connections({"lport": 443, "state": State.ESTABLISHED}), NOW, UTC)
+    return write_recording(tmp_path / "one.tcptop", Status("bpf"), table)
 
 
 @pytest.mark.parametrize("option", ["-V", "--version"])

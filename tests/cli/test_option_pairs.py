@@ -21,11 +21,11 @@ import tcptop_tui.cli.entry as entry  # noqa: PLR0402
 import tcptop_tui.cli.headless as headless  # noqa: PLR0402
 from tcptop_tui.model.store import Store
 from tcptop_tui.records import PING, State
-from tcptop_tui.replay.recorder import Recorder
 from tcptop_tui.stream.batches import Batch, EndedConnections, Pings, Status, Table, Transitions
 from tcptop_tui.trace import commands, options, rtt
 from tcptop_tui.trace.stream_loop import StreamRunner
 from tests.support.command_line import command_at, leaf_commands
+from tests.support.recordings import write_recording
 from tests.support.samples import NOW, SECOND, UTC, connections, rows_of, sampled, sessions, transitions, words
 
 ELSEWHERE = {"config_file", "debug", "version", "help"}
@@ -165,20 +165,12 @@ def _told(thing: Any) -> str:
     return repr(thing)
 
 
-class Everything:
-    def offer(self, _batch: Batch) -> bool:
-        return True
-
-
 @pytest.fixture
 def value_of(tmp_path: Path) -> Callable[[click.Parameter], list[str]]:
     """An option as it is written, with a value that is not the default."""
-    with (tmp_path / "r.tcptop").open("wb") as file:
-        recorder = Recorder(Everything(), file)
-        for batch in batches():
-            recorder.offer(batch)
+    recording = str(write_recording(tmp_path / "r.tcptop", *batches()))
     known = {
-        "replay": file.name, "record": str(tmp_path / "new"), "cgroup": "/", "laddr": "10.0.1.3", "raddr": "10.0.0.5",
+        "replay": recording, "record": str(tmp_path / "new"), "cgroup": "/", "laddr": "10.0.1.3", "raddr": "10.0.0.5",
         "uid": "7", "filter_text": "rport:5", "theme": "tcptop-light", "output": str(tmp_path / "made.txt"),
         "lport": "80", "rport": "4", "refresh": "3", "after": "3", "log_size": "100", "cgroupmap": "/pin",
         "mntnsmap": "/pin", "count": "2", "interval": "3", "kind": "csv", "backend": "diag", "pid": "4", "cpu": "0",

@@ -22,10 +22,10 @@ import tcptop_tui.cli.entry as entry  # noqa: PLR0402
 import tcptop_tui.cli.headless as headless  # noqa: PLR0402
 from tcptop_tui.cli.entry import command_line
 from tcptop_tui.options import option_rules, shared_options
-from tcptop_tui.replay.recorder import Recorder
-from tcptop_tui.stream.batches import Batch, Status, Table, Transitions
+from tcptop_tui.stream.batches import Status, Table, Transitions
 from tcptop_tui.trace import commands, options
 from tests.support.command_line import command_at, leaf_commands, run_program
+from tests.support.recordings import write_recording
 from tests.support.samples import NOW, SECOND, UTC, connections, transitions
 
 
@@ -155,11 +155,6 @@ def test_an_empty_value_is_not_taken_for_none(
 # -- with a recording --------------------------------------------------------------------------
 
 
-class Everything:
-    def offer(self, _batch: Batch) -> bool:
-        return True
-
-
 @pytest.fixture
 def recording(tmp_path: Path) -> str:
     """Two connections and a transition of each; one is IPv6."""
@@ -167,14 +162,14 @@ def recording(tmp_path: Path) -> str:
         {"lport": 22, "rport": 7001, "pid": 10, "laddr": "127.0.0.1", "raddr": "127.0.0.1"},
         {"lport": 443, "rport": 7002, "pid": 20, "laddr": "::1", "raddr": "::1"},
     )
-    with (tmp_path / "r.tcptop").open("wb") as file:
-        recorder = Recorder(Everything(), file)
-        for batch in (
-            Status("bpf"), Transitions(transitions(*facts)), Table(connections(*facts), NOW, UTC),
-            Table(connections(*facts), NOW + SECOND // 5, UTC + SECOND // 5),
-        ):  # fmt: skip
-            recorder.offer(batch)
-    return file.name
+    path = write_recording(
+        tmp_path / "r.tcptop",
+        Status("bpf"),
+        Transitions(transitions(*facts)),
+        Table(connections(*facts), NOW, UTC),
+        Table(connections(*facts), NOW + SECOND // 5, UTC + SECOND // 5),
+    )
+    return str(path)
 
 
 CHOICES = [

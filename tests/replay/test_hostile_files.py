@@ -35,6 +35,7 @@ from tcptop_tui.settings import Settings
 from tcptop_tui.stream.batches import Batch, EndedConnections, Loss, Names, Pings, Status, Table, Transitions
 from tests.support.hostile_names import COMMS, NAMES, TEXTS, foreign
 from tests.support.hostile_processes import hostile_processes
+from tests.support.recordings import BatchList
 from tests.support.samples import NOW, UTC, connections, rows_of, sessions, transitions
 from tests.support.terminal import Terminal
 
@@ -92,16 +93,9 @@ def test_documents(comms: list[bytes], texts: list[str]) -> None:
 # -- recordings -----------------------------------------------------------------------------------
 
 
-class Everything:
-    """A sink."""
-
-    def offer(self, _batch: Batch) -> bool:
-        return True
-
-
 def recording(*batches: Batch) -> bytes:
     file = io.BytesIO()
-    recorder = Recorder(Everything(), file)
+    recorder = Recorder(BatchList(), file)
     for batch in batches:
         recorder.offer(batch)
     return file.getvalue()
