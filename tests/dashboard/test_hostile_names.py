@@ -91,7 +91,7 @@ class Hostile(Script):
 
     def read_details(self, row: object) -> SocketAnswer:
         everything = b" ".join(NAMES).decode(errors="replace")
-        facts = ProcessFacts(NAMES[0].decode(), everything, everything, 1.0, 1.0, 1, 3, 4)
+        facts = ProcessFacts(everything, everything, 1.0, 1.0, 1, 3, 4)
         return SocketAnswer({"congestion": everything, "cwnd": 10}, facts)
 
 
