@@ -7,7 +7,6 @@ import os
 import pwd
 import stat
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -182,16 +181,6 @@ def test_a_folder_s_name_cannot_speak_to_the_terminal(tmp_path: Path) -> None:
     with pytest.raises(ExportError) as caught:
         write_export(tmp_path / "\x1b[2J\n" / "s.json", b"x")
     assert "·[2J·/s.json" in str(caught.value)
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "none", str(disk)], check=False).returncode:
-        pytest.skip("cannot mount")
-    yield disk
-    subprocess.run(["umount", str(disk)], check=True)
 
 
 @needs_root
