@@ -156,16 +156,17 @@ def command_line(context: click.Context, /, **values: Any) -> None:
 @shared.CONFIG_FILE
 @shared.THEME
 @click.pass_obj
-def snapshot(given_before: ConfigFile, /, after: float, kind: str | None, output: str, **values: Any) -> None:
+def snapshot(group_config_file: ConfigFile, /, after: float, kind: str | None, output: str, **values: Any) -> None:
     """Write what the dashboard would show, without a screen."""
     from tcptop_tui.cli.headless import take_snapshot  # noqa: PLC0415  numpy and Textual: not for --help
     from tcptop_tui.export.writers import format_of  # noqa: PLC0415  as below
 
-    if values["log_size"] and (kind or format_of(output)) == "csv":
+    output_format = kind or format_of(output)
+    if values["log_size"] and output_format == "csv":
         raise UsageError("--log-size has no effect in CSV: it has no transitions", hint="leave it out, or write JSON")
-    if values["theme"] and (kind or format_of(output)) != "svg":
+    if values["theme"] and output_format != "svg":
         raise UsageError("--theme has an effect in SVG only", hint="leave it out, or write SVG")
-    config_file = shared.config_file_of(values["config_file"], given_before)
+    config_file = shared.config_file_of(values["config_file"], group_config_file)
     config, note = config_file.load()
     config = shared.with_theme(config, values["theme"])
     options = _options(config, **values)
@@ -192,12 +193,12 @@ def show_help(context: click.Context, /, words: tuple[str, ...]) -> None:
 @command_line.command()
 @shared.CONFIG_FILE
 @click.pass_obj
-def doctor(given_before: ConfigFile, /, config_file: str | None) -> None:
+def doctor(group_config_file: ConfigFile, /, config_file: str | None) -> None:
     """Say what this host has, what is missing, and the command that mends it."""
     from tcptop_tui.cli.doctor import report, run_checks  # noqa: PLC0415
 
     drop_unneeded(DASHBOARD)  # what it finds is then found with what the dashboard has
-    findings = run_checks(shared.config_file_of(config_file, given_before))
+    findings = run_checks(shared.config_file_of(config_file, group_config_file))
     report(findings)
     if not all(finding.is_ok for finding in findings if finding.is_required):
         raise click.exceptions.Exit(1)

@@ -85,11 +85,11 @@ def with_options(*options: Option) -> Callable[[F], F]:
     return decorate
 
 
-def config_file_of(path: str | None, given_before: ConfigFile | None = None) -> ConfigFile:
-    """The file that ``--config`` names after a command, else the one before the command, else the platform's."""
+def config_file_of(path: str | None, group_config_file: ConfigFile | None = None) -> ConfigFile:
+    """The file that ``--config`` names after a command, else the one that it names before, else the platform's."""
     if path is not None:
         return ConfigFile(Path(path), is_explicit=True)
-    return given_before or ConfigFile(default_path(), is_explicit=False)
+    return group_config_file or ConfigFile(default_path(), is_explicit=False)
 
 
 def with_theme(config: Config, theme: str | None) -> Config:

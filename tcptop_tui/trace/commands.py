@@ -39,7 +39,7 @@ def trace(context: click.Context) -> None:
     """
     if context.invoked_subcommand is None:
         refuse_ignored(context)
-        names = ", ".join(context.command.list_commands(context)) if isinstance(context.command, click.Group) else ""
+        names = ", ".join(trace.list_commands(context))
         raise UsageError("trace needs a command", hint=f"one of {names}; trace --help explains them")
 
 
